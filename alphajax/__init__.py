@@ -1,0 +1,1 @@
+"""alphajax: JAX-native discovery of formulaic alpha factors."""

@@ -1,0 +1,1 @@
+"""Market data: panels, readers, the simulated market."""

@@ -1,0 +1,1 @@
+"""The daily stock panel, its splits, labels and per-day normalisation."""

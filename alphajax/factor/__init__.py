@@ -1,0 +1,1 @@
+"""Operators, batched evaluation, metrics and the factor pool."""

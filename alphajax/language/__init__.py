@@ -1,0 +1,1 @@
+"""The formula language: symbols, formulas, grammars, trees."""

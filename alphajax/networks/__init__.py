@@ -1,0 +1,1 @@
+"""Encoders of formulas; policy and value heads."""
