@@ -1,0 +1,233 @@
+"""Formulas: text, trees and canonical keys.
+
+Formula text is calls, infix `+ - * /`, unary minus, `|x|`, numbers and
+feature names, `$close` being an alias of `close`:
+`Mean(Corr(Sum(open,40),high-volume,20),20)`. A window is a positive integer,
+so the language cannot look ahead.
+"""
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Iterator, Sequence
+
+import lark
+
+from alphajax.language import vocab
+
+_GRAMMAR = r"""
+?start: sum
+?sum: product
+  | sum "+" product -> add
+  | sum "-" product -> sub
+?product: signed
+  | product "*" signed -> mul
+  | product "/" signed -> div
+?signed: "-" signed -> negative
+  | atom
+?atom: NUMBER -> number
+  | NAME "(" [sum ("," sum)*] ")" -> call
+  | "$" NAME -> name
+  | NAME -> name
+  | "(" sum ")"
+  | "|" sum "|" -> absolute
+NAME: /[A-Za-z_][A-Za-z_0-9]*/
+NUMBER: /(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?/
+%ignore /\s+/
+"""
+_INFIX = {'Add': ('+', 1), 'Sub': ('-', 1), 'Mul': ('*', 2), 'Div': ('/', 2)}
+
+
+class FormulaError(ValueError):
+  """Formula text that is not a formula; the message points at the place."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Formula:
+  """A formula, whole or partial, as an immutable tree.
+
+  symbol: operator, feature, number text or nonterminal.
+  args: the operands, then the window of a rolling or paired operator.
+  """
+
+  symbol: str
+  args: tuple['Formula', ...] = ()
+
+  def __str__(self) -> str:
+    return to_text(self)
+
+
+def number(value: float) -> Formula:
+  """A constant or a window."""
+  return Formula(vocab.number_text(value))
+
+
+def is_number(formula: Formula) -> bool:
+  """True for a constant or a window leaf."""
+  return formula.symbol[0] in '-.0123456789'
+
+
+def is_windowed(formula: Formula) -> bool:
+  """True when the last argument of the formula's root is a window."""
+  row = vocab.OPERATORS.get(formula.symbol)
+  return row is not None and row.kind in vocab.WINDOWED
+
+
+def nodes(formula: Formula) -> Iterator[Formula]:
+  """All nodes in prefix order, windows included."""
+  stack = [formula]
+  while stack:
+    node = stack.pop()
+    yield node
+    stack.extend(reversed(node.args))
+
+
+def size(formula: Formula) -> int:
+  """Number of nodes, windows included: N(T) of Appendix G."""
+  return sum(1 for _ in nodes(formula))
+
+
+def lookback(formula: Formula) -> int:
+  """Days before today that the value of today needs."""
+  below = max((lookback(arg) for arg in formula.args), default=0)
+  if not is_windowed(formula):
+    return below
+  window = int(formula.args[-1].symbol)
+  return below + (window if formula.symbol in ('Ref', 'Delta') else window - 1)
+
+
+def canonical(formula: Formula) -> Formula:
+  """Sorts commutative operands, numbers last.
+
+  Isomorphic formulas (Definition 6 of AlphaCFG) have one canonical form:
+  operands of Add, Mul, Greater, Less and the two operands of Cov and Corr.
+  """
+  if not formula.args:
+    return formula
+  args = tuple(canonical(arg) for arg in formula.args)
+  row = vocab.OPERATORS[formula.symbol]
+  if row.kind in vocab.COMMUTATIVE:
+    pair = sorted(args[:2], key=lambda arg: (is_number(arg), call_text(arg)))
+    args = (*pair, *args[2:])
+  return Formula(formula.symbol, args)
+
+
+def call_text(formula: Formula) -> str:
+  """The formula in pure call notation: `Sub(high,Mul(low,0.1))`."""
+  if not formula.args:
+    return formula.symbol
+  return f'{formula.symbol}({",".join(map(call_text, formula.args))})'
+
+
+def key(formula: Formula) -> str:
+  """One text for all isomorphic formulas; duplicates are recognised by it."""
+  return call_text(canonical(formula))
+
+
+def to_text(formula: Formula) -> str:
+  """Prints a formula so that `parse` gives it back."""
+  return _print(formula, 0)
+
+
+def _print(formula: Formula, outer: int) -> str:
+  """Prints with parentheses where the operator binds weaker than `outer`."""
+  symbol, args = formula.symbol, formula.args
+  if not args:
+    # A negative number needs them as the right operand of an infix operator.
+    return f'({symbol})' if symbol[0] == '-' and outer > 1 else symbol
+  if symbol == 'Mul' and args[0] == Formula('-1') and not is_number(args[1]):
+    text, strength = f'-{_print(args[1], 3)}', 2
+  elif symbol in _INFIX:
+    sign, strength = _INFIX[symbol]
+    # A right operand of equal strength needs parentheses: a-(b+c).
+    text = f'{_print(args[0], strength)}{sign}{_print(args[1], strength + 1)}'
+  else:
+    return f'{symbol}({",".join(_print(arg, 0) for arg in args)})'
+  return f'({text})' if strength < outer else text
+
+
+@functools.cache
+def _parser() -> lark.Lark:
+  return lark.Lark(
+    _GRAMMAR, parser='lalr', propagate_positions=True, maybe_placeholders=False
+  )
+
+
+def parse(text: str, features: Sequence[str] = vocab.FEATURES) -> Formula:
+  """Parses formula text.
+
+  Raises:
+    FormulaError: not a formula; names the symbol and its position, says what
+      was expected.
+  """
+  if not isinstance(text, str) or not text.strip():
+    raise FormulaError('empty formula: expected text such as Mean(close,20)')
+  try:
+    tree = _parser().parse(text)
+  except lark.exceptions.UnexpectedEOF as error:
+    raise _error(text, len(text), 'the formula ends too early') from error
+  except lark.exceptions.UnexpectedInput as error:
+    at = getattr(error, 'pos_in_stream', None)
+    token = getattr(error, 'token', None)
+    if token is not None and token.type == '$END':
+      raise _error(text, len(text), 'the formula ends too early') from error
+    at = len(text) if at is None else at
+    raise _error(text, at, f'unexpected {text[at : at + 1]!r}') from error
+  return _build(tree, text, tuple(features))
+
+
+def _error(text: str, position: int, what: str) -> FormulaError:
+  return FormulaError(
+    f'{what} at position {position + 1} of the formula\n  {text}\n'
+    f'  {" " * position}^'
+  )
+
+
+def _build(tree: lark.Tree, text: str, features: tuple[str, ...]) -> Formula:
+  """Turns a parse tree into a Formula, checking names, arity and windows."""
+  build = functools.partial(_build, text=text, features=features)
+  start = tree.meta.start_pos
+  if tree.data == 'number':
+    return number(float(tree.children[0]))
+  if tree.data == 'name':
+    name = str(tree.children[0])
+    if name not in features:
+      raise _error(text, start, _unknown(name, 'feature', features))
+    return Formula(name)
+  if tree.data == 'negative':
+    child = build(tree.children[0])
+    if is_number(child):
+      return number(-float(child.symbol))
+    return Formula('Mul', (Formula('-1'), child))
+  if tree.data == 'absolute':
+    return Formula('Abs', (build(tree.children[0]),))
+  if tree.data == 'call':
+    return _call(tree, text, build)
+  return Formula(tree.data.capitalize(), tuple(map(build, tree.children)))
+
+
+def _call(tree: lark.Tree, text: str, build) -> Formula:
+  """Builds a call, checking its operator, arity and window."""
+  name, start = str(tree.children[0]), tree.meta.start_pos
+  row = vocab.OPERATORS.get(name)
+  if row is None:
+    raise _error(text, start, _unknown(name, 'operator', vocab.OPERATORS))
+  operands = tree.children[1:]
+  if len(operands) != row.arity:
+    window = ', the last a window' if row.kind in vocab.WINDOWED else ''
+    what = f'{name} takes {row.arity} arguments{window}, not {len(operands)}'
+    raise _error(text, start, what)
+  args = tuple(map(build, operands))
+  if row.kind in vocab.WINDOWED:
+    window = args[-1].symbol
+    if not window.isdigit() or int(window) < 1:
+      what = f'the window of {name} must be a positive integer, not'
+      at = operands[-1].meta.start_pos
+      raise _error(text, at, f'{what} {to_text(args[-1])}')
+  return Formula(name, args)
+
+
+def _unknown(name: str, kind: str, known) -> str:
+  close = difflib.get_close_matches(name, known, n=1)
+  hint = f'did you mean {close[0]}?' if close else f'known: {", ".join(known)}'
+  return f'unknown {kind} {name!r} ({hint})'
