@@ -1,1 +1,310 @@
 """The daily stock panel, its splits, labels and per-day normalisation."""
+
+import datetime
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+FEATURES = ('open', 'high', 'low', 'close', 'volume', 'vwap')
+# A split may begin or end on a holiday outside the data; the longest market
+# holidays (Chinese New Year, Golden Week) last less than two weeks.
+HOLIDAY_DAYS = 14
+# A day whose variance is this share of its squared mean is float32 noise.
+CONSTANT = 1e-12
+
+
+@struct.dataclass
+class Panel:
+  """Daily stock panel; arrays may be NumPy's or JAX's.
+
+  features: float32, NaN where missing, in the order of `feature_names`.
+  mask: True where the stock is a member of the universe that day. Membership
+    masks a result, never an input: prices of non-members stay in `features`.
+  dates: ISO days, ascending.
+  notes: what loading decided, one sentence each.
+  """
+
+  features: jax.Array | np.ndarray  # [F, T, S]
+  mask: jax.Array | np.ndarray  # [T, S]
+  dates: tuple[str, ...] = struct.field(pytree_node=False)
+  symbols: tuple[str, ...] = struct.field(pytree_node=False)
+  feature_names: tuple[str, ...] = struct.field(
+    pytree_node=False, default=FEATURES
+  )
+  notes: tuple[str, ...] = struct.field(pytree_node=False, default=())
+
+
+class LabelSpec(NamedTuple):
+  """The label price[t + exit] / price[t + entry] - 1 of day t."""
+
+  entry: int = 0
+  exit: int = 20
+  price: str = 'close'
+
+
+PAPER_LABEL = LabelSpec()
+
+
+@struct.dataclass
+class Split:
+  """Days of a panel for one purpose, with warm-up before and nothing after.
+
+  target: the label; NaN where unknown, so on the last `label.exit` days.
+  scored: False on warm-up days and on purged ones.
+  """
+
+  panel: Panel
+  target: jax.Array | np.ndarray  # [T, S]
+  scored: jax.Array | np.ndarray  # [T]
+  name: str = struct.field(pytree_node=False)
+
+
+def make(
+  features: np.ndarray,
+  mask: np.ndarray,
+  dates: Sequence[str],
+  symbols: Sequence[str],
+  feature_names: Sequence[str] = FEATURES,
+  notes: Sequence[str] = (),
+) -> Panel:
+  """Builds a `Panel` of host arrays from `[F, T, S]` and `[T, S]`.
+
+  Raises:
+    ValueError: shapes that disagree with the names, a mask that is not
+      boolean, dates that are not ISO days in ascending order, a repeated name.
+  """
+  features, mask = np.asarray(features), np.asarray(mask)
+  shape = (len(feature_names), len(dates), len(symbols))
+  if features.shape != shape:
+    raise ValueError(
+      f'features have shape {features.shape}, but {shape[0]} feature names, '
+      f'{shape[1]} dates and {shape[2]} symbols need {shape}'
+    )
+  if mask.shape != shape[1:] or mask.dtype != bool:
+    raise ValueError(
+      f'mask is {mask.dtype}{list(mask.shape)}, expected bool{list(shape[1:])}'
+    )
+  if features.dtype.kind not in 'fiu':
+    raise ValueError(f'features are {features.dtype}, expected float32')
+  _check_dates(dates)
+  for kind, names in (('symbol', symbols), ('feature name', feature_names)):
+    if len(set(names)) < len(names):
+      repeated = sorted({n for n in names if list(names).count(n) > 1})
+      raise ValueError(f'repeated {kind}: {", ".join(repeated[:5])}')
+  return Panel(
+    features=features.astype(np.float32, copy=False),
+    mask=mask,
+    dates=tuple(dates),
+    symbols=tuple(symbols),
+    feature_names=tuple(feature_names),
+    notes=tuple(notes),
+  )
+
+
+def _check_dates(dates: Sequence[str]) -> None:
+  for date in dates:
+    parse_day(date)
+  for before, after in zip(dates, dates[1:], strict=False):
+    if before >= after:
+      raise ValueError(f'dates are not ascending: {before} before {after}')
+
+
+def parse_day(text: str) -> datetime.date:
+  """Reads an ISO day such as 2010-01-04; ValueError otherwise."""
+  # fromisoformat alone also takes 20100104, which would not sort with the rest.
+  if len(text) != len('2010-01-04'):
+    raise ValueError(f'{text!r} is not a day like 2010-01-04')
+  try:
+    return datetime.date.fromisoformat(text)
+  except ValueError as error:
+    raise ValueError(f'{text!r} is not a day like 2010-01-04') from error
+
+
+def feature(panel: Panel, name: str) -> jax.Array | np.ndarray:
+  """The values of one feature by name, `[T, S]`."""
+  if name not in panel.feature_names:
+    raise ValueError(
+      f'unknown feature {name!r}; known: {", ".join(panel.feature_names)}'
+    )
+  return panel.features[panel.feature_names.index(name)]
+
+
+def forward_return(panel: Panel, label: LabelSpec = PAPER_LABEL) -> jax.Array:
+  """Label of every day and stock, `[T, S]`, NaN where a price is unknown.
+
+  Taken from prices and not from membership, so that a stock that leaves the
+  universe keeps its last labels. The last `label.exit` days are NaN.
+
+  Raises:
+    ValueError: unless 0 <= entry < exit, or for an unknown price.
+  """
+  if not 0 <= label.entry < label.exit:
+    raise ValueError(f'a label needs 0 <= entry < exit, not {label}')
+  price = jnp.asarray(feature(panel, label.price))
+  num_days = price.shape[0]
+  known = max(num_days - label.exit, 0)
+  bought = price[label.entry : label.entry + known]
+  sold = price[label.exit :]
+  change = sold / bought - 1.0
+  unknown = jnp.full((num_days - known, price.shape[1]), jnp.nan, price.dtype)
+  values = jnp.concatenate([change, unknown])
+  return jnp.where(jnp.isfinite(values), values, jnp.nan)
+
+
+def split(
+  panel: Panel,
+  name: str,
+  start: str,
+  end: str,
+  *,
+  lookback: int,
+  label: LabelSpec = PAPER_LABEL,
+) -> Split:
+  """Cuts the days `start..end`, both included, out of a panel.
+
+  The split holds `lookback` earlier trading days as warm-up, evaluated but
+  never scored, and nothing after `end`: labels that would read past it are
+  unknown, so the last `label.exit` days are purged by construction. Where the
+  data begin later than the warm-up asks for, their first `lookback` days are
+  the warm-up and a note says so.
+
+  Raises:
+    ValueError: dates outside the data, no day left to score once look-back
+      and purge are taken off, or an empty universe on a scored day.
+  """
+  first, stop = _locate(panel.dates, name, start, end)
+  begin = max(first - lookback, 0)
+  score_from = max(first, begin + lookback)
+  score_to = stop - label.exit
+  if score_from >= score_to:
+    raise ValueError(
+      f'split {name!r}: {start}..{end} holds {stop - first} trading days and '
+      f'{first - begin} days of data before it, too short for a look-back of '
+      f'{lookback} days and a label {label.exit} days ahead; begin earlier, '
+      'end later or shorten the look-back'
+    )
+  cut = select_days(panel, slice(begin, stop))
+  if score_from > first:
+    cut = cut.replace(
+      notes=cut.notes
+      + (
+        f'split {name}: the data begin {panel.dates[begin]}, so the first '
+        f'{lookback} days are warm-up and scoring begins '
+        f'{panel.dates[score_from]}',
+      )
+    )
+  scored = np.zeros(stop - begin, bool)
+  scored[score_from - begin : score_to - begin] = True
+  _check_universe(cut, scored, name)
+  target = np.asarray(forward_return(cut, label))
+  return Split(panel=cut, target=target, scored=scored, name=name)
+
+
+def _locate(
+  dates: Sequence[str], name: str, start: str, end: str
+) -> tuple[int, int]:
+  """Positions of the first day from `start` on and of the day after `end`."""
+  from_day, to_day = parse_day(start), parse_day(end)
+  if from_day > to_day:
+    raise ValueError(f'split {name!r}: start {start} is after end {end}')
+  holiday = datetime.timedelta(days=HOLIDAY_DAYS)
+  if (
+    from_day < parse_day(dates[0]) - holiday
+    or to_day > parse_day(dates[-1]) + holiday
+  ):
+    raise ValueError(
+      f'split {name!r}: {start}..{end} lies outside the data, which cover '
+      f'{dates[0]}..{dates[-1]}; choose dates inside or load a longer span'
+    )
+  first = int(np.searchsorted(dates, start))
+  stop = int(np.searchsorted(dates, end, side='right'))
+  if first >= stop:
+    raise ValueError(f'split {name!r}: no trading day in {start}..{end}')
+  return first, stop
+
+
+def _check_universe(panel: Panel, scored: np.ndarray, name: str) -> None:
+  empty = np.flatnonzero(scored & ~np.asarray(panel.mask).any(axis=1))
+  if empty.size:
+    days = ', '.join(panel.dates[t] for t in empty[:5])
+    raise ValueError(
+      f'split {name!r}: the universe is empty on {empty.size} scored days, '
+      f'first {days}; choose other dates or mend the membership column'
+    )
+
+
+def select_days(panel: Panel, days: slice | np.ndarray) -> Panel:
+  """Keeps the days at these positions: a slice, indices or a boolean mask."""
+  kept = np.arange(len(panel.dates))[days]
+  if isinstance(days, slice):  # A view; an index array would copy.
+    features, mask = panel.features[:, days], panel.mask[days]
+  else:
+    features, mask = panel.features[:, kept], panel.mask[kept]
+  return panel.replace(
+    features=features, mask=mask, dates=tuple(panel.dates[t] for t in kept)
+  )
+
+
+def take_symbols(panel: Panel, symbols: Sequence[str]) -> Panel:
+  """Keeps these stocks, in this order; ValueError for an unknown one."""
+  position = {symbol: s for s, symbol in enumerate(panel.symbols)}
+  unknown = [symbol for symbol in symbols if symbol not in position]
+  if unknown:
+    raise ValueError(f'unknown symbols: {", ".join(unknown[:5])}')
+  kept = np.array([position[symbol] for symbol in symbols], int)
+  return panel.replace(
+    features=panel.features[:, :, kept],
+    mask=panel.mask[:, kept],
+    symbols=tuple(symbols),
+  )
+
+
+def pad_stocks(panel: Panel, width: int) -> Panel:
+  """Pads the stock axis to `width` with NaN stocks that are never members."""
+  extra = width - len(panel.symbols)
+  if extra < 0:
+    raise ValueError(
+      f'cannot pad {len(panel.symbols)} stocks to a width of {width}'
+    )
+  return panel.replace(
+    features=np.pad(
+      panel.features, ((0, 0), (0, 0), (0, extra)), constant_values=np.nan
+    ),
+    mask=np.pad(panel.mask, ((0, 0), (0, extra))),
+    symbols=panel.symbols + tuple(f'<pad {i}>' for i in range(extra)),
+  )
+
+
+def standardize(values: jax.Array, mask: jax.Array) -> jax.Array:
+  """Z-scores of every day over members with a finite value.
+
+  Shapes `[..., T, S], [T, S] -> [..., T, S]`, float32. The standard deviation
+  is the population's. NaN stays NaN, non-members and infinities become NaN,
+  and so does a whole day on which all members have one value.
+  """
+  values = jnp.asarray(values, jnp.float32)
+  valid = mask & jnp.isfinite(values)
+  count = jnp.maximum(valid.sum(axis=-1, keepdims=True), 1)
+
+  def mean(x):
+    return jnp.where(valid, x, 0.0).sum(axis=-1, keepdims=True) / count
+
+  def shrink(x):  # Into [-1, 1], so that no sum or square overflows.
+    largest = jnp.abs(x).max(axis=-1, keepdims=True)
+    return x / jnp.where(largest > 0, largest, 1.0)
+
+  scaled = shrink(jnp.where(valid, values, 0.0))
+  centre = mean(scaled)
+  centred = jnp.where(valid, scaled - centre, 0.0)
+  # The first mean was rounded; the second pass takes its error off.
+  centred = jnp.where(valid, centred - mean(centred), 0.0)
+  variance = mean(centred**2)
+  varies = variance > CONSTANT * centre**2
+  unit = shrink(centred)
+  deviation = jnp.sqrt(mean(unit**2))
+  unit = unit / jnp.where(varies, deviation, 1.0)
+  return jnp.where(valid & varies, unit, jnp.nan)
