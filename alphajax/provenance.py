@@ -1,0 +1,76 @@
+"""Where a run comes from: data, versions, seed, commit, device, times."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from alphajax import writer
+
+PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'mctx', 'numpy')
+
+
+def record(workdir: str | os.PathLike, seed: int, data_hash: str) -> dict:
+  """Writes `provenance.json` of a run, or adds a restart to it.
+
+  A restart on other versions, another commit or device is recorded under
+  `resumed`; on other data it is refused.
+
+  Raises:
+    ValueError: the run was started on data with another hash.
+  """
+  path = Path(workdir) / 'provenance.json'
+  now = _describe_start()
+  if not path.exists():
+    value = {'data_hash': data_hash, 'seed': seed, **now, 'resumed': []}
+  else:
+    value = json.loads(path.read_text(encoding='utf-8'))
+    if value['data_hash'] != data_hash:
+      raise ValueError(
+        f'{workdir} was started on other data: hash {value["data_hash"]}, '
+        f'now {data_hash}. Take another --workdir.'
+      )
+    value['resumed'].append(now)
+  writer.write_json(path, value)
+  return value
+
+
+def _describe_start() -> dict[str, Any]:
+  versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+  return {
+    'started': datetime.datetime.now(datetime.UTC).isoformat(
+      timespec='seconds'
+    ),
+    'versions': {'python': platform.python_version(), **versions},
+    'git': git_state(Path(__file__).parent),
+    'device': jax.devices()[0].device_kind,
+  }
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+  """Commit of the code and whether it was changed; None outside git.
+
+  Where git itself fails (a folder of another user), the reason is kept in
+  place of the commit: no run should end for want of it.
+  """
+  in_git = any((parent / '.git').exists() for parent in folder.parents)
+  if not in_git or shutil.which('git') is None:
+    return None
+  head = _git(folder, 'rev-parse', 'HEAD')
+  status = _git(folder, 'status', '--porcelain', '--untracked-files=no')
+  if head.returncode or status.returncode:
+    reason = (head.stderr or status.stderr).strip()
+    return {'commit': None, 'dirty': None, 'reason': reason}
+  return {'commit': head.stdout.strip(), 'dirty': bool(status.stdout.strip())}
+
+
+def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+  command = ['git', '-C', str(folder), *arguments]
+  return subprocess.run(command, check=False, capture_output=True, text=True)

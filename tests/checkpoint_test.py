@@ -1,0 +1,179 @@
+"""Checkpoints: same bits back, and always one left whatever is killed."""
+
+import multiprocessing
+import random
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from alphajax import checkpoint, writer
+
+# Bit patterns that a conversion on the way would lose.
+_ODD_FLOATS = np.array([0x7FC01234, 0xFF800001, 0x80000000, 1], np.uint32)
+
+
+def make_arrays():
+  rng = np.random.default_rng(0)
+  return {
+    'params': [{'w': jnp.asarray(rng.normal(size=(4, 3)), jnp.float32)}],
+    'half': jnp.asarray(rng.normal(size=5), jnp.bfloat16),
+    'count': jnp.int32(7),
+    'key': jax.random.key(3),
+    'keys': jax.random.split(jax.random.key(4, impl='rbg'), 2),
+    'replay': (
+      rng.integers(-128, 128, (10, 6)).astype(np.int8),
+      rng.random(10) > 0.5,
+      rng.integers(0, 2**32, 4, dtype=np.uint32),
+      _ODD_FLOATS.view(np.float32),
+      rng.normal(size=3),  # float64, which JAX would narrow.
+    ),
+    'empty': np.zeros((0, 3), np.float32),
+    'nothing': None,
+  }
+
+
+def words(leaf):
+  is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+  return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+
+
+def assert_same(actual, expected):
+  assert jax.tree.structure(actual) == jax.tree.structure(expected)
+  pairs = zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True)
+  for a, e in pairs:
+    assert a.dtype == e.dtype and a.shape == e.shape
+    assert words(a).tobytes() == words(e).tobytes()
+    assert isinstance(a, np.ndarray) == isinstance(e, np.ndarray)
+
+
+def test_restores_the_same_bits(tmp_path):
+  arrays = make_arrays()
+  host = {'seen': ['Mean(close,20)'], 'best': 0.1 + 0.2, 'none': None}
+  checkpoint.save(tmp_path / 'c', 5, arrays, host)
+  iteration, again, host_again = checkpoint.restore(tmp_path / 'c', arrays)
+  assert (iteration, host_again) == (5, host)
+  assert_same(again, arrays)
+  draw = jax.random.uniform(again['keys'][1], (3,))
+  np.testing.assert_array_equal(
+    draw, jax.random.uniform(arrays['keys'][1], (3,))
+  )
+
+
+def test_restores_from_shapes_alone(tmp_path):
+  arrays = {'w': jnp.arange(3.0), 'key': jax.random.key(1)}
+  checkpoint.save(tmp_path, 1, arrays, {})
+  shapes = jax.eval_shape(lambda: arrays)
+  assert_same(checkpoint.restore(tmp_path, shapes)[1], arrays)
+
+
+def test_nothing_to_restore_is_none(tmp_path):
+  assert checkpoint.restore(tmp_path, {}) is None
+  assert checkpoint.restore(tmp_path / 'absent', {}) is None
+
+
+def test_keeps_the_last_two_and_cleans_up(tmp_path):
+  left = tmp_path / 'iteration_000009.orbax-checkpoint-tmp'
+  doomed = tmp_path / 'iteration_000001.deleted'
+  for folder in (left, doomed):
+    folder.mkdir()
+    (folder / 'half').write_text('half')
+  arrays = {'x': np.arange(3)}
+  assert checkpoint.restore(tmp_path, arrays) is None
+  for iteration in (2, 3, 4):
+    checkpoint.save(tmp_path, iteration, arrays, {'i': iteration})
+  names = sorted(path.name for path in tmp_path.iterdir())
+  assert names == ['iteration_000003', 'iteration_000004']
+  assert checkpoint.restore(tmp_path, arrays, 3)[2] == {'i': 3}
+  with pytest.raises(ValueError, match='already has iteration 4'):
+    checkpoint.save(tmp_path, 4, arrays, {})
+  with pytest.raises(ValueError, match='no iteration 2'):
+    checkpoint.restore(tmp_path, arrays, 2)
+
+
+def test_names_the_leaves_that_differ(tmp_path):
+  checkpoint.save(tmp_path, 1, {'w': np.zeros((2, 3)), 'b': np.zeros(1)}, {})
+  like = {'w': np.zeros((2, 4)), 'c': np.zeros(1)}
+  with pytest.raises(ValueError) as error:
+    checkpoint.restore(tmp_path, like)
+  text = str(error.value)
+  assert """['w']: "float64[2, 3]" -> "float64[2, 4]\"""" in text
+  assert "['b']" in text and "['c']: (absent)" in text
+
+
+def test_refuses_a_leaf_that_is_no_array(tmp_path):
+  with pytest.raises(TypeError, match=r"\['best'\] is a float"):
+    checkpoint.save(tmp_path, 1, {'best': 0.1}, {})
+  assert checkpoint.iterations(tmp_path) == []
+
+
+def numbered_arrays(iteration):
+  """Arrays that betray a checkpoint mixed from two iterations."""
+  return {
+    f'part{i}': np.full((200, 500), 10 * iteration + i, np.float32)
+    for i in range(6)
+  }
+
+
+def save_until_killed(folder, announced):
+  """Runs in a process of its own, from where the one before was killed."""
+  restored = checkpoint.restore(folder, numbered_arrays(0))
+  iteration = 0 if restored is None else restored[0]
+  while True:
+    iteration += 1
+    checkpoint.save(
+      folder, iteration, numbered_arrays(iteration), {'iteration': iteration}
+    )
+    announced.value = iteration
+
+
+def test_kill_at_any_moment_leaves_the_last_complete_checkpoint(tmp_path):
+  context = multiprocessing.get_context('forkserver')
+  context.set_forkserver_preload(['alphajax.checkpoint'])
+  announced = context.Value('i', 0)
+  seed = random.Random(0)
+  for _ in range(12):
+    before = announced.value
+    process = context.Process(
+      target=save_until_killed, args=(tmp_path, announced)
+    )
+    process.start()
+    while announced.value == before and process.is_alive():
+      time.sleep(0.001)
+    time.sleep(seed.uniform(0, 0.2))
+    process.kill()
+    process.join()
+    # Killed by us, not by an error of its own.
+    assert process.exitcode == -9
+    iteration, arrays, host = checkpoint.restore(tmp_path, numbered_arrays(0))
+    assert iteration in (announced.value, announced.value + 1)
+    assert host == {'iteration': iteration}
+    assert_same(arrays, numbered_arrays(iteration))
+  assert announced.value >= 12
+
+
+CONFIG = {
+  'seed': 1,
+  'num_iterations': 20,
+  'data': {'path': 'a', 'days': (1, 2)},
+}
+
+
+def test_check_config_shows_what_differs(tmp_path):
+  checkpoint.check_config(tmp_path, CONFIG)  # A fresh folder.
+  writer.write_json(tmp_path / 'config.json', CONFIG)
+  checkpoint.check_config(tmp_path, CONFIG)
+  other = {'seed': 1, 'num_iterations': 30, 'data': {'path': 'b', 'x': None}}
+  with pytest.raises(ValueError) as error:
+    checkpoint.check_config(tmp_path, other, may_change=['num_iterations'])
+  assert str(error.value).splitlines()[1:4] == [
+    '  data.days: [1, 2] -> (absent)',
+    '  data.path: "a" -> "b"',
+    '  data.x: (absent) -> null',
+  ]
+  assert 'num_iterations' not in str(error.value)
+  checkpoint.check_config(tmp_path, other, ['num_iterations', 'data'])
+  with pytest.raises(ValueError, match='num_iterations: 20 -> 30'):
+    checkpoint.check_config(tmp_path, other, may_change=['num', 'data'])
