@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Fresh machine -> .venv -> lint -> tests. Arguments go to pytest.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+
+export JAX_PLATFORMS="${JAX_PLATFORMS:-cpu}"
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+.venv/bin/python -m pytest -n 2 "$@"
