@@ -163,9 +163,9 @@ def check_config(
   path = Path(workdir) / 'config.json'
   if not path.exists():
     return
-  old = _flatten(json.loads(path.read_text(encoding='utf-8')))
+  old = flatten(json.loads(path.read_text(encoding='utf-8')))
   # Through JSON, which makes a tuple a list.
-  new = _flatten(json.loads(json.dumps(config)))
+  new = flatten(json.loads(json.dumps(config)))
   differing = [
     line
     for key, line in _differences(old, new)
@@ -196,11 +196,12 @@ def _differences(
   ]
 
 
-def _flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+def flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+  """A nested dictionary with dotted keys: `{'data.path': ...}`."""
   flat = {}
   for key, value in config.items():
     if isinstance(value, Mapping) and value:
-      flat |= _flatten(value, f'{prefix}{key}.')
+      flat |= flatten(value, f'{prefix}{key}.')
     else:
       flat[f'{prefix}{key}'] = value
   return flat

@@ -1,0 +1,391 @@
+r"""Writes `report.html` of a run: one self-contained page.
+
+python -m alphajax.report --workdir=runs/quickstart
+python -m alphajax.report --workdir=runs/csi300 --compare=runs/csi300_random
+
+Reads only the folder of the run, never market data.
+"""
+
+import datetime
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import numpy as np
+from absl import app, flags
+from markupsafe import Markup
+
+from alphajax import checkpoint, figures, writer
+from alphajax.factor import metrics as factor_metrics
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.')
+_COMPARE = flags.DEFINE_multi_string(
+  'compare', [], 'Folder of another run to draw beside it; repeatable.'
+)
+
+PARTS = ('search', 'evaluation', 'pool', 'update')
+LOSSES = {'policy_loss': 'policy loss', 'value_loss': 'value loss'}
+
+
+class RunError(Exception):
+  """A folder that no report can be made of; the text is for the user."""
+
+
+class Run(NamedTuple):
+  """What a folder holds. What a run has not written yet is None or empty."""
+
+  name: str
+  workdir: Path
+  metrics: list[dict[str, Any]]
+  config: dict[str, Any] | None
+  provenance: dict[str, Any] | None
+  pool: dict[str, Any] | None
+  results: dict[str, Any] | None
+  daily: dict[str, np.ndarray]  # Test days too, once they were opened.
+
+  def column(self, key: str) -> np.ndarray:
+    """One metric by iteration, `[N]`, NaN where it was not known."""
+    values = [record.get(key) for record in self.metrics]
+    return np.array(values, float)  # None becomes NaN.
+
+  def seconds(self, part: str) -> np.ndarray:
+    """Seconds of one part by iteration, `[N]`."""
+    values = [record['seconds'].get(part, 0) for record in self.metrics]
+    return np.array(values, float)
+
+  def series(self, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Days, daily IC and daily RankIC of the pool, each `[T]`."""
+    dates = self.daily[f'dates_{split}'].astype('datetime64[D]')
+    return dates, *(
+      np.asarray(self.daily[f'{name}_{split}'], float)
+      for name in ('ic', 'rank_ic')
+    )
+
+  def splits(self) -> list[str]:
+    """The splits with daily series, test last and only once opened."""
+    return [s for s in figures.SPLITS if len(self.daily.get(f'ic_{s}', ()))]
+
+
+def load_run(workdir: str | os.PathLike) -> Run:
+  """Reads the folder of a run, finished or not.
+
+  Raises:
+    RunError: the folder or its metrics are missing, or it is not a run.
+  """
+  workdir = Path(workdir)
+  if not workdir.is_dir():
+    raise RunError(f'{workdir}: no such folder')
+  metrics_path = workdir / 'metrics.jsonl'
+  if not metrics_path.exists():
+    found = ', '.join(sorted(path.name for path in workdir.iterdir()))
+    raise RunError(
+      f'{workdir} has no metrics.jsonl, so no iteration was finished or it is '
+      f'not the folder of a run; it holds: {found or "nothing"}'
+    )
+  metrics = writer.read(metrics_path)
+  if not metrics:
+    raise RunError(f'{metrics_path}: no iteration was finished yet')
+  daily = _load_arrays(workdir / 'daily.npz')
+  test = _load_arrays(workdir / 'daily_test.npz')
+  daily |= {f'{name}_test': values for name, values in test.items()}
+  return Run(
+    name=workdir.resolve().name,
+    workdir=workdir,
+    metrics=metrics,
+    daily=daily,
+    **{
+      name: _load_json(workdir / f'{name}.json')
+      for name in ('config', 'provenance', 'pool', 'results')
+    },
+  )
+
+
+def _load_json(path: Path) -> dict[str, Any] | None:
+  if not path.exists():
+    return None
+  try:
+    return json.loads(path.read_text(encoding='utf-8'))
+  except ValueError as error:
+    raise RunError(f'{path} is not JSON: {error}') from error
+
+
+def _load_arrays(path: Path) -> dict[str, np.ndarray]:
+  if not path.exists():
+    return {}
+  with np.load(path) as file:
+    return dict(file)
+
+
+def notices(run: Run) -> list[str]:
+  """Sentences on what a reader must know before the figures."""
+  lines = []
+  total = (run.config or {}).get('num_iterations')
+  done = run.metrics[-1]['iteration']
+  if total is not None and done < total:
+    lines.append(
+      f'{done} of {total} iterations: the run stopped early, was interrupted, '
+      'or is still under way.'
+    )
+  for name, what in (('pool', 'no pool'), ('config', 'no config')):
+    if getattr(run, name) is None:
+      lines.append(f'{name}.json is missing: {what} is shown.')
+  if 'ic_train' not in run.daily:
+    lines.append('daily.npz is missing: no daily figures are shown.')
+  if run.results and not len(run.daily.get('ic_test', ())):
+    lines.append('daily_test.npz is missing: no test days are drawn.')
+  opened = (run.results or {}).get('opened', 0)
+  if opened > 1:
+    lines.append(
+      f'The test split was opened {opened} times: its figures are no longer '
+      'those of a split never looked at.'
+    )
+  return lines
+
+
+def split_figures(run: Run) -> dict[str, dict[str, Any]]:
+  """Figures of the pool by split: IC, RankIC, ICIR, RankICIR, days."""
+  found = dict((run.pool or {}).get('pool', {}))
+  if run.results:
+    found['test'] = run.results['test']
+  return {split: found[split] for split in figures.SPLITS if split in found}
+
+
+def factor_rows(run: Run) -> list[dict[str, Any]]:
+  """Rows of the pool table, heaviest first; `name` is what figures use."""
+  if run.pool is None:
+    return []
+  tested = {
+    entry['formula']: entry.get('test', entry)
+    for entry in (run.results or {}).get('factors', [])
+  }
+  factors = run.pool['factors']
+  largest = max((abs(f['weight']) for f in factors), default=0) or 1
+  rows = [
+    {
+      'name': f'F{i + 1}',
+      'index': i,
+      'formula': factor['formula'],
+      'weight': factor['weight'],
+      'share': abs(factor['weight']) / largest,
+      'train': factor['train'],
+      'valid': factor['valid'],
+      'test': tested.get(factor['formula']),
+    }
+    for i, factor in enumerate(factors)
+  ]
+  return sorted(rows, key=lambda row: -abs(row['weight']))
+
+
+def run_figures(run: Run, rows: Sequence[dict[str, Any]]) -> list[dict]:
+  """Title, caption and SVG of each figure that the folder has data for."""
+  iteration, evaluated = run.column('iteration'), run.column('evaluated')
+  ics = {split: run.column(f'{split}_ic') for split in ('train', 'valid')}
+  out = []
+
+  def add(title: str, caption: str, svg: str) -> None:
+    out.append({'title': title, 'caption': caption, 'svg': Markup(svg)})
+
+  for name, x, label in (
+    ('iteration', iteration, 'iteration'),
+    ('evaluated', evaluated, 'formulas evaluated'),
+  ):
+    lines = [(s, s, '-', x, y) for s, y in ics.items()]
+    best = iteration == (run.pool or {}).get('iteration')
+    mark = (x[best][0], ics['valid'][best][0]) if best.any() else None
+    add(
+      f'Pool IC by {label}',
+      'The pool with the best validation IC is the result.',
+      figures.curves(lines, label, 'IC of the pool', name, mark),
+    )
+  if run.splits():
+    series = {split: run.series(split) for split in run.splits()}
+    add(
+      'Cumulative IC',
+      'Each split starts from 0. A straight line is a steady factor.',
+      figures.cumulative(series),
+    )
+    add(
+      'Monthly IC',
+      'Mean of the daily IC of the pool within each month.',
+      figures.monthly({split: s[:2] for split, s in series.items()}),
+    )
+  if rows:
+    names = [row['name'] for row in rows]
+    splits = [s for s in figures.SPLITS if all(row[s] for row in rows)]
+    add(
+      'IC of each factor',
+      'Mean and interval of the daily IC of each factor alone.',
+      figures.forest(
+        names, {s: [row[s]['ic'] for row in rows] for s in splits}
+      ),
+    )
+  if len(rows) > 1 and 'correlation' in run.daily:
+    order = [row['index'] for row in rows]
+    add(
+      'Factor correlations',
+      'Mean over train days of the cross-sectional correlation.',
+      figures.heat_map(names, run.daily['correlation'][np.ix_(order, order)]),
+    )
+  found = {label: run.column(key) for key, label in LOSSES.items()}
+  found = {k: y for k, y in found.items() if np.isfinite(y).any()}
+  if found:
+    add(
+      'Losses',
+      'Means over the updates of an iteration.',
+      figures.losses(iteration, found),
+    )
+  parts = {part: run.seconds(part) for part in PARTS}
+  rest = run.seconds('total') - sum(parts.values())
+  add(
+    'Time by part',
+    'Seconds of each iteration, compile time included.',
+    figures.seconds(iteration, parts | {'other': np.maximum(rest, 0)}),
+  )
+  return out
+
+
+def compare(run: Run, others: Sequence[Run]) -> dict[str, Any]:
+  """Curves of several runs by evaluated formulas, and paired differences."""
+  names = _unique_names([run, *others])
+  lines = []
+  for i, (name, each) in enumerate(zip(names, (run, *others), strict=True)):
+    x = each.column('evaluated')
+    lines.append((name, f'run{i}', '-', x, each.column('valid_ic')))
+    lines.append(('_', f'run{i}', ':', x, each.column('train_ic')))
+  rows = []
+  for name, other in zip(names[1:], others, strict=True):
+    differences = {
+      split: _paired_difference(run, other, split)
+      for split in figures.SPLITS
+      if run.pool and split in run.splits() and split in other.splits()
+    }
+    rows.append(
+      {
+        'name': name,
+        'last': other.metrics[-1],
+        'differences': differences,
+        'warnings': _mismatches(run, other),
+      }
+    )
+  svg = figures.curves(lines, 'formulas evaluated', 'IC of the pool', 'compare')
+  return {'svg': Markup(svg), 'rows': rows, 'name': names[0]}
+
+
+def _paired_difference(run: Run, other: Run, split: str) -> dict[str, Any]:
+  """Mean daily IC of `run` minus that of `other` on their common days."""
+  dates, ic, _ = run.series(split)
+  other_dates, other_ic, _ = other.series(split)
+  common, mine, theirs = np.intersect1d(
+    dates, other_dates, assume_unique=True, return_indices=True
+  )
+  if not len(common):
+    return {'days': 0}
+  lag = run.pool['label']['horizon'] - 1  # Labels of h days overlap.
+  mean, low, high = factor_metrics.mean_interval(
+    ic[mine] - other_ic[theirs], lag
+  )
+  return {
+    'mean': float(mean),
+    'low': float(low),
+    'high': float(high),
+    'days': len(common),
+  }
+
+
+def _mismatches(run: Run, other: Run) -> list[str]:
+  """What makes a comparison unfair or void."""
+  lines = []
+  hashes = {(r.provenance or {}).get('data_hash') for r in (run, other)}
+  if len(hashes) > 1:
+    lines.append('other data')
+  labels = {json.dumps((r.pool or {}).get('label')) for r in (run, other)}
+  if len(labels) > 1:
+    lines.append('other label')
+  ends = [r.metrics[-1]['evaluated'] for r in (run, other)]
+  if max(ends) > 1.05 * min(ends):
+    lines.append(f'{ends[1]:,} formulas evaluated against {ends[0]:,}')
+  return lines
+
+
+def _unique_names(runs: Sequence[Run]) -> list[str]:
+  names = [run.name for run in runs]
+  if len(set(names)) < len(names):
+    return [str(run.workdir) for run in runs]
+  return names
+
+
+def render(run: Run, others: Sequence[Run] = ()) -> str:
+  """The page as HTML text; nothing in it is fetched from elsewhere."""
+  environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+  )
+  environment.filters |= {'number': _number, 'clock': _clock}
+  rows = factor_rows(run)
+  return environment.get_template('report_template.html').render(
+    run=run,
+    last=run.metrics[-1],
+    compile_seconds=np.nansum(run.column('compile_seconds')),
+    total_seconds=run.seconds('total').sum(),
+    notices=notices(run),
+    splits=split_figures(run),
+    rows=rows,
+    figures=run_figures(run, rows),
+    comparison=compare(run, others) if others else None,
+    config=checkpoint.flatten(run.config or {}),
+    provenance=checkpoint.flatten(run.provenance or {}),
+    now=datetime.datetime.now().astimezone().strftime('%Y-%m-%d %H:%M %Z'),
+  )
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+  """0.0612 with a real minus sign; what is not known is a dash."""
+  if value is None:
+    return '\N{EN DASH}'
+  return f'{value:.{digits}f}'.replace('-', '\N{MINUS SIGN}')
+
+
+def _clock(seconds: float) -> str:
+  """Whole time as one reads it: 48 s, 3 min 20 s, 2 h 5 min."""
+  minutes, rest = divmod(round(float(seconds)), 60)
+  hours, minutes_left = divmod(minutes, 60)
+  if hours:
+    return f'{hours} h {minutes_left} min'
+  return f'{minutes} min {rest} s' if minutes else f'{rest} s'
+
+
+def write_report(
+  workdir: str | os.PathLike, others: Sequence[str | os.PathLike] = ()
+) -> Path:
+  """Writes `report.html` into the folder of a run and returns its path.
+
+  Raises:
+    RunError: a folder is not that of a run, or there are too many.
+  """
+  if len(others) >= figures.MAX_RUNS:
+    raise RunError(f'at most {figures.MAX_RUNS - 1} runs can be compared with')
+  page = render(load_run(workdir), [load_run(other) for other in others])
+  path = Path(workdir) / 'report.html'
+  writer.write_text(path, page)
+  return path
+
+
+def main(argv: Sequence[str]) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f'unknown arguments: {" ".join(argv[1:])}')
+  try:
+    print(write_report(_WORKDIR.value, _COMPARE.value))
+  except RunError as error:
+    sys.exit(f'report: {error}')
+
+
+if __name__ == '__main__':
+  flags.mark_flag_as_required('workdir')
+  app.run(main)
