@@ -228,7 +228,7 @@ def forest(
   splits: split -> for each name a dictionary of mean, low, high.
   """
   with matplotlib.rc_context(_STYLE):
-    figure = _figure(max(2.75, 0.7 + 0.19 * len(names)))
+    figure = _figure(max(3.0, 0.8 + 0.27 * len(names)))
     axes = figure.subplots()
     rows = np.arange(len(names))
     offsets = 0.24 * (np.arange(len(splits)) - (len(splits) - 1) / 2)

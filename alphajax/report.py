@@ -22,11 +22,6 @@ from markupsafe import Markup
 from alphajax import checkpoint, figures, writer
 from alphajax.factor import metrics as factor_metrics
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.')
-_COMPARE = flags.DEFINE_multi_string(
-  'compare', [], 'Folder of another run to draw beside it; repeatable.'
-)
-
 PARTS = ('search', 'evaluation', 'pool', 'update')
 LOSSES = {'policy_loss': 'policy loss', 'value_loss': 'value loss'}
 
@@ -164,20 +159,17 @@ def factor_rows(run: Run) -> list[dict[str, Any]]:
   }
   factors = run.pool['factors']
   largest = max((abs(f['weight']) for f in factors), default=0) or 1
-  rows = [
+  order = sorted(range(len(factors)), key=lambda i: -abs(factors[i]['weight']))
+  return [
     {
-      'name': f'F{i + 1}',
-      'index': i,
-      'formula': factor['formula'],
-      'weight': factor['weight'],
-      'share': abs(factor['weight']) / largest,
-      'train': factor['train'],
-      'valid': factor['valid'],
-      'test': tested.get(factor['formula']),
+      'name': f'F{rank}',
+      'index': i,  # Where `pool.json` and `daily.npz` have it.
+      'share': abs(factors[i]['weight']) / largest,
+      'test': tested.get(factors[i]['formula']),
+      **factors[i],
     }
-    for i, factor in enumerate(factors)
+    for rank, i in enumerate(order, start=1)
   ]
-  return sorted(rows, key=lambda row: -abs(row['weight']))
 
 
 def run_figures(run: Run, rows: Sequence[dict[str, Any]]) -> list[dict]:
@@ -282,9 +274,9 @@ def _paired_difference(run: Run, other: Run, split: str) -> dict[str, Any]:
   common, mine, theirs = np.intersect1d(
     dates, other_dates, assume_unique=True, return_indices=True
   )
-  if not len(common):
-    return {'days': 0}
   lag = run.pool['label']['horizon'] - 1  # Labels of h days overlap.
+  if len(common) <= lag:
+    return {'days': len(common)}  # Too few for an interval.
   mean, low, high = factor_metrics.mean_interval(
     ic[mine] - other_ic[theirs], lag
   )
@@ -381,11 +373,16 @@ def main(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'unknown arguments: {" ".join(argv[1:])}')
   try:
-    print(write_report(_WORKDIR.value, _COMPARE.value))
+    print(write_report(flags.FLAGS.workdir, flags.FLAGS.compare))
   except RunError as error:
     sys.exit(f'report: {error}')
 
 
 if __name__ == '__main__':
-  flags.mark_flag_as_required('workdir')
+  # Here, since `train` and `evaluate` have a flag of the same name and a
+  # process may import all three.
+  flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
+  flags.DEFINE_multi_string(
+    'compare', [], 'Folder of another run to draw beside it; repeatable.'
+  )
   app.run(main)

@@ -181,10 +181,11 @@ def make_results(workdir, rng, factors, skill, opened=1):
 class Page(html.parser.HTMLParser):
   """Collects text, ids and addresses; complains about unbalanced tags."""
 
-  VOID = {'meta', 'br', 'link', 'img'}
+  VOID = {'meta', 'br', 'wbr', 'link', 'img'}
 
   def __init__(self, text):
     super().__init__()
+    self.joins = False
     self.open, self.ids, self.addresses, self.words = [], [], [], []
     self.feed(text)
     assert not self.open
@@ -193,6 +194,7 @@ class Page(html.parser.HTMLParser):
   def handle_starttag(self, tag, attrs):
     if tag not in self.VOID:
       self.open.append(tag)
+    self.joins = tag == 'wbr'  # A place to break, not a space.
     for name, value in attrs:
       if name == 'id':
         self.ids.append(value)
@@ -209,7 +211,10 @@ class Page(html.parser.HTMLParser):
 
   def handle_data(self, data):
     if self.open[-1:] != ['style']:
+      if self.joins:
+        data = self.words.pop() + data
       self.words.append(data)
+      self.joins = False
 
 
 def page_of(workdir, others=()):
@@ -347,7 +352,11 @@ def test_compare_pairs_only_common_days_and_warns(tmp_path, finished):
   )
   assert row['differences']['valid'] == {'days': 0}
   assert row['warnings'][0] == 'other data' and 'against' in row['warnings'][1]
-  assert 'no day in common' in page_of(finished, [other]).text
+  assert '0 days in common' in page_of(finished, [other]).text
+  for name in ('dates', 'ic', 'rank_ic'):
+    arrays[f'{name}_train'] = arrays[f'{name}_train'][:19]
+  np.savez(other / 'daily.npz', **arrays)
+  assert '19 days in common' in page_of(finished, [other]).text
 
 
 def test_errors_are_clear(tmp_path):
