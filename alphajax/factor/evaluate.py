@@ -280,12 +280,11 @@ class Store:
     """Statistics of slots in batches of one compiled size."""
     for i in range(0, len(slots), ROUND):
       batch = slots[i : i + ROUND]
-      stacked = jax.device_get(
-        _reduce(
-          self.buffer, _padded(batch, ROUND), len(batch), args, reduce=reduce
-        )
+      stacked = _reduce(
+        self.buffer, _padded(batch, ROUND), len(batch), args, reduce=reduce
       )
-      yield jax.tree.map(lambda leaf, n=len(batch): leaf[:n], stacked)
+      leaves, structure = jax.tree.flatten(jax.device_get(stacked))
+      yield structure.unflatten([leaf[: len(batch)] for leaf in leaves])
 
 
 @jax.jit

@@ -56,6 +56,9 @@ class FitConfig(NamedTuple):
   max_steps: int = 2000
 
 
+DEFAULT_FIT = FitConfig()
+
+
 class Target(NamedTuple):
   """The label of a split, ready for the pool.
 
@@ -246,10 +249,11 @@ def _append(slots: _Slots, item, tables, config):
   used = items >= 0
   w = fit(gram[items][:, items], with_label[items], used,
           jnp.append(slots.weights, 0.0), config)  # fmt: skip
-  # An empty slot takes the candidate; without one the smallest |w| leaves.
-  # The candidate comes last, so that it is the one to leave when it ties.
-  loss = jnp.where(used, jnp.abs(w), -1.0)
-  leaves = items.shape[0] - 1 - jnp.argmin(loss[::-1])
+  # The first empty slot takes the candidate; without one the smallest |w|
+  # leaves, which is the candidate, the last, when it ties.
+  last = items.shape[0] - 1
+  smallest = last - jnp.argmin(jnp.abs(w)[::-1])
+  leaves = jnp.where(jnp.all(used), smallest, jnp.argmin(used))
   position = jnp.arange(slots.item.shape[0])
   return _Slots(
     jnp.where(position == leaves, item, slots.item),
@@ -325,7 +329,7 @@ def insert(
   target: Target,
   scored: jax.Array,
   *,
-  config: FitConfig = FitConfig(),
+  config: FitConfig = DEFAULT_FIT,
   accept: str = 'always',
 ) -> tuple[Pool, Trace]:
   """Commits candidates one after the other (Algorithm 1).

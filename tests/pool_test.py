@@ -1,0 +1,161 @@
+"""The pool against scikit-learn's Lasso and against direct correlations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.linear_model import Lasso
+
+from alphajax.factor import metrics, pool
+
+T, S, P = 60, 40, 4
+
+
+def make_factors(rng, num, missing=0.1):
+  """Correlated factors with gaps, a label they explain, and members."""
+  common = rng.normal(size=(T, S))
+  values = (
+    rng.normal(size=(num, T, S)) + rng.uniform(0, 2, (num, 1, 1)) * common
+  )
+  label = 0.05 * values[: num // 2].sum(0) + rng.normal(size=(T, S))
+  values[rng.random(values.shape) < missing] = np.nan
+  members = rng.random((T, S)) < 0.9
+  label[rng.random(label.shape) < 0.05] = np.nan
+  return (
+    jnp.asarray(values, jnp.float32),
+    jnp.asarray(label, jnp.float32),
+    jnp.asarray(members),
+  )
+
+
+def prepare_all(values, members, target):
+  return jax.vmap(lambda v: pool.prepare(v, members, target))(values)
+
+
+def insert_all(capacity, prepared, target, **options):
+  scored = jnp.ones(T, bool)
+  start = pool.empty(capacity, T, S)
+  ids = jnp.arange(prepared.shape[0])
+  return pool.insert(start, prepared, ids, target, scored, **options)
+
+
+@pytest.mark.parametrize('seed', range(5))
+@pytest.mark.parametrize('l1', [0.0, 0.005, 0.05])
+def test_fit_equals_lasso(seed, l1):
+  rng = np.random.default_rng(seed)
+  values, label, members = make_factors(rng, 6)
+  target = pool.make_target(label, members)
+  prepared = prepare_all(values, members, target)
+  fitted, _ = insert_all(
+    6, prepared, target, config=pool.FitConfig(l1=l1, max_steps=20000)
+  )
+  # Days weigh the same whatever their number of stocks.
+  weight = np.sqrt(1.0 / np.asarray(target.labelled).sum(1))[:, None] / np.sqrt(
+    T
+  )
+  rows = (np.asarray(prepared, np.float64) * weight).reshape(6, -1).T
+  aim = (np.asarray(target.label, np.float64) * weight).ravel()
+  n = len(aim)
+  if l1:  # scikit-learn halves and averages the squares.
+    lasso = Lasso(l1 / (2 * n), fit_intercept=False, tol=1e-12)
+    expected = lasso.fit(rows, aim).coef_
+  else:
+    expected = np.linalg.lstsq(rows, aim)[0]
+  assert fitted.ids.tolist() == list(range(6))
+  np.testing.assert_allclose(np.asarray(fitted.weights), expected, atol=1e-4)
+  exact_zero = np.asarray(fitted.weights) == 0
+  np.testing.assert_array_equal(exact_zero, np.abs(expected) < 1e-7)
+
+
+def test_daily_ic_is_that_of_the_signal():
+  rng = np.random.default_rng(1)
+  values, label, members = make_factors(rng, 4)
+  target = pool.make_target(label, members)
+  fitted, trace = insert_all(4, prepare_all(values, members, target), target)
+  signal = pool.signal(fitted.weights, values[fitted.ids], members)
+  direct = metrics.daily_ic(signal, label, members)
+  np.testing.assert_allclose(pool.daily_ic(fitted), direct, atol=1e-5)
+  np.testing.assert_allclose(trace.ic[-1], direct.mean(), atol=1e-6)
+
+
+def test_drops_the_smallest_absolute_weight():
+  rng = np.random.default_rng(2)
+  values, label, members = make_factors(rng, 5, missing=0.0)
+  values = values.at[0].set(
+    -label + 0.3 * values[0]
+  )  # A large negative weight.
+  values = jnp.where(jnp.isfinite(values), values, 0.0)
+  target = pool.make_target(label, members)
+  prepared = prepare_all(values, members, target)
+  wide, _ = insert_all(5, prepared, target)
+  narrow, _ = insert_all(4, prepared, target)
+  weakest = int(jnp.argmin(jnp.abs(wide.weights)))
+  assert 0 in narrow.ids.tolist()
+  kept = set(range(5)) - {int(wide.ids[weakest])}
+  assert set(narrow.ids.tolist()) == kept
+
+
+def test_chunks_equal_one_by_one():
+  rng = np.random.default_rng(3)
+  values, label, members = make_factors(rng, 12)
+  target = pool.make_target(label, members)
+  prepared = prepare_all(values, members, target)
+  together, trace = insert_all(P, prepared, target)
+  alone, scored, ics = pool.empty(P, T, S), jnp.ones(T, bool), []
+  for i in range(12):
+    alone, one = pool.insert(
+      alone, prepared[i : i + 1], jnp.array([i]), target, scored
+    )
+    ics.append(float(one.ic[0]))
+  assert together.ids.tolist() == alone.ids.tolist()
+  np.testing.assert_allclose(together.weights, alone.weights, atol=1e-5)
+  np.testing.assert_allclose(trace.ic, ics, atol=1e-5)
+
+
+def test_padding_changes_nothing():
+  rng = np.random.default_rng(4)
+  values, label, members = make_factors(rng, 3)
+  target = pool.make_target(label, members)
+  prepared = prepare_all(values, members, target)
+  scored = jnp.ones(T, bool)
+  first, _ = insert_all(P, prepared, target)
+  second, trace = pool.insert(first, prepared, jnp.full(3, -1), target, scored)
+  jax.tree.map(np.testing.assert_array_equal, first, second)
+  np.testing.assert_array_equal(trace.members, np.tile(first.ids, (3, 1)))
+
+
+def test_improve_never_lowers_the_ic():
+  rng = np.random.default_rng(5)
+  values, label, members = make_factors(rng, 20)
+  target = pool.make_target(label, members)
+  prepared = prepare_all(values, members, target)
+  _, trace = insert_all(3, prepared, target, accept='improve')
+  assert np.all(np.diff(trace.ic) >= 0)
+  assert np.any(trace.tried_ic < trace.ic)  # Some were turned away.
+  with pytest.raises(ValueError, match='accept'):
+    insert_all(3, prepared, target, accept='never')
+
+
+def test_a_factor_without_coverage_has_no_opinion():
+  values, label, members = make_factors(np.random.default_rng(6), 2, 0.0)
+  values = values.at[0, :, : S // 2 + 12].set(jnp.nan)
+  target = pool.make_target(label, members)
+  prepared = prepare_all(values, members, target)
+  covered = metrics.MIN_COVERAGE * target.labelled.sum(1)
+  enough = (target.labelled & jnp.isfinite(values[0])).sum(1) >= covered
+  assert not enough.any() and not prepared[0].any()
+  fitted, _ = insert_all(2, prepared, target)
+  assert fitted.weights[0] == 0
+
+
+def test_unscored_days_do_not_count():
+  values, label, members = make_factors(np.random.default_rng(7), 3)
+  target = pool.make_target(label, members)
+  prepared = prepare_all(values, members, target)
+  scored = jnp.arange(T) < T // 2
+  ids = jnp.arange(3)
+  first, trace = pool.insert(pool.empty(P, T, S), prepared, ids, target, scored)
+  changed = prepared.at[:, T // 2 :].set(9.0)
+  second, other = pool.insert(pool.empty(P, T, S), changed, ids, target, scored)
+  np.testing.assert_allclose(first.weights, second.weights, atol=1e-6)
+  np.testing.assert_allclose(trace.ic, other.ic, atol=1e-6)
