@@ -7,9 +7,9 @@ The design leaves three corners open, which are read here as follows. An
 infinity inside a window makes NaN, which is what `pandas.rolling` does, the
 table's own reference; elementwise operators follow NumPy (`Sign(inf)` is 1)
 and `CSRank` follows `DataFrame.rank`. The system computes in float32, so a
-result beyond its range is infinite there and NaN here. In the metrics a value
-that is not finite is missing and a day is constant when all its values are
-equal.
+result above its range is infinite there and NaN here, and one below its normal
+numbers is 0. In the metrics a value that is not finite is missing and a day is
+constant when all its values are equal.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +20,7 @@ from scipy import stats
 
 CONSTANT = 1e-12  # Population variance at most this share of squared mean.
 LARGEST = float(np.finfo(np.float32).max)
+SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 # --- Elementwise ------------------------------------------------------------
@@ -215,6 +216,7 @@ def apply(
     raise ValueError(f'{name} with window {window}')
   with np.errstate(all='ignore'):
     out = _dispatch(name, operands, window, members)
+  out = np.where(np.abs(out) < SMALLEST, 0.0, out)
   return np.where(np.abs(out) <= LARGEST, out, np.nan)
 
 

@@ -163,6 +163,9 @@ def test_what_is_not_finite_is_missing():
   np.testing.assert_equal(row('Abs', x), [1, 0, nan, nan, 3e38])
   np.testing.assert_equal(row('Add', x, x), [-2, 0, nan, nan, nan])
   np.testing.assert_equal(row('Div', x, x), [1, nan, nan, nan, 1])
+  np.testing.assert_equal(
+    row('Mul', x, np.full_like(x, 1e-38)), [0, 0, nan, nan, 3]
+  )
   zero = np.zeros_like(x)
   np.testing.assert_equal(row('Less', x, zero), [-1, 0, nan, 0, 0])
   np.testing.assert_equal(row('Greater', x, zero), [0, 0, nan, nan, 3e38])

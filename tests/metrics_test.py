@@ -1,0 +1,178 @@
+"""Daily IC and RankIC against the oracle, on good days and on bad ones."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from alphajax.factor import metrics
+
+T, S = 80, 40
+METRICS = {
+  'daily_ic': (jax.jit(metrics.daily_ic), oracle.daily_ic),
+  'daily_rank_ic': (jax.jit(metrics.daily_rank_ic), oracle.daily_rank_ic),
+}
+each_metric = pytest.mark.parametrize('name', METRICS)
+
+
+def check(name, values, target, mask, tolerance=1e-5):
+  """Compares one metric with the oracle; returns the oracle's `[T]`."""
+  actual_fn, expected_fn = METRICS[name]
+  values = np.asarray(values, np.float32)
+  target = np.asarray(target, np.float32)
+  actual = np.asarray(actual_fn(*map(jnp.asarray, (values, target, mask))))
+  expected = expected_fn(values, target, mask)
+  assert actual.dtype == np.float32
+  np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance)
+  return expected
+
+
+def random_case(seed=0):
+  """Returns-like labels, values that know a little of them, all members."""
+  rng = np.random.default_rng(seed)
+  target = 0.05 * rng.standard_t(4, (T, S))
+  values = 0.1 * target + 0.05 * rng.normal(size=(T, S))
+  return values, target, rng.random((T, S)) < 0.9, rng
+
+
+@each_metric
+def test_plain(name):
+  values, target, mask, _ = random_case()
+  expected = check(name, values, target, mask)
+  assert (expected != 0).all() and np.abs(expected).max() < 1
+
+
+@each_metric
+@pytest.mark.parametrize('shift', [0.0, 10.0])
+@pytest.mark.parametrize('scale', [1e-30, 1e-3, 1.0, 1e10, 1e25, 1e36])
+def test_any_scale_of_the_factor(name, scale, shift):
+  values, target, mask, _ = random_case()
+  expected = check(name, scale * (values + shift), target, mask, 1e-4)
+  assert (expected != 0).all()
+
+
+@each_metric
+def test_volume_like_factor(name):
+  _, target, mask, rng = random_case()
+  values = np.exp(rng.uniform(np.log(1e5), np.log(1e10), (T, S)))
+  check(name, values, target, mask)
+
+
+@each_metric
+def test_a_factor_that_spans_the_range_of_float32(name):
+  """Values of Pow(volume,close) and the like; the largest decide the IC."""
+  _, target, mask, rng = random_case()
+  expected = check(name, 10 ** rng.uniform(-36, 38, (T, S)), target, mask)
+  assert (expected != 0).all()
+
+
+@each_metric
+@pytest.mark.parametrize('gap', [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_missing(name, gap):
+  values, target, mask, rng = random_case()
+  values[rng.random((T, S)) < 0.2] = gap
+  target[rng.random((T, S)) < 0.2] = np.nan
+  expected = check(name, values, target, mask)
+  assert (expected != 0).all()
+
+
+@each_metric
+def test_ties(name):
+  _, target, mask, rng = random_case()
+  values = rng.integers(-2, 3, (T, S))
+  check(name, values, target.round(1), mask)
+
+
+@each_metric
+def test_fewer_than_half_covered_is_zero(name):
+  """The rule counts labelled members only, and half is enough."""
+  rng = np.random.default_rng(0)
+  target = rng.normal(size=(S + 1, S))
+  values = rng.normal(size=(S + 1, S))
+  covered = np.arange(S) < np.arange(S + 1)[:, None]  # Day n covers n stocks.
+  values[~covered] = np.nan
+  mask = np.ones((S + 1, S), bool)
+  expected = check(name, values, target, mask)
+  assert (expected[: S // 2] == 0).all() and (expected[S // 2 :] != 0).all()
+  # Those without a label or outside the universe do not count.
+  target[:, S - 10 :] = np.nan
+  mask[:, S - 20 : S - 10] = False
+  expected = check(name, values, target, mask)
+  assert (expected[: S // 4] == 0).all() and (expected[S // 4 :] != 0).all()
+
+
+@each_metric
+@pytest.mark.parametrize('level', [0.0, 1.0, 0.1, -37.7, 1e10, 1e-10])
+def test_constant_days_are_zero(name, level):
+  values, target, mask, _ = random_case()
+  values[::3] = level
+  target[1::3] = level
+  mask[2] = False  # Nobody is a member.
+  mask[5, 1:] = False  # One member has no cross-section.
+  expected = check(name, values, target, mask)
+  assert (expected[::3] == 0).all() and (expected[1::3] == 0).all()
+  assert (expected[8::3] != 0).all()
+
+
+@each_metric
+def test_one_infinity_costs_one_stock(name):
+  values, target, mask, _ = random_case()
+  before = check(name, values, target, mask)
+  values[:, 0] = np.inf
+  after = check(name, values, target, mask)
+  assert np.abs(after - before).max() < 0.3 and (after != 0).all()
+
+
+@each_metric
+def test_non_members_do_not_matter(name):
+  values, target, mask, rng = random_case()
+  fn = METRICS[name][0]
+  before = fn(jnp.asarray(values), jnp.asarray(target), jnp.asarray(mask))
+  for junk in (rng.normal(size=(T, S)) * 1e6, np.inf, np.nan):
+    after = fn(
+      jnp.asarray(np.where(mask, values, junk)),
+      jnp.asarray(np.where(mask, target, junk)),
+      jnp.asarray(mask),
+    )
+    np.testing.assert_array_equal(before, after)
+
+
+@each_metric
+def test_batched_with_and_without_jit(name):
+  cases = [random_case(seed) for seed in range(3)]
+  values = np.stack([case[0] for case in cases])
+  values[1, :, ::5] = np.nan
+  _, target, mask, _ = cases[0]
+  fn, expected_fn = METRICS[name]
+  arrays = [jnp.asarray(x, jnp.float32) for x in (values, target)]
+  expected = np.stack(
+    [expected_fn(np.float32(v), np.float32(target), mask) for v in values]
+  )
+  for run in (fn, getattr(metrics, name)):
+    actual = run(*arrays, jnp.asarray(mask))
+    assert actual.shape == (3, T)
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+  nested = fn(arrays[0][None], arrays[1], jnp.asarray(mask))
+  assert nested.shape == (1, 3, T)
+  np.testing.assert_allclose(nested[0], expected, atol=1e-5)
+
+
+# Numbers that float32 can tell apart, with all kinds of gaps and many ties.
+_numbers = st.one_of(
+  st.sampled_from([np.nan, np.inf, -np.inf, 0.0, 1.0, -1.0, 1e10]),
+  st.integers(-1000, 1000).map(lambda n: n / 8),
+)
+_plane = hnp.arrays(np.float32, (3, 9), elements=_numbers)
+
+
+@each_metric
+@settings(max_examples=200, deadline=None)
+@given(values=_plane, target=_plane, mask=hnp.arrays(bool, (3, 9)))
+def test_any_values(name, values, target, mask):
+  target = np.where(np.isfinite(target), target, np.nan)
+  expected = check(name, values, target, mask, 2e-5)
+  assert np.isfinite(expected).all() and (np.abs(expected) <= 1 + 1e-9).all()

@@ -1,0 +1,269 @@
+"""Every operator against the float64 oracle, on data as bad as real data.
+
+An operator passes when its missing values are the oracle's and its error is
+under 1e-4 of the spread over stocks of that day. Both sides read the same
+float32 numbers. Where the stocks hardly differ there is no spread to measure
+by: `ROUNDING`, eight units in the last place, is what a few float32 steps cost.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+
+from alphajax.factor import operators
+from alphajax.language import vocab
+
+T, S = 150, 24
+TOLERANCE = 1e-4
+ROUNDING = 2.0**-20
+# Operators whose values are of order 1 whatever the operands: their rounding
+# is that of 1, also where the result is 0 (the skew of any two numbers).
+UNITLESS = ('Skew', 'Kurt', 'Corr', 'Rank', 'CSRank', 'Sign')
+WINDOWS = (1, 2, 5, 20, 40)
+
+
+def returns(rng):
+  return 1e-3 * rng.standard_t(4, (T, S))
+
+
+def prices(rng):
+  steps = 0.01 * rng.standard_t(4, (T, S))
+  return np.exp(rng.normal(3, 1, S) + np.cumsum(steps, 0))
+
+
+def volume(rng):
+  size = rng.uniform(np.log(1e5), np.log(1e10), S)
+  return np.clip(np.exp(size + 0.5 * rng.normal(size=(T, S))), 1e5, 1e10)
+
+
+def wild_volume(rng):
+  """A stock's volume runs over five decades within one window."""
+  return np.exp(rng.uniform(np.log(1e5), np.log(1e10), (T, S)))
+
+
+def level(rng):
+  """Much level, little variation: where E[x^2]-E[x]^2 has no digits left."""
+  base = np.exp(rng.uniform(np.log(1e5), np.log(1e10), S))
+  return base * (1 + 1e-3 * rng.normal(size=(T, S)))
+
+
+def missing(rng):
+  x = prices(rng)
+  x[rng.random(x.shape) < 0.02] = np.nan
+  x[20:23] = np.nan  # Nobody traded.
+  x[:, 5] = np.nan
+  return x
+
+
+def constant(rng):
+  """Stretches of one value, from two days to longer than any window."""
+  x = prices(rng)
+  for stock in range(S):
+    day = 0
+    while day < T:
+      length = int(rng.choice([2, 8, 25, 60]))
+      x[day : day + length, stock] = x[day, stock]
+      day += length
+  x[:, 0] = 0.0
+  x[:, 1] = 7e9
+  return x
+
+
+def ties(rng):
+  return rng.integers(-2, 3, (T, S)).astype(float)
+
+
+def infinite(rng):
+  x = rng.normal(size=(T, S))
+  x[rng.random(x.shape) < 0.01] = np.inf
+  x[rng.random(x.shape) < 0.01] = -np.inf
+  x[rng.random(x.shape) < 0.01] = 0.0
+  return x
+
+
+def listed_midway(rng):
+  x = prices(rng)
+  x[: T // 2, ::3] = np.nan
+  x[T // 2 :, 1] = np.nan
+  return x
+
+
+DATA = {
+  kind.__name__: kind
+  for kind in (
+    returns,
+    prices,
+    volume,
+    wild_volume,
+    level,
+    missing,
+    constant,
+    ties,
+    infinite,
+    listed_midway,
+  )
+}
+
+
+def operands_of(kind, count=2):
+  """Planes `f32[T, S]` and members; the planes are not related."""
+  x = [
+    DATA[kind](np.random.default_rng(seed)).astype(np.float32)
+    for seed in range(count)
+  ]
+  members = np.random.default_rng(7).random((T, S)) < 0.8
+  members[60] = False
+  members[:, 3] = False
+  return x, members
+
+
+def run(name, operands, window, members):
+  out = operators.apply(
+    name, [jnp.asarray(x) for x in operands], window, jnp.asarray(members)
+  )
+  assert out.dtype == jnp.float32
+  return np.asarray(out)
+
+
+def spread_of(expected):
+  """Standard deviation over stocks `[T, 1]`; 0 on a day without values."""
+  known = np.isfinite(expected)
+  count = np.maximum(known.sum(1, keepdims=True), 1)
+  x = np.where(known, expected, 0.0)
+  centred = np.where(known, x - x.sum(1, keepdims=True) / count, 0.0)
+  largest = np.abs(centred).max(1, keepdims=True)
+  unit = centred / np.where(largest > 0, largest, 1.0)
+  return largest * np.sqrt((unit**2).sum(1, keepdims=True) / count)
+
+
+def assert_agrees(name, actual, expected):
+  """Equal missing values, errors under the tolerance; says where and by how
+  much."""
+  lost = np.isnan(actual) & ~np.isnan(expected)
+  made_up = ~np.isnan(actual) & np.isnan(expected)
+  where = np.argwhere(lost | made_up)[:3].tolist()
+  assert not where, (
+    f'{name}: {lost.sum()} values missing and {made_up.sum()} made up, first '
+    f'at {where}: {[(actual[*at], expected[*at]) for at in where]}'
+  )
+  spread = spread_of(expected)
+  scale = np.maximum(np.abs(expected), float(name in UNITLESS))
+  error = np.abs(actual - expected)
+  excess = np.nan_to_num(
+    error / (TOLERANCE * spread + ROUNDING * scale + 1e-45)
+  )
+  day, stock = np.unravel_index(excess.argmax(), excess.shape)
+  assert excess.max() <= 1, (
+    f'{name}: {(excess > 1).sum()} of {excess.size} values off, the worst at '
+    f'day {day}, stock {stock}: {actual[day, stock]!r} instead of '
+    f'{expected[day, stock]!r}; error {error[day, stock]:.2g}, spread of the '
+    f'day {spread[day, 0]:.3g}'
+  )
+
+
+def cases():
+  for name in vocab.OPERATORS:
+    for window in WINDOWS if name in oracle.WINDOWED else (None,):
+      yield name, window
+
+
+@pytest.mark.parametrize('kind', DATA)
+@pytest.mark.parametrize('name, window', list(cases()))
+def test_equals_oracle(name, window, kind):
+  x, members = operands_of(kind, oracle.arity(name))
+  expected = oracle.apply(name, x, window, members)
+  assert_agrees(name, run(name, x, window, members), expected)
+
+
+@pytest.mark.parametrize('window', [20, 40])
+@pytest.mark.parametrize('kind', ['volume', 'prices', 'level'])
+@pytest.mark.parametrize('name', oracle.PAIRED)
+@pytest.mark.parametrize('swap', [False, True])
+def test_paired_of_different_kinds(name, kind, window, swap):
+  x, members = operands_of(kind, 1)
+  y, _ = operands_of('returns', 1)
+  pair = [*y, *x] if swap else [*x, *y]
+  expected = oracle.apply(name, pair, window, members)
+  assert_agrees(name, run(name, pair, window, members), expected)
+
+
+@pytest.mark.parametrize('sign', [1, -1])
+@pytest.mark.parametrize('window', [5, 20])
+@pytest.mark.parametrize('kind', ['returns', 'prices', 'volume', 'level'])
+def test_corr_of_a_series_with_itself(kind, window, sign):
+  x, members = operands_of(kind, 1)
+  pair = [x[0], sign * x[0]]
+  # NaN where a volume stays at its bound and the window is constant.
+  expected = oracle.apply('Corr', pair, window, members)
+  actual = run('Corr', pair, window, members)
+  np.testing.assert_allclose(actual, expected, rtol=1e-5)
+  np.testing.assert_allclose(np.nanmean(expected), sign, rtol=1e-9)
+
+
+@pytest.mark.parametrize('scale', [1e-25, 1e-18, 1e18, 1e25, 1e30])
+@pytest.mark.parametrize('name', ['Std', 'Mad', 'Skew', 'Kurt', 'Corr'])
+def test_any_scale(name, scale):
+  """Where squares leave float32's range but the result is inside it.
+
+  Random formulas get there: Pow(0.01,Sum(close,20)), Kurt(Pow(low,open),20).
+  """
+  x, members = operands_of('prices', oracle.arity(name))
+  x = [(scale * plane).astype(np.float32) for plane in x]
+  expected = oracle.apply(name, x, 20, members)
+  assert np.isfinite(expected[19:]).all()
+  assert_agrees(name, run(name, x, 20, members), expected)
+
+
+@pytest.mark.parametrize('exponent', [-0.1, -0.01, 0.01, 0.05, 0.1, 2.0])
+@pytest.mark.parametrize('kind', ['returns', 'prices', 'volume', 'missing'])
+def test_pow_of_a_number(kind, exponent):
+  x, members = operands_of(kind, 1)
+  number = np.full((T, S), exponent, np.float32)
+  for pair in ([x[0], number], [number, x[0]]):
+    expected = oracle.apply('Pow', pair, None, members)
+    assert_agrees('Pow', run('Pow', pair, None, members), expected)
+
+
+@pytest.mark.parametrize('name', ['Skew', 'Kurt', 'Corr'])
+@pytest.mark.parametrize(
+  'noise, is_constant', [(0, True), (1e-7, True), (1e-5, False), (1e-3, False)]
+)
+@pytest.mark.parametrize('level', [1e-3, 1.0, 37.5, 1e10])
+def test_constant_is_relative(name, noise, is_constant, level):
+  rng = np.random.default_rng(0)
+  signs = rng.choice([-1.0, 1.0], (T, S))
+  x = (level * (1 + noise * signs)).astype(np.float32)
+  operands = [x, *operands_of('returns', 1)[0]][: oracle.arity(name)]
+  members = np.ones((T, S), bool)
+  expected = oracle.apply(name, operands, 20, members)
+  assert np.isnan(expected[19:]).all() == is_constant
+  actual = run(name, operands, 20, members)
+  np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))
+
+
+@pytest.mark.parametrize('name', ['Std', 'Var', 'Mad', 'Cov'])
+@pytest.mark.parametrize('level', [0.0, 1.1, 1e10])
+def test_dispersion_of_a_constant_is_about_zero(name, level):
+  x = np.full((T, S), level, np.float32)
+  operands = [x] * oracle.arity(name)
+  actual = run(name, operands, 20, np.ones((T, S), bool))
+  power = 2 if name in ('Var', 'Cov') else 1
+  assert np.isnan(actual[:19]).all()
+  assert (np.abs(actual[19:]) <= (1e-6 * level) ** power).all()
+
+
+@pytest.mark.parametrize('name', oracle.WINDOWED)
+def test_a_window_longer_than_the_data_is_missing(name):
+  x, members = operands_of('prices', oracle.arity(name))
+  short = [plane[:30] for plane in x]
+  assert np.isnan(run(name, short, 40, members[:30])).all()
+
+
+def test_csrank_sees_members_only():
+  (x,), members = operands_of('prices', 1)
+  before = run('CSRank', [x], None, members)
+  assert np.isnan(before[~members]).all()
+  changed = np.where(members, x, 1e9).astype(np.float32)
+  np.testing.assert_array_equal(before, run('CSRank', [changed], None, members))
+  assert np.nanmax(before) == 1 and np.nanmin(before) > 0
