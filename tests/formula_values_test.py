@@ -86,7 +86,7 @@ def test_daily_ic_of_random_formulas(capsys):
   assert values.shape == (N, T, S) and values.dtype == np.float32
   assert np.isfinite(values[~np.isnan(values)]).all()
   actual = np.asarray(
-    metrics.daily_ic(
+    jax.jit(metrics.daily_ic)(
       jnp.asarray(values), jnp.asarray(target), jnp.asarray(members)
     )
   )

@@ -17,9 +17,10 @@ from alphajax.language import vocab
 T, S = 150, 24
 TOLERANCE = 1e-4
 ROUNDING = 2.0**-20
-# Operators whose values are of order 1 whatever the operands: their rounding
-# is that of 1, also where the result is 0 (the skew of any two numbers).
-UNITLESS = ('Skew', 'Kurt', 'Corr', 'Rank', 'CSRank', 'Sign')
+# Operators whose values are of order 1 whatever the operands round like that
+# number, also where the result is 0 (the skew of any two numbers). Kurt is a
+# quotient less 3.
+UNITS = {'Kurt': 3, 'Skew': 1, 'Corr': 1, 'Rank': 1, 'CSRank': 1, 'Sign': 1}
 WINDOWS = (1, 2, 5, 20, 40)
 
 
@@ -148,7 +149,7 @@ def assert_agrees(name, actual, expected):
     f'at {where}: {[(actual[*at], expected[*at]) for at in where]}'
   )
   spread = spread_of(expected)
-  scale = np.maximum(np.abs(expected), float(name in UNITLESS))
+  scale = np.maximum(np.abs(expected), UNITS.get(name, 0))
   error = np.abs(actual - expected)
   excess = np.nan_to_num(
     error / (TOLERANCE * spread + ROUNDING * scale + 1e-45)
