@@ -1,0 +1,101 @@
+"""Policy and value heads (Appendix H) and the network that the search asks."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from alphajax.language import grammar as grammar_lib
+from alphajax.networks import tree_lstm
+
+
+class PolicyHead(nn.Module):
+  """Logits of the productions, not masked yet: `[D] -> [A]`."""
+
+  num_actions: int
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    x = nn.relu(nn.Dense(64)(x))
+    x = nn.relu(nn.Dense(128)(x))
+    return nn.Dense(self.num_actions)(x)
+
+
+class ValueHead(nn.Module):
+  """Expected value of the finished formula: `[D] -> []`."""
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    x = nn.relu(nn.Dense(64)(x))
+    x = nn.relu(nn.Dense(64)(x))
+    return nn.Dense(1)(x)[..., 0]
+
+
+class PolicyValue(nn.Module):
+  """`tokens [L] -> (logits [A], value [])`; the caller vmaps.
+
+  Dropout acts on the encoding, and only where the caller passes a `dropout`
+  rng and `train=True`.
+  """
+
+  encoder: tree_lstm.TreeLSTM
+  num_actions: int
+  dropout_rate: float = 0.1
+
+  def setup(self):
+    self.policy = PolicyHead(self.num_actions)
+    self.value = ValueHead()
+    self.dropout = nn.Dropout(self.dropout_rate)
+
+  def __call__(
+    self, tokens: jax.Array, train: bool = False
+  ) -> tuple[jax.Array, jax.Array]:
+    x = self.dropout(self.encoder(tokens), deterministic=not train)
+    return self.heads(x)
+
+  def heads(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Both heads on encodings, `[..., D] -> ([..., A], [...])`."""
+    return self.policy(x), self.value(x)
+
+  def tables(self) -> tree_lstm.Tables:
+    """The encoder's tables."""
+    return self.encoder.tables()
+
+
+def make(
+  grammar: grammar_lib.Grammar, *, width: int = 128, dropout_rate: float = 0.1
+) -> PolicyValue:
+  """The network of a grammar; sizes of Appendix H by default."""
+  encoder = tree_lstm.make(grammar, width)
+  return PolicyValue(encoder, grammar.num_actions, dropout_rate)
+
+
+def init(
+  network: PolicyValue, grammar: grammar_lib.Grammar, rng_key: jax.Array
+) -> dict:
+  """Parameters."""
+  tokens = jnp.zeros(grammar.max_tokens, jnp.int32)
+  return jax.jit(network.init)(rng_key, tokens)
+
+
+def mask_logits(logits: jax.Array, invalid_actions: jax.Array) -> jax.Array:
+  """Forbidden actions get the lowest finite value: no NaN in a softmax."""
+  return jnp.where(invalid_actions, jnp.finfo(logits.dtype).min, logits)
+
+
+def apply_batch(
+  network: PolicyValue,
+  params: dict,
+  tokens: jax.Array,
+  rng_key: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """`tokens [B, L] -> (logits [B, A], values [B])`.
+
+  rng_key: dropout of training, one mask per formula; None: no dropout.
+  """
+  if rng_key is None:
+    return jax.vmap(lambda t: network.apply(params, t))(tokens)
+
+  def one(rng_key, tokens):
+    return network.apply(params, tokens, train=True, rngs={'dropout': rng_key})
+
+  return jax.vmap(one)(jax.random.split(rng_key, tokens.shape[0]), tokens)

@@ -1,0 +1,166 @@
+"""Tree-LSTM over prefix tokens (Appendix F).
+
+Every symbol's `W x + b` is a row of a table. A node reads its children through
+`message = U h`: position 1 and position 2 of the N-ary cell (for Cov and Corr
+the unordered operands are position 1 and the window is position 2), or the
+shared `U` of the Child-Sum cell. Isomorphic formulas get the same bits.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from alphajax.language import grammar as grammar_lib
+from alphajax.language import rules, tree
+
+# Which kernel reads the child in slot 0, 1, 2 of a parent with each role.
+_FIRST, _SECOND, _SUM = range(3)
+_READERS = np.zeros((4, tree.MAX_ARITY), np.int32)
+_READERS[rules.ORDERED] = _FIRST, _SECOND, _SECOND
+_READERS[rules.SYMMETRIC] = _SUM
+_READERS[rules.PAIRED] = _FIRST, _FIRST, _SECOND
+# Roles whose first two children are averaged in the gates.
+_AVERAGED = (rules.SYMMETRIC, rules.PAIRED)
+
+
+class Tables(NamedTuple):
+  """Everything the cell reads; made once per set of parameters.
+
+  Gates are input, output, update and forget, in this order.
+  """
+
+  inputs: jax.Array  # [V, 4D] W x + b of each symbol.
+  kernels: jax.Array  # [3, D, 4D] U of each reader.
+  arity: jax.Array  # [V]
+  role: jax.Array  # [V]
+
+
+class TreeLSTM(nn.Module):
+  """Encodes a formula, whole or partial.
+
+  arity, role: of each symbol of the vocabulary.
+  width: of the symbol embeddings and of the hidden state, D.
+  """
+
+  arity: tuple[int, ...]
+  role: tuple[int, ...]
+  width: int = 128
+
+  def setup(self):
+    gates = 4 * self.width
+    self.embed = nn.Embed(len(self.arity), self.width)
+    self.ordered = nn.Dense(gates)
+    self.symmetric = nn.Dense(gates)
+    kernel_init = nn.initializers.lecun_normal(batch_axis=0)
+    self.kernels = self.param(
+      'kernels', kernel_init, (len((_FIRST, _SECOND, _SUM)), self.width, gates)
+    )
+
+  def tables(self) -> Tables:
+    """The tables of `encode`."""
+    role = jnp.asarray(self.role)
+    x = self.embed.embedding
+    is_symmetric = (role == rules.SYMMETRIC)[:, None]
+    inputs = jnp.where(is_symmetric, self.symmetric(x), self.ordered(x))
+    return Tables(inputs, self.kernels, jnp.asarray(self.arity), role)
+
+  def __call__(self, tokens: jax.Array) -> jax.Array:
+    """Root hidden state, `[L] -> [D]`."""
+    return encode(self.tables(), tokens)
+
+
+def make(grammar: grammar_lib.Grammar, width: int = 128) -> TreeLSTM:
+  """The encoder of a grammar's formulas."""
+  arity, role = np.asarray(grammar.arity), np.asarray(grammar.role)
+  return TreeLSTM(tuple(arity.tolist()), tuple(role.tolist()), width)
+
+
+def encode(tables: Tables, tokens: jax.Array) -> jax.Array:
+  """Root hidden state of prefix tokens, `[L] -> [D]`.
+
+  A scan in reverse: children come after their parent, so theirs are ready.
+  """
+  children = tree.children(tables.arity, tokens)
+  reader = readers(tables, tokens, children)
+  width = tables.inputs.shape[1] // 4
+  # Row L stays zero: what an absent child says.
+  rows = jnp.zeros((tokens.shape[0] + 1, 5 * width))
+
+  def visit(rows, at):
+    below = rows[children[at]]  # Absent: -1, the last row.
+    h, c = cell(
+      tables.inputs[tokens[at]], below, is_averaged(tables.role[tokens[at]])
+    )
+    row = jnp.concatenate([read(tables.kernels, reader[at], h), c])
+    return rows.at[at].set(row), None
+
+  order = jnp.arange(tokens.shape[0] - 1, 0, -1)
+  rows, _ = jax.lax.scan(visit, rows, order)
+  h, _ = cell(
+    tables.inputs[tokens[0]],
+    rows[children[0]],
+    is_averaged(tables.role[tokens[0]]),
+  )
+  return h
+
+
+def readers(
+  tables: Tables, tokens: jax.Array, children: jax.Array
+) -> jax.Array:
+  """The kernel with which each token's parent reads it, `[L] -> i32[L]`."""
+  wanted = jnp.asarray(_READERS)[tables.role[tokens]]  # [L, 3] per child.
+  found = jnp.zeros(tokens.shape[0] + 1, jnp.int32)
+  # The root and padding are read by nobody; absent children write to row L.
+  return found.at[children].set(wanted)[:-1]
+
+
+def is_averaged(role: jax.Array) -> jax.Array:
+  """True where the gates take the mean of the first two children."""
+  return (role == _AVERAGED[0]) | (role == _AVERAGED[1])
+
+
+def read(kernels: jax.Array, reader: jax.Array, h: jax.Array) -> jax.Array:
+  """`U h` with the kernel `reader`, `[3, D, 4D], [], [D] -> [4D]`."""
+  chosen = jnp.arange(kernels.shape[0]) == reader
+  # One product over the stacked kernels: a gathered kernel per example costs
+  # far more than the zeros.
+  wide = (chosen[:, None] * h[None, :]).reshape(-1)
+  return wide @ kernels.reshape(-1, kernels.shape[-1])
+
+
+def cell(
+  inputs: jax.Array, below: jax.Array, averaged: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """One node, `[..., 4D], [..., 3, 5D], [...] -> h, c [..., D]`.
+
+  below: the children's messages [4D] and cell states [D]; zero if absent.
+  averaged: the gates take the mean of the first two children.
+  """
+  width = inputs.shape[-1] // 4
+  message, cells = below[..., : 4 * width], below[..., 4 * width :]
+  said, forget = message[..., : 3 * width], message[..., 3 * width :]
+  share = jnp.where(averaged, 0.5, 1.0)[..., None]
+  pair = (said[..., 0, :] + said[..., 1, :]) * share
+  gates = inputs[..., : 3 * width] + pair + said[..., 2, :]
+  i, o, u = jnp.split(gates, 3, axis=-1)
+  f = jax.nn.sigmoid(inputs[..., None, 3 * width :] + forget)
+  pair = unordered_dot(
+    f[..., 0, :], f[..., 1, :], cells[..., 0, :], cells[..., 1, :]
+  )
+  kept = pair + f[..., 2, :] * cells[..., 2, :]
+  c = jax.nn.sigmoid(i) * jnp.tanh(u) + kept
+  return jax.nn.sigmoid(o) * jnp.tanh(c), c
+
+
+def unordered_dot(
+  f1: jax.Array, f2: jax.Array, c1: jax.Array, c2: jax.Array
+) -> jax.Array:
+  """`f1 c1 + f2 c2` to the same bits when 1 and 2 change places.
+
+  Written plainly, a compiler fuses one product into the addition and rounds
+  only the other. Every operation here gives the same bits either way.
+  """
+  return 0.5 * ((f1 + f2) * (c1 + c2) + (f1 - f2) * (c1 - c2))

@@ -1,0 +1,261 @@
+"""Monte Carlo tree search over a batch of games.
+
+The contract is that of `mctx.search`: the same root, `recurrent_fn` and
+results. Its loops were measured at 12 ms a simulation for 128 games on two
+cores with a trivial network, since a vmapped while loop copies the tree's
+arrays at every level of every backup. Here loops are over whole batches, the
+arrays are updated in place, and each node remembers its best action, which
+only a backup through it can change; so selection is a walk along pointers.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mctx
+from flax import struct
+
+NO_NODE = -1
+# The prior of a forbidden action: a valid one may underflow to 0.
+FORBIDDEN = -1.0
+
+# (prior [A], visits [A], qvalues [A], node value [], invalid [A]) -> [A].
+ScoreFn = Callable[..., jax.Array]
+
+
+@struct.dataclass
+class Tree:
+  """Search trees of B games with N nodes; node 0 is the root.
+
+  best_action, best_child: where selection goes from a node; the child is
+  NO_NODE when the action was never taken.
+  """
+
+  prior: jax.Array  # [B, N, A] probabilities, FORBIDDEN where forbidden.
+  visits: jax.Array  # i32[B, N, A]
+  returns: jax.Array  # [B, N, A] sum of the returns of the visits.
+  children: jax.Array  # i32[B, N, A] node index or NO_NODE.
+  raw_value: jax.Array  # [B, N] what the network said.
+  reward: jax.Array  # [B, N] on the way into the node.
+  discount: jax.Array  # [B, N] on the way into the node; 0: nothing follows.
+  best_action: jax.Array  # i32[B, N]
+  best_child: jax.Array  # i32[B, N]
+  embedding: Any  # [B, N, ...]
+
+
+class _Walk(struct.PyTreeNode):
+  """One walk per game from the root to the edge that is to be expanded."""
+
+  node: jax.Array  # i32[B] where the last edge starts.
+  action: jax.Array  # i32[B] the last edge.
+  child: jax.Array  # i32[B] where it leads: NO_NODE or a terminal node.
+  depth: jax.Array  # i32[B] number of edges.
+  nodes: jax.Array  # i32[B, D] where the edges start, the root first.
+  actions: jax.Array  # i32[B, D] the edges.
+
+
+def search(
+  params: Any,
+  rng_key: jax.Array,
+  *,
+  root: mctx.RootFnOutput,
+  recurrent_fn: Callable,
+  invalid_actions: jax.Array,
+  invalid_fn: Callable,
+  score_fn: ScoreFn,
+  num_simulations: int,
+  max_depth: int,
+) -> Tree:
+  """Runs `num_simulations` of one expansion each, in every game.
+
+  root, recurrent_fn: as in mctx.
+  invalid_actions: `bool[B, A]` at the root.
+  invalid_fn: embedding [B, ...] -> bool[B, A], at the other nodes.
+  max_depth: no walk is longer; a finished formula ends it before.
+  """
+  tree = _plant(root, invalid_actions, num_simulations)
+
+  def simulate(simulation, carry):
+    rng_key, tree = carry
+    rng_key, expand_key = jax.random.split(rng_key)
+    walk = _select(tree, max_depth)
+    parent = jax.tree.map(lambda x: _at(x, walk.node), tree.embedding)
+    output, embedding = recurrent_fn(params, expand_key, walk.action, parent)
+    tree, leaf = _expand(
+      tree, walk, output, embedding, invalid_fn(embedding), simulation + 1
+    )
+    return rng_key, _backup(tree, walk, leaf, score_fn)
+
+  _, tree = jax.lax.fori_loop(0, num_simulations, simulate, (rng_key, tree))
+  return tree
+
+
+def _plant(
+  root: mctx.RootFnOutput, invalid_actions: jax.Array, num_simulations: int
+) -> Tree:
+  batch, num_actions = root.prior_logits.shape
+  nodes = (batch, num_simulations + 1)
+  edges = (*nodes, num_actions)
+  tree = Tree(
+    prior=jnp.zeros(edges),
+    visits=jnp.zeros(edges, jnp.int32),
+    returns=jnp.zeros(edges),
+    children=jnp.full(edges, NO_NODE, jnp.int32),
+    raw_value=jnp.zeros(nodes),
+    reward=jnp.zeros(nodes),
+    discount=jnp.ones(nodes),
+    best_action=jnp.zeros(nodes, jnp.int32),
+    best_child=jnp.full(nodes, NO_NODE, jnp.int32),
+    embedding=jax.tree.map(
+      lambda x: jnp.zeros((*nodes, *x.shape[1:]), x.dtype), root.embedding
+    ),
+  )
+  return _write_node(
+    tree,
+    0,
+    _prior(root.prior_logits, invalid_actions),
+    root.value,
+    jnp.zeros(batch),
+    jnp.ones(batch),
+    root.embedding,
+  )
+
+
+def _prior(logits: jax.Array, invalid_actions: jax.Array) -> jax.Array:
+  """Probabilities over the valid actions, FORBIDDEN elsewhere."""
+  low = jnp.finfo(logits.dtype).min
+  prior = jax.nn.softmax(jnp.where(invalid_actions, low, logits))
+  return jnp.where(invalid_actions, FORBIDDEN, prior)
+
+
+def _write_node(tree, index, prior, value, reward, discount, embedding) -> Tree:
+  """Writes node `index`, the same in every game: no scatter is needed."""
+
+  def put(x, new):
+    new = new.astype(x.dtype)[:, None]
+    return jax.lax.dynamic_update_slice_in_dim(x, new, index, axis=1)
+
+  return tree.replace(
+    prior=put(tree.prior, prior),
+    raw_value=put(tree.raw_value, value),
+    reward=put(tree.reward, reward),
+    discount=put(tree.discount, discount),
+    # With no visits yet the prior alone decides.
+    best_action=put(tree.best_action, jnp.argmax(prior, axis=1)),
+    embedding=jax.tree.map(put, tree.embedding, embedding),
+  )
+
+
+def _at(x: jax.Array, node: jax.Array) -> jax.Array:
+  """`x[b, node[b]]`, `[B, N, ...], [B] -> [B, ...]`."""
+  return x[jnp.arange(x.shape[0]), node]
+
+
+def _select(tree: Tree, max_depth: int) -> _Walk:
+  """Follows the best actions to an edge never taken or a finished formula."""
+  batch = tree.raw_value.shape[0]
+
+  def is_open(walk):
+    """True where the walk goes on through the child."""
+    follows = _at(tree.discount, jnp.maximum(walk.child, 0)) > 0
+    return (walk.child != NO_NODE) & follows & (walk.depth < max_depth)
+
+  def go(carry):
+    level, walk, goes_on = carry
+    node = jnp.where(goes_on, walk.child, walk.node)
+    action = _at(tree.best_action, node)
+    walk = walk.replace(
+      node=node,
+      action=action,
+      child=_at(tree.best_child, node),
+      depth=walk.depth + goes_on,
+      nodes=_put_column(walk.nodes, node, level),
+      actions=_put_column(walk.actions, action, level),
+    )
+    return level + 1, walk, goes_on & is_open(walk)
+
+  zeros = jnp.zeros(batch, jnp.int32)
+  path = jnp.zeros((batch, max_depth), jnp.int32)
+  walk = _Walk(zeros, zeros, zeros, zeros, path, path)
+  _, walk, _ = jax.lax.while_loop(
+    lambda carry: jnp.any(carry[2]),
+    go,
+    (0, walk, jnp.ones(batch, bool)),
+  )
+  return walk
+
+
+def _put_column(x: jax.Array, column: jax.Array, at: jax.Array) -> jax.Array:
+  """Sets `x[:, at]`, `[B, D], [B] -> [B, D]`."""
+  return jax.lax.dynamic_update_slice_in_dim(x, column[:, None], at, axis=1)
+
+
+def _expand(
+  tree, walk, output, embedding, invalid_actions, index
+) -> tuple[Tree, jax.Array]:
+  """Adds node `index` at the end of each walk. Returns the leaf of each.
+
+  A walk that ends at a finished formula adds nothing: it visits it again, and
+  its slot of the tree stays unused.
+  """
+  tree = _write_node(
+    tree,
+    index,
+    _prior(output.prior_logits, invalid_actions),
+    output.value,
+    output.reward,
+    output.discount,
+    embedding,
+  )
+  batch = walk.node.shape[0]
+  is_new = walk.child == NO_NODE
+  leaf = jnp.where(is_new, index, walk.child)
+  games = jnp.arange(batch)
+  children = tree.children.at[games, walk.node, walk.action].set(leaf)
+  return tree.replace(children=children), leaf
+
+
+def _backup(
+  tree: Tree, walk: _Walk, leaf: jax.Array, score_fn: ScoreFn
+) -> Tree:
+  """Adds the leaf's value to every edge of the walk, the last edge first."""
+  batch, num_nodes = tree.raw_value.shape
+  games = jnp.arange(batch)
+
+  def rise(carry):
+    level, tree, child, value = carry
+    level -= 1
+    on_path = level < walk.depth
+    # Games whose walk is shorter write nowhere.
+    node = jnp.where(on_path, walk.nodes[:, level], num_nodes)
+    action = walk.actions[:, level]
+    gain = _at(tree.reward, child) + _at(tree.discount, child) * value
+    value = jnp.where(on_path, gain, value)
+    tree = tree.replace(
+      visits=tree.visits.at[games, node, action].add(1, mode='drop'),
+      returns=tree.returns.at[games, node, action].add(value, mode='drop'),
+    )
+    best = _best_action(tree, node, score_fn)
+    best_child = tree.children[games, node, best]
+    tree = tree.replace(
+      best_action=tree.best_action.at[games, node].set(best, mode='drop'),
+      best_child=tree.best_child.at[games, node].set(best_child, mode='drop'),
+    )
+    return level, tree, jnp.where(on_path, node, child), value
+
+  carry = (jnp.max(walk.depth), tree, leaf, _at(tree.raw_value, leaf))
+  return jax.lax.while_loop(lambda carry: carry[0] > 0, rise, carry)[1]
+
+
+def _best_action(tree: Tree, node: jax.Array, score_fn: ScoreFn) -> jax.Array:
+  """The valid action of the highest score at `node [B]`, `-> i32[B]`."""
+  prior, visits = _at(tree.prior, node), _at(tree.visits, node)
+  returns = _at(tree.returns, node)
+  # The mean over the network's word on the node and all returns through it.
+  total = _at(tree.raw_value, node) + jnp.sum(returns, axis=1)
+  node_value = total / (1 + jnp.sum(visits, axis=1))
+  qvalues = returns / jnp.maximum(visits, 1)
+  invalid = prior == FORBIDDEN
+  scores = jax.vmap(score_fn)(prior, visits, qvalues, node_value, invalid)
+  return jnp.argmax(jnp.where(invalid, -jnp.inf, scores), axis=1)

@@ -1,0 +1,348 @@
+"""The search: against mctx, against hand-made bandits, self-play."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import mctx
+import numpy as np
+import pytest
+
+from alphajax.language import formula as formula_lib
+from alphajax.language import grammar as grammar_lib
+from alphajax.language.formula import parse
+from alphajax.networks import heads
+from alphajax.search import mcts, tree_search
+
+
+@functools.cache
+def sem_k(max_length=6):
+  return grammar_lib.make(max_length=max_length)
+
+
+def random_params(grammar, seed=0, width=16):
+  keys = jax.random.split(jax.random.key(seed), 3)
+  vocab = grammar.vocab.size
+  return {
+    'embed': jax.random.normal(keys[0], (vocab, width)),
+    'policy': jax.random.normal(keys[1], (width, grammar.num_actions)),
+    'value': jax.random.normal(keys[2], (width,)) * 0.1,
+  }
+
+
+def linear_apply(params, tokens):
+  """A network that is cheap and far from uniform; not order-blind."""
+  place = jnp.cos(jnp.arange(tokens.shape[1]))[:, None]
+  h = jnp.sum(params['embed'][tokens] * place, axis=1)
+  return 0.3 * h @ params['policy'], h @ params['value']
+
+
+def start(grammar, batch, moves=0, seed=0):
+  states = jax.tree.map(
+    lambda x: jnp.stack([x] * batch), grammar_lib.init(grammar)
+  )
+  for key in jax.random.split(jax.random.key(seed), moves):
+    logits = jnp.where(states.invalid_actions, -jnp.inf, 0.0)
+    actions = jax.random.categorical(key, logits)
+    states = jax.vmap(grammar_lib.step, (None, 0, 0))(grammar, states, actions)
+  return states
+
+
+def mctx_puct(rng_key, tree, node_index, depth=0, *, c_puct, base_branches):
+  """Eq. 8 for `mctx.search`, interior nodes masked from the embedding."""
+  del rng_key, depth
+  states, _ = tree.embeddings
+  invalid = states.invalid_actions[node_index]
+  visits = tree.children_visits[node_index]
+  prior = jax.nn.softmax(tree.children_prior_logits[node_index])
+  c = c_puct * jnp.sqrt(jnp.sum(~invalid) / base_branches)
+  bonus = c * prior * jnp.sqrt(jnp.maximum(jnp.sum(visits), 1)) / (1 + visits)
+  score = jnp.where(visits > 0, tree.qvalues(node_index), 0.0) + bonus
+  return jnp.argmax(jnp.where(invalid, -jnp.inf, score))
+
+
+@pytest.mark.parametrize('moves', [0, 1, 2])
+def test_search_equals_mctx(moves):
+  """The same root visits as mctx, whose loops are another implementation."""
+  grammar, batch, simulations = sem_k(), 16, 48
+  params = random_params(grammar)
+  states = start(grammar, batch, moves)
+  evaluator = mcts.from_apply(linear_apply)
+  options = {'c_puct': 2.0, 'base_branches': 40}
+  ours = jax.jit(
+    functools.partial(
+      mcts.search,
+      evaluator=evaluator,
+      grammar=grammar,
+      num_simulations=simulations,
+      score_fn=functools.partial(mcts.branch_puct, **options),
+    )
+  )(params, jax.random.key(0), states)
+
+  @jax.jit
+  def theirs(params, states):
+    logits, value = linear_apply(params, states.tokens)
+    root = mctx.RootFnOutput(
+      prior_logits=heads.mask_logits(logits, states.invalid_actions),
+      value=value,
+      embedding=(states, ()),
+    )
+    rule = functools.partial(mctx_puct, **options)
+    return mctx.search(
+      params,
+      jax.random.key(0),
+      root=root,
+      recurrent_fn=lambda params, *rest: mcts.recurrent_fn(
+        (grammar, evaluator.step, params), *rest
+      ),
+      root_action_selection_fn=rule,
+      interior_action_selection_fn=rule,
+      num_simulations=simulations,
+      max_depth=simulations,
+      invalid_actions=states.invalid_actions,
+    )
+
+  expected = theirs(params, states)
+  live = ~np.asarray(states.terminated)
+  assert live.any()
+  np.testing.assert_array_equal(
+    ours.visits[live, 0], expected.children_visits[live, 0]
+  )
+  visited = np.asarray(ours.visits[live, 0] > 0)
+  q = ours.returns[live, 0] / jnp.maximum(ours.visits[live, 0], 1)
+  np.testing.assert_allclose(
+    np.asarray(q)[visited],
+    np.asarray(expected.qvalues(jnp.zeros(16, jnp.int32)))[live][visited],
+    atol=1e-5,
+  )
+
+
+def test_search_never_takes_a_forbidden_action():
+  grammar = sem_k()
+  states = start(grammar, 16, 1)
+  tree = run(grammar, states, linear_apply, random_params(grammar), 64)
+  invalid = np.asarray(tree.prior == tree_search.FORBIDDEN)
+  assert invalid[:, 1:].any()
+  assert not np.any(np.asarray(tree.visits)[invalid])
+  assert np.all(np.asarray(tree.children)[invalid] == tree_search.NO_NODE)
+  embedded = np.asarray(tree.embedding[0].invalid_actions)
+  live = ~np.asarray(states.terminated)
+  np.testing.assert_array_equal(invalid[live], embedded[live])
+
+
+def run(grammar, states, apply_fn, params, simulations, **options):
+  score_fn = functools.partial(
+    mcts.branch_puct, **{'c_puct': 1.0, 'base_branches': 40, **options}
+  )
+  return jax.jit(
+    functools.partial(
+      mcts.search,
+      evaluator=mcts.from_apply(apply_fn),
+      grammar=grammar,
+      num_simulations=simulations,
+      score_fn=score_fn,
+    )
+  )(params, jax.random.key(0), states)
+
+
+def test_every_simulation_is_one_visit_and_one_new_node():
+  grammar = sem_k()
+  tree = run(
+    grammar, start(grammar, 8), linear_apply, random_params(grammar), 64
+  )
+  np.testing.assert_array_equal(tree.visits[:, 0].sum(axis=1), 64)
+  # 64 sequential expansions: distinct formulas, unless a finished formula is
+  # visited again.
+  for game in range(8):
+    linked = np.unique(tree.children[game])
+    linked = linked[linked != tree_search.NO_NODE]
+    tokens = np.asarray(tree.embedding[0].tokens[game, linked])
+    assert len(np.unique(tokens, axis=0)) == len(linked) > 32
+
+
+def test_terminal_reward_is_the_value_and_nothing_follows():
+  grammar = sem_k(0)  # One move: the six features.
+  values = jnp.linspace(0.1, 0.6, 6)
+  first = int(grammar.rhs[0, 0])
+
+  def apply_fn(params, tokens):
+    is_leaf = (tokens[:, 0] >= first) & (tokens[:, 0] < first + 6)
+    value = jnp.where(is_leaf, params[tokens[:, 0] - first], -7.0)
+    return jnp.zeros((len(tokens), grammar.num_actions)), value
+
+  tree = run(grammar, start(grammar, 2), apply_fn, values, 60, c_puct=8.0)
+  visits = np.asarray(tree.visits[:, 0, :6])
+  assert visits.min() > 0
+  np.testing.assert_allclose(
+    np.asarray(tree.returns[:, 0, :6]) / visits,
+    np.broadcast_to(values, (2, 6)),
+    rtol=1e-5,
+  )
+  assert np.all(visits.argmax(axis=1) == 5)
+
+
+@pytest.mark.parametrize('q_transform', ['none', 'minmax'])
+def test_search_finds_the_best_arm(q_transform):
+  """The value is 0.05 for one product of features, deep in the language."""
+  grammar = grammar_lib.make(
+    max_length=2, constants=[], operators=['Add', 'Mul', 'Abs', 'Mean']
+  )
+  best = jnp.asarray(grammar_lib.tokens_of(grammar, parse('high*volume')))
+
+  def apply_fn(params, tokens):
+    del params
+    value = 0.05 * jnp.mean(tokens[:, :3] == best, axis=1)
+    return jnp.zeros((len(tokens), grammar.num_actions)), value
+
+  play = functools.partial(
+    mcts.self_play,
+    evaluator=mcts.from_apply(apply_fn),
+    grammar=grammar,
+    num_games=8,
+    num_simulations=200,
+    temperature=0.1,
+    c_puct=1.0 if q_transform == 'minmax' else 0.2,
+    q_transform=q_transform,
+  )
+  played = jax.jit(play)({}, jax.random.key(0))
+  texts = [
+    str(f) for f in grammar_lib.formulas_of(grammar, played.final_tokens)
+  ]
+  assert texts.count('high*volume') >= 7
+
+
+def test_branch_puct_by_hand():
+  prior = jnp.array([0.5, 0.3, 0.2, -1.0])
+  visits = jnp.array([3, 1, 0, 0])
+  qvalues = jnp.array([0.04, 0.06, 0.0, 0.0])
+  invalid = jnp.array([False, False, False, True])
+  puct = functools.partial(mcts.branch_puct, c_puct=1.5, base_branches=12)
+  scores = puct(prior, visits, qvalues, jnp.array(0.05), invalid)
+  # c = 1.5 sqrt(3 / 12) = 0.75; sqrt(sum N) = 2.
+  np.testing.assert_allclose(
+    scores[:3],
+    [0.04 + 0.75 * 0.5 * 2 / 4, 0.06 + 0.75 * 0.3 * 2 / 2, 0.75 * 0.2 * 2],
+    rtol=1e-6,
+  )
+  scaled = puct(
+    prior, visits, qvalues, jnp.array(0.05), invalid, value_scale=10.0
+  )
+  np.testing.assert_allclose(
+    scaled - scores, 9 * np.asarray(qvalues), atol=1e-6
+  )
+  # Before any visit the prior decides.
+  none = jnp.zeros(4, jnp.int32)
+  scores = puct(prior, none, jnp.zeros(4), jnp.array(0.05), invalid)
+  np.testing.assert_allclose(scores[:3], 0.75 * prior[:3], rtol=1e-6)
+
+
+def test_minmax_q_by_hand():
+  q = mcts.minmax_q(
+    jnp.array([0.04, 0.06, 0.0]), jnp.array([2, 1, 0]), jnp.array(0.05)
+  )
+  np.testing.assert_allclose(q, [0.0, 1.0, 0.5], atol=1e-5)
+  q = mcts.minmax_q(jnp.zeros(3), jnp.zeros(3, jnp.int32), jnp.array(0.05))
+  np.testing.assert_allclose(q, np.zeros(3))
+
+
+def test_visit_policy():
+  visits = jnp.array([4, 0, 1, 3])
+  np.testing.assert_allclose(
+    mcts.visit_policy(visits, 1.0), [0.5, 0, 0.125, 0.375], rtol=1e-6
+  )
+  np.testing.assert_allclose(
+    mcts.visit_policy(visits, 0.5), np.array([16, 0, 1, 9]) / 26, rtol=1e-6
+  )
+  np.testing.assert_allclose(
+    mcts.visit_policy(visits, 1e-3), [1, 0, 0, 0], atol=1e-6
+  )
+
+
+def test_noise_differs_by_game_and_by_move():
+  grammar = sem_k()
+  states = start(grammar, 4)
+  logits = heads.mask_logits(
+    jnp.zeros((4, grammar.num_actions)), states.invalid_actions
+  )
+  one, two = (
+    mcts._add_noise(key, logits, states.invalid_actions, 0.25, 0.3)
+    for key in jax.random.split(jax.random.key(0))
+  )
+  valid = ~np.asarray(states.invalid_actions[0])
+  for noisy in (one, two):
+    prior = np.asarray(jax.nn.softmax(noisy))
+    assert np.all(prior[:, ~valid] == 0)
+    assert np.all(prior[:, valid] >= 0.75 / valid.sum() - 1e-6)
+    assert np.abs(prior[0] - prior[1]).max() > 1e-3
+  assert np.abs(one - two)[:, valid].max() > 1e-3
+
+
+def self_play(grammar, params, seed=0, **options):
+  settings = {'num_games': 8, 'num_simulations': 16, **options}
+  play = functools.partial(
+    mcts.self_play,
+    evaluator=mcts.from_apply(linear_apply),
+    grammar=grammar,
+    **settings,
+  )
+  return jax.jit(play)(params, jax.random.key(seed))
+
+
+def test_self_play_records_the_games_it_plays():
+  grammar = sem_k()
+  played = self_play(grammar, random_params(grammar), dirichlet_fraction=0.25)
+  moves = grammar.max_steps
+  chex.assert_shape(played.tokens, (moves, 8, grammar.max_tokens))
+  chex.assert_shape(played.action_weights, (moves, 8, grammar.num_actions))
+  active = np.asarray(played.active)
+  assert active[0].all() and not (active[1:] & ~active[:-1]).any()
+  weights = np.asarray(played.action_weights)[active]
+  np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
+  assert not weights[np.asarray(played.invalid_actions)[active]].any()
+  for game, formula in enumerate(
+    grammar_lib.formulas_of(grammar, played.final_tokens)
+  ):
+    assert formula_lib.parse(str(formula)) == formula
+    actions = grammar_lib.derivation(grammar, formula)
+    assert len(actions) == active[:, game].sum()
+    state = grammar_lib.init(grammar)
+    for move, action in enumerate(actions):
+      np.testing.assert_array_equal(played.tokens[move, game], state.tokens)
+      np.testing.assert_array_equal(
+        played.invalid_actions[move, game], state.invalid_actions
+      )
+      assert played.action_weights[move, game, action] > 0
+      state = jax.jit(grammar_lib.step)(grammar, state, action)
+
+
+def test_self_play_repeats_by_key_and_differs_between_games():
+  grammar = sem_k()
+  params = random_params(grammar)
+  one, two = self_play(grammar, params), self_play(grammar, params)
+  chex.assert_trees_all_equal(one, two)
+  other = self_play(grammar, params, seed=1)
+  assert np.any(one.final_tokens != other.final_tokens)
+  assert len(np.unique(one.final_tokens, axis=0)) > 1
+
+
+def test_self_play_compiles_once():
+  grammar = sem_k()
+  params = random_params(grammar)
+
+  @jax.jit
+  @chex.assert_max_traces(n=1)
+  def play(params, rng_key, temperature):
+    return mcts.self_play(
+      params,
+      rng_key,
+      evaluator=mcts.from_apply(linear_apply),
+      grammar=grammar,
+      num_games=4,
+      num_simulations=8,
+      temperature=temperature,
+    )
+
+  for seed in range(3):
+    scaled = jax.tree.map(lambda p, s=seed: p * (1 + s), params)
+    play(scaled, jax.random.key(seed), 1.0 / (1 + seed))

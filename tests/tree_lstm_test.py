@@ -1,0 +1,209 @@
+"""The Tree-LSTM: isomorphism, the equations of Appendix F, speed paths."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from alphajax.language import formula as formula_lib
+from alphajax.language import grammar as grammar_lib
+from alphajax.language import vocab as vocab_lib
+from alphajax.language.formula import Formula, parse
+from alphajax.networks import heads, tree_lstm
+
+
+@functools.cache
+def setting(width=32):
+  grammar = grammar_lib.make()
+  network = heads.make(grammar, width=width)
+  params = heads.init(network, grammar, jax.random.key(0))
+  # Biases start at 0, where some mistakes would not show.
+  params = jax.tree.map(
+    lambda p: p + 0.1 * jax.random.normal(jax.random.key(p.size), p.shape),
+    params,
+  )
+  return grammar, network, params
+
+
+def tokens_of(grammar, formula):
+  tokens = grammar_lib.tokens_of(grammar, formula)
+  return jnp.pad(jnp.asarray(tokens), (0, grammar.max_tokens - len(tokens)))
+
+
+def shuffled(formula, rng):
+  """An isomorphic formula: operands swapped at random where that is free."""
+  args = [shuffled(arg, rng) for arg in formula.args]
+  row = vocab_lib.OPERATORS.get(formula.symbol)
+  if row and row.kind in vocab_lib.COMMUTATIVE and rng.random() < 0.5:
+    args[:2] = args[1], args[0]
+  return Formula(formula.symbol, tuple(args))
+
+
+def sigmoid(x):
+  return 1 / (1 + np.exp(-x))
+
+
+def oracle(weights, formula, vocab, is_window=False):
+  """Appendix F, node by node, in float64. Returns (h, c)."""
+  row = vocab_lib.OPERATORS.get(formula.symbol)
+  kind = row.kind if row else None
+  windowed = kind in vocab_lib.WINDOWED
+  states = [
+    oracle(weights, arg, vocab, windowed and k == len(formula.args) - 1)
+    for k, arg in enumerate(formula.args)
+  ]
+  ids = {(s.name, s.kind == 'window'): i for i, s in enumerate(vocab.symbols)}
+  window_id = ids.get((formula.symbol, True)) if is_window else None
+  x = weights['embed'][window_id or ids[formula.symbol, False]]
+  w, b = weights['symmetric' if kind == 'binary' else 'ordered']
+  first, second, child_sum = weights['kernels']
+  if kind == 'binary':
+    used = [child_sum, child_sum]
+    gate_parts = [(child_sum, (states[0][0] + states[1][0]) / 2)]
+  elif kind == 'paired':
+    used = [first, first, second]
+    operands = (states[0][0] + states[1][0]) / 2
+    gate_parts = [(first, operands), (second, states[2][0])]
+  else:
+    used = [first, second][: len(states)]
+    gate_parts = [(u, h) for u, (h, _) in zip(used, states, strict=True)]
+  pre = x @ w + b
+  i, o, u, f = np.split(pre, 4)
+  for kernel, h in gate_parts:
+    di, do, du, _ = np.split(h @ kernel, 4)
+    i, o, u = i + di, o + do, u + du
+  c = sigmoid(i) * np.tanh(u)
+  for kernel, (h, below) in zip(used, states, strict=True):
+    c = c + sigmoid(f + np.split(h @ kernel, 4)[3]) * below
+  return sigmoid(o) * np.tanh(c), c
+
+
+def weights_of(params):
+  p = jax.tree.map(np.float64, params['params']['encoder'])
+  return {
+    'embed': p['embed']['embedding'],
+    'ordered': (p['ordered']['kernel'], p['ordered']['bias']),
+    'symmetric': (p['symmetric']['kernel'], p['symmetric']['bias']),
+    'kernels': p['kernels'],
+  }
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def play(grammar, rng_key, n):
+  """Tokens `[max_steps + 1, n, L]` and actions of n random derivations."""
+
+  def move(states, rng_key):
+    logits = jnp.where(states.invalid_actions, -jnp.inf, 0.0)
+    actions = jax.random.categorical(rng_key, logits)
+    after = jax.vmap(grammar_lib.step, (None, 0, 0))(grammar, states, actions)
+    return after, (states.tokens, actions)
+
+  states = jax.tree.map(lambda x: jnp.stack([x] * n), grammar_lib.init(grammar))
+  keys = jax.random.split(rng_key, grammar.max_steps + 1)
+  return jax.lax.scan(move, states, keys)[1]
+
+
+def partial_formulas(grammar, rng_key, n):
+  """The distinct states on the way of n random derivations."""
+  tokens, _ = play(grammar, rng_key, n)
+  tokens = np.unique(tokens.reshape(-1, grammar.max_tokens), axis=0)
+  return grammar_lib.formulas_of(grammar, tokens)
+
+
+def test_encoding_is_appendix_f():
+  grammar, network, params = setting()
+  weights = weights_of(params)
+  formulas = partial_formulas(grammar, jax.random.key(1), 20)
+  tables = network.apply(params, method='tables')
+  encode = jax.jit(jax.vmap(tree_lstm.encode, (None, 0)))
+  tokens = jnp.stack([tokens_of(grammar, f) for f in formulas])
+  for formula, h in zip(formulas, encode(tables, tokens), strict=True):
+    expected, _ = oracle(weights, formula, grammar.vocab)
+    np.testing.assert_allclose(h, expected, atol=1e-5)
+
+
+def test_isomorphic_formulas_get_the_same_bits():
+  grammar, network, params = setting()
+  rng = np.random.default_rng(0)
+  apply = jax.jit(functools.partial(heads.apply_batch, network))
+  formulas = partial_formulas(grammar, jax.random.key(2), 60)
+  others = [shuffled(formula, rng) for formula in formulas]
+  assert sum(f != g for f, g in zip(formulas, others, strict=True)) > 40
+  for one, two in zip(
+    apply(params, jnp.stack([tokens_of(grammar, f) for f in formulas])),
+    apply(params, jnp.stack([tokens_of(grammar, f) for f in others])),
+    strict=True,
+  ):
+    np.testing.assert_array_equal(one, two)
+
+
+def test_other_formulas_get_other_encodings():
+  grammar, network, params = setting()
+  formulas = partial_formulas(grammar, jax.random.key(3), 60)
+  distinct = list({formula_lib.key(f): f for f in formulas}.values())
+  tables = network.apply(params, method='tables')
+  tokens = jnp.stack([tokens_of(grammar, f) for f in distinct])
+  h = np.asarray(jax.vmap(tree_lstm.encode, (None, 0))(tables, tokens))
+  gaps = np.abs(h[:, None] - h[None]).max(-1) + np.eye(len(h))
+  assert gaps.min() > 1e-4
+
+
+@pytest.mark.parametrize(
+  ('one', 'two'),
+  [
+    ('high-low', 'low-high'),
+    ('Cov(high,low,20)', 'Cov(high,low,30)'),
+    ('Cov(high,low,20)', 'Corr(high,low,20)'),
+    ('high+low', 'high+high'),
+    ('(high+low)+open', '(high+open)+low'),
+    ('Pow(0.1,close)', 'Pow(close,0.1)'),
+  ],
+)
+def test_order_counts_where_it_should(one, two):
+  grammar, network, params = setting()
+  h1, h2 = (
+    network.apply(params, tokens_of(grammar, parse(text)))[0]
+    for text in (one, two)
+  )
+  assert np.abs(h1 - h2).max() > 1e-3
+
+
+def test_padding_does_not_count():
+  grammar, network, params = setting()
+  tables = network.apply(params, method='tables')
+  tokens = tokens_of(grammar, parse('Mean(high+low,20)'))
+  longer = jnp.pad(tokens, (0, 7))
+  np.testing.assert_array_equal(
+    tree_lstm.encode(tables, tokens), tree_lstm.encode(tables, longer)
+  )
+
+
+def test_dropout_only_in_training():
+  grammar, network, params = setting()
+  tokens = jnp.stack([tokens_of(grammar, parse('Mean(high+low,20)'))] * 3)
+  plain = heads.apply_batch(network, params, tokens)
+  np.testing.assert_array_equal(plain[0][0], plain[0][1])
+  keys = jax.random.split(jax.random.key(0))
+  one, two = (heads.apply_batch(network, params, tokens, k) for k in keys)
+  assert np.abs(one[0] - two[0]).max() > 1e-4
+  assert np.abs(one[0][0] - one[0][1]).max() > 1e-4
+
+
+def test_every_parameter_gets_a_gradient():
+  grammar, network, params = setting()
+  tokens = jnp.stack(
+    [
+      tokens_of(grammar, f)
+      for f in partial_formulas(grammar, jax.random.key(4), 30)
+    ]
+  )
+
+  def loss(params):
+    logits, value = heads.apply_batch(network, params, tokens)
+    return jnp.sum(jnp.square(logits)) + jnp.sum(jnp.square(value))
+
+  for gradient in jax.tree.leaves(jax.jit(jax.grad(loss))(params)):
+    assert np.all(np.isfinite(gradient))
+    assert np.abs(gradient).max() > 0
