@@ -171,7 +171,7 @@ def status_line(
   left = (total - record['iteration']) * statistics.median(durations[-9:])
   return (
     f'iteration {record["iteration"]}/{total}'
-    f' | formulas {record["evaluated"]:,}, {record["distinct"]:,} distinct'
+    f' | formulas {record["proposed"]:,}, evaluated {record["evaluated"]:,}'
     f' | IC train {_ic(record.get("train_ic"))}'
     f' valid {_ic(record.get("valid_ic"))}'
     f' | left {_clock(left)}'

@@ -1,0 +1,182 @@
+"""From a config to the market, the method, and the figures of a result."""
+
+import datetime
+import hashlib
+import importlib
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from alphajax.data import market, simulate
+from alphajax.data import panel as panel_lib
+from alphajax.data.panel import LabelSpec, Panel, Split
+from alphajax.factor import evaluate, metrics
+from alphajax.factor import pool as pool_lib
+from alphajax.language import formula as formula_lib
+from alphajax.language import grammar
+from alphajax.methods.base import Found, Market, Method
+
+METHODS = ('alphacfg', 'random_search')
+
+
+def make_method(config, data: Market) -> Method:
+  """The method that the config names, a module of `alphajax.methods`."""
+  if config.method not in METHODS:
+    raise ValueError(
+      f'config.method is {config.method!r}: expected one of {METHODS}'
+    )
+  module = importlib.import_module(f'alphajax.methods.{config.method}')
+  return module.make(config, data)
+
+
+def lookback(config) -> int:
+  """Warm-up days: the config's, or what its language can need."""
+  return config.lookback or grammar.lookback(grammar.make(**config.language))
+
+
+def load_market(config) -> tuple[Market, str]:
+  """The train and validation splits, and a hash of the data they come from.
+
+  Nothing after the validation split is loaded.
+  """
+  panel, data_hash = _load(config, 'train', 'valid')
+  return Market(_cut(config, panel, 'train'), _cut(config, panel, 'valid')), (
+    data_hash
+  )
+
+
+def load_split(config, name: str) -> tuple[Split, str]:
+  """One split, with its warm-up, and the hash of the data."""
+  panel, data_hash = _load(config, name, name)
+  return _cut(config, panel, name), data_hash
+
+
+def _cut(config, panel: Panel, name: str) -> Split:
+  start, end = config.splits[name]
+  return panel_lib.split(
+    panel, name, start, end, lookback=lookback(config),
+    label=LabelSpec(**config.label),
+  )  # fmt: skip
+
+
+def _load(config, first: str, last: str) -> tuple[Panel, str]:
+  """The panel from the warm-up of split `first` to the end of `last`."""
+  start = datetime.date.fromisoformat(config.splits[first][0])
+  end = config.splits[last][1]
+  data = config.data
+  if not data.path:
+    simulation = simulated(config)
+    dates = np.array(simulation.panel.dates)
+    panel = panel_lib.select_days(simulation.panel, dates <= end)
+    digest = hashlib.sha256(str(data.simulate.to_dict()).encode())
+    return panel, f'simulated:{digest.hexdigest()}'
+  # About 240 trading days a year; a month more for holidays.
+  days = lookback(config) * 365 // 240 + 31
+  panel = market.load(
+    data.path,
+    adjust=data.adjust,
+    vwap=data.vwap,
+    universe=data.universe,
+    start=str(start - datetime.timedelta(days=days)),
+    end=end,
+  )
+  return panel, market.content_hash(data.path)
+
+
+def simulated(config) -> simulate.Simulation:
+  """The embedded market of the config, with its planted alphas."""
+
+  def compile_formula(text):
+    formula = formula_lib.parse(text)
+    run = evaluate.compile(formula)
+
+    def today(features, members):
+      return np.asarray(run(Panel(features, members, (), ())))[-1]
+
+    return formula_lib.lookback(formula), today
+
+  return simulate.simulate(**config.data.simulate, compile_fn=compile_formula)
+
+
+def describe(found: Found, split: Split, label: LabelSpec) -> dict:
+  """Figures of a pool and its factors on a split.
+
+  Returns:
+    `pool` and `factors` as they stand in `pool.json`; `series`: dates, ic,
+    rank_ic `[T]`, factor_ic `[P, T]`, correlation `[P, P]`, scored days only.
+  """
+  members, target = jnp.asarray(split.panel.mask), jnp.asarray(split.target)
+  days = np.flatnonzero(split.scored)
+  values = evaluate.values(found.formulas, split.panel)
+  weights = jnp.asarray(found.weights, jnp.float32)
+  signal = pool_lib.signal(weights, values, members)
+  ic, rank_ic = _daily(jnp.concatenate([signal[None], values]), target, members)
+  ic, rank_ic = np.asarray(ic)[:, days], np.asarray(rank_ic)[:, days]
+  lag = max(label.exit - label.entry - 1, 0)
+  figures = [
+    metrics.summary(*pair, lag) for pair in zip(ic, rank_ic, strict=True)
+  ]
+  goal = pool_lib.make_target(target, members)
+  correlation = _mutual(values, members, goal, jnp.asarray(days))
+  return {
+    'pool': figures[0],
+    'factors': figures[1:],
+    'series': {
+      'dates': np.array(split.panel.dates)[days],
+      'ic': ic[0],
+      'rank_ic': rank_ic[0],
+      'factor_ic': ic[1:],
+      'correlation': np.asarray(correlation),
+    },
+  }
+
+
+@jax.jit
+def _daily(values, target, members):
+  """IC and RankIC of each signal in turn, to bound the memory."""
+  return jax.lax.map(
+    lambda v: (
+      metrics.daily_ic(v, target, members),
+      metrics.daily_rank_ic(v, target, members),
+    ),
+    values,
+  )
+
+
+@jax.jit
+def _mutual(values, members, target, days):
+  """Mean daily correlation of factors, `[P, P]`."""
+  z = jax.lax.map(lambda v: pool_lib.prepare(v, members, target), values)
+  norm = jnp.sqrt(jnp.sum(z * z, -1, keepdims=True))
+  z = z / jnp.where(norm > 0, norm, 1.0)
+  return jnp.einsum('pts,qts->pqt', z, z)[..., days].mean(-1)
+
+
+def summarize(
+  found: Found, splits: Sequence[Split], label: LabelSpec
+) -> tuple[dict, dict]:
+  """What `pool.json` and `daily.npz` say of a result on the given splits."""
+  parts = {split.name: describe(found, split, label) for split in splits}
+  first = parts[splits[0].name]['series']
+  summary = {
+    'iteration': found.iteration,
+    'label': {'horizon': label.exit - label.entry, **label._asdict()},
+    'pool': {name: part['pool'] for name, part in parts.items()},
+    'factors': [
+      {
+        'formula': formula_lib.to_text(formula),
+        'weight': weight,
+        **{name: part['factors'][i] for name, part in parts.items()},
+      }
+      for i, (formula, weight) in enumerate(
+        zip(found.formulas, found.weights, strict=True)
+      )
+    ],
+  }
+  daily = {'correlation': first['correlation']}
+  for name, part in parts.items():
+    for key in ('dates', 'ic', 'rank_ic', 'factor_ic'):
+      daily[f'{key}_{name}'] = part['series'][key]
+  return summary, daily

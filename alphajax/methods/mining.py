@@ -1,0 +1,354 @@
+"""What every method that mines a pool of formulas shares.
+
+Formulas come in, whoever proposed them; those not seen before are evaluated
+and committed to the pool one after the other (Algorithm 1), the pool is scored
+on the validation split, and the best pool so far is kept.
+"""
+
+import contextlib
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from alphajax.factor import evaluate, metrics
+from alphajax.factor import pool as pool_lib
+from alphajax.language import formula as formula_lib
+from alphajax.language.formula import Formula
+from alphajax.methods.base import Found, Market
+
+
+class Bench(NamedTuple):
+  """The market on the device, ready to score formulas; made once a run."""
+
+  train: evaluate.Store
+  valid: evaluate.Store
+  target: pool_lib.Target  # Of the train split.
+  label: jax.Array  # f32[T, S], train.
+  scored: jax.Array  # bool[T], train.
+  score_valid: Callable  # (weights f32[P], values f32[P, T, S]) -> f32[days]
+  fit: pool_lib.FitConfig
+  accept: str
+  capacity: int
+  features: tuple[str, ...]
+
+
+class Mined(NamedTuple):
+  """Everything found so far; a value.
+
+  pool: the current pool on the train split.
+  book: canonical key -> IC on train of every formula evaluated, None for one
+    without a value on any day; a key's position is its factor's id.
+  proposed: formulas that came in, duplicates counted.
+  iteration: how many batches came in.
+  found: the best pool by validation.
+  best_valid_ic: its validation IC.
+  """
+
+  pool: pool_lib.Pool
+  book: dict[str, float | None]
+  proposed: int
+  iteration: int
+  found: Found
+  best_valid_ic: float
+
+
+class Outcome(NamedTuple):
+  """What one proposed formula met.
+
+  ic: IC of the pool on train after it; 0 for a formula without any value.
+  pool_before: the formulas that were in the pool when it came.
+  """
+
+  ic: float
+  pool_before: tuple[Formula, ...]
+
+
+class Clock:
+  """Adds up the seconds of named parts of an iteration."""
+
+  def __init__(self):
+    self.seconds = {}
+
+  @contextlib.contextmanager
+  def __call__(self, part: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    self.seconds[part] = (
+      self.seconds.get(part, 0.0) + time.perf_counter() - start
+    )
+
+
+def make_bench(config, market: Market) -> Bench:
+  """Puts both splits on the device."""
+  if config.pool.capacity < 1:
+    raise ValueError(f'pool.capacity is {config.pool.capacity}: expected >= 1')
+  train, valid = market.train, market.valid
+  label = jnp.asarray(train.target)
+  days = np.flatnonzero(valid.scored)
+  score_valid = functools.partial(
+    _score,
+    jnp.asarray(valid.target),
+    jnp.asarray(valid.panel.mask),
+    jnp.asarray(days),
+  )
+  return Bench(
+    train=evaluate.Store(train.panel, config.store_bytes),
+    valid=evaluate.Store(valid.panel, config.store_bytes // 4),
+    target=pool_lib.make_target(label, jnp.asarray(train.panel.mask)),
+    label=label,
+    scored=jnp.asarray(train.scored),
+    score_valid=score_valid,
+    fit=pool_lib.FitConfig(l1=config.pool.l1),
+    accept=config.pool.accept,
+    capacity=config.pool.capacity,
+    features=tuple(train.panel.feature_names),
+  )
+
+
+@jax.jit
+def _score(label, members, days, weights, values):
+  """Daily IC of a weighted pool on the given days."""
+  signal = pool_lib.signal(weights, values, members)
+  return metrics.daily_ic(signal, label, members)[days]
+
+
+def start(bench: Bench) -> Mined:
+  """Nothing found yet."""
+  _, num_days, num_stocks = bench.train.buffer.shape
+  return Mined(
+    pool=pool_lib.empty(bench.capacity, num_days, num_stocks),
+    book={},
+    proposed=0,
+    iteration=0,
+    found=Found(0, (), ()),
+    best_valid_ic=float('-inf'),
+  )
+
+
+def commit(
+  bench: Bench, mined: Mined, formulas: Sequence[Formula], clock: Clock
+) -> tuple[Mined, list[Outcome]]:
+  """Evaluates what is new, inserts it, keeps the best pool by validation.
+
+  A duplicate, recognised by its canonical key, costs no evaluation and leaves
+  the pool as it is.
+
+  Args:
+    bench: the market.
+    mined: the state so far.
+    formulas: proposals in the order in which they are committed.
+    clock: seconds of `evaluation` and `pool` are added to it.
+
+  Returns:
+    The new state, and what each formula met.
+  """
+  keys = [formula_lib.key(formula) for formula in formulas]
+  new = {}
+  for key, formula in zip(keys, formulas, strict=True):
+    if key not in mined.book:
+      new.setdefault(key, formula)
+  pool, book, after = _insert_new(bench, mined, new, clock)
+  known = list(book)
+  formula_of = functools.cache(
+    lambda i: formula_lib.parse(known[i], bench.features)
+  )
+  outcomes = []
+  ic = float(mean_ic(mined.pool, bench.scored))
+  members = np.asarray(mined.pool.ids)
+  for key in keys:
+    before = tuple(formula_of(int(i)) for i in members if i >= 0)
+    if key in after:
+      ic, members = after.pop(key)
+    outcomes.append(Outcome(0.0 if book[key] is None else ic, before))
+  mined = mined._replace(
+    pool=pool,
+    book=book,
+    proposed=mined.proposed + len(formulas),
+    iteration=mined.iteration + 1,
+  )
+  return mined, outcomes
+
+
+def _insert_new(bench, mined, new, clock):
+  """Evaluates and inserts formulas that are not in the book.
+
+  Returns:
+    (pool, book, {key: (IC of the pool, ids in it) after that formula}).
+  """
+  pool, book, after = mined.pool, dict(mined.book), {}
+  items = list(new.items())
+  for i in range(0, len(items), pool_lib.CHUNK):
+    chunk = items[i : i + pool_lib.CHUNK]
+    with clock('evaluation'):
+      prepared, ics = _prepare(bench, [formula for _, formula in chunk])
+    ids = np.full(pool_lib.CHUNK, -1, np.int32)
+    for n, (key, _) in enumerate(chunk):
+      # A formula without a value on any day is no factor.
+      valueless = bool(np.isnan(ics[n]))
+      ids[n] = -1 if valueless else len(book)
+      book[key] = None if valueless else float(ics[n])
+    with clock('pool'):
+      pool, trace = pool_lib.insert(
+        pool, prepared, jnp.asarray(ids), bench.target, bench.scored,
+        config=bench.fit, accept=bench.accept,
+      )  # fmt: skip
+      trace = jax.device_get(trace)
+    for n, (key, _) in enumerate(chunk):
+      after[key] = (float(trace.ic[n]), trace.members[n])
+  return pool, book, after
+
+
+def _prepare(bench: Bench, formulas: Sequence[Formula]):
+  """Factors as the pool takes them, `[CHUNK, T, S]`, and their own ICs.
+
+  The IC is NaN for a formula without an opinion on any scored day.
+  """
+  padding = pool_lib.CHUNK - len(formulas)
+  values = bench.train.take([*formulas, *[formulas[0]] * padding])
+  prepared, ics = _prepare_values(
+    values, bench.train.members, bench.target, bench.label, bench.scored
+  )
+  return prepared, np.asarray(ics)
+
+
+@jax.jit
+def _prepare_values(values, members, target, label, scored):
+  def one(values):
+    prepared = pool_lib.prepare(values, members, target)
+    ic = metrics.daily_ic(values, label, members) @ scored / jnp.sum(scored)
+    silent = ~jnp.any(prepared * scored[:, None])
+    return prepared, jnp.where(silent, jnp.nan, ic)
+
+  return jax.lax.map(one, values)
+
+
+@jax.jit
+def mean_ic(pool: pool_lib.Pool, scored: jax.Array) -> jax.Array:
+  """Exact IC of the pool on train, the mean over scored days."""
+  return pool_lib.daily_ic(pool) @ scored / jnp.sum(scored)
+
+
+def members(bench: Bench, mined: Mined) -> tuple[list[Formula], list[float]]:
+  """Formulas in the pool and their weights, in slot order."""
+  known = list(mined.book)
+  ids = np.asarray(mined.pool.ids)
+  formulas = [
+    formula_lib.parse(known[i], bench.features) for i in ids if i >= 0
+  ]
+  return formulas, np.asarray(mined.pool.weights)[ids >= 0].tolist()
+
+
+def validate(bench: Bench, mined: Mined, clock: Clock) -> tuple[Mined, dict]:
+  """Scores the pool on validation and keeps it if it is the best so far.
+
+  Returns:
+    The state, and the metrics that all mining methods report.
+  """
+  formulas, weights = members(bench, mined)
+  valid_ic = 0.0
+  if formulas:
+    with clock('evaluation'):
+      padding = bench.capacity - len(formulas)
+      values = bench.valid.take([*formulas, *[formulas[0]] * padding])
+      padded = jnp.asarray(weights + [0.0] * padding, jnp.float32)
+      valid_ic = float(jnp.mean(bench.score_valid(padded, values)))
+  if formulas and valid_ic > mined.best_valid_ic:
+    kept = [(f, w) for f, w in zip(formulas, weights, strict=True) if w != 0]
+    found = Found(
+      mined.iteration,
+      tuple(formula for formula, _ in kept),
+      tuple(weight for _, weight in kept),
+    )
+    mined = mined._replace(found=found, best_valid_ic=valid_ic)
+  return mined, {
+    'train_ic': float(mean_ic(mined.pool, bench.scored)),
+    'valid_ic': valid_ic,
+    'best_valid_ic': mined.best_valid_ic if mined.found.iteration else None,
+    'proposed': mined.proposed,
+    'evaluated': len(mined.book),
+    # Those that have a value on some day.
+    'valued': sum(ic is not None for ic in mined.book.values()),
+    'pool_size': len(formulas),
+  }
+
+
+def finished(config, mined: Mined) -> str | None:
+  """Why mining should end: early stopping or the budget of evaluations."""
+  limit = config.max_evaluated
+  if limit and len(mined.book) >= limit:
+    return f'{len(mined.book)} formulas evaluated, as config.max_evaluated says'
+  patience = round(config.early_stop * config.num_iterations)
+  waited = mined.iteration - mined.found.iteration
+  if patience and waited >= patience:
+    return (
+      f'no better validation IC for {waited} iterations '
+      f'(config.early_stop = {config.early_stop} of {config.num_iterations})'
+    )
+  return None
+
+
+def save(mined: Mined) -> tuple[dict, dict]:
+  """The arrays and the host part of the state, for a checkpoint.
+
+  Factor values are left out: `load` evaluates them again, to the same bits.
+  """
+  pool = mined.pool
+  arrays = {
+    'with_label': pool.with_label,
+    'mutual': pool.mutual,
+    'weights': pool.weights,
+    'ids': pool.ids,
+  }
+  host = {
+    'book': list(mined.book.items()),
+    'proposed': mined.proposed,
+    'iteration': mined.iteration,
+    'found': [
+      mined.found.iteration,
+      [formula_lib.call_text(formula) for formula in mined.found.formulas],
+      mined.found.weights,
+    ],
+    'best_valid_ic': mined.best_valid_ic if mined.found.iteration else None,
+  }
+  return arrays, host
+
+
+def load(bench: Bench, arrays: dict, host: dict) -> Mined:
+  """The state that `save` was given."""
+  book = {key: ic for key, ic in host['book']}
+  known, ids = list(book), np.asarray(arrays['ids'])
+  factors = start(bench).pool.factors
+  slots = np.flatnonzero(ids >= 0)
+  for i in range(0, len(slots), pool_lib.CHUNK):
+    chunk = slots[i : i + pool_lib.CHUNK]
+    formulas = [formula_lib.parse(known[ids[n]], bench.features) for n in chunk]
+    prepared, _ = _prepare(bench, formulas)
+    factors = factors.at[chunk].set(prepared[: len(chunk)])
+  iteration, texts, weights = host['found']
+  found = Found(
+    iteration,
+    tuple(formula_lib.parse(text, bench.features) for text in texts),
+    tuple(weights),
+  )
+  return Mined(
+    pool=pool_lib.Pool(factors=factors, **arrays),
+    book=book,
+    proposed=host['proposed'],
+    iteration=host['iteration'],
+    found=found,
+    best_valid_ic=float('-inf') if not iteration else host['best_valid_ic'],
+  )
+
+
+def predict(mined: Mined, panel) -> jax.Array:
+  """Signal f32[T, S] of the best pool on any panel; NaN for non-members."""
+  if not mined.found.formulas:
+    raise ValueError('the run has found no pool yet: train it first')
+  values = evaluate.values(mined.found.formulas, panel)
+  weights = jnp.asarray(mined.found.weights, jnp.float32)
+  return pool_lib.signal(weights, values, jnp.asarray(panel.mask))

@@ -1,0 +1,156 @@
+r"""Trains a method and keeps everything about the run in a folder.
+
+python -m alphajax.train --config=configs/quickstart.py --workdir=runs/quick
+
+Started again with the same folder a run continues; killed at any moment it
+loses at most the current iteration and ends with the same bits.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from alphajax import checkpoint, experiment, provenance, writer
+from alphajax.data.panel import LabelSpec
+
+_CONFIG = config_flags.DEFINE_config_file('config', None, 'Path of a config.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.')
+
+# Where the file lies and how much memory is used leave the result alone; the
+# hash of the data is compared apart.
+MAY_CHANGE = ('data.path', 'store_bytes')
+
+
+def train(config, workdir: Path) -> None:
+  """Runs the iterations that `workdir` does not hold yet."""
+  checkpoint.check_config(workdir, config.to_dict(), MAY_CHANGE)
+  market, data_hash = experiment.load_market(config)
+  method = experiment.make_method(config, market)
+  workdir.mkdir(parents=True, exist_ok=True)
+  provenance.record(workdir, config.seed, data_hash)
+  writer.write_json(workdir / 'config.json', config.to_dict())
+  for note in (*market.train.panel.notes, *market.valid.panel.notes):
+    _say(note)
+
+  rng_key = jax.random.key(config.seed)
+  state = method.init(jax.random.fold_in(rng_key, 0))
+  done, state = _restore(workdir, method, state)
+  writer.truncate(workdir / 'metrics.jsonl', done)
+  compiling = CompileClock()
+  with writer.progress(config.num_iterations, done) as show:
+    for iteration in range(done + 1, config.num_iterations + 1):
+      if method.finished(state):
+        break
+      start = time.perf_counter()
+      state, metrics = method.step(
+        state, jax.random.fold_in(rng_key, iteration)
+      )
+      seconds = dict(metrics['seconds'], total=time.perf_counter() - start)
+      record = {
+        'iteration': iteration,
+        **metrics,
+        'seconds': seconds,
+        'compile_seconds': compiling.take(),
+      }
+      _keep(workdir, method, state, record)
+      if method.found(state).iteration == iteration:
+        _write_result(workdir, method, state, market, config)
+      show(record)
+  _write_result(workdir, method, state, market, config)
+  reason = method.finished(state) or f'{config.num_iterations} iterations done'
+  _say(f'Finished: {reason}. The result is {workdir / "pool.json"}.')
+
+
+def _restore(workdir: Path, method, state):
+  """The newest checkpoint, or the initial state."""
+  arrays, _ = method.save(state)
+  restored = checkpoint.restore(workdir / 'checkpoints', arrays)
+  if restored is None:
+    return 0, state
+  iteration, arrays, host = restored
+  _say(f'Continuing after iteration {iteration}.')
+  return iteration, method.load(arrays, host)
+
+
+def _keep(workdir: Path, method, state, record) -> None:
+  """Writes the metrics, then the checkpoint.
+
+  Raises:
+    FloatingPointError: a metric is NaN or infinite; the state is kept in
+      `failed`, the last good one in `checkpoints`.
+  """
+  arrays, host = method.save(state)
+  bad = writer.nonfinite(record)
+  if bad:
+    folder = workdir / 'failed'
+    if record['iteration'] not in checkpoint.iterations(folder):
+      checkpoint.save(folder, record['iteration'], arrays, host)
+    raise FloatingPointError(
+      f'iteration {record["iteration"]}: {", ".join(bad)} is not finite; the '
+      f'state is kept in {folder}. A smaller config.training.learning_rate '
+      'often helps; continue from the last good iteration by starting again.'
+    )
+  writer.append(workdir / 'metrics.jsonl', record)
+  checkpoint.save(workdir / 'checkpoints', record['iteration'], arrays, host)
+
+
+def _write_result(workdir: Path, method, state, market, config) -> None:
+  """Writes `pool.json` and `daily.npz` of the best pool so far."""
+  found = method.found(state)
+  if not found.formulas:
+    return
+  summary, daily = experiment.summarize(
+    found, (market.train, market.valid), LabelSpec(**config.label)
+  )
+  draft = workdir / '.daily.tmp.npz'
+  np.savez(draft, **daily)
+  os.replace(draft, workdir / 'daily.npz')
+  writer.write_json(workdir / 'pool.json', summary)
+
+
+def _say(text: str) -> None:
+  print(text, file=sys.stderr, flush=True)
+
+
+class CompileClock:
+  """Seconds that XLA spent compiling, since it was last asked."""
+
+  def __init__(self):
+    self._seconds = 0.0
+    jax.monitoring.register_event_duration_secs_listener(self._hear)
+
+  def _hear(self, event: str, seconds: float, **_) -> None:
+    if event == '/jax/core/compile/backend_compile_duration':
+      self._seconds += seconds
+
+  def take(self) -> float:
+    seconds, self._seconds = self._seconds, 0.0
+    return seconds
+
+
+def use_disk_cache() -> None:
+  """Keeps compiled programs on disk, so that the next start is quick."""
+  home = os.environ.get('ALPHAJAX_CACHE', '~/.cache/alphajax')
+  jax.config.update(
+    'jax_compilation_cache_dir', str(Path(home).expanduser() / 'xla')
+  )
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+
+
+def main(argv):
+  if len(argv) > 1:
+    raise app.UsageError(f'unknown arguments: {argv[1:]}')
+  use_disk_cache()
+  logging.set_verbosity(logging.WARNING)  # Orbax tells of every file.
+  train(_CONFIG.value, Path(_WORKDIR.value))
+
+
+if __name__ == '__main__':
+  flags.mark_flags_as_required(['config', 'workdir'])
+  app.run(main)

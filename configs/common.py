@@ -1,0 +1,57 @@
+"""What all configs share: the paper's market, splits, label and sizes."""
+
+from ml_collections import config_dict
+
+MARKETS = ('csi300', 'sp500')
+
+
+def get_config() -> config_dict.ConfigDict:
+  """The paper's setting (Appendix H and I.1), without a method."""
+  config = config_dict.ConfigDict()
+  config.seed = 0
+  config.num_iterations = 100
+  config.num_trajectories = 100  # Formulas proposed in an iteration.
+  config.early_stop = 0.2  # Of num_iterations without a better validation IC.
+  config.max_evaluated = 0  # Stop after so many evaluated formulas; 0: never.
+  config.store_bytes = 1 << 30  # Device memory for values of subexpressions.
+  config.lookback = 0  # Warm-up days; 0: what the language can need.
+
+  config.data = config_dict.ConfigDict()
+  config.data.path = ''  # Empty: the simulated market below.
+  config.data.adjust = 'total_return'
+  config.data.vwap = 'auto'
+  config.data.universe = 'member'  # A qlib folder: its instruments file.
+  config.data.simulate = config_dict.ConfigDict(
+    dict(seed=0, num_days=1500, num_stocks=200, strength=0.05)
+  )
+
+  config.splits = config_dict.ConfigDict()
+  config.splits.train = ('2010-01-01', '2017-12-31')
+  config.splits.valid = ('2018-01-01', '2019-12-31')
+  config.splits.test = ('2021-01-01', '2024-12-31')  # 2020 is left out.
+  config.label = config_dict.ConfigDict(dict(entry=0, exit=20, price='close'))
+
+  config.language = config_dict.ConfigDict()
+  config.language.name = 'sem_k'
+  config.language.max_length = 10  # K
+
+  config.pool = config_dict.ConfigDict()
+  config.pool.capacity = 10
+  config.pool.l1 = 0.005
+  config.pool.accept = 'always'  # Algorithm 1; 'improve' turns losers away.
+  return config
+
+
+def use_simulated_market(config, num_days=1500, num_stocks=200) -> None:
+  """Takes the embedded market and cuts its days 50 : 20 : 30."""
+  import numpy as np  # Only business days are simulated.
+
+  config.data.path = ''
+  config.data.simulate.num_days = num_days
+  config.data.simulate.num_stocks = num_stocks
+  days = np.busday_offset('2010-01-04', np.arange(num_days), roll='forward')
+  cuts = [int(num_days * share) for share in (0.0, 0.5, 0.7, 1.0)]
+  for name, start, stop in zip(
+    ('train', 'valid', 'test'), cuts[:-1], cuts[1:], strict=True
+  ):
+    config.splits[name] = (str(days[start]), str(days[stop - 1]))
