@@ -11,7 +11,7 @@ from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 from alphajax.language import vocab as vocab_lib
 from alphajax.language.formula import Formula, parse
-from alphajax.networks import heads, tree_lstm
+from alphajax.networks import heads, incremental, tree_lstm
 
 
 @functools.cache
@@ -207,3 +207,56 @@ def test_every_parameter_gets_a_gradient():
   for gradient in jax.tree.leaves(jax.jit(jax.grad(loss))(params)):
     assert np.all(np.isfinite(gradient))
     assert np.abs(gradient).max() > 0
+
+
+def odd_rows():
+  """Productions unlike the paper's: finished operators, leaves in front."""
+  rows = [
+    ('Expr', 'close', 0),
+    ('Expr', 'Ref Abs high 20', 1),
+    ('Expr', 'Greater low low', 1),
+    ('Expr', 'Mul 0.1 Expr', 1),
+    ('Expr', 'Add Log Abs Expr Expr', 2),
+    ('Expr', 'Cov low Expr Num', 2),
+    ('Expr', 'Corr Expr open 30', 2),
+    ('Expr', 'Sub Expr Expr', 2),
+    ('Num', '20', 0),
+    ('Num', '30', 0),
+  ]
+  return grammar_lib.from_rows(rows, vocab_lib.make_vocab(), max_length=8)
+
+
+@pytest.mark.parametrize(
+  ('make', 'chunk'),
+  [(grammar_lib.make, 10), (grammar_lib.make, 64), (odd_rows, 16)],
+)
+def test_incremental_equals_the_whole_formula(make, chunk):
+  """Along random derivations, at every step and also at the end."""
+  grammar = make()
+  network = heads.make(grammar, width=32)
+  params = setting()[2] if make is grammar_lib.make else None
+  params = params or heads.init(network, grammar, jax.random.key(0))
+  tokens, actions = play(grammar, jax.random.key(5), 64)
+  tables = network.apply(params, method='tables')
+  contexts = incremental.make_contexts(grammar)
+  prepared = incremental.prepare(contexts, tables)
+  encode = jax.jit(jax.vmap(tree_lstm.encode, (None, 0)))
+  step = jax.jit(functools.partial(incremental.step, chunk=chunk))
+  h, memory = incremental.start(contexts, prepared, grammar.start, 64)
+  nonterminal = np.asarray(grammar.is_nonterminal)[np.asarray(tokens)]
+  terminated = ~nonterminal.any(axis=2)
+  for move in range(grammar.max_steps):
+    live = ~terminated[move - 1] if move else np.ones(64, bool)
+    expected = encode(tables, tokens[move])
+    np.testing.assert_allclose(h[live], expected[live], atol=1e-5)
+    h, memory = step(
+      contexts, prepared, memory, actions[move], terminated[move]
+    )
+  assert terminated[-1].all()
+
+
+def test_incremental_refuses_what_it_cannot_follow():
+  rows = [('Expr', 'close', 0), ('Expr', 'Add Expr Abs Expr', 2)]
+  grammar = grammar_lib.from_rows(rows, vocab_lib.make_vocab(), max_length=4)
+  with pytest.raises(ValueError, match='operator beside its path'):
+    incremental.make_contexts(grammar)

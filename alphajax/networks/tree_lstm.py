@@ -18,10 +18,10 @@ from alphajax.language import rules, tree
 
 # Which kernel reads the child in slot 0, 1, 2 of a parent with each role.
 _FIRST, _SECOND, _SUM = range(3)
-_READERS = np.zeros((4, tree.MAX_ARITY), np.int32)
-_READERS[rules.ORDERED] = _FIRST, _SECOND, _SECOND
-_READERS[rules.SYMMETRIC] = _SUM
-_READERS[rules.PAIRED] = _FIRST, _FIRST, _SECOND
+READERS = np.zeros((4, tree.MAX_ARITY), np.int32)
+READERS[rules.ORDERED] = _FIRST, _SECOND, _SECOND
+READERS[rules.SYMMETRIC] = _SUM
+READERS[rules.PAIRED] = _FIRST, _FIRST, _SECOND
 # Roles whose first two children are averaged in the gates.
 _AVERAGED = (rules.SYMMETRIC, rules.PAIRED)
 
@@ -86,6 +86,7 @@ def encode(tables: Tables, tokens: jax.Array) -> jax.Array:
   children = tree.children(tables.arity, tokens)
   reader = readers(tables, tokens, children)
   width = tables.inputs.shape[1] // 4
+  kernels = tables.kernels.reshape(-1, 4 * width)
   # Row L stays zero: what an absent child says.
   rows = jnp.zeros((tokens.shape[0] + 1, 5 * width))
 
@@ -94,7 +95,7 @@ def encode(tables: Tables, tokens: jax.Array) -> jax.Array:
     h, c = cell(
       tables.inputs[tokens[at]], below, is_averaged(tables.role[tokens[at]])
     )
-    row = jnp.concatenate([read(tables.kernels, reader[at], h), c])
+    row = jnp.concatenate([read(kernels, reader[at], h), c])
     return rows.at[at].set(row), None
 
   order = jnp.arange(tokens.shape[0] - 1, 0, -1)
@@ -111,7 +112,7 @@ def readers(
   tables: Tables, tokens: jax.Array, children: jax.Array
 ) -> jax.Array:
   """The kernel with which each token's parent reads it, `[L] -> i32[L]`."""
-  wanted = jnp.asarray(_READERS)[tables.role[tokens]]  # [L, 3] per child.
+  wanted = jnp.asarray(READERS)[tables.role[tokens]]  # [L, 3] per child.
   found = jnp.zeros(tokens.shape[0] + 1, jnp.int32)
   # The root and padding are read by nobody; absent children write to row L.
   return found.at[children].set(wanted)[:-1]
@@ -123,12 +124,13 @@ def is_averaged(role: jax.Array) -> jax.Array:
 
 
 def read(kernels: jax.Array, reader: jax.Array, h: jax.Array) -> jax.Array:
-  """`U h` with the kernel `reader`, `[3, D, 4D], [], [D] -> [4D]`."""
-  chosen = jnp.arange(kernels.shape[0]) == reader
+  """`U h` with the kernel `reader`, `[3D, 4D], [n], [n, D] -> [n, 4D]`."""
+  width = h.shape[-1]
+  chosen = jnp.arange(kernels.shape[0] // width) == reader[..., None]
   # One product over the stacked kernels: a gathered kernel per example costs
   # far more than the zeros.
-  wide = (chosen[:, None] * h[None, :]).reshape(-1)
-  return wide @ kernels.reshape(-1, kernels.shape[-1])
+  wide = chosen[..., None] * h[..., None, :]
+  return wide.reshape(*h.shape[:-1], -1) @ kernels
 
 
 def cell(

@@ -9,7 +9,7 @@ import mctx
 from flax import struct
 
 from alphajax.language import grammar as grammar_lib
-from alphajax.networks import heads
+from alphajax.networks import heads, incremental
 from alphajax.search import tree_search
 
 
@@ -17,13 +17,13 @@ class Evaluator(NamedTuple):
   """What the search asks of a network. All are batched.
 
   prepare: params -> what the other two read; called once for a batch of games.
-  root: (prepared, states) -> (logits [B, A], value [B], memory).
+  init: (prepared, states) -> (logits [B, A], value [B], memory) at the start.
   step: (prepared, memory, states, actions, next_states) -> the same for the
     next states. The search stores the memory [B, ...] with every node.
   """
 
   prepare: Callable
-  root: Callable
+  init: Callable
   step: Callable
 
 
@@ -44,14 +44,57 @@ def from_apply(apply_fn: Callable) -> Evaluator:
   apply_fn: `(params, tokens [B, L]) -> (logits [B, A], value [B])`.
   """
 
-  def root(params, states):
+  def init(params, states):
     return *apply_fn(params, states.tokens), ()
 
   def step(params, memory, states, actions, next_states):
     del memory, states, actions
-    return root(params, next_states)
+    return init(params, next_states)
 
-  return Evaluator(lambda params: params, root, step)
+  return Evaluator(lambda params: params, init, step)
+
+
+def from_network(
+  network: heads.PolicyValue,
+  grammar: grammar_lib.Grammar,
+  chunk: int | None = None,
+) -> Evaluator:
+  """The same network, computing only what a production changes.
+
+  Games begin at the start symbol.
+  chunk: see `incremental.step`; None: 32 on a CPU, else all games.
+  """
+  contexts = incremental.make_contexts(grammar)
+  # Measured on two cores: 16 and 32 are equal, 64 is 1.4 times slower.
+  default_chunk = 32 if jax.default_backend() == 'cpu' else 2**31
+
+  def prepare(params):
+    tables = network.apply(params, method='tables')
+    return params, incremental.prepare(contexts, tables)
+
+  def evaluate(params, h, memory):
+    return *network.apply(params, h, method='heads'), memory
+
+  def init(prepared, states):
+    params, tables = prepared
+    batch = states.length.shape[0]
+    start = incremental.start(contexts, tables, grammar.start, batch)
+    return evaluate(params, *start)
+
+  def step(prepared, memory, states, actions, next_states):
+    del next_states
+    params, tables = prepared
+    h, memory = incremental.step(
+      contexts,
+      tables,
+      memory,
+      actions,
+      states.terminated,
+      chunk=min(chunk or default_chunk, actions.shape[0]),
+    )
+    return evaluate(params, h, memory)
+
+  return Evaluator(prepare, init, step)
 
 
 def plain_q(
@@ -130,6 +173,7 @@ def search(
   prepared: Any,
   rng_key: jax.Array,
   states: grammar_lib.State,
+  evaluation: tuple,
   *,
   evaluator: Evaluator,
   grammar: grammar_lib.Grammar,
@@ -138,9 +182,12 @@ def search(
   dirichlet_fraction: float = 0.0,
   dirichlet_alpha: float = 0.3,
 ) -> tree_search.Tree:
-  """Searches from `states` [B]; the tree's root visits are the policy."""
+  """Searches from `states` [B]; the tree's root visits are the policy.
+
+  evaluation: what the evaluator said of the states: (logits, value, memory).
+  """
   noise_key, search_key = jax.random.split(rng_key)
-  logits, value, memory = evaluator.root(prepared, states)
+  logits, value, memory = evaluation
   logits = heads.mask_logits(logits, states.invalid_actions)
   if dirichlet_fraction > 0:
     logits = _add_noise(
@@ -219,12 +266,13 @@ def self_play(
   prepared = evaluator.prepare(params)
 
   def move(carry):
-    index, states, played = carry
+    index, states, evaluation, played = carry
     search_key, act_key = jax.random.split(jax.random.fold_in(rng_key, index))
     tree = search(
       prepared,
       search_key,
       states,
+      evaluation,
       evaluator=evaluator,
       grammar=grammar,
       num_simulations=num_simulations,
@@ -242,17 +290,19 @@ def self_play(
       ),
       active=played.active.at[index].set(~states.terminated),
     )
-    states = jax.vmap(grammar_lib.step, (None, 0, 0))(grammar, states, actions)
-    return index + 1, states, played
+    after = jax.vmap(grammar_lib.step, (None, 0, 0))(grammar, states, actions)
+    evaluation = evaluator.step(prepared, evaluation[2], states, actions, after)
+    return index + 1, after, evaluation, played
 
   states = jax.tree.map(
     lambda x: jnp.broadcast_to(x, (num_games, *x.shape)),
     grammar_lib.init(grammar),
   )
-  _, states, played = jax.lax.while_loop(
+  evaluation = evaluator.init(prepared, states)
+  _, states, _, played = jax.lax.while_loop(
     lambda carry: ~jnp.all(carry[1].terminated),
     move,
-    (0, states, _no_moves(grammar, states)),
+    (0, states, evaluation, _no_moves(grammar, states)),
   )
   return played.replace(final_tokens=states.tokens)
 

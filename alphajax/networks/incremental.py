@@ -1,0 +1,367 @@
+"""The Tree-LSTM along a derivation: only what a production changes.
+
+A production rewrites the leftmost nonterminal, so of the nodes that are there
+only its ancestors get new states. Everything to the left of this path is
+finished, and enters a node as one stored row; everything to the right is still
+as the node's own production wrote it, and enters as a row of a table. A step
+is then one matrix product per ancestor, for games in chunks of similar depth.
+
+This is batched code, unlike `tree_lstm.encode`, which it equals.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from alphajax.language import grammar as grammar_lib
+from alphajax.language import rules as rules_lib
+from alphajax.networks import tree_lstm
+
+
+@struct.dataclass
+class Contexts:
+  """Places of a path in the productions' nodes; made once per grammar.
+
+  A context is a node that some production writes, with the path in one of its
+  slots. `others` are its children beside the path that the production wrote
+  and that stand as they were; children to the left that were nonterminals are
+  finished and stored as a row of `Memory.left`. C: contexts, H: the longest
+  chain of nodes that a production puts on the path.
+  """
+
+  symbol: jax.Array  # i32[C]
+  others: jax.Array  # i32[C, 3] symbols, 0: none.
+  other_reader: jax.Array  # i32[C, 3]
+  reader: jax.Array  # i32[C] the kernel that reads the path.
+  share: jax.Array  # [C, 3] weight of each slot in the gates.
+  path_share: jax.Array  # [C]
+  has_left: jax.Array  # bool[C] a nonterminal left of the path is finished.
+  follower: jax.Array  # i32[C] the path in the next nonterminal slot; -1: none.
+  chain: jax.Array  # i32[A, H] contexts that a production adds.
+  chain_len: jax.Array  # i32[A]
+  leaf: jax.Array  # i32[A] the symbol at the end of the chain.
+  closes: jax.Array  # bool[A] the production writes no nonterminal.
+  max_left: int = struct.field(pytree_node=False)
+  max_depth: int = struct.field(pytree_node=False)
+
+
+class Tables(NamedTuple):
+  """What a step reads; made once per set of parameters."""
+
+  context: jax.Array  # [C, 5D] gates of a node without its path and left.
+  leaf_row: jax.Array  # [3, V, 5D] message and cell of a leaf by its reader.
+  leaf_h: jax.Array  # [V, D]
+  kernels: jax.Array  # [3D, 4D]
+
+
+@struct.dataclass
+class Memory:
+  """The path of each game from the root to its leftmost nonterminal."""
+
+  contexts: jax.Array  # i32[B, P] from the root down.
+  depth: jax.Array  # i32[B]
+  # [B, E, 4D] what the finished left children say to the i, o, u gates, and
+  # keep in the cell, for the nodes of the path that have any, root first.
+  left: jax.Array
+
+
+def make_contexts(grammar: grammar_lib.Grammar) -> Contexts:
+  """Reads the grammar's productions.
+
+  Raises:
+    ValueError: a production writes an operator beside the path to its leftmost
+      nonterminal (`Add Expr Abs Expr`); use `tree_lstm.encode` there. None of
+      the paper's grammars does.
+  """
+  found = []
+  symbols = grammar.vocab.symbols
+  widths = np.asarray(grammar.rhs_len)
+  chains, leaves = zip(
+    *(
+      _read_production(symbols, body[:width], found)
+      for body, width in zip(
+        np.asarray(grammar.rhs).tolist(), widths, strict=True
+      )
+    ),
+    strict=True,
+  )
+  length = max(map(len, chains))
+  fields = {name: jnp.asarray([c[name] for c in found]) for name in found[0]}
+  # Nodes of each production that may get a finished child to their left.
+  wide = [sum(found[k]['follower'] >= 0 for k in chain) for chain in chains]
+  return Contexts(
+    **fields,
+    chain=jnp.asarray([c + [0] * (length - len(c)) for c in chains]),
+    chain_len=jnp.asarray([len(chain) for chain in chains]),
+    leaf=jnp.asarray(leaves),
+    closes=~grammar.is_nonterminal[jnp.asarray(leaves)],
+    max_left=_most_left(grammar, wide),
+    max_depth=grammar.max_tokens,
+  )
+
+
+def _most_left(grammar: grammar_lib.Grammar, wide: list[int]) -> int:
+  """A bound on the nodes of a path with finished children to their left."""
+  growth = np.asarray(grammar.growth).tolist()
+  least = [g for g, nodes in zip(growth, wide, strict=True) if nodes]
+  if not least:
+    return 1
+  # Productions that cost nothing are bounded by the derivation alone.
+  times = grammar.max_length // min(least) if min(least) else grammar.max_steps
+  return max(1, max(wide) * times)
+
+
+def _read_production(symbols, body, found) -> tuple[list[int], int]:
+  """Adds the contexts of one right-hand side. Returns (chain, leaf)."""
+  chain = []
+  text = ' '.join(symbols[s].name for s in body)
+  while len(body) > 1:
+    children = _split(symbols, body)
+    # The path takes the first child that is not a terminal leaf.
+    place = next(
+      (
+        k
+        for k, child in enumerate(children)
+        if len(child) > 1 or symbols[child[0]].kind == 'nonterminal'
+      ),
+      len(children) - 1,
+    )
+    if any(len(c) > 1 for k, c in enumerate(children) if k != place):
+      raise ValueError(f'{text!r} writes an operator beside its path')
+    chain.append(len(found))
+    slots = [child[0] for child in children]
+    _add_contexts(symbols, body[0], slots, place, found)
+    body = children[place]
+  return chain, body[0]
+
+
+def _split(symbols, body) -> list[list[int]]:
+  """The subtrees below the root of a prefix tree."""
+  children = []
+  at = 1
+  while at < len(body):
+    end, missing = at, 1
+    while missing:
+      missing += rules_lib.arity_of(symbols[body[end]]) - 1
+      end += 1
+    children.append(body[at:end])
+    at = end
+  return children
+
+
+def _add_contexts(symbols, node, slots, first, found) -> None:
+  """One context for the first path slot and each nonterminal after it."""
+  is_open = [symbols[s].kind == 'nonterminal' for s in slots]
+  role = rules_lib.role_of(symbols[node])
+  places = [first]
+  places += [k for k in range(first + 1, len(slots)) if is_open[k]]
+  averaged = role in (rules_lib.SYMMETRIC, rules_lib.PAIRED)
+  share = [0.5 if averaged and k < 2 else 1.0 for k in range(3)]
+  reader = tree_lstm.READERS[role].tolist()
+  for place in places:
+    # To its left, children that the path has been through are not `others`.
+    others = [
+      0 if k == place or k in places[: places.index(place)] else s
+      for k, s in enumerate(slots)
+    ]
+    is_last = place == places[-1]
+    found.append(
+      {
+        'symbol': node,
+        'others': others + [0] * (3 - len(others)),
+        'other_reader': reader,
+        'reader': reader[place],
+        'share': share,
+        'path_share': share[place],
+        'has_left': place != first,
+        'follower': -1 if is_last else len(found) + 1,
+      }
+    )
+
+
+def prepare(contexts: Contexts, tables: tree_lstm.Tables) -> Tables:
+  """Rows of all leaves and contexts under these parameters."""
+  width = tables.inputs.shape[1] // 4
+  num_symbols = tables.inputs.shape[0]
+  none = jnp.zeros((num_symbols, 3, 5 * width))
+  h, c = tree_lstm.cell(tables.inputs, none, jnp.zeros(num_symbols, bool))
+  message = jnp.einsum('vd,kdg->kvg', h, tables.kernels)
+  cells = jnp.broadcast_to(c, (message.shape[0], *c.shape))
+  leaf_row = jnp.concatenate([message, cells], axis=-1)
+  rows = leaf_row[contexts.other_reader, contexts.others]  # [C, 3, 5D]
+  rows = jnp.where((contexts.others > 0)[..., None], rows, 0.0)
+  inputs = tables.inputs[contexts.symbol]
+  said = jnp.sum(rows[..., : 3 * width] * contexts.share[..., None], axis=1)
+  forget = rows[..., 3 * width : 4 * width] + inputs[:, None, 3 * width :]
+  kept = jnp.sum(jax.nn.sigmoid(forget) * rows[..., 4 * width :], axis=1)
+  context = [inputs[:, : 3 * width] + said, inputs[:, 3 * width :], kept]
+  kernels = tables.kernels.reshape(-1, 4 * width)
+  return Tables(jnp.concatenate(context, axis=-1), leaf_row, h, kernels)
+
+
+def start(
+  contexts: Contexts, tables: Tables, symbol: int, batch: int
+) -> tuple[jax.Array, Memory]:
+  """Encodings `[B, D]` and memory of games at the start symbol."""
+  width = tables.leaf_h.shape[1]
+  memory = Memory(
+    contexts=jnp.zeros((batch, contexts.max_depth), jnp.int32),
+    depth=jnp.zeros(batch, jnp.int32),
+    left=jnp.zeros((batch, contexts.max_left, 4 * width)),
+  )
+  return jnp.broadcast_to(tables.leaf_h[symbol], (batch, width)), memory
+
+
+class _Path(NamedTuple):
+  """The paths of n games that a step goes up."""
+
+  contexts: jax.Array  # i32[n, P]
+  depth: jax.Array  # i32[n] 0: nothing to do.
+  lefts: jax.Array  # i32[n, P] nodes with left children above each level.
+  closes: jax.Array  # bool[n] the last node of the path is finished.
+  leaf: jax.Array  # i32[n] the symbol below the path.
+  game: jax.Array  # i32[n]
+
+
+class _Climb(NamedTuple):
+  """State of the climb of n games."""
+
+  row: jax.Array  # [n, 5D] message and cell of the node below.
+  closes: jax.Array  # bool[n] that node is finished.
+  entry: jax.Array  # [n, 4D] new row of `Memory.left`.
+  stop: jax.Array  # i32[n] level of the node whose child was finished; -1.
+  h: jax.Array  # [n, D] of the root, once there.
+
+
+def step(
+  contexts: Contexts,
+  tables: Tables,
+  memory: Memory,
+  actions: jax.Array,
+  terminated: jax.Array,
+  *,
+  chunk: int,
+) -> tuple[jax.Array, Memory]:
+  """Applies a production in every game.
+
+  actions: i32[B]. terminated: `bool[B]` games that were finished before it;
+  their encodings mean nothing afterwards.
+  chunk: games that climb together. Where work costs by the row (CPU), a small
+    chunk spares short paths the wait for long ones.
+
+  Returns the encodings `[B, D]` and the memory after it.
+  """
+  path = _extend(contexts, memory, actions, terminated)
+  batch = actions.shape[0]
+  padded = jax.tree.map(  # With paths of length 0.
+    lambda x: jnp.pad(x, [(0, -batch % chunk)] + [(0, 0)] * (x.ndim - 1)), path
+  )
+  order = jnp.argsort(-padded.depth)
+  parts = jax.tree.map(
+    lambda x: x[order].reshape(-1, chunk, *x.shape[1:]), padded
+  )
+  climbed = jax.lax.map(
+    lambda part: _climb(contexts, tables, memory.left, part), parts
+  )
+  back = jnp.argsort(order)[:batch]
+  h, entry, stop = jax.tree.map(
+    lambda x: x.reshape(-1, *x.shape[2:])[back],
+    (climbed.h, climbed.entry, climbed.stop),
+  )
+  return h, _advance(contexts, memory, path, entry, stop)
+
+
+def _extend(contexts, memory, actions, terminated) -> _Path:
+  """Adds the production's chain to the path."""
+  batch, max_depth = memory.contexts.shape
+  level = jnp.arange(max_depth)
+  offset = level - memory.depth[:, None]
+  added = contexts.chain_len[actions]
+  length = contexts.chain.shape[1]
+  chain = jnp.take_along_axis(
+    contexts.chain[actions], jnp.clip(offset, 0, length - 1), axis=1
+  )
+  on_chain = (offset >= 0) & (offset < added[:, None])
+  whole = jnp.where(on_chain, chain, memory.contexts)
+  depth = memory.depth + added
+  has_left = contexts.has_left[whole] & (level < depth[:, None])
+  return _Path(
+    contexts=whole,
+    depth=jnp.where(terminated, 0, depth),
+    lefts=jnp.cumsum(has_left, axis=1) - has_left,
+    closes=contexts.closes[actions],
+    leaf=contexts.leaf[actions],
+    game=jnp.arange(batch),
+  )
+
+
+def _climb(contexts, tables, left, path) -> _Climb:
+  """Goes up the paths of n games, the deepest of them first in the list."""
+  width = tables.leaf_h.shape[1]
+  n = path.depth.shape[0]
+  bottom = _pick(path.contexts, path.depth - 1)
+  climb = _Climb(
+    row=tables.leaf_row[contexts.reader[bottom], path.leaf],
+    closes=path.closes,
+    entry=jnp.zeros((n, 4 * width)),
+    stop=jnp.full(n, -1, jnp.int32),
+    h=tables.leaf_h[path.leaf],
+  )
+
+  def up(carry):
+    height, climb = carry
+    level = path.depth - 1 - height
+    here = _pick(path.contexts, level)
+    entry = left[path.game, _pick(path.lefts, level)]
+    entry = jnp.where(contexts.has_left[here][:, None], entry, 0.0)
+    share = contexts.path_share[here][:, None]
+    h, c, entry = _node(tables.context[here], entry, climb.row, share)
+    stops = climb.closes & (contexts.follower[here] >= 0) & (level >= 0)
+    above = contexts.reader[_pick(path.contexts, level - 1)]
+    message = tree_lstm.read(tables.kernels, above, h)
+    return height + 1, _Climb(
+      row=jnp.concatenate([message, c], axis=1),
+      closes=climb.closes & ~stops,
+      entry=jnp.where(stops[:, None], entry, climb.entry),
+      stop=jnp.where(stops, level, climb.stop),
+      h=jnp.where((level == 0)[:, None], h, climb.h),
+    )
+
+  height = jnp.max(path.depth)
+  return jax.lax.while_loop(lambda carry: carry[0] < height, up, (0, climb))[1]
+
+
+def _pick(x: jax.Array, level: jax.Array) -> jax.Array:
+  """`x[i, level[i]]`, a level below 0 read as 0."""
+  return x[jnp.arange(x.shape[0]), jnp.maximum(level, 0)]
+
+
+def _node(context, left, row, share):
+  """One node from its context, left children and path, `[n, ...]`.
+
+  Returns h, c and what the path and the left children have said together.
+  """
+  width = context.shape[1] // 5
+  gates = 3 * width
+  said = left[:, :gates] + share * row[:, :gates]
+  forget = jax.nn.sigmoid(context[:, gates : 4 * width] + row[:, gates:-width])
+  kept = left[:, gates:] + forget * row[:, -width:]
+  i, o, u = jnp.split(context[:, :gates] + said, 3, axis=1)
+  c = jax.nn.sigmoid(i) * jnp.tanh(u) + context[:, -width:] + kept
+  h = jax.nn.sigmoid(o) * jnp.tanh(c)
+  return h, c, jnp.concatenate([said, kept], axis=1)
+
+
+def _advance(contexts, memory, path, entry, stop) -> Memory:
+  """Moves the path to the new leftmost nonterminal."""
+  stopped = stop >= 0
+  level = jnp.arange(path.contexts.shape[1])
+  here = path.contexts
+  follower = jnp.where(level == stop[:, None], contexts.follower[here], here)
+  depth = jnp.where(stopped, stop + 1, jnp.where(path.closes, 0, path.depth))
+  slot = jnp.where(stopped, _pick(path.lefts, stop), memory.left.shape[1])
+  left = memory.left.at[path.game, slot].set(entry, mode='drop')
+  return Memory(contexts=follower, depth=depth, left=left)
