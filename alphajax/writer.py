@@ -143,7 +143,7 @@ def progress(
     file=stream,
     disable=not live,
     dynamic_ncols=True,
-    bar_format='{percentage:3.0f}% |{bar:12}| {desc}',
+    bar_format='{percentage:3.0f}% |{bar:10}| {desc}',
     desc=f'iteration {done + 1}/{total}, the first one compiles',
   ) as bar:
 
@@ -166,15 +166,18 @@ def progress(
 def status_line(
   record: Mapping[str, Any], total: int, durations: Sequence[float]
 ) -> str:
-  """One line of text about an iteration; `durations` in seconds, so far."""
+  """One line of text about an iteration; `durations` in seconds, so far.
+
+  What matters most comes first: a narrow terminal cuts the end off.
+  """
   # The median of the last few: the first iterations also compile.
   left = (total - record['iteration']) * statistics.median(durations[-9:])
   return (
-    f'iteration {record["iteration"]}/{total}'
-    f' | formulas {record["proposed"]:,}, evaluated {record["evaluated"]:,}'
-    f' | IC train {_ic(record.get("train_ic"))}'
+    f'iteration {record["iteration"]}/{total}, {_clock(left)} left'
+    f' | pool IC train {_ic(record.get("train_ic"))}'
     f' valid {_ic(record.get("valid_ic"))}'
-    f' | left {_clock(left)}'
+    f' | {record["proposed"]:,} formulas, {record["evaluated"]:,} distinct'
+    ' evaluated'
   )
 
 

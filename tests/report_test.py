@@ -74,8 +74,8 @@ def make_metrics(rng, iterations, skill):
         'valid_ic': valid,
         'best_valid_ic': best,
         'proposed': 700 * i,
-        'distinct': int(700 * i**0.94),
         'evaluated': int(650 * i**0.94),
+        'valued': int(600 * i**0.94),
         'pool_size': min(10, 2 * i),
         'policy_loss': None if i == 1 else 1.4 + 1.2 * np.exp(-i / 15),
         'value_loss': None if i == 1 else 0.002 + 0.02 / i,
@@ -234,7 +234,8 @@ def test_shows_the_pool_and_the_splits(finished):
     assert split in text
   assert '[0.0592, 0.0832]' in text  # The train interval.
   last = writer.read(finished / 'metrics.jsonl')[-1]
-  assert f'{last["evaluated"]:,} formulas evaluated' in text
+  counts = f'{last["evaluated"]:,} distinct formulas evaluated of '
+  assert counts + f'{last["proposed"]:,} proposed' in text
   assert 'opened 1 time' in text
   assert 'cn_csi300.parquet' in text and '61b851e' in text
   for title in (

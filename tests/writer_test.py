@@ -14,8 +14,8 @@ from alphajax import writer
 def record(iteration, **more):
   return {
     'iteration': iteration,
-    'evaluated': 1000 * iteration,
-    'distinct': 900 * iteration,
+    'proposed': 1000 * iteration,
+    'evaluated': 900 * iteration,
     'train_ic': 0.05,
     'valid_ic': None,
     'seconds': {'total': 1.5},
@@ -100,8 +100,8 @@ def test_progress_prints_a_line_each_when_not_on_a_terminal():
     show(record(3, valid_ic=0.041))
   lines = stream.getvalue().splitlines()
   assert lines[0] == (
-    'iteration 2/3 | formulas 2,000, 1,800 distinct '
-    '| IC train 0.0500 valid - | left 0:00'
+    'iteration 2/3, 0:00 left | pool IC train 0.0500 valid - '
+    '| 2,000 formulas, 1,800 distinct evaluated'
   )
   assert len(lines) == 2 and 'valid 0.0410' in lines[1]
 
@@ -113,10 +113,10 @@ def test_progress_keeps_one_live_line_on_a_terminal():
     show(record(2))
     show(record(3))
   text = stream.getvalue()
-  assert 'formulas 3,000, 2,700 distinct' in text and ' 75%' in text
+  assert '3,000 formulas, 2,700 distinct' in text and ' 75%' in text
   assert text.count('\n') == 1 and '\r' in text
 
 
 def test_time_left_ignores_the_iteration_that_compiles():
   line = writer.status_line(record(3), total=103, durations=[95.0, 40.0, 40.0])
-  assert line.endswith('left 1:06:40')
+  assert line.startswith('iteration 3/103, 1:06:40 left')
