@@ -4,12 +4,10 @@ Written from sections 3, 4 and 7 of the design alone, without reading
 `alphajax.factor`. Planes are `f64[T, S]`, days by stocks; missing is NaN.
 
 The design leaves three corners open, which are read here as follows. An
-infinity inside a window makes NaN, which is what `pandas.rolling` does, the
-table's own reference; elementwise operators follow NumPy (`Sign(inf)` is 1)
-and `CSRank` follows `DataFrame.rank`. The system computes in float32, so a
-result above its range is infinite there and NaN here, and one below its normal
-numbers is 0. In the metrics a value that is not finite is missing and a day is
-constant when all its values are equal.
+infinite operand is missing, as an infinite result is. The system computes in
+float32, so a result above its range is infinite there and NaN here, and one
+below its normal numbers is 0. In the metrics a value that is not finite is
+missing and a day is constant when all its values are equal.
 """
 
 from collections.abc import Callable, Sequence
@@ -199,7 +197,7 @@ def apply(
 
   Args:
     name: an operator of `NAMES`.
-    operands: one or two planes.
+    operands: one or two planes; what is not finite is missing.
     window: days, for the operators that take one, else None.
     members: `bool[T, S]`, read by `CSRank` only.
 
@@ -208,6 +206,7 @@ def apply(
     ValueError: a wrong number of operands, a window missing or not wanted.
   """
   operands = [np.asarray(x, np.float64) for x in operands]
+  operands = [np.where(np.isfinite(x), x, np.nan) for x in operands]
   if name not in NAMES:
     raise KeyError(name)
   if len(operands) != arity(name):

@@ -303,9 +303,11 @@ def values(
 ) -> jax.Array:
   """Values of formulas, f32[N, T, S]; NaN where a value is missing."""
   formulas = list(formulas)
-  planes = 4 * int(np.prod(np.shape(panel.mask)))
-  budget = max(DEFAULT_BUDGET, planes * (len(panel.feature_names) + 9))
-  return Store(panel, budget).take(formulas)
+  parts = sum(map(formula_lib.size, formulas))
+  planes = len(panel.feature_names) + 1 + max(8, parts)
+  plane = 4 * int(np.prod(np.shape(panel.mask)))
+  budget = max(DEFAULT_BUDGET, plane * (len(panel.feature_names) + 9))
+  return Store(panel, min(budget, planes * plane)).take(formulas)
 
 
 def compile(formula: formula_lib.Formula) -> Callable:

@@ -36,8 +36,10 @@ def center(values, seen):
   """
   count = jnp.maximum(jnp.sum(seen, -1, keepdims=True), 1)
   values = jnp.where(seen, values, 0.0)
-  size = jnp.max(jnp.abs(values), -1, keepdims=True)
-  values = values / jnp.where(size > 0, size, 1.0)
+  # In two steps: 1 / 3e38 is no normal number, and would count as 0.
+  root = jnp.sqrt(jnp.max(jnp.abs(values), -1, keepdims=True))
+  root = jnp.where(root > 0, root, 1.0)
+  values = values / root / root
   mean = jnp.sum(values, -1, keepdims=True) / count
   deviations = jnp.where(seen, values - mean, 0.0)
   # The mean of many equal numbers is off by rounding: a second pass.

@@ -1,17 +1,15 @@
 """The operators, `[T, S] -> [T, S]`, one definition each (design: section 4).
 
 A panel value is missing when it is NaN. A rolling window is full or the result
-is NaN; a NaN in the window makes NaN; a non-finite result is NaN. Windows end
-today, so no operator sees a later day.
+is NaN; a NaN in the window makes NaN; a non-finite operand is missing and a
+non-finite result is NaN. Windows end today, so no operator sees a later day.
 
-Rolling sums, moments, extrema and weighted means are built by *doubling*: the
-statistic of `2n` days is merged from two neighbouring statistics of `n` days,
-so a window costs log2(window) passes over the panel and no running sum ever
-drifts. Sums of squares are merged about their means (Chan, Golub & LeVeque
-1983), which keeps its digits on volumes of 1e10 where E[x^2] - E[x]^2 does not.
+Every rolling operator is written over the list of the window's days, see
+`trailing`: one pass over memory per operator, without running sums that drift.
 """
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +17,10 @@ import jax.numpy as jnp
 from alphajax.factor import sorting
 from alphajax.language import vocab
 
-# A window is constant when its population variance is at most this share of
-# its squared mean: float32 noise of a constant. A relative test, since prices
+# A window is constant when its population standard deviation is at most this
+# share of its mean: float32 noise of a constant. A relative test, since prices
 # and volumes have no common scale.
-CONSTANT_WINDOW = 1e-12
+CONSTANT_WINDOW = 1e-6
 
 
 def delay(x, days):
@@ -34,107 +32,94 @@ def delay(x, days):
                  constant_values=jnp.nan)  # fmt: skip
 
 
-def doubling(merge, parts, window):
-  """Statistic of the trailing `window` days from statistics of single days.
+def trailing(x, window):
+  """The panel of each day of the window, today first: `window` times `[T, S]`.
 
-  Args:
-    merge: (recent, recent_days, older, older_days) -> statistic of both.
-    parts: tuple of `[T, S]`, the statistic of one day.
-    window: days, static.
-
-  Returns:
-    Tuple of `[T, S]`; the first `window - 1` days are merged with NaN.
+  NaN where the window begins before the panel. The slices are views of one
+  padded panel; XLA fuses whatever reads them into one loop over the panel in
+  which the whole window sits in registers. That is what makes an operator cost
+  little more than a copy.
   """
-  # Row i of a statistic of n days ends on day i + n - 1 of the padded panel,
-  # so neighbours are plain slices: a pad inside a loop would not vectorise.
-  pads = ((window - 1, 0), (0, 0))
-  block = tuple(jnp.pad(p, pads, constant_values=jnp.nan) for p in parts)
-  block = jax.lax.optimization_barrier(block)
-  days = 1  # `block` holds the statistic of `days` = 2^k days.
-  total, done = None, 0
-  while True:
-    if window & days:
-      # Each level is one pass over memory; unfenced, XLA would fuse the
-      # levels and compute the small windows again for every large one.
-      total = block if total is None else jax.lax.optimization_barrier(
-        _neighbours(merge, total, done, block, days))  # fmt: skip
-      done += days
-    if done == window:
-      return total
-    block = jax.lax.optimization_barrier(
-      _neighbours(merge, block, days, block, days)
-    )
-    days *= 2
-
-
-def _neighbours(merge, recent, n, older, m):
-  """Merges the statistics of `n` recent days and of the `m` days before."""
-  return merge(
-    tuple(part[m:] for part in recent), n,
-    tuple(part[: part.shape[0] - n] for part in older), m,
-  )  # fmt: skip
-
-
-def over_window(step, init, x, window):
-  """Folds `step(carry, x of i days ago)` over the trailing window."""
   padded = jnp.pad(x, ((window - 1, 0), (0, 0)), constant_values=jnp.nan)
-
-  def body(i, carry):
-    start = window - 1 - i
-    return step(carry, jax.lax.dynamic_slice_in_dim(padded, start, x.shape[0]))
-
-  return jax.lax.fori_loop(0, window, body, init)
-
-
-def _merge_sum(recent, recent_days, older, older_days):
-  del recent_days, older_days
-  return (recent[0] + older[0],)
+  # Padding inside that loop would be a branch per element: keep it out.
+  padded = jax.lax.optimization_barrier(padded)
+  return [
+    padded[start : start + x.shape[0]] for start in reversed(range(window))
+  ]
 
 
-def _merge_moments(recent, n, older, m):
-  """Merges (mean, sum of squared deviations)."""
-  delta = recent[0] - older[0]
-  mean = older[0] + delta * (n / (n + m))
-  return mean, recent[1] + older[1] + delta * delta * (n * m / (n + m))
+def total(terms):
+  """Sum of a list by halves: short chains of roundings, and of latencies."""
+  while len(terms) > 1:
+    pairs = [a + b for a, b in zip(terms[::2], terms[1::2], strict=False)]
+    terms = pairs + terms[len(pairs) * 2 :]
+  return terms[0]
 
 
-def _merge_comoment(recent, n, older, m):
-  """Merges (mean x, mean y, sum of products of deviations)."""
-  dx, dy = recent[0] - older[0], recent[1] - older[1]
-  share, weight = n / (n + m), n * m / (n + m)
-  return (
-    older[0] + dx * share,
-    older[1] + dy * share,
-    recent[2] + older[2] + dx * dy * weight,
-  )
+class Centred(NamedTuple):
+  """A window about its own mean, in units of its own spread.
+
+  deviations: of each day from the mean, at most about 2, in units of `unit`.
+  unit: a power of two near the largest difference to today.
+  mean: of the window.
+  """
+
+  deviations: list[jax.Array]
+  unit: jax.Array
+  mean: jax.Array
 
 
-def _merge_correlation(recent, n, older, m):
-  """Merges (mean x, mean y, Sxy, Sxx, Syy)."""
-  dx, dy = recent[0] - older[0], recent[1] - older[1]
-  share, weight = n / (n + m), n * m / (n + m)
-  return (
-    older[0] + dx * share,
-    older[1] + dy * share,
-    recent[2] + older[2] + dx * dy * weight,
-    recent[3] + older[3] + dx * dx * weight,
-    recent[4] + older[4] + dy * dy * weight,
-  )
+def centre(x, window) -> Centred:
+  """Centres every window so that no digit is lost and no square overflows.
+
+  Differences to today's value are exact or nearly so, whatever the level of
+  the data (a volume of 1e10, a constant); a power of two divides exactly.
+  """
+  differences = [past - x for past in trailing(x, window)]
+  unit, inverse = _power_of_two(_largest(list(map(jnp.abs, differences))))
+  scaled = [d * inverse for d in differences]
+  mean = total(scaled) / window
+  return Centred([d - mean for d in scaled], unit, x + mean * unit)
 
 
-def _moments(x, window):
-  """Mean and sum of squared deviations over the window."""
-  # Zero, but NaN where x is: adding it keeps missing days missing.
-  return doubling(_merge_moments, (x, x * 0.0), window)
+def _largest(items):
+  """The largest of a list of arrays, NaN overlooked: one instruction each."""
+  while len(items) > 1:
+    pairs = zip(items[::2], items[1::2], strict=False)
+    larger = [jnp.where(a > b, a, b) for a, b in pairs]
+    items = larger + items[len(larger) * 2 :]
+  return items[0]
 
 
-def _constant(mean, squares, window):
-  return squares <= window * CONSTANT_WINDOW * jnp.square(mean)
+def _power_of_two(x):
+  """The power of two at or below x >= 0 and its inverse, both normal."""
+  # Of a constant window, x = 0, any will do.
+  x = jnp.where(x > 2.0**-126, x, 2.0**-126)
+  bits = jax.lax.bitcast_convert_type(jnp.minimum(x, 2.0**126), jnp.int32)
+  exponent = bits & 0x7F800000
+  unit = jax.lax.bitcast_convert_type(exponent, jnp.float32)
+  inverse = jax.lax.bitcast_convert_type(0x7F000000 - exponent, jnp.float32)
+  return unit, inverse
+
+
+def _squares(centred: Centred):
+  return total([d * d for d in centred.deviations])
+
+
+def _constant(centred: Centred, squares):
+  """True where the window is constant up to float32 noise."""
+  deviation = jnp.sqrt(squares / len(centred.deviations)) * centred.unit
+  return deviation <= CONSTANT_WINDOW * jnp.abs(centred.mean)
+
+
+def _sample(window):
+  """n - 1, NaN for a window of one day."""
+  return window - 1 or jnp.nan
 
 
 def ts_sum(x, window):
   """Sum of the trailing window."""
-  return doubling(_merge_sum, (x,), window)[0]
+  return total(trailing(x, window))
 
 
 def ts_mean(x, window):
@@ -143,12 +128,12 @@ def ts_mean(x, window):
 
 
 def _extremum(pick, x, window):
-  """Extremum of the window; overlapping blocks do no harm to it."""
+  """Extremum of the window by doubling: overlapping blocks do no harm to it."""
   x = jnp.pad(x, ((window - 1, 0), (0, 0)), constant_values=jnp.nan)
   days = 1
   while days < window:
     step = min(days, window - days)
-    x = jax.lax.optimization_barrier(pick(x[step:], x[: x.shape[0] - step]))
+    x = pick(x[step:], x[: x.shape[0] - step])
     days += step
   return x
 
@@ -165,86 +150,83 @@ def ts_min(x, window):
 
 def ts_var(x, window):
   """Variance of the trailing window, n - 1 in the denominator."""
-  return _moments(x, window)[1] / (window - 1 or jnp.nan)
+  centred = centre(x, window)
+  unit = centred.unit
+  return _squares(centred) / _sample(window) * unit * unit
 
 
 def ts_std(x, window):
   """Standard deviation of the trailing window, n - 1 in the denominator."""
-  return jnp.sqrt(ts_var(x, window))
+  centred = centre(x, window)
+  return jnp.sqrt(_squares(centred) / _sample(window)) * centred.unit
 
 
-def _standardized_sums(x, window, powers):
-  """Sums of powers of the window's z-scores; NaN for a constant window.
-
-  The scores are of order 1, so no power overflows whatever the unit of x.
-  """
-  mean, squares = _moments(x, window)
-  varies = ~_constant(mean, squares, window)
-  scale = jnp.where(varies, jnp.sqrt(window / squares), jnp.nan)
-
-  def step(sums, past):
-    z = (past - mean) * scale
-    return tuple(s + z**p for s, p in zip(sums, powers, strict=True))
-
-  init = tuple(jnp.zeros_like(x) for _ in powers)
-  return over_window(step, init, x, window)
+def _standardized_moment(x, window, power):
+  """Mean power of the window's z-scores; NaN for a constant window."""
+  centred = centre(x, window)
+  squares = _squares(centred)
+  varies = ~_constant(centred, squares)
+  scale = jnp.where(varies, jax.lax.rsqrt(squares / window), jnp.nan)
+  moment = total([(d * scale) ** power for d in centred.deviations]) / window
+  return jnp.where(varies, moment, jnp.nan)
 
 
 def ts_skew(x, window):
   """Skewness m3 / m2^1.5, population moments; NaN for a constant window."""
-  return _standardized_sums(x, window, (3,))[0] / window
+  return _standardized_moment(x, window, 3)
 
 
 def ts_kurt(x, window):
   """Excess kurtosis m4 / m2^2 - 3, population moments."""
-  return _standardized_sums(x, window, (4,))[0] / window - 3.0
+  return _standardized_moment(x, window, 4) - 3.0
 
 
 def ts_mad(x, window):
   """Mean absolute deviation from the window's mean."""
-  mean = ts_mean(x, window)
-  total = over_window(
-    lambda total, past: total + jnp.abs(past - mean),
-    jnp.zeros_like(x), x, window)  # fmt: skip
-  return total / window
+  centred = centre(x, window)
+  spread = total([jnp.abs(d) for d in centred.deviations]) / window
+  return spread * centred.unit
 
 
 def ts_med(x, window):
   """Median; the mean of the two middle values for an even window."""
-  return sorting.rolling_median(x, window)
+  days = trailing(x, window)
+  low, high = sorting.middle([sorting.sortable(day) for day in days])
+  low, high = sorting.unsortable(low), sorting.unsortable(high)
+  return low + 0.5 * (high - low) + _missing(days)
+
+
+def _missing(days):
+  """0, or NaN where a day of the window is missing."""
+  return total([day - day for day in days])
 
 
 def ts_rank(x, window):
   """Percentile of today in the window, ascending, average of ties."""
+  days = trailing(x, window)
+  # 2 when below today, 1 when equal; today itself counts 1.
+  below = [
+    jnp.where(day < x, 2.0, jnp.where(day == x, 1.0, 0.0)) for day in days
+  ]
+  return (total(below) + 1.0) / (2 * window) + _missing(days)
 
-  def step(count, past):
-    # 2 when below today, 1 when equal; today itself counts 1.
-    below = (past < x).astype(jnp.float32) + (past <= x).astype(jnp.float32)
-    return count + jnp.where(jnp.isnan(past), jnp.nan, below)
 
-  count = over_window(step, x * 0.0, x, window)
-  return (count + 1.0) / (2 * window)
+def _weighted(x, window, weights):
+  """Weighted mean; `weights` today first."""
+  days = trailing(x, window)
+  pairs = zip(weights, days, strict=True)
+  return total([w / sum(weights) * day for w, day in pairs])
 
 
 def ts_wma(x, window):
   """Weighted mean, weights 1..window, today the largest."""
-
-  def merge(recent, n, older, m):
-    del n
-    total, weighted = recent
-    return total + older[0], weighted + m * total + older[1]
-
-  weighted = doubling(merge, (x, x), window)[1]
-  return weighted / (window * (window + 1) / 2)
+  return _weighted(x, window, list(range(window, 0, -1)))
 
 
 def ts_ema(x, window):
   """Weights (1 - a)^i for i days ago, a = 2 / (window + 1), normalised."""
   decay = 1.0 - 2.0 / (window + 1)
-  total = doubling(
-    lambda recent, n, older, m: (recent[0] + decay**n * older[0],),
-    (x,), window)[0]  # fmt: skip
-  return total / sum(decay**i for i in range(window))
+  return _weighted(x, window, [decay**i for i in range(window)])
 
 
 def ts_ref(x, window):
@@ -257,20 +239,25 @@ def ts_delta(x, window):
   return x - delay(x, window)
 
 
+def _products(a: Centred, b: Centred):
+  pairs = zip(a.deviations, b.deviations, strict=True)
+  return total([p * q for p, q in pairs])
+
+
 def ts_cov(x, y, window):
   """Covariance over the trailing window, n - 1 in the denominator."""
-  day = (x + 0.0 * y, y + 0.0 * x, 0.0 * x * y)
-  return doubling(_merge_comoment, day, window)[2] / (window - 1 or jnp.nan)
+  a, b = centre(x, window), centre(y, window)
+  return _products(a, b) / _sample(window) * a.unit * b.unit
 
 
 def ts_corr(x, y, window):
   """Pearson correlation; NaN when either side is constant."""
-  zero = 0.0 * x + 0.0 * y
-  day = (x + zero, y + zero, zero, zero, zero)
-  mx, my, xy, xx, yy = doubling(_merge_correlation, day, window)
-  varies = ~(_constant(mx, xx, window) | _constant(my, yy, window))
-  norm = jnp.where(varies, jnp.sqrt(xx) * jnp.sqrt(yy), 1.0)
-  return jnp.where(varies, jnp.clip(xy / norm, -1.0, 1.0), jnp.nan)
+  a, b = centre(x, window), centre(y, window)
+  squares_a, squares_b = _squares(a), _squares(b)
+  varies = ~(_constant(a, squares_a) | _constant(b, squares_b))
+  norm = jnp.where(varies, jnp.sqrt(squares_a) * jnp.sqrt(squares_b), 1.0)
+  correlation = jnp.clip(_products(a, b) / norm, -1.0, 1.0)
+  return jnp.where(varies, correlation, jnp.nan)
 
 
 def cs_rank(x, members):

@@ -136,7 +136,7 @@ def _print(formula: Formula, outer: int) -> str:
     # A negative number needs them as the right operand of an infix operator.
     return f'({symbol})' if symbol[0] == '-' and outer > 1 else symbol
   if symbol == 'Mul' and args[0] == Formula('-1') and not is_number(args[1]):
-    text, strength = f'-{_print(args[1], 3)}', 2
+    text, strength = f'-{_print(args[1], 3)}', 1
   elif symbol in _INFIX:
     sign, strength = _INFIX[symbol]
     # A right operand of equal strength needs parentheses: a-(b+c).

@@ -55,7 +55,7 @@ def make(config, market: Market) -> Method:
   play = jax.jit(
     functools.partial(
       mcts.self_play,
-      evaluator=mcts.from_apply(functools.partial(heads.apply_batch, network)),
+      evaluator=mcts.from_network(network, grammar),
       grammar=grammar,
       num_games=config.num_trajectories,
       **config.search,
