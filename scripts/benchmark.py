@@ -1,0 +1,212 @@
+r"""Measures alphajax on this machine: one command, one table, JSON beside it.
+
+python scripts/benchmark.py [--parts=operators,formulas,search,pool,iteration,
+  startup,scaling] [--quick] [--out=runs/benchmark] [--data=FOLDER]
+
+All parts but `scaling` run by default, about 8 minutes on two cores. `--quick`
+takes tiny sizes, and leaves `startup` out as well: it shows that everything
+runs and measures nothing. Each part is a process of its own, so peak memory is
+its own. Nothing else should run on the machine meanwhile.
+
+The peer of `formulas` needs PyTorch, which the requirements do not name.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import benchmark_report
+
+ROOT = Path(__file__).resolve().parents[1]
+# Part -> its processes, functions `module:name`.
+PARTS = {
+  'operators': ('benchmark_parts:operator_part',),
+  'formulas': ('benchmark_parts:formula_part',),
+  'search': ('benchmark_parts:search_part',),
+  'pool': ('benchmark_parts:pool_part',),
+  'iteration': ('benchmark_parts:iteration_part',),
+  'startup': (),  # Runs `alphajax.train` itself.
+  'scaling': (
+    'benchmark_scaling:formula_scaling',
+    'benchmark_scaling:stock_scaling',
+    'benchmark_scaling:search_scaling',
+    'benchmark_scaling:large_panel',
+  ),
+}
+DEFAULT = [part for part in PARTS if part != 'scaling']
+QUICK = [part for part in DEFAULT if part != 'startup']
+POLL_SECONDS = 0.02
+
+
+def parse_arguments() -> argparse.Namespace:
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument('--parts', help=f'of {",".join(PARTS)}')
+  parser.add_argument('--quick', action='store_true')
+  parser.add_argument('--out', type=Path, default=ROOT / 'runs' / 'benchmark')
+  parser.add_argument(
+    '--data',
+    type=Path,
+    default=os.environ.get('ALPHAJAX_DATA', ROOT.parent / 'shared' / 'data'),
+    help='folder of cn_csi300.parquet; without it the real panel is left out',
+  )
+  parser.add_argument('--worker', help=argparse.SUPPRESS)
+  args = parser.parse_args()
+  default = QUICK if args.quick else DEFAULT
+  args.parts = args.parts.split(',') if args.parts else default
+  unknown = set(args.parts) - set(PARTS)
+  if unknown:
+    parser.error(f'unknown parts {", ".join(unknown)}: of {", ".join(PARTS)}')
+  return args
+
+
+def main() -> None:
+  args = parse_arguments()
+  if args.worker:
+    work(args)
+    return
+  args.out.mkdir(parents=True, exist_ok=True)
+  found = {'quick': args.quick, 'machine': machine(), 'parts': {}}
+  for part in args.parts:
+    if part == 'startup':
+      found['parts'][part] = startup(args.data)
+    for worker in PARTS[part]:
+      name = worker.split(':')[1] if part == 'scaling' else part
+      found['parts'][name] = run_worker(worker, args)
+  found['machine']['load_after'] = os.getloadavg()[0]
+  found['goals'] = benchmark_report.goals(found['parts'])
+  (args.out / 'benchmark.json').write_text(json.dumps(found, indent=1))
+  table = benchmark_report.table(found)
+  (args.out / 'benchmark.md').write_text(table)
+  print(table)
+
+
+def machine() -> dict:
+  """What the figures depend on."""
+  model = platform.processor()
+  if Path('/proc/cpuinfo').exists():
+    lines = Path('/proc/cpuinfo').read_text().splitlines()
+    names = [x.split(':')[1].strip() for x in lines if 'model name' in x]
+    model = names[0] if names else model
+  return {
+    'processor': model,
+    'cores': len(os.sched_getaffinity(0)),
+    'python': platform.python_version(),
+    'load_before': os.getloadavg()[0],
+  }
+
+
+def environment(**more: str) -> dict:
+  # JAX would take most of a GPU's memory and leave the peer none.
+  known = dict(XLA_PYTHON_CLIENT_PREALLOCATE='false', PYTHONPATH=str(ROOT))
+  return {**known, **os.environ, **more}
+
+
+def run_worker(worker: str, args: argparse.Namespace) -> dict:
+  """Runs one function in a process of its own and returns its record."""
+  print(f'{worker} ...', file=sys.stderr, flush=True)
+  with tempfile.TemporaryDirectory() as folder:
+    command = [sys.executable, __file__, f'--worker={worker}']
+    command += [f'--out={folder}/record.json', f'--data={args.data}']
+    command += ['--quick'] if args.quick else []
+    subprocess.run(command, check=True, cwd=ROOT, env=environment())
+    return json.loads(Path(folder, 'record.json').read_text())
+
+
+def work(args: argparse.Namespace) -> None:
+  """The other side of `run_worker`."""
+  # Only here, so that the parent holds neither memory nor an accelerator.
+  import jax
+
+  from alphajax import experiment, train
+
+  experiment.use_disk_cache()
+  compiling = train.CompileClock()
+  module, name = args.worker.split(':')
+  function = getattr(importlib.import_module(module), name)
+  more = {'data': args.data} if name == 'iteration_part' else {}
+  start = time.perf_counter()
+  result = function(args.quick, **more)
+  device = jax.devices()[0]
+  kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  record = {
+    'result': result,
+    'seconds': time.perf_counter() - start,
+    'compile_seconds': compiling.take(),
+    'peak_bytes': 1024 * kilobytes,
+    'device_peak_bytes': (device.memory_stats() or {}).get('peak_bytes_in_use'),
+    'backend': jax.default_backend(),
+    'device': device.device_kind,
+    'jax': jax.__version__,
+  }
+  args.out.write_text(json.dumps(record))
+
+
+def startup(data: Path) -> dict:
+  """Seconds from the start of `train` to the end of its first iteration.
+
+  Twice, with a disk cache that is empty at first.
+  """
+  print('startup ...', file=sys.stderr, flush=True)
+  command = [
+    sys.executable,
+    '-m',
+    'alphajax.train',
+    '--config.num_iterations=1',
+  ]
+  panel = data / 'cn_csi300.parquet'
+  if panel.is_file():
+    command += ['--config=configs/alphacfg.py:csi300']
+    command += [f'--config.data.path={panel}']
+  else:
+    command += ['--config=configs/alphacfg.py:simulated']
+    command += ['--config.data.simulate.num_stocks=300']
+  with tempfile.TemporaryDirectory() as folder:
+    runs = [
+      _first_iteration(command, Path(folder), name) for name in ('cold', 'warm')
+    ]
+  result = {'command': ' '.join(command[1:]), 'cold': runs[0], 'warm': runs[1]}
+  return {'result': result}
+
+
+def _first_iteration(command, folder: Path, name: str) -> dict:
+  """Runs `train` to its end; when were the metrics of iteration 1 written?"""
+  workdir = folder / name
+  written = workdir / 'metrics.jsonl'
+  start = time.perf_counter()
+  log = open(folder / f'{name}.log', 'w+')
+  process = subprocess.Popen(
+    [*command, f'--workdir={workdir}'],
+    cwd=ROOT,
+    env=environment(ALPHAJAX_CACHE=str(folder / 'cache')),
+    stdout=log,
+    stderr=log,
+  )
+  first = None
+  while process.poll() is None:
+    if first is None and written.exists() and written.stat().st_size:
+      first = time.perf_counter() - start
+    time.sleep(POLL_SECONDS)
+  if process.returncode or first is None:
+    log.seek(0)
+    raise RuntimeError(f'{" ".join(command)} failed:\n{log.read()}')
+  record = json.loads(written.read_text().splitlines()[0])
+  return {
+    'first_iteration': first,
+    'whole_process': time.perf_counter() - start,
+    'compile_seconds': record['compile_seconds'],
+    'iteration_seconds': record['seconds'],
+  }
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,108 @@
+"""The benchmark runs, and its table judges as the goals say."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+SCRIPTS = pathlib.Path(__file__).resolve().parents[1] / 'scripts'
+sys.path.insert(0, str(SCRIPTS))
+import benchmark_report  # noqa: E402
+
+
+@pytest.fixture(scope='module')
+def measured(tmp_path_factory):
+  """What `--quick` writes: (JSON, table, what it printed)."""
+  out = tmp_path_factory.mktemp('benchmark')
+  done = subprocess.run(
+    [sys.executable, SCRIPTS / 'benchmark.py', '--quick', f'--out={out}'],
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  found = json.loads((out / 'benchmark.json').read_text())
+  return found, (out / 'benchmark.md').read_text(), done.stdout
+
+
+def test_every_part_is_measured(measured):
+  found, _, _ = measured
+  parts = found['parts']
+  assert set(parts) == {'operators', 'formulas', 'search', 'pool', 'iteration'}
+  for record in parts.values():
+    assert record['peak_bytes'] > 1e8
+    assert record['seconds'] > record['compile_seconds'] >= 0
+  operators = parts['operators']['result']
+  names = [row['operator'] for row in operators['operators']]
+  assert sorted(names) == ['Add', 'CSRank', 'Std', 'Std', 'Sum', 'Sum']
+  for row in operators['operators']:
+    assert 0 < row['alone']['best'] <= row['alone']['median']
+  assert all(row['bytes_per_s'] > 0 for row in operators['copy'])
+  assert parts['formulas']['result']['alphajax']['formulas_per_s'] > 0
+  assert parts['search']['result']['search'][0]['simulations'] == 4
+  assert parts['pool']['result']['insertions_per_s'] > 0
+  seconds = parts['iteration']['result']['synthetic']['median_seconds']
+  assert {'search', 'update', 'total'} <= set(seconds)
+
+
+def test_the_table_is_printed_and_kept(measured):
+  found, table, printed = measured
+  assert table in printed
+  assert 'QUICK' in table
+  for head in ('Operators', 'Formulas', 'Search', 'Pool', 'Iteration'):
+    assert f'## {head}\n' in table
+  for goal in found['goals']:
+    assert goal['what'] in table
+
+
+def test_the_peer_agrees_or_is_skipped_with_a_word(measured):
+  found, table, _ = measured
+  peer = found['parts']['formulas']['result']['peer']
+  if peer is None:
+    assert 'PyTorch is not installed' in table
+  else:
+    same, count = peer['same_ic'].split(' of ')
+    assert int(same) >= 0.75 * int(count) > 0
+
+
+def operator_record(**milliseconds):
+  rows = [
+    {
+      'operator': name,
+      'window': 40,
+      'node': {'best': 0.0, 'median': value / 1e3},
+    }
+    for name, value in milliseconds.items()
+  ]
+  return {'operators': {'result': {'operators': rows}}}
+
+
+def test_goals_are_judged_by_the_slowest_operator():
+  parts = operator_record(Sum=0.9, Mean=1.1, Corr=4.9, Std=1.0, CSRank=7.0)
+  sums, moments, rest = benchmark_report.goals(parts)
+  assert (sums['met'], moments['met'], rest['met']) == (False, True, True)
+  assert 'Mean' in sums['what'] and 'Corr' in moments['what']
+  assert sums['value'] == pytest.approx(1.1) and rest['goal'] == 8.0
+
+
+def test_goals_of_an_accelerator_are_higher():
+  rows = [
+    {'games': games, 'simulations': 64, 'simulations_per_s': {'median': 3e4}}
+    for games in (128, 4096)
+  ]
+  for backend, wanted in (('cpu', 25_000), ('gpu', 500_000)):
+    part = {'result': {'search': rows[: 2 if backend == 'gpu' else 1]}}
+    (goal,) = benchmark_report.goals({'search': {**part, 'backend': backend}})
+    assert goal['goal'] == wanted
+    assert goal['met'] == (backend == 'cpu')
+
+
+def test_an_unknown_part_is_refused():
+  done = subprocess.run(
+    [sys.executable, SCRIPTS / 'benchmark.py', '--parts=operator'],
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 2
+  assert 'unknown parts operator: of operators, formulas' in done.stderr
