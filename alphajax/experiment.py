@@ -1,16 +1,20 @@
 """From a config to the market, the method, and the figures of a result."""
 
 import datetime
+import functools
 import hashlib
 import importlib
-from collections.abc import Sequence
+import json
+import os
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from alphajax.data import market, simulate
+from alphajax.data import market as market_lib
 from alphajax.data import panel as panel_lib
+from alphajax.data import simulate
 from alphajax.data.panel import LabelSpec, Panel, Split
 from alphajax.factor import evaluate, metrics
 from alphajax.factor import pool as pool_lib
@@ -41,16 +45,22 @@ def load_market(config) -> tuple[Market, str]:
 
   Nothing after the validation split is loaded.
   """
-  panel, data_hash = _load(config, 'train', 'valid')
-  return Market(_cut(config, panel, 'train'), _cut(config, panel, 'valid')), (
-    data_hash
-  )
+  panel = _load(config, 'train', 'valid')
+  market = Market(_cut(config, panel, 'train'), _cut(config, panel, 'valid'))
+  return market, data_hash(config)
 
 
-def load_split(config, name: str) -> tuple[Split, str]:
-  """One split, with its warm-up, and the hash of the data."""
-  panel, data_hash = _load(config, name, name)
-  return _cut(config, panel, name), data_hash
+def load_split(config, name: str) -> Split:
+  """One split, with its warm-up."""
+  return _cut(config, _load(config, name, name), name)
+
+
+def data_hash(config) -> str:
+  """Hash of the data that the config names, whichever split is taken."""
+  if config.data.path:
+    return market_lib.content_hash(config.data.path)
+  digest = hashlib.sha256(_simulation_text(config).encode())
+  return f'simulated:{digest.hexdigest()}'
 
 
 def _cut(config, panel: Panel, name: str) -> Split:
@@ -61,20 +71,17 @@ def _cut(config, panel: Panel, name: str) -> Split:
   )  # fmt: skip
 
 
-def _load(config, first: str, last: str) -> tuple[Panel, str]:
+def _load(config, first: str, last: str) -> Panel:
   """The panel from the warm-up of split `first` to the end of `last`."""
   start = datetime.date.fromisoformat(config.splits[first][0])
   end = config.splits[last][1]
   data = config.data
   if not data.path:
-    simulation = simulated(config)
-    dates = np.array(simulation.panel.dates)
-    panel = panel_lib.select_days(simulation.panel, dates <= end)
-    digest = hashlib.sha256(str(data.simulate.to_dict()).encode())
-    return panel, f'simulated:{digest.hexdigest()}'
+    panel = simulated(config).panel
+    return panel_lib.select_days(panel, np.array(panel.dates) <= end)
   # About 240 trading days a year; a month more for holidays.
   days = lookback(config) * 365 // 240 + 31
-  panel = market.load(
+  return market_lib.load(
     data.path,
     adjust=data.adjust,
     vwap=data.vwap,
@@ -82,12 +89,19 @@ def _load(config, first: str, last: str) -> tuple[Panel, str]:
     start=str(start - datetime.timedelta(days=days)),
     end=end,
   )
-  return panel, market.content_hash(data.path)
 
 
 def simulated(config) -> simulate.Simulation:
   """The embedded market of the config, with its planted alphas."""
+  return _simulated(_simulation_text(config))
 
+
+def _simulation_text(config) -> str:
+  return json.dumps(config.data.simulate.to_dict(), sort_keys=True)
+
+
+@functools.lru_cache(maxsize=1)  # Market and ceiling come from one simulation.
+def _simulated(options: str) -> simulate.Simulation:
   def compile_formula(text):
     formula = formula_lib.parse(text)
     run = evaluate.compile(formula)
@@ -97,7 +111,14 @@ def simulated(config) -> simulate.Simulation:
 
     return formula_lib.lookback(formula), today
 
-  return simulate.simulate(**config.data.simulate, compile_fn=compile_formula)
+  return simulate.simulate(**json.loads(options), compile_fn=compile_formula)
+
+
+def ceiling(config, split: Split) -> float | None:
+  """IC of the planted combination on a split; None where none is planted."""
+  if config.data.path or not config.data.simulate.strength:
+    return None
+  return simulate.ceiling(simulated(config), split)
 
 
 def describe(found: Found, split: Split, label: LabelSpec) -> dict:
@@ -154,16 +175,15 @@ def _mutual(values, members, target, days):
   return jnp.einsum('pts,qts->pqt', z, z)[..., days].mean(-1)
 
 
-def summarize(
-  found: Found, splits: Sequence[Split], label: LabelSpec
-) -> tuple[dict, dict]:
-  """What `pool.json` and `daily.npz` say of a result on the given splits."""
-  parts = {split.name: describe(found, split, label) for split in splits}
-  first = parts[splits[0].name]['series']
+def summarize(config, found: Found, market: Market) -> tuple[dict, dict]:
+  """What `pool.json` and `daily.npz` say of a result."""
+  label = LabelSpec(**config.label)
+  parts = {split.name: describe(found, split, label) for split in market}
   summary = {
     'iteration': found.iteration,
     'label': {'horizon': label.exit - label.entry, **label._asdict()},
     'pool': {name: part['pool'] for name, part in parts.items()},
+    'ceiling': {split.name: ceiling(config, split) for split in market},
     'factors': [
       {
         'formula': formula_lib.to_text(formula),
@@ -175,8 +195,17 @@ def summarize(
       )
     ],
   }
-  daily = {'correlation': first['correlation']}
+  daily = {'correlation': parts['train']['series']['correlation']}
   for name, part in parts.items():
     for key in ('dates', 'ic', 'rank_ic', 'factor_ic'):
       daily[f'{key}_{name}'] = part['series'][key]
   return summary, daily
+
+
+def use_disk_cache() -> None:
+  """Keeps compiled programs on disk, so that the next start is quick."""
+  home = os.environ.get('ALPHAJAX_CACHE', '~/.cache/alphajax')
+  jax.config.update(
+    'jax_compilation_cache_dir', str(Path(home).expanduser() / 'xla')
+  )
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -21,98 +21,10 @@ from markupsafe import Markup
 
 from alphajax import checkpoint, figures, writer
 from alphajax.factor import metrics as factor_metrics
+from alphajax.runs import Run, RunError, load_run
 
 PARTS = ('search', 'evaluation', 'pool', 'update')
 LOSSES = {'policy_loss': 'policy loss', 'value_loss': 'value loss'}
-
-
-class RunError(Exception):
-  """A folder that no report can be made of; the text is for the user."""
-
-
-class Run(NamedTuple):
-  """What a folder holds. What a run has not written yet is None or empty."""
-
-  name: str
-  workdir: Path
-  metrics: list[dict[str, Any]]
-  config: dict[str, Any] | None
-  provenance: dict[str, Any] | None
-  pool: dict[str, Any] | None
-  results: dict[str, Any] | None
-  daily: dict[str, np.ndarray]  # Test days too, once they were opened.
-
-  def column(self, key: str) -> np.ndarray:
-    """One metric by iteration, `[N]`, NaN where it was not known."""
-    values = [record.get(key) for record in self.metrics]
-    return np.array(values, float)  # None becomes NaN.
-
-  def seconds(self, part: str) -> np.ndarray:
-    """Seconds of one part by iteration, `[N]`."""
-    values = [record['seconds'].get(part, 0) for record in self.metrics]
-    return np.array(values, float)
-
-  def series(self, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Days, daily IC and daily RankIC of the pool, each `[T]`."""
-    dates = self.daily[f'dates_{split}'].astype('datetime64[D]')
-    return dates, *(
-      np.asarray(self.daily[f'{name}_{split}'], float)
-      for name in ('ic', 'rank_ic')
-    )
-
-  def splits(self) -> list[str]:
-    """The splits with daily series, test last and only once opened."""
-    return [s for s in figures.SPLITS if len(self.daily.get(f'ic_{s}', ()))]
-
-
-def load_run(workdir: str | os.PathLike) -> Run:
-  """Reads the folder of a run, finished or not.
-
-  Raises:
-    RunError: the folder or its metrics are missing, or it is not a run.
-  """
-  workdir = Path(workdir)
-  if not workdir.is_dir():
-    raise RunError(f'{workdir}: no such folder')
-  metrics_path = workdir / 'metrics.jsonl'
-  if not metrics_path.exists():
-    found = ', '.join(sorted(path.name for path in workdir.iterdir()))
-    raise RunError(
-      f'{workdir} has no metrics.jsonl, so no iteration was finished or it is '
-      f'not the folder of a run; it holds: {found or "nothing"}'
-    )
-  metrics = writer.read(metrics_path)
-  if not metrics:
-    raise RunError(f'{metrics_path}: no iteration was finished yet')
-  daily = _load_arrays(workdir / 'daily.npz')
-  test = _load_arrays(workdir / 'daily_test.npz')
-  daily |= {f'{name}_test': values for name, values in test.items()}
-  return Run(
-    name=workdir.resolve().name,
-    workdir=workdir,
-    metrics=metrics,
-    daily=daily,
-    **{
-      name: _load_json(workdir / f'{name}.json')
-      for name in ('config', 'provenance', 'pool', 'results')
-    },
-  )
-
-
-def _load_json(path: Path) -> dict[str, Any] | None:
-  if not path.exists():
-    return None
-  try:
-    return json.loads(path.read_text(encoding='utf-8'))
-  except ValueError as error:
-    raise RunError(f'{path} is not JSON: {error}') from error
-
-
-def _load_arrays(path: Path) -> dict[str, np.ndarray]:
-  if not path.exists():
-    return {}
-  with np.load(path) as file:
-    return dict(file)
 
 
 def notices(run: Run) -> list[str]:
@@ -130,9 +42,22 @@ def notices(run: Run) -> list[str]:
       lines.append(f'{name}.json is missing: {what} is shown.')
   if 'ic_train' not in run.daily:
     lines.append('daily.npz is missing: no daily figures are shown.')
-  if run.results and not len(run.daily.get('ic_test', ())):
+  results = run.results or {}
+  if run.results and 'test' not in results:
+    lines.append(
+      'The test split was opened, but its figures were not written: evaluate '
+      'was interrupted.'
+    )
+  elif run.results and not len(run.daily.get('ic_test', ())):
     lines.append('daily_test.npz is missing: no test days are drawn.')
-  opened = (run.results or {}).get('opened', 0)
+  at = (run.pool or {}).get('iteration')
+  if results.get('iteration', at) != at:
+    lines.append(
+      f'The test figures are those of the pool of iteration '
+      f'{results["iteration"]}, not of the one shown: the run went on after '
+      'the test split was opened.'
+    )
+  opened = results.get('opened', 0)
   if opened > 1:
     lines.append(
       f'The test split was opened {opened} times: its figures are no longer '
@@ -142,11 +67,21 @@ def notices(run: Run) -> list[str]:
 
 
 def split_figures(run: Run) -> dict[str, dict[str, Any]]:
-  """Figures of the pool by split: IC, RankIC, ICIR, RankICIR, days."""
-  found = dict((run.pool or {}).get('pool', {}))
-  if run.results:
-    found['test'] = run.results['test']
-  return {split: found[split] for split in figures.SPLITS if split in found}
+  """Figures of the pool by split: IC, RankIC, ICIR, RankICIR, days, ceiling.
+
+  The ceiling is the IC of what was planted in a simulated market, else None.
+  """
+  pool, results = run.pool or {}, run.results or {}
+  found = dict(pool.get('pool', {}))
+  ceilings = dict(pool.get('ceiling', {}))
+  if 'test' in results:
+    found['test'] = results['test']
+    ceilings['test'] = results.get('ceiling')
+  return {
+    split: found[split] | {'ceiling': ceilings.get(split)}
+    for split in figures.SPLITS
+    if split in found
+  }
 
 
 def factor_rows(run: Run) -> list[dict[str, Any]]:

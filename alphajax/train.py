@@ -17,7 +17,6 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from alphajax import checkpoint, experiment, provenance, writer
-from alphajax.data.panel import LabelSpec
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Path of a config.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.')
@@ -35,7 +34,7 @@ def train(config, workdir: Path) -> None:
   workdir.mkdir(parents=True, exist_ok=True)
   provenance.record(workdir, config.seed, data_hash)
   writer.write_json(workdir / 'config.json', config.to_dict())
-  for note in (*market.train.panel.notes, *market.valid.panel.notes):
+  for note in dict.fromkeys(note for s in market for note in s.panel.notes):
     _say(note)
 
   rng_key = jax.random.key(config.seed)
@@ -64,7 +63,11 @@ def train(config, workdir: Path) -> None:
       show(record)
   _write_result(workdir, method, state, market, config)
   reason = method.finished(state) or f'{config.num_iterations} iterations done'
-  _say(f'Finished: {reason}. The result is {workdir / "pool.json"}.')
+  result = workdir / 'pool.json'
+  _say(
+    f'Finished: {reason}. '
+    + (f'The result is {result}.' if result.exists() else 'No pool was found.')
+  )
 
 
 def _restore(workdir: Path, method, state):
@@ -105,9 +108,7 @@ def _write_result(workdir: Path, method, state, market, config) -> None:
   found = method.found(state)
   if not found.formulas:
     return
-  summary, daily = experiment.summarize(
-    found, (market.train, market.valid), LabelSpec(**config.label)
-  )
+  summary, daily = experiment.summarize(config, found, market)
   draft = workdir / '.daily.tmp.npz'
   np.savez(draft, **daily)
   os.replace(draft, workdir / 'daily.npz')
@@ -134,19 +135,10 @@ class CompileClock:
     return seconds
 
 
-def use_disk_cache() -> None:
-  """Keeps compiled programs on disk, so that the next start is quick."""
-  home = os.environ.get('ALPHAJAX_CACHE', '~/.cache/alphajax')
-  jax.config.update(
-    'jax_compilation_cache_dir', str(Path(home).expanduser() / 'xla')
-  )
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
-
-
 def main(argv):
   if len(argv) > 1:
     raise app.UsageError(f'unknown arguments: {argv[1:]}')
-  use_disk_cache()
+  experiment.use_disk_cache()
   logging.set_verbosity(logging.WARNING)  # Orbax tells of every file.
   train(_CONFIG.value, Path(_WORKDIR.value))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alphajax import report, writer
+from alphajax import report, runs, writer
 
 FORMULAS = (
   'Corr(CSRank(close),CSRank(volume),20)',
@@ -269,7 +269,7 @@ def test_is_one_file_with_no_outside_address(finished):
 
 
 def test_rows_are_ordered_by_weight_and_figures_follow(finished):
-  rows = report.factor_rows(report.load_run(finished))
+  rows = report.factor_rows(runs.load_run(finished))
   weights = [abs(row['weight']) for row in rows]
   assert weights == sorted(weights, reverse=True)
   factors = json.loads((finished / 'pool.json').read_text())['factors']
@@ -315,15 +315,46 @@ def test_small_pools_and_test_opened_twice(tmp_path):
   assert 'opened 3 times' in text and 'no longer' in text
 
 
+def test_shows_the_pool_as_a_share_of_what_was_planted(tmp_path):
+  workdir = make_run(tmp_path / 'run', iterations=2, total=2)
+  assert 'of the planted' not in page_of(workdir).text
+  pool = json.loads((workdir / 'pool.json').read_text())
+  pool['ceiling'] = {'train': 0.0890, 'valid': 0.1046}
+  writer.write_json(workdir / 'pool.json', pool)
+  text = page_of(workdir).text
+  assert '80 % of the planted 0.0890' in text
+  assert '50 % of the planted 0.1046' in text
+
+
+def test_says_that_an_evaluation_was_interrupted(tmp_path):
+  workdir = make_run(tmp_path / 'run', iterations=2, total=2, test=False)
+  writer.write_json(workdir / 'results.json', {'opened': 1})
+  text = page_of(workdir).text
+  assert 'opened 1 time' in text and 'evaluate was interrupted' in text
+  assert 'Test IC' not in text
+
+
+def test_says_that_the_test_figures_are_of_another_pool(tmp_path):
+  workdir = make_run(tmp_path / 'run', iterations=9, total=9)
+  results = json.loads((workdir / 'results.json').read_text())
+  at = json.loads((workdir / 'pool.json').read_text())['iteration']
+  for iteration in (at, at - 1):
+    writer.write_json(
+      workdir / 'results.json', results | {'iteration': iteration}
+    )
+    said = f'the pool of iteration {at - 1}, not' in page_of(workdir).text
+    assert said == (iteration != at)
+
+
 def test_compare_draws_both_and_pairs_the_days(tmp_path, finished):
   other = make_run(tmp_path / 'random', seed=1, skill=0.7, test=False)
   text = page_of(finished, [other]).text
   assert 'csi300 minus' in text and 'random' in text
-  runs = [report.load_run(finished), report.load_run(other)]
-  row = report.compare(runs[0], runs[1:])['rows'][0]
+  both = [runs.load_run(finished), runs.load_run(other)]
+  row = report.compare(both[0], both[1:])['rows'][0]
   assert list(row['differences']) == ['train', 'valid']
-  _, ic, _ = runs[0].series('valid')
-  _, other_ic, _ = runs[1].series('valid')
+  _, ic, _ = both[0].series('valid')
+  _, other_ic, _ = both[1].series('valid')
   found = row['differences']['valid']
   assert found['mean'] == pytest.approx(np.mean(ic - other_ic), abs=1e-6)
   assert found['low'] < found['mean'] < found['high']
@@ -344,10 +375,10 @@ def test_compare_pairs_only_common_days_and_warns(tmp_path, finished):
   writer.write_json(
     other / 'provenance.json', provenance | {'data_hash': 'other'}
   )
-  runs = [report.load_run(finished), report.load_run(other)]
-  row = report.compare(runs[0], runs[1:])['rows'][0]
+  both = [runs.load_run(finished), runs.load_run(other)]
+  row = report.compare(both[0], both[1:])['rows'][0]
   assert row['differences']['train']['days'] == len(arrays['ic_train'])
-  mine = runs[0].series('train')[1][100:]
+  mine = both[0].series('train')[1][100:]
   assert row['differences']['train']['mean'] == pytest.approx(
     np.mean(mine - arrays['ic_train']), abs=1e-6
   )
@@ -361,15 +392,15 @@ def test_compare_pairs_only_common_days_and_warns(tmp_path, finished):
 
 
 def test_errors_are_clear(tmp_path):
-  with pytest.raises(report.RunError, match='no such folder'):
-    report.load_run(tmp_path / 'absent')
-  with pytest.raises(report.RunError, match='it holds: nothing'):
-    report.load_run(tmp_path)
+  with pytest.raises(runs.RunError, match='no such folder'):
+    runs.load_run(tmp_path / 'absent')
+  with pytest.raises(runs.RunError, match='it holds: nothing'):
+    runs.load_run(tmp_path)
   (tmp_path / 'metrics.jsonl').write_text('{"iterat')
-  with pytest.raises(report.RunError, match='no iteration was finished'):
-    report.load_run(tmp_path)
+  with pytest.raises(runs.RunError, match='no iteration was finished'):
+    runs.load_run(tmp_path)
   writer.append(tmp_path / 'metrics.jsonl', {'iteration': 1})
-  with pytest.raises(report.RunError, match='at most 4'):
+  with pytest.raises(runs.RunError, match='at most 4'):
     report.write_report(tmp_path, [tmp_path] * 5)
 
 
