@@ -1,9 +1,7 @@
 """Evaluation of formulas on a panel: `compile` one, or thousands by `Store`.
 
-`Store` keeps the values of subexpressions in one device buffer `[C, T, S]`
-with a byte budget; the least recently used go first. Programs update it in
-place (the buffer is donated), so no node costs a fresh allocation, and only
-statistics leave the device.
+`Store` keeps the values of subexpressions on the device within a byte budget;
+the least recently used go first, and only statistics leave the device.
 """
 
 import functools
@@ -15,94 +13,42 @@ import jax.numpy as jnp
 import numpy as np
 
 from alphajax.data import panel as panel_lib
+from alphajax.data import universe as universe_lib
 from alphajax.factor import operators, plan
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
 
-ROUND = 256  # Nodes a program takes at once; a longer round is cut.
 DEFAULT_BUDGET = 2 << 30  # Bytes of the store.
+MIN_VALUES = 8  # A store must hold the operands and results of a formula.
 
 
-def _on_cpu() -> bool:
-  return jax.default_backend() == 'cpu'
+def num_lanes() -> int:
+  """Nodes of a round that one program computes.
+
+  A CPU is busy with one node, and a loop inside a program would use one core
+  only; on an accelerator the cost of a launch is shared by many.
+  """
+  return 1 if jax.default_backend() == 'cpu' else 16
 
 
-# A CPU runs the nodes of a round one after the other, each on all cores and in
-# cache; an accelerator wants them side by side. Same operators, same results.
-LANES = 16  # Nodes side by side on an accelerator.
-
-
-def _for_nodes(count, num_lanes, body, carry):
-  """Runs `body(carry, lanes)` over `count` nodes, `num_lanes` at a time."""
-  steps = (count + num_lanes - 1) // num_lanes
-  lanes = jnp.arange(num_lanes)
-  return jax.lax.fori_loop(
-    0, steps, lambda i, carry: body(carry, i * num_lanes + lanes), carry
+@functools.partial(jax.jit, static_argnames=('symbol', 'window'))
+def _run_round(universe, operands, *, symbol, window):
+  """One operator on several nodes: a tuple of operand tuples -> a tuple."""
+  return tuple(
+    operators.apply(symbol, list(each), window, universe) for each in operands
   )
 
 
-@functools.partial(
-  jax.jit, static_argnames=('symbol', 'window', 'lanes'), donate_argnums=0
-)
-def _run_round(
-  buffer, members, inputs, outputs, count, *, symbol, window, lanes
-):
-  """Computes `count` nodes of one operator inside the buffer.
-
-  Args:
-    buffer: f32[C, T, S], updated in place.
-    members: bool[T, S].
-    inputs: i32[ROUND, arity] slots to read.
-    outputs: i32[ROUND] slots to write; those past `count` name the spare slot.
-    count: nodes of the round.
-    symbol, window: the operator.
-    lanes: nodes computed side by side.
-  """
-
-  def one(*operands):
-    return operators.apply(symbol, list(operands), window, members)
-
-  def body(buffer, nodes):
-    operands = [buffer[inputs[nodes, i]] for i in range(inputs.shape[1])]
-    # Without the fence the reads fuse with the write below, which is then no
-    # longer in place: XLA would copy the whole buffer for every node.
-    operands = jax.lax.optimization_barrier(operands)
-    if lanes == 1:
-      result = one(*(operand[0] for operand in operands))
-      result = jax.lax.optimization_barrier(result)
-      return jax.lax.dynamic_update_index_in_dim(
-        buffer, result, outputs[nodes[0]], 0
-      )
-    return buffer.at[outputs[nodes]].set(jax.vmap(one)(*operands))
-
-  return _for_nodes(count, lanes, body, buffer)
-
-
-@functools.partial(jax.jit, donate_argnums=0)
-def _fill(buffer, slots, numbers, count):
-  """Writes constant planes."""
-
-  def body(i, buffer):
-    plane = jnp.full((1,) + buffer.shape[1:], numbers[i])
-    return jax.lax.dynamic_update_slice_in_dim(buffer, plane, slots[i], 0)
-
-  return jax.lax.fori_loop(0, count, body, buffer)
+@functools.partial(jax.jit, static_argnames='shape')
+def _fill(number, *, shape):
+  return jnp.full(shape, number, jnp.float32)
 
 
 @functools.partial(jax.jit, static_argnames='reduce')
-def _reduce(buffer, slots, count, args, *, reduce):
-  """Statistics of the slots: `reduce(values, *args)` for each, stacked."""
-  shape = jax.eval_shape(reduce, buffer[0], *args)
-  stacked = jax.tree.map(
-    lambda leaf: jnp.zeros(slots.shape + leaf.shape, leaf.dtype), shape
-  )
-
-  def body(i, stacked):
-    values = jax.lax.optimization_barrier(buffer[slots[i]])
-    result = reduce(values, *args)
-    return jax.tree.map(lambda all, leaf: all.at[i].set(leaf), stacked, result)
-
-  return jax.lax.fori_loop(0, count, body, stacked)
+def _reduce(values, args, *, reduce):
+  """`reduce(values, *args)` of several values, stacked."""
+  results = [reduce(each, *args) for each in values]
+  return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
 
 class Store:
@@ -113,33 +59,30 @@ class Store:
   """
 
   def __init__(self, panel: panel_lib.Panel, budget: int = DEFAULT_BUDGET):
-    """Puts the panel on the device and allocates `budget` bytes.
+    """Puts the panel on the device; values may take `budget` bytes beside it.
 
     Raises:
-      ValueError: the budget holds fewer planes than any formula needs.
+      ValueError: the budget holds fewer values than any formula needs.
     """
-    features = jnp.asarray(panel.features, jnp.float32)
-    num_features, num_days, num_stocks = features.shape
-    plane = 4 * num_days * num_stocks
-    self.capacity = max(0, budget // plane - num_features - 1)
-    if self.capacity < 8:
+    features = operators.finite(jnp.asarray(panel.features, jnp.float32))
+    self.shape = features.shape[1:]  # (T, S)
+    plane = features[0].nbytes
+    self.capacity = budget // plane
+    if self.capacity < MIN_VALUES:
       raise ValueError(
         f'a store of {budget} bytes holds {self.capacity} values of '
-        f'{num_days} days x {num_stocks} stocks ({plane} bytes each); give it '
-        f'{plane * (num_features + 9)} bytes or more'
+        f'{self.shape[0]} days x {self.shape[1]} stocks ({plane} bytes each); '
+        f'give it {plane * MIN_VALUES} bytes or more'
       )
     self.feature_names = tuple(panel.feature_names)
-    self.members = jnp.asarray(panel.mask)
-    spare = jnp.full((self.capacity + 1, num_days, num_stocks), jnp.nan)
-    self.buffer = jnp.concatenate([operators.finite(features), spare])
+    self.universe = universe_lib.make(panel.mask)
     self.graph = plan.Graph()
-    self._slots: OrderedDict[int, int] = OrderedDict()  # Oldest use first.
-    self._free = list(range(num_features, num_features + self.capacity))
-    self._spare = num_features + self.capacity  # Written by idle lanes.
-    for slot, name in enumerate(self.feature_names):
-      self._slots[self.graph.add(formula_lib.Formula(name))] = slot
-    self._pinned = frozenset(self._slots)
-    self.evaluated_nodes = 0
+    self.computed = 0  # Nodes evaluated so far.
+    self._features = {
+      self.graph.add(formula_lib.Formula(name)): plane
+      for name, plane in zip(self.feature_names, features, strict=True)
+    }
+    self._values: OrderedDict[int, jax.Array] = OrderedDict()  # Oldest first.
 
   def map(
     self,
@@ -157,32 +100,39 @@ class Store:
     Returns:
       A pytree of NumPy arrays `[N, ...]`.
     """
-    roots = [self._root(formula) for formula in formulas]
-    parts, start = [], 0
-    while start < len(roots):
-      stop = self._load(roots, start)
-      parts += self._reduce_slots(
-        [self._slots[root] for root in roots[start:stop]], reduce, args
-      )
-      start = stop
-    if not parts:
+    if not formulas:
       raise ValueError('no formulas to evaluate')
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-
-  def take(self, formulas: Sequence[formula_lib.Formula]) -> jax.Array:
-    """The values of a few formulas on the device, `[N, T, S]`."""
-    taken = []
     roots = [self._root(formula) for formula in formulas]
-    start = 0
-    while start < len(roots):
-      stop = self._load(roots, start)
-      slots = [self._slots[root] for root in roots[start:stop]]
-      taken.append(_gather(self.buffer, _padded(slots, -(-len(slots) // 8) * 8))
-                   [:len(slots)])  # fmt: skip
-      start = stop
-    return taken[0] if len(taken) == 1 else jnp.concatenate(taken)
+    results, lanes = [], num_lanes()
+    for part in self._parts(roots):
+      for i in range(0, len(part), lanes):
+        values = [self._get(root) for root in part[i : i + lanes]]
+        padding = [values[0]] * (lanes - len(values))
+        results.append(
+          (len(values), _reduce((*values, *padding), args, reduce=reduce))
+        )
+    counts, trees = zip(*results, strict=True)
+    return jax.tree.map(
+      lambda *leaves: np.concatenate(
+        [leaf[:n] for n, leaf in zip(counts, leaves, strict=True)]
+      ),
+      *jax.device_get(trees),
+    )
 
-  def _root(self, formula) -> int:
+  def take(self, formulas: Sequence[formula_lib.Formula]) -> list[jax.Array]:
+    """The values of formulas on the device, each f32[T, S].
+
+    They stay alive as long as the caller holds them, whatever the budget.
+    """
+    roots = [self._root(formula) for formula in formulas]
+    return [self._get(root) for part in self._parts(roots) for root in part]
+
+  def _root(self, formula: formula_lib.Formula) -> int:
+    """The node of a formula.
+
+    Raises:
+      ValueError: the formula reads a feature that the panel does not have.
+    """
     for node in formula_lib.nodes(formula):
       known = node.args or formula_lib.is_number(node)
       if not known and node.symbol not in self.feature_names:
@@ -192,110 +142,90 @@ class Store:
         )
     return self.graph.add(formula)
 
-  def _load(self, roots: list[int], start: int) -> int:
-    """Makes roots from `start` on resident; returns where the budget ended."""
-    needed, nodes = set(), {}  # Slots in use by this part; nodes to compute.
-    stop = start
-    while stop < len(roots):
-      root = roots[stop]
-      missing = [
-        node
-        for node in self.graph.missing(root, self._slots)
-        if node not in nodes
-      ]
-      touched = {root, *missing}
-      for node in missing:
-        touched.update(self.graph.nodes[node].inputs)
-      if len((needed | touched) - self._pinned) > self.capacity:
-        break
-      needed |= touched
-      nodes.update(dict.fromkeys(missing))
-      stop += 1
-    if stop == start:
-      self._load_large(roots[start])
-      return start + 1
-    self._compute(nodes, needed)
-    return stop
+  def _known(self, node: int) -> bool:
+    return node in self._features or node in self._values
 
-  def _load_large(self, root: int) -> None:
-    """Computes a formula larger than the store, subtree by subtree."""
-    held = set()  # Values that later subtrees read.
-    last_use = {}
-    order = self.graph.missing(root, self._pinned)
+  def _get(self, node: int) -> jax.Array:
+    """A value that the store holds; it becomes the most recently used."""
+    if node in self._features:
+      return self._features[node]
+    self._values.move_to_end(node)
+    return self._values[node]
+
+  def _parts(self, roots: Sequence[int]):
+    """Cuts roots into lists that fit, each computed when it is yielded."""
+    start = 0
+    while start < len(roots):
+      needed, nodes, stop = set(), {}, start
+      while stop < len(roots):
+        missing = self.graph.missing(roots[stop], self._known)
+        touched = {roots[stop], *missing}
+        for node in missing:
+          touched.update(self.graph.nodes[node].inputs)
+        touched -= self._features.keys()
+        if len(needed | touched) > self.capacity:
+          break
+        needed |= touched
+        nodes.update(dict.fromkeys(missing))
+        stop += 1
+      if stop == start:
+        self._compute_large(roots[start])
+        stop += 1
+      else:
+        self._compute(nodes, needed)
+      yield roots[start:stop]
+      start = stop
+
+  def _compute_large(self, root: int) -> None:
+    """Computes a formula larger than the store, one node after the other."""
+    order = self.graph.missing(root, self._features.__contains__)
+    last_use = {
+      i: node for node in order for i in self.graph.nodes[node].inputs
+    }
+    held = set()  # Values that later nodes read.
     for node in order:
-      for i in self.graph.nodes[node].inputs:
-        last_use[i] = node
-    for node in order:
-      inputs = set(self.graph.nodes[node].inputs)
-      if len((held | inputs | {node}) - self._pinned) > self.capacity:
+      inputs = set(self.graph.nodes[node].inputs) - self._features.keys()
+      held |= {node}
+      if len(held) > self.capacity:
         raise ValueError(
           f'a formula of {len(order)} distinct parts needs more than the '
           f'{self.capacity} values that the store holds; raise its budget'
         )
-      if node not in self._slots:
-        self._compute({node: None}, held | inputs | {node})
-      held |= {node}
+      if node not in self._values:
+        self._compute({node: None}, held)
       held -= {i for i in inputs if last_use[i] == node}
 
   def _compute(self, nodes, needed) -> None:
-    """Runs the rounds of `nodes`, evicting nothing of `needed`."""
+    """Runs the rounds of `nodes`, forgetting nothing of `needed`."""
     for node in needed:
-      if node in self._slots:
-        self._slots.move_to_end(node)
+      if node in self._values:
+        self._values.move_to_end(node)
+    surplus = len(self._values) + len(nodes) - self.capacity
+    old = [node for node in self._values if node not in needed]
+    for node in old[: max(surplus, 0)]:
+      del self._values[node]
+    lanes = num_lanes()
     for batch in plan.rounds(self.graph, nodes):
-      for i in range(0, len(batch.nodes), ROUND):
-        self._run(batch._replace(nodes=batch.nodes[i : i + ROUND]), needed)
-    self.evaluated_nodes += len(nodes)
+      for i in range(0, len(batch.nodes), lanes):
+        self._run(batch.symbol, batch.window, batch.nodes[i : i + lanes], lanes)
+    self.computed += len(nodes)
 
-  def _run(self, batch: plan.Round, needed) -> None:
-    """Dispatches one round."""
-    rows = [self.graph.nodes[node] for node in batch.nodes]
-    outputs = _padded([self._claim(n, needed) for n in batch.nodes], ROUND,
-                      self._spare)  # fmt: skip
-    if batch.symbol == 'number':
-      numbers = np.zeros(ROUND, np.float32)
-      numbers[: len(rows)] = [float(row.symbol) for row in rows]
-      self.buffer = _fill(self.buffer, outputs, numbers, len(rows))
+  def _run(self, symbol, window, nodes, lanes) -> None:
+    """Dispatches up to `lanes` nodes of one operator."""
+    if symbol == 'number':
+      for node in nodes:
+        number = np.float32(self.graph.nodes[node].symbol)
+        self._values[node] = _fill(number, shape=self.shape)
       return
-    inputs = np.zeros((ROUND, len(rows[0].inputs)), np.int32)
-    for i, row in enumerate(rows):
-      inputs[i] = [self._slots[k] for k in row.inputs]
-    self.buffer = _run_round(
-      self.buffer, self.members, inputs, outputs, len(rows),
-      symbol=batch.symbol, window=batch.window,
-      lanes=1 if _on_cpu() else LANES,
-    )  # fmt: skip
-
-  def _claim(self, node: int, needed) -> int:
-    """A slot for `node`, that of the least recently used if none is free."""
-    if not self._free:
-      for old in self._slots:
-        if old not in needed and old not in self._pinned:
-          self._free.append(self._slots.pop(old))
-          break
-    self._slots[node] = self._free.pop()
-    return self._slots[node]
-
-  def _reduce_slots(self, slots, reduce, args):
-    """Statistics of slots in batches of one compiled size."""
-    for i in range(0, len(slots), ROUND):
-      batch = slots[i : i + ROUND]
-      stacked = _reduce(
-        self.buffer, _padded(batch, ROUND), len(batch), args, reduce=reduce
-      )
-      leaves, structure = jax.tree.flatten(jax.device_get(stacked))
-      yield structure.unflatten([leaf[: len(batch)] for leaf in leaves])
-
-
-@jax.jit
-def _gather(buffer, slots):
-  return buffer[slots]
-
-
-def _padded(slots: Sequence[int], size: int, fill: int = 0) -> np.ndarray:
-  padded = np.full(size, fill, np.int32)
-  padded[: len(slots)] = slots
-  return padded
+    operands = [
+      tuple(self._get(i) for i in self.graph.nodes[node].inputs)
+      for node in nodes
+    ]
+    operands += [operands[0]] * (lanes - len(nodes))
+    results = _run_round(
+      self.universe, tuple(operands), symbol=symbol, window=window
+    )
+    self._values.update(zip(nodes, results, strict=False))
 
 
 def values(
@@ -303,11 +233,9 @@ def values(
 ) -> jax.Array:
   """Values of formulas, f32[N, T, S]; NaN where a value is missing."""
   formulas = list(formulas)
-  parts = sum(map(formula_lib.size, formulas))
-  planes = len(panel.feature_names) + 1 + max(8, parts)
   plane = 4 * int(np.prod(np.shape(panel.mask)))
-  budget = max(DEFAULT_BUDGET, plane * (len(panel.feature_names) + 9))
-  return Store(panel, min(budget, planes * plane)).take(formulas)
+  budget = max(DEFAULT_BUDGET, plane * MIN_VALUES)
+  return jnp.stack(Store(panel, budget).take(formulas))
 
 
 def compile(formula: formula_lib.Formula) -> Callable:

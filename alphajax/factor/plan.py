@@ -8,7 +8,7 @@ compile anything. Host code, no JAX.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from alphajax.language import formula as formula_lib
@@ -57,15 +57,14 @@ class Graph:
       self.nodes.append(node)
     return self._ids[node]
 
-  def missing(self, root: int, known) -> list[int]:
-    """Nodes below and including `root` outside `known`, inputs first."""
-    found, stack = {}, [root]
+  def missing(self, root: int, known: Callable[[int], bool]) -> list[int]:
+    """Nodes below and including `root` that are not known, inputs first."""
+    found, stack = set(), [root]
     while stack:
       node = stack.pop()
-      if node in known or node in found:
-        continue
-      found[node] = None
-      stack.extend(self.nodes[node].inputs)
+      if node not in found and not known(node):
+        found.add(node)
+        stack.extend(self.nodes[node].inputs)
     return sorted(found)  # Ids grow from inputs to outputs.
 
 

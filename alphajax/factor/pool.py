@@ -10,6 +10,7 @@ A pool is a value: inserting makes another one.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -20,7 +21,6 @@ from flax import struct
 from alphajax.data import panel as panel_lib
 from alphajax.factor import metrics
 
-CHUNK = 32  # Candidates whose correlations are computed together.
 DAYS = 128  # Days per step of that computation, to bound its memory.
 
 
@@ -28,15 +28,15 @@ DAYS = 128  # Days per step of that computation, to bound its memory.
 class Pool:
   """Factors, their daily correlations and weights. P slots, empty ones zero.
 
-  factors: standardised over the labelled members of the day and centred; 0
-    where there is no opinion.
+  factors: one plane a slot, standardised over the labelled members of the day
+    and centred; 0 where there is no opinion.
   with_label: daily correlation with the label.
   mutual: daily correlation with each other.
   weights: of the standardised factors; exactly 0 for a useless one.
   ids: the caller's name of the factor in the slot, -1 for an empty slot.
   """
 
-  factors: jax.Array  # f32[P, T, S]
+  factors: tuple[jax.Array, ...]  # P times f32[T, S]
   with_label: jax.Array  # f32[P, T]
   mutual: jax.Array  # f32[P, P, T]
   weights: jax.Array  # f32[P]
@@ -120,7 +120,7 @@ def prepare(values, members, target: Target):
 def empty(capacity: int, num_days: int, num_stocks: int) -> Pool:
   """A pool without factors."""
   return Pool(
-    factors=jnp.zeros((capacity, num_days, num_stocks), jnp.float32),
+    factors=(jnp.zeros((num_days, num_stocks), jnp.float32),) * capacity,
     with_label=jnp.zeros((capacity, num_days), jnp.float32),
     mutual=jnp.zeros((capacity, capacity, num_days), jnp.float32),
     weights=jnp.zeros(capacity, jnp.float32),
@@ -129,25 +129,32 @@ def empty(capacity: int, num_days: int, num_stocks: int) -> Pool:
 
 
 def _products(left, right, target: Target):
-  """Daily mean products over labelled members, `[N, T, S], [M, T, S] -> NMT`.
+  """Daily mean products over labelled members.
 
-  Also those of `left` with the label, `[N, T]`.
+  Args:
+    left, right: sequences of N and M factors f32[T, S].
+    target: the label.
+
+  Returns:
+    (f32[N, M, T], those of `left` with the label f32[N, T]).
   """
-  num_days = left.shape[1]
+  num_days = target.label.shape[0]
   count = jnp.maximum(jnp.sum(target.labelled, -1), 1).astype(jnp.float32)
-  right = jnp.concatenate([right, target.label[None]])
   size = min(DAYS, num_days)
 
   def body(i, products):
     # The last step steps back and repeats a few days rather than be short.
     start = jnp.minimum(i * size, num_days - size)
-    days = [jax.lax.dynamic_slice_in_dim(x, start, size, 1)
-            for x in (left, right)]  # fmt: skip
-    part = jnp.einsum('nts,mts->nmt', *days,
-                      precision=jax.lax.Precision.HIGHEST)  # fmt: skip
+    sides = [
+      jnp.stack([jax.lax.dynamic_slice_in_dim(x, start, size) for x in side])
+      for side in (left, (*right, target.label))
+    ]
+    part = jnp.einsum(
+      'nts,mts->nmt', *sides, precision=jax.lax.Precision.HIGHEST
+    )
     return jax.lax.dynamic_update_slice_in_dim(products, part, start, 2)
 
-  products = jnp.zeros((left.shape[0], right.shape[0], num_days), jnp.float32)
+  products = jnp.zeros((len(left), len(right) + 1, num_days), jnp.float32)
   steps = -(-num_days // size)
   products = jax.lax.fori_loop(0, steps, body, products) / count
   return products[:, :-1], products[:, -1]
@@ -261,11 +268,12 @@ def _append(slots: _Slots, item, tables, config):
   )
 
 
-def _insert_chunk(pool, candidates, ids, target, mean_over, config, accept):
-  """Commits up to CHUNK candidates; `ids` is -1 for padding."""
+@functools.partial(jax.jit, static_argnames=('config', 'accept'))
+def _insert(pool, candidates, ids, target, scored, config, accept):
+  """`insert`, but for the factors: the item of each slot in their place."""
+  mean_over = scored / jnp.maximum(jnp.sum(scored), 1)
   capacity = pool.ids.shape[0]
-  everyone = jnp.concatenate([pool.factors, candidates])
-  cross, with_label = _products(candidates, everyone, target)
+  cross, with_label = _products(candidates, pool.factors + candidates, target)
   with_label = jnp.concatenate([pool.with_label, with_label])
   top = jnp.concatenate([pool.mutual, cross[:, :capacity].swapaxes(0, 1)], 1)
   mutual = jnp.concatenate([top, cross])
@@ -299,13 +307,13 @@ def _insert_chunk(pool, candidates, ids, target, mean_over, config, accept):
   filled = slots.item >= 0
   pairs = (filled[:, None] & filled)[..., None]
   pool = Pool(
-    factors=jnp.where(filled[:, None, None], everyone[slots.item], 0.0),
+    factors=(),
     with_label=jnp.where(filled[:, None], with_label[slots.item], 0.0),
     mutual=jnp.where(pairs, mutual[slots.item][:, slots.item], 0.0),
     weights=jnp.where(filled, slots.weights, 0.0),
     ids=jnp.where(filled, all_ids[slots.item], -1),
   )
-  return pool, trace
+  return pool, slots.item, Trace(*trace)
 
 
 class Trace(NamedTuple):
@@ -321,10 +329,9 @@ class Trace(NamedTuple):
   tried_ic: jax.Array  # f32[N]
 
 
-@functools.partial(jax.jit, static_argnames=('config', 'accept'))
 def insert(
   pool: Pool,
-  candidates: jax.Array,
+  candidates: Sequence[jax.Array],
   ids: jax.Array,
   target: Target,
   scored: jax.Array,
@@ -336,7 +343,7 @@ def insert(
 
   Args:
     pool: the pool so far.
-    candidates: f32[N, T, S] from `prepare`; N is at most CHUNK.
+    candidates: N factors f32[T, S] from `prepare`; compiled for each N.
     ids: i32[N], not negative; -1 marks padding that changes nothing.
     target: the label.
     scored: bool[T], the days that count.
@@ -349,11 +356,14 @@ def insert(
   """
   if accept not in ('always', 'improve'):
     raise ValueError(f"accept is 'always' or 'improve', not {accept!r}")
-  mean_over = scored / jnp.maximum(jnp.sum(scored), 1)
-  pool, trace = _insert_chunk(
-    pool, candidates, ids, target, mean_over, config, accept
+  candidates = tuple(candidates)
+  rest, item, trace = _insert(
+    pool, candidates, ids, target, scored, config, accept
   )
-  return pool, Trace(*trace)
+  everyone = pool.factors + candidates
+  nothing = jnp.zeros_like(target.label)
+  factors = (everyone[i] if i >= 0 else nothing for i in item.tolist())
+  return rest.replace(factors=tuple(factors)), trace
 
 
 def signal(weights, values, members):

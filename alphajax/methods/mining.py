@@ -15,11 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from alphajax.data import universe
 from alphajax.factor import evaluate, metrics
 from alphajax.factor import pool as pool_lib
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 from alphajax.methods.base import Found, Market
+
+CHUNK = 32  # Formulas committed by one call of a compiled program.
 
 
 class Bench(NamedTuple):
@@ -27,8 +30,8 @@ class Bench(NamedTuple):
 
   train: evaluate.Store
   valid: evaluate.Store
-  target: pool_lib.Target  # Of the train split.
-  label: jax.Array  # f32[T, S], train.
+  target: pool_lib.Target  # Of the train split, members side by side.
+  label: jax.Array  # f32[T, M], train.
   scored: jax.Array  # bool[T], train.
   score_valid: Callable  # (weights f32[P], values f32[P, T, S]) -> f32[days]
   fit: pool_lib.FitConfig
@@ -88,7 +91,6 @@ def make_bench(config, market: Market) -> Bench:
   if config.pool.capacity < 1:
     raise ValueError(f'pool.capacity is {config.pool.capacity}: expected >= 1')
   train, valid = market.train, market.valid
-  label = jnp.asarray(train.target)
   days = np.flatnonzero(valid.scored)
   score_valid = functools.partial(
     _score,
@@ -96,10 +98,12 @@ def make_bench(config, market: Market) -> Bench:
     jnp.asarray(valid.panel.mask),
     jnp.asarray(days),
   )
+  store = evaluate.Store(train.panel, config.store_bytes)
+  label = universe.gather(store.universe, jnp.asarray(train.target))
   return Bench(
-    train=evaluate.Store(train.panel, config.store_bytes),
+    train=store,
     valid=evaluate.Store(valid.panel, config.store_bytes // 4),
-    target=pool_lib.make_target(label, jnp.asarray(train.panel.mask)),
+    target=pool_lib.make_target(label, store.universe.present),
     label=label,
     scored=jnp.asarray(train.scored),
     score_valid=score_valid,
@@ -119,9 +123,9 @@ def _score(label, members, days, weights, values):
 
 def start(bench: Bench) -> Mined:
   """Nothing found yet."""
-  _, num_days, num_stocks = bench.train.buffer.shape
+  num_days, num_members = bench.label.shape
   return Mined(
-    pool=pool_lib.empty(bench.capacity, num_days, num_stocks),
+    pool=pool_lib.empty(bench.capacity, num_days, num_members),
     book={},
     proposed=0,
     iteration=0,
@@ -182,19 +186,20 @@ def _insert_new(bench, mined, new, clock):
   """
   pool, book, after = mined.pool, dict(mined.book), {}
   items = list(new.items())
-  for i in range(0, len(items), pool_lib.CHUNK):
-    chunk = items[i : i + pool_lib.CHUNK]
+  for i in range(0, len(items), CHUNK):
+    chunk = items[i : i + CHUNK]
     with clock('evaluation'):
       prepared, ics = _prepare(bench, [formula for _, formula in chunk])
-    ids = np.full(pool_lib.CHUNK, -1, np.int32)
+    ids = np.full(CHUNK, -1, np.int32)
     for n, (key, _) in enumerate(chunk):
       # A formula without a value on any day is no factor.
       valueless = bool(np.isnan(ics[n]))
       ids[n] = -1 if valueless else len(book)
       book[key] = None if valueless else float(ics[n])
     with clock('pool'):
+      padding = [bench.target.label] * (CHUNK - len(chunk))
       pool, trace = pool_lib.insert(
-        pool, prepared, jnp.asarray(ids), bench.target, bench.scored,
+        pool, prepared + padding, jnp.asarray(ids), bench.target, bench.scored,
         config=bench.fit, accept=bench.accept,
       )  # fmt: skip
       trace = jax.device_get(trace)
@@ -204,27 +209,29 @@ def _insert_new(bench, mined, new, clock):
 
 
 def _prepare(bench: Bench, formulas: Sequence[Formula]):
-  """Factors as the pool takes them, `[CHUNK, T, S]`, and their own ICs.
+  """Factors as the pool takes them, a list of f32[T, M], and their own ICs.
 
   The IC is NaN for a formula without an opinion on any scored day.
   """
-  padding = pool_lib.CHUNK - len(formulas)
-  values = bench.train.take([*formulas, *[formulas[0]] * padding])
-  prepared, ics = _prepare_values(
-    values, bench.train.members, bench.target, bench.label, bench.scored
+  pairs = [
+    _prepare_one(
+      values, bench.train.universe, bench.target, bench.label, bench.scored
+    )
+    for values in bench.train.take(formulas)
+  ]
+  return [factor for factor, _ in pairs], jax.device_get(
+    [ic for _, ic in pairs]
   )
-  return prepared, np.asarray(ics)
 
 
 @jax.jit
-def _prepare_values(values, members, target, label, scored):
-  def one(values):
-    prepared = pool_lib.prepare(values, members, target)
-    ic = metrics.daily_ic(values, label, members) @ scored / jnp.sum(scored)
-    silent = ~jnp.any(prepared * scored[:, None])
-    return prepared, jnp.where(silent, jnp.nan, ic)
-
-  return jax.lax.map(one, values)
+def _prepare_one(values, members, target, label, scored):
+  values = universe.gather(members, values)
+  members = members.present
+  prepared = pool_lib.prepare(values, members, target)
+  ic = metrics.daily_ic(values, label, members) @ scored / jnp.sum(scored)
+  silent = ~jnp.any(prepared * scored[:, None])
+  return prepared, jnp.where(silent, jnp.nan, ic)
 
 
 @jax.jit
@@ -256,7 +263,7 @@ def validate(bench: Bench, mined: Mined, clock: Clock) -> tuple[Mined, dict]:
       padding = bench.capacity - len(formulas)
       values = bench.valid.take([*formulas, *[formulas[0]] * padding])
       padded = jnp.asarray(weights + [0.0] * padding, jnp.float32)
-      valid_ic = float(jnp.mean(bench.score_valid(padded, values)))
+      valid_ic = float(jnp.mean(bench.score_valid(padded, jnp.stack(values))))
   if formulas and valid_ic > mined.best_valid_ic:
     kept = [(f, w) for f, w in zip(formulas, weights, strict=True) if w != 0]
     found = Found(
@@ -322,13 +329,13 @@ def load(bench: Bench, arrays: dict, host: dict) -> Mined:
   """The state that `save` was given."""
   book = {key: ic for key, ic in host['book']}
   known, ids = list(book), np.asarray(arrays['ids'])
-  factors = start(bench).pool.factors
+  factors = list(start(bench).pool.factors)
   slots = np.flatnonzero(ids >= 0)
-  for i in range(0, len(slots), pool_lib.CHUNK):
-    chunk = slots[i : i + pool_lib.CHUNK]
-    formulas = [formula_lib.parse(known[ids[n]], bench.features) for n in chunk]
-    prepared, _ = _prepare(bench, formulas)
-    factors = factors.at[chunk].set(prepared[: len(chunk)])
+  prepared, _ = _prepare(
+    bench, [formula_lib.parse(known[ids[n]], bench.features) for n in slots]
+  )
+  for n, factor in zip(slots, prepared, strict=True):
+    factors[n] = factor
   iteration, texts, weights = host['found']
   found = Found(
     iteration,
@@ -336,7 +343,7 @@ def load(bench: Bench, arrays: dict, host: dict) -> Mined:
     tuple(weights),
   )
   return Mined(
-    pool=pool_lib.Pool(factors=factors, **arrays),
+    pool=pool_lib.Pool(factors=tuple(factors), **arrays),
     book=book,
     proposed=host['proposed'],
     iteration=host['iteration'],

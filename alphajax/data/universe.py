@@ -1,0 +1,60 @@
+"""Members of the universe side by side.
+
+A panel has a column for every stock that is ever a member, often twice as many
+as are members on a day. What looks at members only, ranks, correlations and
+the pool, works on `[T, M]` planes instead, M being the most members of a day.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+WIDTH = 16  # M is a multiple of it: a vector of float32 on a wide CPU.
+
+
+@struct.dataclass
+class Universe:
+  """The members of each day.
+
+  mask: True for members.
+  columns: their positions in the flattened panel, in column order.
+  place: where a member stands among them; 0 for others.
+  present: False in the padding of a day with fewer members.
+  """
+
+  mask: jax.Array  # bool[T, S]
+  columns: jax.Array  # i32[T, M]
+  place: jax.Array  # i32[T, S] in the flattened [T, M] plane
+  present: jax.Array  # bool[T, M]
+
+
+def make(mask: np.ndarray) -> Universe:
+  """The universe of a membership mask `bool[T, S]`; host code."""
+  mask = np.asarray(mask, bool)
+  num_days, num_stocks = mask.shape
+  most = int(mask.sum(1).max(initial=1))
+  width = min(-(-most // WIDTH) * WIDTH, num_stocks)
+  first = np.argsort(~mask, axis=1, kind='stable')[:, :width]
+  place = np.cumsum(mask, axis=1) - 1
+  day = np.arange(num_days)[:, None]
+  return Universe(
+    mask=jnp.asarray(mask),
+    columns=jnp.asarray(day * num_stocks + first, jnp.int32),
+    place=jnp.asarray(np.where(mask, day * width + place, 0), jnp.int32),
+    present=jnp.asarray(np.take_along_axis(mask, first, axis=1)),
+  )
+
+
+def gather(universe: Universe, values: jax.Array) -> jax.Array:
+  """Members' values side by side, `[T, S] -> [T, M]`; NaN in the padding."""
+  flat = values.reshape(-1).at[universe.columns]
+  values = flat.get(mode='promise_in_bounds')
+  return jnp.where(universe.present, values, jnp.nan)
+
+
+def scatter(universe: Universe, values: jax.Array) -> jax.Array:
+  """The inverse, `[T, M] -> [T, S]`; NaN for stocks that are no members."""
+  flat = values.reshape(-1).at[universe.place]
+  values = flat.get(mode='promise_in_bounds')
+  return jnp.where(universe.mask, values, jnp.nan)
