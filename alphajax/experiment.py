@@ -133,14 +133,16 @@ def describe(found: Found, split: Split, label: LabelSpec) -> dict:
   values = evaluate.values(found.formulas, split.panel)
   weights = jnp.asarray(found.weights, jnp.float32)
   signal = pool_lib.signal(weights, values, members)
-  ic, rank_ic = _daily(jnp.concatenate([signal[None], values]), target, members)
-  ic, rank_ic = np.asarray(ic)[:, days], np.asarray(rank_ic)[:, days]
+  # One after the other: pools of any size share the compiled programs.
+  daily = [_daily(v, target, members) for v in (signal, *values)]
+  ic, rank_ic = np.asarray(daily)[..., days].swapaxes(0, 1)
   lag = max(label.exit - label.entry - 1, 0)
   figures = [
     metrics.summary(*pair, lag) for pair in zip(ic, rank_ic, strict=True)
   ]
-  goal = pool_lib.make_target(target, members)
-  correlation = _mutual(values, members, goal, jnp.asarray(days))
+  goal = metrics.make_target(target, members)
+  units = jnp.stack([_unit_days(v, members, goal) for v in values])
+  correlation = jnp.einsum('pts,qts->pqt', units, units)[..., days].mean(-1)
   return {
     'pool': figures[0],
     'factors': figures[1:],
@@ -156,23 +158,21 @@ def describe(found: Found, split: Split, label: LabelSpec) -> dict:
 
 @jax.jit
 def _daily(values, target, members):
-  """IC and RankIC of each signal in turn, to bound the memory."""
-  return jax.lax.map(
-    lambda v: (
-      metrics.daily_ic(v, target, members),
-      metrics.daily_rank_ic(v, target, members),
-    ),
-    values,
+  """IC and RankIC of one signal, `[2, T]`."""
+  return jnp.stack(
+    [
+      metrics.daily_ic(values, target, members),
+      metrics.daily_rank_ic(values, target, members),
+    ]
   )
 
 
 @jax.jit
-def _mutual(values, members, target, days):
-  """Mean daily correlation of factors, `[P, P]`."""
-  z = jax.lax.map(lambda v: pool_lib.prepare(v, members, target), values)
+def _unit_days(values, members, target):
+  """A factor of length 1 on every day: inner products are correlations."""
+  z = pool_lib.prepare(values, members, target)
   norm = jnp.sqrt(jnp.sum(z * z, -1, keepdims=True))
-  z = z / jnp.where(norm > 0, norm, 1.0)
-  return jnp.einsum('pts,qts->pqt', z, z)[..., days].mean(-1)
+  return z / jnp.where(norm > 0, norm, 1.0)
 
 
 def summarize(config, found: Found, market: Market) -> tuple[dict, dict]:

@@ -44,7 +44,7 @@ def insert_all(capacity, prepared, target, **options):
 def test_fit_equals_lasso(seed, l1):
   rng = np.random.default_rng(seed)
   values, label, members = make_factors(rng, 6)
-  target = pool.make_target(label, members)
+  target = metrics.make_target(label, members)
   prepared = prepare_all(values, members, target)
   fitted, _ = insert_all(
     6, prepared, target, config=pool.FitConfig(l1=l1, max_steps=20000)
@@ -70,7 +70,7 @@ def test_fit_equals_lasso(seed, l1):
 def test_daily_ic_is_that_of_the_signal():
   rng = np.random.default_rng(1)
   values, label, members = make_factors(rng, 4)
-  target = pool.make_target(label, members)
+  target = metrics.make_target(label, members)
   fitted, trace = insert_all(4, prepare_all(values, members, target), target)
   signal = pool.signal(fitted.weights, values[fitted.ids], members)
   direct = metrics.daily_ic(signal, label, members)
@@ -85,7 +85,7 @@ def test_drops_the_smallest_absolute_weight():
     -label + 0.3 * values[0]
   )  # A large negative weight.
   values = jnp.where(jnp.isfinite(values), values, 0.0)
-  target = pool.make_target(label, members)
+  target = metrics.make_target(label, members)
   prepared = prepare_all(values, members, target)
   wide, _ = insert_all(5, prepared, target)
   narrow, _ = insert_all(4, prepared, target)
@@ -98,7 +98,7 @@ def test_drops_the_smallest_absolute_weight():
 def test_chunks_equal_one_by_one():
   rng = np.random.default_rng(3)
   values, label, members = make_factors(rng, 12)
-  target = pool.make_target(label, members)
+  target = metrics.make_target(label, members)
   prepared = prepare_all(values, members, target)
   together, trace = insert_all(P, prepared, target)
   alone, scored, ics = pool.empty(P, T, S), jnp.ones(T, bool), []
@@ -115,7 +115,7 @@ def test_chunks_equal_one_by_one():
 def test_padding_changes_nothing():
   rng = np.random.default_rng(4)
   values, label, members = make_factors(rng, 3)
-  target = pool.make_target(label, members)
+  target = metrics.make_target(label, members)
   prepared = prepare_all(values, members, target)
   scored = jnp.ones(T, bool)
   first, _ = insert_all(P, prepared, target)
@@ -127,7 +127,7 @@ def test_padding_changes_nothing():
 def test_improve_never_lowers_the_ic():
   rng = np.random.default_rng(5)
   values, label, members = make_factors(rng, 20)
-  target = pool.make_target(label, members)
+  target = metrics.make_target(label, members)
   prepared = prepare_all(values, members, target)
   _, trace = insert_all(3, prepared, target, accept='improve')
   assert np.all(np.diff(trace.ic) >= 0)
@@ -139,7 +139,7 @@ def test_improve_never_lowers_the_ic():
 def test_a_factor_without_coverage_has_no_opinion():
   values, label, members = make_factors(np.random.default_rng(6), 2, 0.0)
   values = values.at[0, :, : S // 2 + 12].set(jnp.nan)
-  target = pool.make_target(label, members)
+  target = metrics.make_target(label, members)
   prepared = prepare_all(values, members, target)
   covered = metrics.MIN_COVERAGE * target.labelled.sum(1)
   enough = (target.labelled & jnp.isfinite(values[0])).sum(1) >= covered
@@ -150,7 +150,7 @@ def test_a_factor_without_coverage_has_no_opinion():
 
 def test_unscored_days_do_not_count():
   values, label, members = make_factors(np.random.default_rng(7), 3)
-  target = pool.make_target(label, members)
+  target = metrics.make_target(label, members)
   prepared = prepare_all(values, members, target)
   scored = jnp.arange(T) < T // 2
   ids = jnp.arange(3)

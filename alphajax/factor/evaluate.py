@@ -18,7 +18,7 @@ from alphajax.factor import operators, plan
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
 
-DEFAULT_BUDGET = 2 << 30  # Bytes of the store.
+DEFAULT_BUDGET = 1 << 29  # Bytes of the store; more gains few nodes.
 MIN_VALUES = 8  # A store must hold the operands and results of a formula.
 
 

@@ -18,53 +18,100 @@ MIN_COVERAGE = 0.5
 # A cross-section is constant when its variance is at most this share of its
 # squared mean: float32 noise of a constant, in whatever unit.
 CONSTANT = 1e-12
+# The same for a standardised label on the stocks that have a value.
+CONSTANT_LABEL = 1e-6
 
 
-def center(values, seen):
-  """Deviations from the daily mean over `seen`, scaled to at most 1.
+class Target(NamedTuple):
+  """A label, ready to be correlated with.
 
-  Scaling keeps squares of 1e30 and of 1e-30 inside float32; a correlation does
-  not notice it.
+  label: standardised per day over labelled members, 0 elsewhere.
+  labelled: members with a known label.
+  """
+
+  label: jax.Array  # f32[T, S]
+  labelled: jax.Array  # bool[T, S]
+
+
+def make_target(label, members) -> Target:
+  """Standardises a label `[..., T, S]` (NaN where unknown) over members."""
+  labelled = members & jnp.isfinite(label)
+  return Target(_unit(jnp.where(labelled, label, 0.0), labelled), labelled)
+
+
+def _total(values):
+  """Sum over stocks, kept as an axis; counts too are exact as floats."""
+  return jnp.sum(values.astype(jnp.float32), -1, keepdims=True)
+
+
+def _shrink(values):
+  """Scales a day's values into [-1, 1], so that no sum or square overflows."""
+  # In two steps: 1 / 3e38 is no normal number, and would count as 0.
+  root = jnp.sqrt(jnp.max(jnp.abs(values), -1, keepdims=True))
+  inverse = 1.0 / jnp.where(root > 0, root, 1.0)
+  return values * inverse * inverse
+
+
+def _unit(values, seen):
+  """Centres over `seen` and divides by the root mean square; 0 elsewhere."""
+  count = jnp.maximum(_total(seen), 1)
+  values = _shrink(jnp.where(seen, values, 0.0))
+  mean = _total(values) / count
+  deviations = jnp.where(seen, values - mean, 0.0)
+  # The mean of many equal numbers is off by rounding: a second pass.
+  rest = _total(deviations) / count
+  deviations = jnp.where(seen, deviations - rest, 0.0)
+  power = _total(jnp.square(deviations)) / count
+  constant = power <= CONSTANT * jnp.square(mean)
+  scale = jnp.where(
+    constant, 0.0, 1.0 / jnp.sqrt(jnp.where(constant, 1.0, power))
+  )
+  return deviations * scale
+
+
+def ic(values, target: Target, seen, counts):
+  """Daily Pearson correlation over `seen`; 0 on days that do not count.
+
+  Sums over the stocks, as few as there can be: this runs once a formula.
 
   Args:
     values: f32[..., T, S], finite where `seen`.
-    seen: bool[..., T, S].
-
-  Returns:
-    (deviations, 0 where not seen, f32[..., T, S]; bool[..., T, 1], True where
-    the day is constant up to float32 noise or has no value).
+    target: standardised, so that its sums lose no digits.
+    seen: bool[..., T, S], within `target.labelled`.
+    counts: bool[..., T].
   """
-  count = jnp.maximum(jnp.sum(seen, -1, keepdims=True), 1)
-  values = jnp.where(seen, values, 0.0)
-  # In two steps: 1 / 3e38 is no normal number, and would count as 0.
-  root = jnp.sqrt(jnp.max(jnp.abs(values), -1, keepdims=True))
-  root = jnp.where(root > 0, root, 1.0)
-  values = values / root / root
-  mean = jnp.sum(values, -1, keepdims=True) / count
+  n = jnp.maximum(_total(seen), 1)
+  values = _shrink(jnp.where(seen, values, 0.0))
+  mean = _total(values) / n
   deviations = jnp.where(seen, values - mean, 0.0)
-  # The mean of many equal numbers is off by rounding: a second pass.
-  correction = jnp.sum(deviations, -1, keepdims=True) / count
-  deviations = jnp.where(seen, deviations - correction, 0.0)
-  mean = mean + correction
-  variance = jnp.sum(jnp.square(deviations), -1, keepdims=True) / count
-  constant = variance <= CONSTANT * jnp.square(mean)
-  spread = jnp.max(jnp.abs(deviations), -1, keepdims=True)
-  return deviations / jnp.where(spread > 0, spread, 1.0), constant
+  rest = _total(deviations) / n  # What rounding left of the mean.
+  variance = _total(jnp.square(deviations)) / n - jnp.square(rest)
+  label = jnp.where(seen, target.label, 0.0)
+  label_mean, power = _total(label) / n, _total(jnp.square(label)) / n
+  label_variance = power - jnp.square(label_mean)
+  covariance = _total(deviations * target.label) / n - rest * label_mean
+  constant = (variance <= CONSTANT * jnp.square(mean)) | (
+    label_variance <= CONSTANT_LABEL * power
+  )
+  counts = counts & ~constant[..., 0]
+  norm = jnp.sqrt(variance * label_variance)[..., 0]
+  norm = jnp.where(counts, norm, 1.0)
+  return jnp.where(counts, jnp.clip(covariance[..., 0] / norm, -1.0, 1.0), 0.0)
 
 
 def _covered(seen, labelled):
   """True on days where half of the labelled members have a value."""
-  return jnp.sum(seen, -1) >= MIN_COVERAGE * jnp.sum(labelled, -1)
+  return (_total(seen) >= MIN_COVERAGE * _total(labelled))[..., 0]
 
 
-def _correlation(x, y, seen, labelled):
-  """Daily Pearson correlation over `seen`; 0 on days that do not count."""
-  x, constant_x = center(x, seen)
-  y, constant_y = center(y, seen)
-  norm = jnp.sqrt(jnp.sum(x * x, -1)) * jnp.sqrt(jnp.sum(y * y, -1))
-  counts = _covered(seen, labelled) & ~(constant_x | constant_y)[..., 0]
-  norm = jnp.where(counts, norm, 1.0)
-  return jnp.where(counts, jnp.sum(x * y, -1) / norm, 0.0)
+def target_ic(values, target: Target):
+  """`daily_ic` for a target that was standardised before, in half the time.
+
+  Digits of the label are lost only where a label left out because its stock
+  has no value is millions of times larger than the others.
+  """
+  seen = target.labelled & jnp.isfinite(values)
+  return ic(values, target, seen, _covered(seen, target.labelled))
 
 
 def daily_ic(values, target, mask):
@@ -81,8 +128,8 @@ def daily_ic(values, target, mask):
   """
   labelled = mask & jnp.isfinite(target)
   seen = labelled & jnp.isfinite(values)
-  target = jnp.where(labelled, target, 0.0)
-  return _correlation(values, target, seen, labelled)
+  goal = Target(_unit(jnp.broadcast_to(target, values.shape), seen), seen)
+  return ic(values, goal, seen, _covered(seen, labelled))
 
 
 def daily_rank_ic(values, target, mask):
@@ -93,9 +140,9 @@ def daily_rank_ic(values, target, mask):
   for _ in range(values.ndim - 2):
     rank = jax.vmap(rank)
   target = jnp.broadcast_to(jnp.where(labelled, target, 0.0), values.shape)
-  return _correlation(
-    rank(jnp.where(seen, values, 0.0), seen), rank(target, seen), seen, labelled
-  )
+  ranks = rank(jnp.where(seen, values, 0.0), seen)
+  goal = Target(_unit(rank(target, seen), seen), seen)
+  return ic(ranks, goal, seen, _covered(seen, labelled))
 
 
 @functools.partial(jax.jit, static_argnames='lag')

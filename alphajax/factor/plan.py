@@ -84,20 +84,22 @@ def rounds(graph: Graph, nodes: Iterable[int]) -> Iterator[Round]:
     for i in inputs:
       readers[i].append(node)
     if not inputs:
-      ready[_program(graph.nodes[node])].append(node)
+      ready[_group(graph.nodes[node])].append(node)
   while ready:
-    program = max(ready, key=lambda key: len(ready[key]))
-    batch = ready.pop(program)
-    yield Round(*program, batch)
+    largest = max(ready, key=lambda key: len(ready[key]))
+    batch = ready.pop(largest)
+    yield Round(*largest, batch)
     for node in batch:
       for reader in readers[node]:
         waiting[reader] -= 1
         if not waiting[reader]:
-          ready[_program(graph.nodes[reader])].append(reader)
+          ready[_group(graph.nodes[reader])].append(reader)
 
 
-def _program(node: Node) -> tuple[str, int | None]:
+def program(symbol: str) -> str:
   """What has to be compiled for a node; all numbers share one program."""
-  if node.symbol in vocab.OPERATORS:
-    return node.symbol, node.window
-  return 'number', None
+  return symbol if symbol in vocab.OPERATORS else 'number'
+
+
+def _group(node: Node) -> tuple[str, int | None]:
+  return program(node.symbol), node.window

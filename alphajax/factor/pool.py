@@ -20,6 +20,7 @@ from flax import struct
 
 from alphajax.data import panel as panel_lib
 from alphajax.factor import metrics
+from alphajax.factor.metrics import Target
 
 DAYS = 128  # Days per step of that computation, to bound its memory.
 
@@ -57,33 +58,6 @@ class FitConfig(NamedTuple):
 
 
 DEFAULT_FIT = FitConfig()
-
-
-class Target(NamedTuple):
-  """The label of a split, ready for the pool.
-
-  label: standardised per day over labelled members, 0 elsewhere.
-  labelled: members with a known label.
-  """
-
-  label: jax.Array  # f32[T, S]
-  labelled: jax.Array  # bool[T, S]
-
-
-def make_target(label, members) -> Target:
-  """Standardises a label `[T, S]` (NaN where unknown) over members."""
-  labelled = members & jnp.isfinite(label)
-  return Target(_unit(jnp.where(labelled, label, 0.0), labelled), labelled)
-
-
-def _unit(values, seen):
-  """Centres over `seen` and divides by the root mean square; 0 elsewhere."""
-  deviations, constant = metrics.center(values, seen)
-  count = jnp.sum(seen, -1, keepdims=True)
-  power = jnp.sum(jnp.square(deviations), -1, keepdims=True)
-  constant = constant | (power == 0)
-  scale = jnp.sqrt(count / jnp.where(constant, 1.0, power))
-  return jnp.where(constant, 0.0, deviations * scale)
 
 
 def opinion(values, members, labelled):

@@ -31,7 +31,6 @@ class Bench(NamedTuple):
   train: evaluate.Store
   valid: evaluate.Store
   target: pool_lib.Target  # Of the train split, members side by side.
-  label: jax.Array  # f32[T, M], train.
   scored: jax.Array  # bool[T], train.
   score_valid: Callable  # (weights f32[P], values f32[P, T, S]) -> f32[days]
   fit: pool_lib.FitConfig
@@ -103,8 +102,7 @@ def make_bench(config, market: Market) -> Bench:
   return Bench(
     train=store,
     valid=evaluate.Store(valid.panel, config.store_bytes // 4),
-    target=pool_lib.make_target(label, store.universe.present),
-    label=label,
+    target=metrics.make_target(label, store.universe.present),
     scored=jnp.asarray(train.scored),
     score_valid=score_valid,
     fit=pool_lib.FitConfig(l1=config.pool.l1),
@@ -123,7 +121,7 @@ def _score(label, members, days, weights, values):
 
 def start(bench: Bench) -> Mined:
   """Nothing found yet."""
-  num_days, num_members = bench.label.shape
+  num_days, num_members = bench.target.label.shape
   return Mined(
     pool=pool_lib.empty(bench.capacity, num_days, num_members),
     book={},
@@ -214,9 +212,7 @@ def _prepare(bench: Bench, formulas: Sequence[Formula]):
   The IC is NaN for a formula without an opinion on any scored day.
   """
   pairs = [
-    _prepare_one(
-      values, bench.train.universe, bench.target, bench.label, bench.scored
-    )
+    _prepare_one(values, bench.train.universe, bench.target, bench.scored)
     for values in bench.train.take(formulas)
   ]
   return [factor for factor, _ in pairs], jax.device_get(
@@ -225,11 +221,11 @@ def _prepare(bench: Bench, formulas: Sequence[Formula]):
 
 
 @jax.jit
-def _prepare_one(values, members, target, label, scored):
+def _prepare_one(values, members, target, scored):
   values = universe.gather(members, values)
   members = members.present
   prepared = pool_lib.prepare(values, members, target)
-  ic = metrics.daily_ic(values, label, members) @ scored / jnp.sum(scored)
+  ic = metrics.target_ic(values, target) @ scored / jnp.sum(scored)
   silent = ~jnp.any(prepared * scored[:, None])
   return prepared, jnp.where(silent, jnp.nan, ic)
 
