@@ -41,22 +41,23 @@ def train(config, workdir: Path) -> None:
   state = method.init(jax.random.fold_in(rng_key, 0))
   done, state = _restore(workdir, method, state)
   writer.truncate(workdir / 'metrics.jsonl', done)
-  compiling = CompileClock()
+  compiling, start = CompileClock(), time.perf_counter()
   with writer.progress(config.num_iterations, done) as show:
     for iteration in range(done + 1, config.num_iterations + 1):
       if method.finished(state):
         break
-      start = time.perf_counter()
       state, metrics = method.step(
         state, jax.random.fold_in(rng_key, iteration)
       )
-      seconds = dict(metrics['seconds'], total=time.perf_counter() - start)
+      # The total also holds what was written after the iteration before.
+      now = time.perf_counter()
       record = {
         'iteration': iteration,
         **metrics,
-        'seconds': seconds,
+        'seconds': dict(metrics['seconds'], total=now - start),
         'compile_seconds': compiling.take(),
       }
+      start = now
       _keep(workdir, method, state, record)
       if method.found(state).iteration == iteration:
         _write_result(workdir, method, state, market, config)
