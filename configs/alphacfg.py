@@ -40,6 +40,7 @@ def get_config(variant='csi300'):
   # Eq. 5 with the similarity of the finished `formula` or of each `state`;
   # `none` leaves the similarity out.
   config.value.similarity = 'formula'
+  config.value.reward = 'pool'  # IC of the pool; 'factor': of the formula.
 
   if variant == 'simulated':
     common.use_simulated_market(config)

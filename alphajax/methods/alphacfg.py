@@ -22,6 +22,7 @@ from alphajax.networks import heads
 from alphajax.search import losses, mcts, replay
 
 SIMILARITIES = ('formula', 'state', 'none')
+REWARDS = ('pool', 'factor')
 
 
 class Learner(NamedTuple):
@@ -39,11 +40,12 @@ class State(NamedTuple):
 
 def make(config, market: Market) -> Method:
   """Makes the method; see `configs/alphacfg.py`."""
-  if config.value.similarity not in SIMILARITIES:
-    raise ValueError(
-      f'config.value.similarity is {config.value.similarity!r}: expected one '
-      f'of {SIMILARITIES}'
-    )
+  for name, known in (('similarity', SIMILARITIES), ('reward', REWARDS)):
+    if config.value[name] not in known:
+      raise ValueError(
+        f'config.value.{name} is {config.value[name]!r}: '
+        f'expected one of {known}'
+      )
   grammar = grammar_lib.make(**config.language)
   bench = mining.make_bench(config, market)
   network = heads.make(
@@ -91,7 +93,7 @@ def make(config, market: Market) -> Method:
     formulas = grammar_lib.formulas_of(grammar, games.final_tokens)
     mined, outcomes = mining.commit(bench, state.mined, formulas, clock)
     with clock('targets'):
-      targets = value_targets(grammar, games, outcomes, config.value.similarity)
+      targets = value_targets(grammar, games, outcomes, **config.value)
     with clock('update'):
       learner, fitted = learn(state.learner, learn_key, games, targets)
       fitted = {name: float(value) for name, value in fitted.items()}
@@ -118,33 +120,36 @@ def make(config, market: Market) -> Method:
   )
 
 
-def value_targets(grammar, games, outcomes, similarity) -> np.ndarray:
+def value_targets(grammar, games, outcomes, *, similarity, reward):
   """Value targets of all states of all trajectories (Eq. 5), f32[M, B].
 
-  z = (1 - max similarity to the pool) * IC of the pool, where the pool is the
-  one that the finished formula met and the IC is that after it.
+  z = (1 - max similarity to the pool) * IC, where the pool is the one that the
+  finished formula met.
 
   Args:
     grammar: that of the games.
     games: `mcts.Trajectories`.
     outcomes: one `mining.Outcome` per game.
     similarity: of the finished `formula`, of each `state`, or `none`.
+    reward: the IC of the `pool` after the formula (the paper), or that of the
+      `factor` itself, whatever its sign: the pool can weigh it negatively.
   """
   active = np.asarray(games.active)
   targets = np.zeros(active.shape, np.float32)
   finals = grammar_lib.formulas_of(grammar, games.final_tokens)
   for game, outcome in enumerate(outcomes):
-    pool = outcome.pool_before
-    if similarity == 'state':
-      for move in np.flatnonzero(active[:, game]):
-        state = grammar_lib.formula_of(grammar, games.tokens[move, game])
-        likeness = tree.max_similarity(state, pool)
-        targets[move, game] = (1.0 - likeness) * outcome.ic
-    else:
+    ic = outcome.ic if reward == 'pool' else abs(outcome.own_ic)
+    for move in np.flatnonzero(active[:, game]):
+      formula = finals[game]
+      if similarity == 'state':
+        formula = grammar_lib.formula_of(grammar, games.tokens[move, game])
+      elif move > 0:
+        targets[move, game] = targets[0, game]
+        continue
       likeness = 0.0
-      if similarity == 'formula':
-        likeness = tree.max_similarity(finals[game], pool)
-      targets[:, game] = (1.0 - likeness) * outcome.ic
+      if similarity != 'none':
+        likeness = tree.max_similarity(formula, outcome.pool_before)
+      targets[move, game] = (1.0 - likeness) * ic
   return targets
 
 

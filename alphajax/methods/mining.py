@@ -63,10 +63,12 @@ class Outcome(NamedTuple):
   """What one proposed formula met.
 
   ic: IC of the pool on train after it; 0 for a formula without any value.
+  own_ic: its own IC on train; 0 without any value.
   pool_before: the formulas that were in the pool when it came.
   """
 
   ic: float
+  own_ic: float
   pool_before: tuple[Formula, ...]
 
 
@@ -166,7 +168,11 @@ def commit(
     before = tuple(formula_of(int(i)) for i in members if i >= 0)
     if key in after:
       ic, members = after.pop(key)
-    outcomes.append(Outcome(0.0 if book[key] is None else ic, before))
+    own_ic = book[key]
+    valueless = own_ic is None
+    outcomes.append(
+      Outcome(0.0, 0.0, before) if valueless else Outcome(ic, own_ic, before)
+    )
   mined = mined._replace(
     pool=pool,
     book=book,
