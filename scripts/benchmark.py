@@ -76,15 +76,19 @@ def main() -> None:
     return
   args.out.mkdir(parents=True, exist_ok=True)
   found = {'quick': args.quick, 'machine': machine(), 'parts': {}}
+  began = busy_seconds(), time.perf_counter()
+  written = args.out / 'benchmark.json'
   for part in args.parts:
     if part == 'startup':
       found['parts'][part] = startup(args.data)
     for worker in PARTS[part]:
       name = worker.split(':')[1] if part == 'scaling' else part
       found['parts'][name] = run_worker(worker, args)
+    written.write_text(json.dumps(found, indent=1))  # A later part may fail.
   found['machine']['load_after'] = os.getloadavg()[0]
+  found['machine']['others_share'] = others_share(*began)
   found['goals'] = benchmark_report.goals(found['parts'])
-  (args.out / 'benchmark.json').write_text(json.dumps(found, indent=1))
+  written.write_text(json.dumps(found, indent=1))
   table = benchmark_report.table(found)
   (args.out / 'benchmark.md').write_text(table)
   print(table)
@@ -103,6 +107,31 @@ def machine() -> dict:
     'python': platform.python_version(),
     'load_before': os.getloadavg()[0],
   }
+
+
+def busy_seconds() -> float | None:
+  """Processor time that the whole machine has spent; None if it is unknown."""
+  if not Path('/proc/stat').exists():
+    return None
+  user, nice, system, _, _, *interrupts = map(
+    int, Path('/proc/stat').read_text().split('\n')[0].split()[1:8]
+  )
+  ticks = user + nice + system + sum(interrupts)
+  return ticks / os.sysconf('SC_CLK_TCK')
+
+
+def others_share(busy: float | None, began: float) -> float | None:
+  """Share of the machine's time that went to other processes since `began`."""
+  if busy is None:
+    return None
+  own = sum(
+    usage.ru_utime + usage.ru_stime
+    for usage in map(
+      resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+  )
+  available = os.cpu_count() * (time.perf_counter() - began)
+  return max(0.0, (busy_seconds() - busy - own) / available)
 
 
 def environment(**more: str) -> dict:
@@ -157,12 +186,7 @@ def startup(data: Path) -> dict:
   Twice, with a disk cache that is empty at first.
   """
   print('startup ...', file=sys.stderr, flush=True)
-  command = [
-    sys.executable,
-    '-m',
-    'alphajax.train',
-    '--config.num_iterations=1',
-  ]
+  command = [sys.executable, '-m', 'alphajax.train']
   panel = data / 'cn_csi300.parquet'
   if panel.is_file():
     command += ['--config=configs/alphacfg.py:csi300']
@@ -170,6 +194,7 @@ def startup(data: Path) -> dict:
   else:
     command += ['--config=configs/alphacfg.py:simulated']
     command += ['--config.data.simulate.num_stocks=300']
+  command += ['--config.num_iterations=1']
   with tempfile.TemporaryDirectory() as folder:
     runs = [
       _first_iteration(command, Path(folder), name) for name in ('cold', 'warm')

@@ -99,6 +99,9 @@ def _head(found) -> str:
     f'{machine["load_after"]:.1f} after. Times are medians where nothing else '
     'is said.',
   ]
+  others = machine['others_share']
+  if others is not None:
+    lines.append(f'Other processes took {100 * others:.0f} % of the cores.')
   if found['quick']:
     lines.append('QUICK: tiny sizes, nothing is measured.')
   return '# Benchmark\n\n' + '\n'.join(lines)
@@ -167,13 +170,14 @@ def _formulas(result) -> str:
   )
   if not peer:
     return f'{text} Peer skipped: PyTorch is not installed.'
+  rate = peer['formulas_per_s']
   return (
     f'{text} Peer, PyTorch {peer["version"]} on {peer["device"]} with '
     f'{peer["threads"]} threads, on {peer["formulas"]} of them: '
-    f'{peer["formulas_per_s"]:.2f} a second (+- '
+    f'{rate["median"]:.2f} a second, best {rate["best"]:.2f} (+- '
     f'{100 * peer["relative_error"]:.0f} % from the choice of formulas). '
-    f'Ratio {result["ratio"]:.1f}. Mean IC within 1e-3 of the peer on '
-    f'{peer["same_ic"]}.'
+    f'Ratio of the best {result["ratio"]:.1f}. Mean IC within 1e-3 of the '
+    f'peer on {peer["same_ic"]}.'
   )
 
 

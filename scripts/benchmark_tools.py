@@ -11,6 +11,7 @@ import numpy as np
 from alphajax.data import panel as panel_lib
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
+from alphajax.language import vocab
 from alphajax.language.formula import Formula
 
 DAYS, STOCKS = 2170, 300  # CSI 300, 2010-2017, with warm-up.
@@ -156,3 +157,23 @@ def _products(many, x, y):
     return jax.lax.fori_loop(0, many, body, x)
 
   return functools.partial(run, x, y)
+
+
+def operations(grammar, tokens) -> float:
+  """What a simulation must compute: the path that changes, and both heads.
+
+  A product of [D] and [D, 4D] for each ancestor of the rewritten symbol.
+  """
+
+  def depth(formula):
+    for arg in formula.args:
+      below = depth(arg)
+      if below is not None:
+        return below + 1
+    return 0 if formula.symbol in vocab.NONTERMINALS else None
+
+  picked = tokens[:: max(1, len(tokens) // 500)]
+  path = np.mean([depth(f) for f in grammar_lib.formulas_of(grammar, picked)])
+  policy = WIDTH * 64 + 64 * 128 + 128 * grammar.num_actions
+  value = WIDTH * 64 + 64 * 64 + 64
+  return float(2 * (path * WIDTH * 4 * WIDTH + policy + value))
