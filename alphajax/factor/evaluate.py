@@ -20,6 +20,7 @@ from alphajax.language import vocab
 
 DEFAULT_BUDGET = 1 << 29  # Bytes of the store; more gains few nodes.
 MIN_VALUES = 8  # A store must hold the operands and results of a formula.
+MAX_NODES = 1 << 20  # Subexpressions a store remembers, some 500 MB of host.
 
 
 def num_lanes() -> int:
@@ -84,8 +85,12 @@ class Store:
       )
     self.feature_names = tuple(panel.feature_names)
     self.universe = universe_lib.make(panel.mask)
-    self.graph = plan.Graph()
     self.computed = 0  # Nodes evaluated so far.
+    self._start(features)
+
+  def _start(self, features) -> None:
+    """Forgets all but the features, `F` planes f32[T, S]."""
+    self.graph = plan.Graph()
     self._features = {
       self.graph.add(formula_lib.Formula(name)): plane
       for name, plane in zip(self.feature_names, features, strict=True)
@@ -110,7 +115,7 @@ class Store:
     """
     if not formulas:
       raise ValueError('no formulas to evaluate')
-    roots = [self._root(formula) for formula in formulas]
+    roots = self._roots(formulas)
     results, lanes = [], num_lanes()
     for part in self._parts(roots):
       for i in range(0, len(part), lanes):
@@ -132,23 +137,26 @@ class Store:
 
     They stay alive as long as the caller holds them, whatever the budget.
     """
-    roots = [self._root(formula) for formula in formulas]
+    roots = self._roots(formulas)
     return [self._get(root) for part in self._parts(roots) for root in part]
 
-  def _root(self, formula: formula_lib.Formula) -> int:
-    """The node of a formula.
+  def _roots(self, formulas: Sequence[formula_lib.Formula]) -> list[int]:
+    """The nodes of formulas.
 
     Raises:
-      ValueError: the formula reads a feature that the panel does not have.
+      ValueError: a formula reads a feature that the panel does not have.
     """
-    for node in formula_lib.nodes(formula):
-      known = node.args or formula_lib.is_number(node)
-      if not known and node.symbol not in self.feature_names:
-        raise ValueError(
-          f'{formula_lib.to_text(formula)} needs {node.symbol!r}; the panel '
-          f'has {", ".join(self.feature_names)}'
-        )
-    return self.graph.add(formula)
+    if len(self.graph.nodes) > MAX_NODES:
+      self._start(list(self._features.values()))
+    for formula in formulas:
+      for node in formula_lib.nodes(formula):
+        known = node.args or formula_lib.is_number(node)
+        if not known and node.symbol not in self.feature_names:
+          raise ValueError(
+            f'{formula_lib.to_text(formula)} needs {node.symbol!r}; the panel '
+            f'has {", ".join(self.feature_names)}'
+          )
+    return [self.graph.add(formula) for formula in formulas]
 
   def _known(self, node: int) -> bool:
     return node in self._features or node in self._values
