@@ -188,7 +188,7 @@ def mean_interval(daily: np.ndarray, lag: int) -> Interval:
   if np.isnan(daily).any():
     raise ValueError('the daily series has NaN; a day that does not count is 0')
   variance = float(_newey_west(jnp.asarray(daily, jnp.float32), lag))
-  half = 1.96 * np.sqrt(max(variance, 0.0))
+  half = 1.96 * max(variance, 0.0) ** 0.5
   mean = float(daily.mean())
   return Interval(mean, mean - half, mean + half)
 

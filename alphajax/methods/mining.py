@@ -137,7 +137,7 @@ def start(bench: Bench) -> Mined:
 def commit(
   bench: Bench, mined: Mined, formulas: Sequence[Formula], clock: Clock
 ) -> tuple[Mined, list[Outcome]]:
-  """Evaluates what is new, inserts it, keeps the best pool by validation.
+  """Evaluates what is new and inserts it, one formula after the other.
 
   A duplicate, recognised by its canonical key, costs no evaluation and leaves
   the pool as it is.
