@@ -132,7 +132,7 @@ def describe(found: Found, split: Split, label: LabelSpec) -> dict:
   days = np.flatnonzero(split.scored)
   values = evaluate.values(found.formulas, split.panel)
   weights = jnp.asarray(found.weights, jnp.float32)
-  signal = pool_lib.signal(weights, values, members)
+  signal = _signal(weights, values, members)
   # One after the other: pools of any size share the compiled programs.
   daily = [_daily(v, target, members) for v in (signal, *values)]
   ic, rank_ic = np.asarray(daily)[..., days].swapaxes(0, 1)
@@ -154,6 +154,9 @@ def describe(found: Found, split: Split, label: LabelSpec) -> dict:
       'correlation': np.asarray(correlation),
     },
   }
+
+
+_signal = jax.jit(pool_lib.signal)
 
 
 @jax.jit
@@ -208,4 +211,5 @@ def use_disk_cache() -> None:
   jax.config.update(
     'jax_compilation_cache_dir', str(Path(home).expanduser() / 'xla')
   )
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+  # Small programs too: a start has some hundred of them.
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)

@@ -1,0 +1,39 @@
+"""Configs that train in seconds, on a small simulated market.
+
+A config file as well: `--config=tests/tiny.py:random_search`.
+"""
+
+from configs import alphacfg, common
+
+OPERATORS = ('Abs', 'CSRank', 'Add', 'Div', 'Mean', 'Std', 'Delta', 'Corr')
+
+
+def shrink(config):
+  """Makes any config small: its sizes, language and market, not its kind."""
+  common.use_simulated_market(config, num_days=300, num_stocks=30)
+  config.num_iterations = 3
+  config.num_trajectories = 6
+  config.store_bytes = 4 << 20
+  config.label.exit = 5
+  config.pool.capacity = 3
+  config.language.max_length = 4
+  config.language.operators = OPERATORS
+  config.language.windows = (5, 10)
+  if 'search' in config:
+    config.search.num_simulations = 4
+    config.network.width = 8
+    config.training.batch_size = 8
+    config.training.replay_size = 100
+    config.training.num_updates = 3
+    config.training.learning_rate = 1e-3
+  return config
+
+
+def get_config(method='alphacfg'):
+  config = shrink(alphacfg.get_config('simulated'))
+  config.method = method
+  config.early_stop = 0.0
+  if method == 'random_search':
+    for unused in ('search', 'network', 'training', 'value'):
+      del config[unused]
+  return config

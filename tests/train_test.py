@@ -1,0 +1,330 @@
+"""Training as a whole: resume, refusal, failure, seeds, unseen test days."""
+
+import functools
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+from jax.experimental.compilation_cache import compilation_cache
+
+from alphajax import checkpoint, experiment, train, writer
+
+ROOT = Path(__file__).parent.parent
+METHODS = ('alphacfg', 'random_search')
+ITERATIONS = 20
+
+
+@pytest.fixture(scope='module', autouse=True)
+def cache(tmp_path_factory):
+  """Compiled programs, shared by all processes of these tests."""
+  shared = tmp_path_factory.getbasetemp().parent / 'alphajax_cache'
+  names = (
+    'jax_compilation_cache_dir',
+    'jax_persistent_cache_min_compile_time_secs',
+  )
+  before = [getattr(jax.config, name) for name in names]
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv('ALPHAJAX_CACHE', str(shared))
+    experiment.use_disk_cache()
+    compilation_cache.reset_cache()
+    yield
+  for name, value in zip(names, before, strict=True):
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+
+
+def config_of(method, **changes):
+  config = tiny.get_config(method)
+  config.num_iterations = ITERATIONS
+  config.update_from_flattened_dict(changes)
+  return config
+
+
+def run(config, workdir, die_at=None, cache=None):
+  """Trains in a process of its own, killed between two writes if asked.
+
+  die_at: ('append', 'checkpoint' or 'result', n): killed right after that was
+    written for the n-th time.
+  """
+  os.environ['ALPHAJAX_CACHE'] = cache
+  experiment.use_disk_cache()
+  if die_at is not None:
+    place, count = die_at
+    module, name = {
+      'append': (writer, 'append'),
+      'checkpoint': (checkpoint, 'save'),
+      'result': (train, '_write_result'),
+    }[place]
+    write, calls = getattr(module, name), []
+
+    def write_and_die(*args, **options):
+      write(*args, **options)
+      calls.append(args)
+      if len(calls) == count:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(module, name, write_and_die)
+  train.train(config, workdir)
+
+
+def start(config, workdir, die_at=None):
+  context = multiprocessing.get_context('forkserver')
+  context.set_forkserver_preload(['alphajax.train'])
+  process = context.Process(
+    target=run, args=(config, workdir, die_at, os.environ['ALPHAJAX_CACHE'])
+  )
+  process.start()
+  return process
+
+
+def finish(config, workdir):
+  process = start(config, workdir)
+  process.join()
+  assert process.exitcode == 0
+  return contents(config, workdir)
+
+
+def lines(workdir):
+  path = workdir / 'metrics.jsonl'
+  return len(path.read_bytes().splitlines()) if path.exists() else 0
+
+
+@functools.cache
+def like(name):
+  """Arrays as a method's checkpoints have them."""
+  config = tiny.get_config(name)
+  market, _ = experiment.load_market(config)
+  method = experiment.make_method(config, market)
+  return method.save(method.init(jax.random.key(0)))[0]
+
+
+def contents(config, workdir):
+  """All that a run leaves behind, but for what clocks say."""
+  iteration, arrays, host = checkpoint.restore(
+    workdir / 'checkpoints', like(config.method)
+  )
+  records = writer.read(workdir / 'metrics.jsonl')
+  for record in records:
+    del record['seconds'], record['compile_seconds']
+  with np.load(workdir / 'daily.npz') as file:
+    daily = {name: (x.dtype, x.shape, x.tobytes()) for name, x in file.items()}
+  return {
+    'metrics': records,
+    'pool': (workdir / 'pool.json').read_bytes(),
+    'daily': daily,
+    'iteration': iteration,
+    'arrays': [np.asarray(x).tobytes() for x in jax.tree.leaves(arrays)],
+    'host': host,
+  }
+
+
+def assert_same(actual, expected):
+  for name, value in expected.items():
+    assert actual[name] == value, name
+
+
+@pytest.fixture(scope='module', params=METHODS)
+def whole(request, tmp_path_factory):
+  """An uninterrupted run."""
+  config = config_of(request.param)
+  workdir = tmp_path_factory.mktemp('whole') / request.param
+  return config, workdir, finish(config, workdir)
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path, whole):
+  config, _, expected = whole
+  workdir = tmp_path / 'run'
+  rng = random.Random(0)
+  for after in (0, 4, 10):  # Lines of metrics before the kill.
+    process = start(config, workdir)
+    while lines(workdir) <= after and process.is_alive():
+      time.sleep(0.001)
+    time.sleep(rng.uniform(0, 0.1))
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert after < lines(workdir) < ITERATIONS
+  assert_same(finish(config, workdir), expected)
+  provenance = json.loads((workdir / 'provenance.json').read_text())
+  assert len(provenance['resumed']) == 3
+
+
+def test_killed_between_two_files_it_ends_with_the_same_bits(tmp_path, whole):
+  config, _, expected = whole
+  workdir = tmp_path / 'run'
+  # Lines and newest checkpoint that each kill leaves, one run after the other.
+  kills = {
+    ('result', 1): (1, 1),
+    ('append', 2): (3, 2),
+    ('checkpoint', 2): (4, 4),
+  }
+  for die_at, left in kills.items():
+    process = start(config, workdir, die_at)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    saved = checkpoint.iterations(workdir / 'checkpoints')[-1]
+    assert (lines(workdir), saved) == left
+  assert_same(finish(config, workdir), expected)
+
+
+def test_started_again_a_finished_run_stays_as_it_is(whole):
+  config, workdir, expected = whole
+  before = {
+    path: path.read_bytes()
+    for path in workdir.rglob('*')
+    if path.is_file() and path.name not in ('provenance.json', 'daily.npz')
+  }
+  train.train(config, workdir)
+  assert_same(contents(config, workdir), expected)
+  assert {path: path.read_bytes() for path in before} == before
+
+
+def test_same_seed_same_run_and_other_seed_other_run(tmp_path, whole):
+  config, workdir, expected = whole
+  found = {}
+  for seed in (0, 1):
+    short = config_of(config.method, num_iterations=3, seed=seed)
+    train.train(short, tmp_path / str(seed))
+    found[seed] = contents(short, tmp_path / str(seed))['metrics']
+  assert found[0] == expected['metrics'][:3]
+  assert found[1] != expected['metrics'][:3]
+  # The market has a seed of its own.
+  hashes = {
+    json.loads((folder / 'provenance.json').read_text())['data_hash']
+    for folder in (tmp_path / '0', tmp_path / '1')
+  }
+  assert len(hashes) == 1
+
+
+def test_the_folder_of_another_config_is_refused(tmp_path):
+  config = config_of('random_search', num_iterations=1)
+  train.train(config, tmp_path)
+  before = contents(config, tmp_path)
+  other = config_of('random_search', num_iterations=1)
+  other.pool.l1 = 0.5
+  other.store_bytes *= 2  # May differ.
+  with pytest.raises(ValueError, match=r'pool\.l1: 0\.005 -> 0\.5') as error:
+    train.train(other, tmp_path)
+  assert 'store_bytes' not in str(error.value)
+  assert_same(contents(config, tmp_path), before)
+
+
+def test_other_data_are_refused(tmp_path):
+  first = prices(tmp_path / 'first.csv')
+  config = config_of('random_search', num_iterations=1)
+  config.data.path = str(tmp_path / 'first.csv')
+  train.train(config, tmp_path / 'run')
+  first.assign(close=first['close'] * 1.001).to_csv(tmp_path / 'other.csv')
+  config.data.path = str(tmp_path / 'other.csv')
+  with pytest.raises(ValueError, match='was started on other data'):
+    train.train(config, tmp_path / 'run')
+  # The same data elsewhere are fine.
+  (tmp_path / 'first.csv').rename(tmp_path / 'moved.csv')
+  config.data.path = str(tmp_path / 'moved.csv')
+  train.train(config, tmp_path / 'run')
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
+  config = config_of('alphacfg')
+  config.training.learning_rate = 1e30
+  with pytest.raises(FloatingPointError, match='loss.* not finite') as error:
+    train.train(config, tmp_path)
+  assert str(tmp_path / 'failed') in str(error.value)
+  assert 'learning_rate' in str(error.value)
+  (failed,) = checkpoint.iterations(tmp_path / 'failed')
+  assert lines(tmp_path) == failed - 1
+  assert failed not in checkpoint.iterations(tmp_path / 'checkpoints')
+  _, arrays, _ = checkpoint.restore(tmp_path / 'failed', like('alphacfg'))
+  params = jax.tree.leaves(arrays['learner'].params)
+  assert not all(np.isfinite(leaf).all() for leaf in params)
+  # Started again it meets the same end, and the state is kept once.
+  with pytest.raises(FloatingPointError):
+    train.train(config, tmp_path)
+  assert checkpoint.iterations(tmp_path / 'failed') == [failed]
+
+
+def prices(path, seed=0, change_from=None):
+  """Writes a price table of 300 days; from a day on it is another market."""
+  config = tiny.get_config()
+  config.data.simulate.seed = seed
+  panel = experiment.simulated(config).panel
+  features = np.array(panel.features)
+  if change_from is not None:
+    later = np.array(panel.dates) >= change_from
+    features[:, later] *= 3.0
+  index = pd.MultiIndex.from_product(
+    [panel.dates, panel.symbols], names=['date', 'symbol']
+  )
+  table = pd.DataFrame(
+    {n: features[i].ravel() for i, n in enumerate(panel.feature_names)}, index
+  )
+  table['member'] = np.asarray(panel.mask).ravel()
+  table = table.dropna(subset='close').reset_index()
+  table.to_csv(path, index=False)
+  return table
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_days_after_validation_are_never_read(tmp_path, method):
+  config = config_of(method, num_iterations=4)
+  # Validation labels too read nothing behind the split.
+  after = str(np.datetime64(config.splits.valid[1]) + 1)
+  tables, found = [], []
+  for name, change_from in (('as_is', None), ('changed', after)):
+    path = tmp_path / f'{name}.csv'
+    tables.append(prices(path, change_from=change_from))
+    config.data.path = str(path)
+    train.train(config, tmp_path / name)
+    found.append(contents(config, tmp_path / name))
+  assert not tables[0].equals(tables[1])
+  assert_same(found[1], found[0])
+
+
+def test_days_of_validation_are_read(tmp_path):
+  config = config_of('random_search', num_iterations=4)
+  found = []
+  for name, change_from in (
+    ('as_is', None),
+    ('changed', config.splits.valid[0]),
+  ):
+    path = tmp_path / f'{name}.csv'
+    prices(path, change_from=change_from)
+    config.data.path = str(path)
+    train.train(config, tmp_path / name)
+    found.append(contents(config, tmp_path / name)['metrics'])
+  valid = [[record.pop('valid_ic') for record in each] for each in found]
+  assert valid[0] != valid[1]
+
+
+def test_command(tmp_path):
+  command = [sys.executable, '-m', 'alphajax.train']
+  command += ['--config=tests/tiny.py:random_search', f'--workdir={tmp_path}']
+  result = subprocess.run(
+    [*command, '--config.num_iterations=2'],
+    cwd=ROOT, capture_output=True, text=True, check=True,
+  )  # fmt: skip
+  said = result.stderr.splitlines()
+  assert sum(line.startswith('iteration') for line in said) == 2
+  assert said[-1] == (
+    f'Finished: 2 iterations done. The result is {tmp_path}/pool.json.'
+  )
+  pool = json.loads((tmp_path / 'pool.json').read_text())
+  assert pool['factors'] and set(pool['ceiling']) == {'train', 'valid'}
+  # Another config for the same folder.
+  result = subprocess.run(
+    [*command, '--config.num_iterations=3'],
+    cwd=ROOT, capture_output=True, text=True,
+  )  # fmt: skip
+  assert result.returncode
+  assert 'num_iterations: 2 -> 3' in result.stderr
