@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny
-from jax.experimental.compilation_cache import compilation_cache
 
 from alphajax import checkpoint, experiment, train, writer
 
@@ -25,23 +24,7 @@ METHODS = ('alphacfg', 'random_search')
 ITERATIONS = 20
 
 
-@pytest.fixture(scope='module', autouse=True)
-def cache(tmp_path_factory):
-  """Compiled programs, shared by all processes of these tests."""
-  shared = tmp_path_factory.getbasetemp().parent / 'alphajax_cache'
-  names = (
-    'jax_compilation_cache_dir',
-    'jax_persistent_cache_min_compile_time_secs',
-  )
-  before = [getattr(jax.config, name) for name in names]
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setenv('ALPHAJAX_CACHE', str(shared))
-    experiment.use_disk_cache()
-    compilation_cache.reset_cache()
-    yield
-  for name, value in zip(names, before, strict=True):
-    jax.config.update(name, value)
-  compilation_cache.reset_cache()
+pytestmark = pytest.mark.usefixtures('disk_cache')
 
 
 def config_of(method, **changes):

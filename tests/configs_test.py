@@ -1,0 +1,88 @@
+"""Every config file, in every variant, trains a step on a small market."""
+
+import importlib
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import tiny
+
+from alphajax import experiment
+from configs import alphacfg
+
+pytestmark = pytest.mark.usefixtures('disk_cache')
+
+FOLDER = Path(__file__).parent.parent / 'configs'
+MARKETS = ('csi300', 'sp500', 'simulated')
+VARIANTS = {'alphacfg': MARKETS, 'random': MARKETS, 'quickstart': (None,)}
+CASES = [(name, v) for name, variants in VARIANTS.items() for v in variants]
+
+
+def load(name, variant):
+  module = importlib.import_module(f'configs.{name}')
+  return module.get_config(*() if variant is None else (variant,))
+
+
+def test_no_config_is_left_out():
+  files = {path.stem for path in FOLDER.glob('*.py')}
+  assert files == {*VARIANTS, 'common', '__init__'}
+
+
+@pytest.mark.parametrize('name, variant', CASES)
+def test_trains_a_step(name, variant):
+  config = tiny.shrink(load(name, variant))
+  market, _ = experiment.load_market(config)
+  method = experiment.make_method(config, market)
+  state = method.init(jax.random.key(0))
+  state, metrics = method.step(state, jax.random.key(1))
+  assert metrics['proposed'] >= metrics['evaluated'] > 0
+  for key in ('train_ic', 'valid_ic', 'policy_loss', 'value_loss'):
+    assert np.isfinite(metrics.get(key, 0.0))
+  assert ('policy_loss' in metrics) == (config.method == 'alphacfg')
+  assert method.found(state).formulas
+  assert method.finished(state) is None
+  signal = np.asarray(method.predict(state, market.valid.panel))
+  np.testing.assert_array_equal(
+    np.isfinite(signal), np.asarray(market.valid.panel.mask)
+  )
+
+
+@pytest.mark.parametrize('name', ['alphacfg', 'random'])
+def test_unknown_variant(name):
+  with pytest.raises(ValueError, match="unknown variant 'nikkei'"):
+    load(name, 'nikkei')
+
+
+def test_the_paper_is_the_default():
+  config = alphacfg.get_config()
+  assert config.num_trajectories == config.num_iterations == 100
+  assert config.search.num_simulations == 64
+  assert config.language.max_length == config.pool.capacity == 10
+  assert config.network.width == 128 and config.network.dropout == 0.1
+  assert config.training.learning_rate == 1e-4
+  assert config.training.replay_size == 20_000
+  assert config.label.exit - config.label.entry == 20
+  assert config.splits.train == ('2010-01-01', '2017-12-31')
+  assert config.splits.valid == ('2018-01-01', '2019-12-31')
+  assert config.splits.test == ('2021-01-01', '2024-12-31')
+
+
+@pytest.mark.parametrize('variant', MARKETS)
+def test_random_search_differs_from_alphacfg_in_the_method_alone(variant):
+  random = load('random', variant).to_dict()
+  other = load('alphacfg', variant).to_dict()
+  differing = {key for key in other if random.get(key) != other[key]}
+  assert differing == {'method', 'search', 'network', 'training', 'value'}
+
+
+def test_unknown_method_and_bad_pool():
+  config = tiny.get_config('random_search')
+  market, _ = experiment.load_market(config)
+  config.method = 'gradient_boosting'
+  with pytest.raises(ValueError, match="'gradient_boosting': expected one of"):
+    experiment.make_method(config, market)
+  config.method = 'random_search'
+  config.pool.capacity = 0
+  with pytest.raises(ValueError, match='pool.capacity is 0'):
+    experiment.make_method(config, market)

@@ -1,0 +1,105 @@
+"""The replay against a deque."""
+
+import collections
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alphajax.search import replay
+from alphajax.search.losses import Batch
+
+TOKENS, ACTIONS = 3, 4
+add = jax.jit(replay.add)
+
+
+def rows_of(numbers):
+  """Rows that carry their number in every field."""
+  numbers = np.asarray(numbers)
+  return Batch(
+    tokens=jnp.asarray(numbers[:, None] + np.arange(TOKENS), jnp.int32),
+    action_weights=jnp.asarray(
+      numbers[:, None] + 0.25 * np.arange(ACTIONS), jnp.float32
+    ),
+    invalid_actions=jnp.asarray(
+      numbers[:, None] >> np.arange(ACTIONS) & 1, bool
+    ),
+    value_target=jnp.asarray(numbers, jnp.float32),
+  )
+
+
+def assert_rows(actual, numbers):
+  expected = rows_of(np.asarray(numbers, int).reshape(-1))
+  jax.tree.map(np.testing.assert_array_equal, actual, expected)
+
+
+def oldest_first(memory):
+  """The rows that the ring holds."""
+  size, capacity = int(memory.size), len(memory.rows.value_target)
+  order = (int(memory.next) - size + np.arange(size)) % capacity
+  return jax.tree.map(lambda ring: np.asarray(ring)[order], memory.rows)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+  capacity=st.sampled_from([5, 7, 16]),
+  masks=st.lists(st.lists(st.booleans(), min_size=5, max_size=5), max_size=9),
+)
+def test_holds_the_last_valid_rows_in_order(capacity, masks):
+  memory = replay.empty(capacity, TOKENS, ACTIONS)
+  model = collections.deque(maxlen=capacity)
+  for i, mask in enumerate(masks):
+    numbers = np.arange(5 * i, 5 * i + 5)
+    memory = add(memory, rows_of(numbers), jnp.asarray(mask))
+    model.extend(numbers[mask])
+  assert int(memory.size) == len(model)
+  assert_rows(oldest_first(memory), model)
+
+
+def test_adding_makes_another_replay():
+  before = replay.empty(4, TOKENS, ACTIONS)
+  after = add(before, rows_of([1, 2]), jnp.asarray([True, True]))
+  assert int(before.size) == 0 and int(after.size) == 2
+  assert not np.asarray(before.rows.value_target).any()
+
+
+def test_a_batch_may_fill_the_ring_but_not_more():
+  memory = replay.empty(4, TOKENS, ACTIONS)
+  memory = add(memory, rows_of([1, 2]), jnp.ones(2, bool))
+  memory = add(memory, rows_of([3, 4, 5, 6]), jnp.ones(4, bool))
+  assert_rows(oldest_first(memory), [3, 4, 5, 6])
+  with pytest.raises(ValueError, match='replay of 4 rows cannot take 5'):
+    replay.add(memory, rows_of(range(5)), jnp.ones(5, bool))
+
+
+@pytest.mark.parametrize('held', [3, 8])
+def test_samples_all_rows_that_it_holds_and_no_other(held):
+  memory = replay.empty(8, TOKENS, ACTIONS)
+  # The invalid rows and the empty places carry numbers never to be seen.
+  for first in (10, 20):
+    numbers = np.arange(first, first + 8)
+    valid = jnp.arange(8) < (held if held == 8 or first == 20 else 0)
+    memory = add(memory, rows_of(numbers), valid)
+  batch = replay.sample(memory, jax.random.key(0), 4000)
+  numbers, counts = np.unique(
+    np.asarray(batch.value_target, int), return_counts=True
+  )
+  np.testing.assert_array_equal(numbers, np.arange(20, 20 + held))
+  # Uniform: within 5 standard deviations of a binomial count.
+  p = 1 / held
+  assert np.abs(counts - 4000 * p).max() < 5 * np.sqrt(4000 * p * (1 - p))
+  assert_rows(batch, np.asarray(batch.value_target, int))
+
+
+def test_samples_depend_on_the_key_alone():
+  memory = replay.empty(8, TOKENS, ACTIONS)
+  memory = add(memory, rows_of(range(8)), jnp.ones(8, bool))
+  draws = [
+    replay.sample(memory, jax.random.key(seed), 32).value_target
+    for seed in (0, 0, 1)
+  ]
+  np.testing.assert_array_equal(draws[0], draws[1])
+  assert (draws[0] != draws[2]).any()
