@@ -281,6 +281,23 @@ def _log(x):
   return jnp.where(x > 0, jnp.log(jnp.where(x > 0, x, 1.0)), jnp.nan)
 
 
+def _pow(x, y):
+  """IEEE power, a few times faster than XLA's; NaN^0 and 1^NaN are missing.
+
+  The exponent of e is rounded once: the relative error is below 1e-5 at the
+  ends of float32's range and about 1e-7 near 1.
+  """
+  size = jnp.exp(y * jnp.log(jnp.where(x == 0, 1.0, jnp.abs(x))))
+  at_zero = jnp.where(y == 0, 1.0, jnp.where(y > 0, 0.0, jnp.inf))
+  size = jnp.where(x == 0, at_zero, size)
+  whole = jnp.round(y) == y
+  # A float32 of 2^24 or more is even, and its half whole.
+  odd = whole & (jnp.round(0.5 * y) != 0.5 * y)
+  signed = jnp.where(whole, jnp.where(odd, -size, size), jnp.nan)
+  result = jnp.where(x < 0, signed, size)
+  return jnp.where(jnp.isnan(x) | jnp.isnan(y), jnp.nan, result)
+
+
 FUNCTIONS = {
   'Abs': jnp.abs,
   'Sign': _sign,
@@ -289,7 +306,7 @@ FUNCTIONS = {
   'Sub': jnp.subtract,
   'Mul': jnp.multiply,
   'Div': jnp.divide,
-  'Pow': jnp.power,
+  'Pow': _pow,
   'Greater': jnp.maximum,
   'Less': jnp.minimum,
   'Ref': ts_ref,
@@ -332,10 +349,6 @@ def apply(name, operands, window, members):
   if vocab.OPERATORS[name].kind in vocab.WINDOWED:
     function = functools.partial(function, window=window)
   result = function(*operands)
-  if name == 'Pow':
-    # IEEE says NaN^0 = 1 and 1^NaN = 1; a missing operand stays missing.
-    missing = jnp.isnan(operands[0]) | jnp.isnan(operands[1])
-    result = jnp.where(missing, jnp.nan, result)
   return finite(result)
 
 

@@ -266,8 +266,8 @@ def validate(bench: Bench, mined: Mined, clock: Clock) -> tuple[Mined, dict]:
       values = bench.valid.take([*formulas, *[formulas[0]] * padding])
       padded = jnp.asarray(weights + [0.0] * padding, jnp.float32)
       valid_ic = float(jnp.mean(bench.score_valid(padded, jnp.stack(values))))
-  if formulas and valid_ic > mined.best_valid_ic:
-    kept = [(f, w) for f, w in zip(formulas, weights, strict=True) if w != 0]
+  kept = [(f, w) for f, w in zip(formulas, weights, strict=True) if w != 0]
+  if kept and valid_ic > mined.best_valid_ic:
     found = Found(
       mined.iteration,
       tuple(formula for formula, _ in kept),
