@@ -62,6 +62,19 @@ def test_a_tiny_store_gives_the_bits_of_a_large_one(panel, large, seed, planes):
   assert bits(tiny.take(again)) == bits(large.take(again))
 
 
+@pytest.mark.parametrize('lanes', [3, 16])
+def test_lanes_change_no_bit(panel, large, monkeypatch, lanes):
+  formulas = draw(1, 40)
+  one = evaluate.Store(panel, 5000 * plane(panel))
+  monkeypatch.setattr(evaluate, 'num_lanes', lambda: lanes)
+  many = evaluate.Store(panel, 5000 * plane(panel))
+  values = many.take(formulas)
+  means = many.map(formulas, jnp.nanmean)
+  monkeypatch.undo()
+  assert bits(values) == bits(one.take(formulas))
+  np.testing.assert_array_equal(means, one.map(formulas, jnp.nanmean))
+
+
 def test_a_tiny_store_forgets_and_a_large_one_does_not(panel):
   formulas = draw(0, 64)
   tiny = evaluate.Store(panel, 8 * plane(panel))

@@ -1,0 +1,137 @@
+"""The test split: opened by `evaluate` alone, counted, and scored rightly."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import oracle
+import pytest
+import tiny
+
+from alphajax import evaluate, experiment, train
+from alphajax.language import formula as formula_lib
+from alphajax.language import vocab
+from alphajax.runs import RunError
+
+pytestmark = pytest.mark.usefixtures('disk_cache')
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('runs') / 'run'
+  config = tiny.get_config('random_search')
+  train.train(config, workdir)
+  return config, workdir
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+  """A copy of the run, to be spoilt."""
+  shutil.copytree(trained[1], tmp_path / 'run')
+  return tmp_path / 'run'
+
+
+def read(path):
+  return json.loads(path.read_text())
+
+
+def test_figures_are_those_of_the_pool_on_the_test_split(trained, run):
+  config, _ = trained
+  results = evaluate.evaluate(run)
+  assert read(run / 'results.json') == results
+  split = experiment.load_split(config, 'test')
+  panel = split.panel
+  members, target = np.asarray(panel.mask), np.asarray(split.target)
+  features = dict(
+    zip(panel.feature_names, np.asarray(panel.features), strict=True)
+  )
+  pool = read(run / 'pool.json')
+  with np.load(run / 'daily_test.npz') as series:
+    dates = np.array(panel.dates)[split.scored]
+    np.testing.assert_array_equal(series['dates'], dates)
+    assert dates[0] > config.splits.valid[1]
+    for n, factor in enumerate(pool['factors']):
+      formula = formula_lib.parse(factor['formula'])
+      values = oracle.evaluate(formula, features, members)
+      daily = oracle.daily_ic(values, target, members)[split.scored]
+      np.testing.assert_allclose(series['factor_ic'][n], daily, atol=2e-4)
+      figures = results['factors'][n]
+      assert figures['formula'] == factor['formula']
+      assert figures['test']['ic']['mean'] == pytest.approx(
+        daily.mean(), abs=1e-4
+      )
+    assert results['test']['ic']['mean'] == pytest.approx(
+      series['ic'].mean(), abs=1e-6
+    )
+  assert results['ceiling'] > 0
+
+
+def test_every_opening_is_counted_also_a_failed_one(run, monkeypatch):
+  first = evaluate.evaluate(run)
+
+  def fail(*args):
+    raise MemoryError('no room')
+
+  with monkeypatch.context() as patch:
+    patch.setattr(experiment, 'load_split', fail)
+    with pytest.raises(MemoryError):
+      evaluate.evaluate(run)
+  # The figures of the first opening are still there.
+  assert read(run / 'results.json') == {**first, 'opened': 2}
+  third = evaluate.evaluate(run)
+  assert third == {**first, 'opened': 3}
+  assert 'opened 3 times' in evaluate.table(run, third)
+
+
+def test_restores_the_pool_bit_for_bit(run):
+  pool = read(run / 'pool.json')
+  found = evaluate.restore(pool, vocab.FEATURES)
+  texts = [formula_lib.to_text(formula) for formula in found.formulas]
+  assert texts == [factor['formula'] for factor in pool['factors']]
+  assert list(found.weights) == [f['weight'] for f in pool['factors']]
+
+
+@pytest.mark.parametrize(
+  'spoil, message',
+  [
+    (lambda run: shutil.rmtree(run), 'no such folder'),
+    (lambda run: (run / 'pool.json').unlink(), 'has found no pool yet'),
+    (lambda run: (run / 'config.json').unlink(), 'not the folder of a run'),
+  ],
+)
+def test_refuses_what_is_no_run(run, spoil, message):
+  spoil(run)
+  with pytest.raises(RunError, match=message):
+    evaluate.evaluate(run)
+  assert not (run / 'results.json').exists()
+
+
+def test_refuses_other_data_and_does_not_count(run):
+  config = read(run / 'config.json')
+  config['data']['simulate']['seed'] += 1
+  (run / 'config.json').write_text(json.dumps(config))
+  with pytest.raises(RunError, match='is not what .* was trained on'):
+    evaluate.evaluate(run)
+  with pytest.raises(RunError, match='say where they are now with --data'):
+    evaluate.evaluate(run, str(run / 'moved.parquet'))
+  assert not (run / 'results.json').exists()
+
+
+def test_command_prints_the_splits_side_by_side(run):
+  command = [sys.executable, '-m', 'alphajax.evaluate', f'--workdir={run}']
+  said = subprocess.run(
+    command, cwd=ROOT, capture_output=True, text=True, check=True
+  ).stdout
+  header = said.splitlines()[1].split()
+  assert header == ['train', 'valid', 'test']
+  for name in ('IC', 'RankIC', 'ICIR', 'planted IC'):
+    assert f'\n{name} ' in said
+  assert 'opened 1 time.' in said
+  shutil.rmtree(run)
+  result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+  assert result.returncode == 1
+  assert result.stderr.strip().endswith('no such folder')

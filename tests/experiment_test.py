@@ -1,0 +1,175 @@
+"""From a config to splits, hashes and the figures of a result."""
+
+import json
+
+import jax
+import numpy as np
+import oracle
+import pytest
+import tiny
+
+from alphajax import experiment
+from alphajax.data import panel as panel_lib
+from alphajax.language import formula as formula_lib
+from alphajax.language import grammar as grammar_lib
+from alphajax.methods.base import Found
+
+pytestmark = pytest.mark.usefixtures('disk_cache')
+
+FOUND = Found(
+  4,
+  tuple(
+    formula_lib.parse(text)
+    for text in ('Std(close,10)/close', 'Corr(close,volume,10)', '-CSRank(low)')
+  ),
+  (0.5, -0.25, 1.0),
+)
+
+
+@pytest.fixture(scope='module')
+def config():
+  return tiny.get_config('random_search')
+
+
+@pytest.fixture(scope='module')
+def market(config):
+  return experiment.load_market(config)[0]
+
+
+def test_splits_are_those_of_the_config(config, market):
+  for split in market:
+    start, end = config.splits[split.name]
+    dates = np.array(split.panel.dates)
+    assert start <= dates[split.scored][0]
+    # The last `exit` days are purged: their labels would read what follows.
+    inside = np.flatnonzero(dates <= end)
+    assert split.scored[inside[-1] - config.label.exit]
+    assert not split.scored[inside[-1] - config.label.exit + 1 :].any()
+  assert max(market.valid.panel.dates) <= config.splits.valid[1]
+  test = experiment.load_split(config, 'test')
+  dates = np.array(test.panel.dates)[test.scored]
+  assert config.splits.test[0] <= dates[0] <= dates[-1] <= config.splits.test[1]
+
+
+def test_look_back_is_what_the_language_needs_or_the_config_says(config):
+  config = config.copy_and_resolve_references()
+  grammar = grammar_lib.make(**config.language)
+  needed = experiment.lookback(config)
+  formulas = grammar_lib.random_formulas(grammar, jax.random.key(0), 200)
+  assert max(map(formula_lib.lookback, formulas)) <= needed
+  config.lookback = 77
+  assert experiment.lookback(config) == 77
+
+
+def test_the_hash_follows_the_data_and_nothing_else(config, tmp_path):
+  hashes = {experiment.data_hash(config)}
+  for key, value in (('seed', 9), ('strength', 0.01), ('num_days', 301)):
+    other = config.copy_and_resolve_references()
+    other.data.simulate[key] = value
+    hashes.add(experiment.data_hash(other))
+  same = config.copy_and_resolve_references()
+  same.seed, same.splits.test = 5, ('2030-01-01', '2031-01-01')
+  hashes.add(experiment.data_hash(same))
+  assert len(hashes) == 4
+  same.data.path = str(tmp_path / 'prices.csv')
+  (tmp_path / 'prices.csv').write_text('date\n')
+  hashes.add(experiment.data_hash(same))
+  (tmp_path / 'prices.csv').write_text('dates\n')
+  hashes.add(experiment.data_hash(same))
+  assert len(hashes) == 6
+
+
+def units(values, members, labelled):
+  """Days standardised over members, 0 without a value; float64 loops."""
+  out = np.zeros(values.shape)
+  for t, day in enumerate(values):
+    known = members[t] & np.isfinite(day)
+    needed = 0.5 * labelled[t].sum()
+    if (known & labelled[t]).sum() >= needed and np.std(day[known]) > 0:
+      out[t, known] = (day[known] - day[known].mean()) / day[known].std()
+  return out
+
+
+@pytest.fixture(scope='module')
+def expected(market):
+  """Signal and factors of FOUND on validation, by the oracle."""
+  split = market.valid
+  panel = split.panel
+  members = np.asarray(panel.mask)
+  features = dict(
+    zip(panel.feature_names, np.asarray(panel.features), strict=True)
+  )
+  labelled = members & np.isfinite(np.asarray(split.target))
+  factors = [oracle.evaluate(f, features, members) for f in FOUND.formulas]
+  signal = sum(
+    weight * units(values, members, labelled)
+    for weight, values in zip(FOUND.weights, factors, strict=True)
+  )
+  return np.where(members, signal, np.nan), factors
+
+
+def test_figures_are_those_of_the_oracle(config, market, expected):
+  split, label = market.valid, panel_lib.LabelSpec(**config.label)
+  part = experiment.describe(FOUND, split, label)
+  members, target = np.asarray(split.panel.mask), np.asarray(split.target)
+  series = part['series']
+  assert list(series['dates']) == [
+    d for d, s in zip(split.panel.dates, split.scored, strict=True) if s
+  ]
+  signal, factors = expected
+  for name, metric in (
+    ('ic', oracle.daily_ic),
+    ('rank_ic', oracle.daily_rank_ic),
+  ):
+    daily = metric(signal, target, members)[split.scored]
+    np.testing.assert_allclose(series[name], daily, atol=2e-4)
+    mean = part['pool'][name]['mean']
+    assert mean == pytest.approx(daily.mean(), abs=1e-5)
+    assert part['pool'][name]['low'] < mean < part['pool'][name]['high']
+    ratio = part['pool'][{'ic': 'icir', 'rank_ic': 'rank_icir'}[name]]
+    assert ratio == pytest.approx(daily.mean() / daily.std(), abs=1e-3)
+  for n, values in enumerate(factors):
+    daily = oracle.daily_ic(values, target, members)[split.scored]
+    np.testing.assert_allclose(series['factor_ic'][n], daily, atol=2e-4)
+    assert part['factors'][n]['ic']['mean'] == pytest.approx(
+      daily.mean(), abs=1e-5
+    )
+
+
+def test_correlations_are_those_of_the_days(config, market, expected):
+  split, label = market.valid, panel_lib.LabelSpec(**config.label)
+  series = experiment.describe(FOUND, split, label)['series']
+  members = np.asarray(split.panel.mask)
+  labelled = members & np.isfinite(np.asarray(split.target))
+  factors = [units(values, members, labelled) for values in expected[1]]
+  days = []
+  for t in np.flatnonzero(split.scored):
+    z = np.stack([factor[t, labelled[t]] for factor in factors])
+    z -= z.mean(axis=1, keepdims=True)
+    lengths = np.sqrt((z * z).sum(axis=1, keepdims=True))
+    z = np.divide(z, lengths, out=np.zeros(z.shape), where=lengths > 0)
+    days.append(z @ z.T)
+  mean = np.mean(days, axis=0)
+  np.testing.assert_allclose(series['correlation'], mean, atol=1e-4)
+
+
+def test_summary_is_json_and_names_the_planted_ceiling(config, market):
+  summary, daily = experiment.summarize(config, FOUND, market)
+  assert json.loads(json.dumps(summary)) == summary
+  assert summary['iteration'] == 4
+  assert [f['weight'] for f in summary['factors']] == list(FOUND.weights)
+  assert [formula_lib.parse(f['formula']) for f in summary['factors']] == list(
+    FOUND.formulas
+  )
+  for split in market:
+    assert summary['ceiling'][split.name] > 0.02
+    assert len(daily[f'ic_{split.name}']) == split.scored.sum()
+
+
+def test_nothing_planted_has_no_ceiling(config, market):
+  config = config.copy_and_resolve_references()
+  config.data.simulate.strength = 0.0
+  assert experiment.ceiling(config, market.train) is None
+  config.data.path = 'prices.csv'
+  config.data.simulate.strength = 0.05
+  assert experiment.ceiling(config, market.train) is None
