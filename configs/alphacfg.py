@@ -23,7 +23,6 @@ def get_config(variant='csi300'):
   config.search.dirichlet_fraction = 0.0
   config.search.dirichlet_alpha = 0.3
   config.search.q_transform = 'none'  # The paper's Q; 'minmax' rescales it.
-  config.search.value_scale = 1.0
 
   config.network = config_dict.ConfigDict()
   config.network.width = 128  # Embedding and hidden state.
@@ -41,6 +40,11 @@ def get_config(variant='csi300'):
   # `none` leaves the similarity out.
   config.value.similarity = 'formula'
   config.value.reward = 'pool'  # IC of the pool; 'factor': of the formula.
+  # An IC of 0.05 is lost beside PUCT's exploration and the policy's loss; the
+  # paper leaves it as it is.
+  config.value.scale = 1.0
+  # A formula evaluated before is worth the same `again`, or `nothing`.
+  config.value.known = 'again'
 
   if variant == 'simulated':
     common.use_simulated_market(config)

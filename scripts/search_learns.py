@@ -31,7 +31,7 @@ _NOISE = flags.DEFINE_integer('noise_seeds', 2, 'Seeds of pure noise.')
 # and the network learns faster.
 GUIDED = (
   '--config.value.reward=factor',
-  '--config.search.value_scale=10.0',
+  '--config.value.scale=20.0',
   '--config.search.dirichlet_fraction=0.25',
   '--config.training.learning_rate=1e-3',
 )

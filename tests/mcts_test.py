@@ -226,12 +226,6 @@ def test_branch_puct_by_hand():
     [0.04 + 0.75 * 0.5 * 2 / 4, 0.06 + 0.75 * 0.3 * 2 / 2, 0.75 * 0.2 * 2],
     rtol=1e-6,
   )
-  scaled = puct(
-    prior, visits, qvalues, jnp.array(0.05), invalid, value_scale=10.0
-  )
-  np.testing.assert_allclose(
-    scaled - scores, 9 * np.asarray(qvalues), atol=1e-6
-  )
   # Before any visit the prior decides.
   none = jnp.zeros(4, jnp.int32)
   scores = puct(prior, none, jnp.zeros(4), jnp.array(0.05), invalid)

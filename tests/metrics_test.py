@@ -176,3 +176,50 @@ def test_any_values(name, values, target, mask):
   target = np.where(np.isfinite(target), target, np.nan)
   expected = check(name, values, target, mask, 2e-5)
   assert np.isfinite(expected).all() and (np.abs(expected) <= 1 + 1e-9).all()
+
+
+def overlapping(seed, series, days, horizon):
+  """Series of sums over `horizon` days of independent shocks, mean 0."""
+  rng = np.random.default_rng(seed)
+  total = np.cumsum(rng.standard_t(4, (series, days + horizon)), axis=1)
+  return total[:, horizon:] - total[:, :-horizon]
+
+
+@pytest.mark.parametrize('days', [60, 300, 1900])
+@pytest.mark.parametrize('horizon', [1, 20])
+def test_intervals_hold_the_mean_as_often_as_they_say(days, horizon):
+  series = overlapping(days + horizon, 2000, days, horizon)
+  found = [metrics.mean_interval(one, horizon - 1) for one in series]
+  share = np.mean([low <= 0 <= high for _, low, high in found])
+  # Three standard errors of the share, and what is lost to the overlap.
+  assert 0.95 - 0.015 - 0.012 < share < 0.95 + 0.015
+  mean, low, high = found[0]
+  assert mean == pytest.approx(series[0].mean())
+  assert mean - low == pytest.approx(high - mean)
+
+
+def test_an_interval_of_independent_days_is_about_the_usual_one():
+  daily = np.random.default_rng(0).normal(0.03, 0.1, 3000)
+  mean, low, high = metrics.mean_interval(daily, 0)
+  usual = 1.96 * daily.std() / 3000**0.5
+  assert (high - low) / 2 == pytest.approx(usual, rel=0.2)
+  # Neither the level nor the unit of the series matters.
+  moved = metrics.mean_interval(1e3 * (daily + 7), 0)
+  np.testing.assert_allclose(moved, 1e3 * (np.array([mean, low, high]) + 7))
+
+
+def test_a_constant_series_has_an_interval_of_no_width():
+  np.testing.assert_allclose(metrics.mean_interval(np.full(50, 0.2), 3), 0.2)
+
+
+@pytest.mark.parametrize(
+  'daily, message',
+  [
+    (np.zeros(19), 'needs a series of more days'),
+    (np.zeros((2, 50)), r'of shape \(2, 50\)'),
+    (np.full(50, np.nan), 'has NaN'),
+  ],
+)
+def test_an_interval_refuses(daily, message):
+  with pytest.raises(ValueError, match=message):
+    metrics.mean_interval(daily, 19)

@@ -23,6 +23,7 @@ from alphajax.search import losses, mcts, replay
 
 SIMILARITIES = ('formula', 'state', 'none')
 REWARDS = ('pool', 'factor')
+KNOWN = ('again', 'nothing')
 
 
 class Learner(NamedTuple):
@@ -40,11 +41,15 @@ class State(NamedTuple):
 
 def make(config, market: Market) -> Method:
   """Makes the method; see `configs/alphacfg.py`."""
-  for name, known in (('similarity', SIMILARITIES), ('reward', REWARDS)):
-    if config.value[name] not in known:
+  for name, values in (
+    ('similarity', SIMILARITIES),
+    ('reward', REWARDS),
+    ('known', KNOWN),
+  ):
+    if config.value[name] not in values:
       raise ValueError(
         f'config.value.{name} is {config.value[name]!r}: '
-        f'expected one of {known}'
+        f'expected one of {values}'
       )
   grammar = grammar_lib.make(**config.language)
   bench = mining.make_bench(config, market)
@@ -120,11 +125,13 @@ def make(config, market: Market) -> Method:
   )
 
 
-def value_targets(grammar, games, outcomes, *, similarity, reward):
+def value_targets(
+  grammar, games, outcomes, *, similarity, reward, scale, known
+):
   """Value targets of all states of all trajectories (Eq. 5), f32[M, B].
 
-  z = (1 - max similarity to the pool) * IC, where the pool is the one that the
-  finished formula met.
+  z = scale * (1 - max similarity to the pool) * IC, where the pool is the one
+  that the finished formula met.
 
   Args:
     grammar: that of the games.
@@ -133,11 +140,16 @@ def value_targets(grammar, games, outcomes, *, similarity, reward):
     similarity: of the finished `formula`, of each `state`, or `none`.
     reward: the IC of the `pool` after the formula (the paper), or that of the
       `factor` itself, whatever its sign: the pool can weigh it negatively.
+    scale: 1 in the paper.
+    known: what a formula evaluated before is worth: its value `again` (the
+      paper), or `nothing`, since it adds nothing.
   """
   active = np.asarray(games.active)
   targets = np.zeros(active.shape, np.float32)
   finals = grammar_lib.formulas_of(grammar, games.final_tokens)
   for game, outcome in enumerate(outcomes):
+    if known == 'nothing' and not outcome.is_new:
+      continue
     ic = outcome.ic if reward == 'pool' else abs(outcome.own_ic)
     for move in np.flatnonzero(active[:, game]):
       formula = finals[game]
@@ -149,7 +161,7 @@ def value_targets(grammar, games, outcomes, *, similarity, reward):
       likeness = 0.0
       if similarity != 'none':
         likeness = tree.max_similarity(formula, outcome.pool_before)
-      targets[move, game] = (1.0 - likeness) * ic
+      targets[move, game] = scale * (1.0 - likeness) * ic
   return targets
 
 

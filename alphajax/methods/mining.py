@@ -64,11 +64,13 @@ class Outcome(NamedTuple):
 
   ic: IC of the pool on train after it; 0 for a formula without any value.
   own_ic: its own IC on train; 0 without any value.
+  is_new: it had not been evaluated before.
   pool_before: the formulas that were in the pool when it came.
   """
 
   ic: float
   own_ic: float
+  is_new: bool
   pool_before: tuple[Formula, ...]
 
 
@@ -166,13 +168,12 @@ def commit(
   members = np.asarray(mined.pool.ids)
   for key in keys:
     before = tuple(formula_of(int(i)) for i in members if i >= 0)
-    if key in after:
+    is_new = key in after
+    if is_new:
       ic, members = after.pop(key)
     own_ic = book[key]
-    valueless = own_ic is None
-    outcomes.append(
-      Outcome(0.0, 0.0, before) if valueless else Outcome(ic, own_ic, before)
-    )
+    ics = (0.0, 0.0) if own_ic is None else (ic, own_ic)
+    outcomes.append(Outcome(*ics, is_new, before))
   mined = mined._replace(
     pool=pool,
     book=book,

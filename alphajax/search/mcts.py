@@ -132,7 +132,6 @@ def branch_puct(
   c_puct: float,
   base_branches: int,
   q_transform: Callable = plain_q,
-  value_scale: float = 1.0,
 ) -> jax.Array:
   """PUCT whose exploration grows with the number b of valid rules, Eq. 8.
 
@@ -143,7 +142,7 @@ def branch_puct(
   c = c_puct * jnp.sqrt(num_valid / base_branches)
   total = jnp.maximum(jnp.sum(visits), 1)
   bonus = c * prior * jnp.sqrt(total) / (1 + visits)
-  return value_scale * q_transform(qvalues, visits, node_value) + bonus
+  return q_transform(qvalues, visits, node_value) + bonus
 
 
 def recurrent_fn(
@@ -244,7 +243,6 @@ def self_play(
   c_puct: float = 1.0,
   base_branches: int = 40,
   q_transform: str = 'none',
-  value_scale: float = 1.0,
   dirichlet_fraction: float = 0.0,
   dirichlet_alpha: float = 0.3,
 ) -> Trajectories:
@@ -260,7 +258,6 @@ def self_play(
       c_puct=c_puct,
       base_branches=base_branches,
       q_transform=Q_TRANSFORMS[q_transform],
-      value_scale=value_scale,
     )
 
   prepared = evaluator.prepare(params)
