@@ -49,12 +49,23 @@ def trailing(x, window):
   ]
 
 
+def _pairs(combine, items):
+  """Combines neighbours of a list; an odd one out stays as it is."""
+  pairs = zip(items[::2], items[1::2], strict=False)
+  combined = [combine(a, b) for a, b in pairs]
+  return combined + items[len(combined) * 2 :]
+
+
+def _reduce(combine, items):
+  """Combines a list by halves: short chains of roundings, and of latencies."""
+  while len(items) > 1:
+    items = _pairs(combine, items)
+  return items[0]
+
+
 def total(terms):
-  """Sum of a list by halves: short chains of roundings, and of latencies."""
-  while len(terms) > 1:
-    pairs = [a + b for a, b in zip(terms[::2], terms[1::2], strict=False)]
-    terms = pairs + terms[len(pairs) * 2 :]
-  return terms[0]
+  """Sum of a list."""
+  return _reduce(jnp.add, terms)
 
 
 class Centred(NamedTuple):
@@ -77,27 +88,25 @@ def centre(x, window) -> Centred:
   the data (a volume of 1e10, a constant); a power of two divides exactly.
   """
   differences = [past - x for past in trailing(x, window)]
-  unit, inverse = _power_of_two(_largest(list(map(jnp.abs, differences))))
-  scaled = [d * inverse for d in differences]
+  unit, inverse = _power_of_two(_largest(differences))
+  scaled = [d * inverse for d in _pairs(jnp.add, differences)]
   mean = total(scaled) / window
-  return Centred([d - mean for d in scaled], unit, x + mean * unit)
+  deviations = [d * inverse - mean for d in differences]
+  return Centred(deviations, unit, x + mean * unit)
 
 
 def _largest(items):
-  """The largest of a list of arrays, NaN overlooked: one instruction each."""
-  while len(items) > 1:
-    pairs = zip(items[::2], items[1::2], strict=False)
-    larger = [jnp.where(a > b, a, b) for a, b in pairs]
-    items = larger + items[len(larger) * 2 :]
-  return items[0]
+  """Bits of the largest absolute value: as integers, they compare at once."""
+  bits = [jax.lax.bitcast_convert_type(x, jnp.int32) for x in items]
+  return _reduce(jnp.maximum, [b & 0x7FFFFFFF for b in bits])
 
 
-def _power_of_two(x):
-  """The power of two at or below x >= 0 and its inverse, both normal."""
-  # Of a constant window, x = 0, any will do.
-  x = jnp.where(x > 2.0**-126, x, 2.0**-126)
-  bits = jax.lax.bitcast_convert_type(jnp.minimum(x, 2.0**126), jnp.int32)
-  exponent = bits & 0x7F800000
+def _power_of_two(bits):
+  """The power of two at or below a float >= 0 and its inverse, both normal.
+
+  Of 0, and of what is not finite, any will do.
+  """
+  exponent = jnp.clip(bits & 0x7F800000, 1 << 23, 253 << 23)
   unit = jax.lax.bitcast_convert_type(exponent, jnp.float32)
   inverse = jax.lax.bitcast_convert_type(0x7F000000 - exponent, jnp.float32)
   return unit, inverse
