@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Part -> its processes, functions `module:name`.
 PARTS = {
   'operators': ('benchmark_parts:operator_part',),
-  'formulas': ('benchmark_parts:formula_part',),
+  'formulas': ('benchmark_formulas:formula_part',),
   'search': ('benchmark_parts:search_part',),
   'pool': ('benchmark_parts:pool_part',),
   'iteration': ('benchmark_parts:iteration_part',),

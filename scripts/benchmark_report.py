@@ -168,8 +168,9 @@ def _formulas(result) -> str:
     f'{ours["seconds"]["best"]:.2f} s; '
     f'warm-up {ours["warm_up_seconds"]:.1f} s).'
   )
+  profile = _profile(ours['profile'], ours['seconds']['median'])
   if not peer:
-    return f'{text} Peer skipped: PyTorch is not installed.'
+    return f'{text} Peer skipped: PyTorch is not installed.\n\n{profile}'
   rate = peer['formulas_per_s']
   return (
     f'{text} Peer, PyTorch {peer["version"]} on {peer["device"]} with '
@@ -177,7 +178,26 @@ def _formulas(result) -> str:
     f'{rate["median"]:.2f} a second, best {rate["best"]:.2f} (+- '
     f'{100 * peer["relative_error"]:.0f} % from the choice of formulas). '
     f'Ratio of the best {result["ratio"]:.1f}. Mean IC within 1e-3 of the '
-    f'peer on {peer["same_ic"]}.'
+    f'peer on {peer["same_ic"]}.\n\n{profile}'
+  )
+
+
+def _profile(rows, wall) -> str:
+  total = sum(row['seconds'] for row in rows)
+  lines = [
+    [
+      row['name'],
+      row['count'],
+      f'{row["seconds"]:.2f}',
+      f'{1e3 * row["seconds"] / row["count"]:.2f}',
+      f'{100 * row["seconds"] / total:.1f} %',
+    ]
+    for row in rows
+  ]
+  head = 'what | how many | processor s | ms each | share'
+  return (
+    f'One after the other they take {total:.2f} processor seconds; together '
+    f'they took {wall:.2f} s.\n\n{_rows(head, lines)}'
   )
 
 

@@ -1,5 +1,6 @@
 """How time grows with formulas, stocks, simulations and games."""
 
+import benchmark_formulas as formulas_lib
 import benchmark_parts as parts
 import benchmark_tools as tools
 import numpy as np
@@ -22,7 +23,7 @@ def formula_scaling(quick: bool) -> list[dict]:
     formulas = tools.random_formulas(0, count, quick)
     rows.append(
       _bare(
-        parts.evaluate_cold(
+        formulas_lib.evaluate_cold(
           panel, formulas, warm_up, 1, tools.store_bytes(quick)
         )
       )
@@ -39,7 +40,7 @@ def stock_scaling(quick: bool) -> list[dict]:
   for stocks in (24, 48) if quick else STOCKS:
     panel = tools.synthetic(days, stocks)
     budget = LARGE_BYTES if stocks > 2_000 else tools.store_bytes(quick)
-    row = parts.evaluate_cold(panel, formulas, formulas, 1, budget)
+    row = formulas_lib.evaluate_cold(panel, formulas, formulas, 1, budget)
     rows.append(_bare(row))
   return rows
 
@@ -62,7 +63,7 @@ def large_panel(quick: bool) -> dict:
   panel = tools.synthetic(days, stocks)
   formulas = tools.random_formulas(0, 4 if quick else 32, quick)
   budget = tools.store_bytes(quick) if quick else LARGE_BYTES
-  row = parts.evaluate_cold(panel, formulas, formulas[:1], 1, budget)
+  row = formulas_lib.evaluate_cold(panel, formulas, formulas[:1], 1, budget)
   finite = int(np.isfinite(row['ics']).sum())
   return {'finite': finite, **_bare(row)}
 

@@ -31,7 +31,7 @@ def language(quick: bool) -> dict:
 
 def store_bytes(quick: bool) -> int:
   """Memory for the values of subexpressions, as configs have it."""
-  return 32 << 20 if quick else 1 << 30
+  return 32 << 20 if quick else 1 << 29
 
 
 def sizes(quick: bool) -> tuple[int, int]:
@@ -83,14 +83,14 @@ def random_formulas(seed: int, count: int, quick: bool) -> list[Formula]:
   return list(found.values())[:count]
 
 
-def count_nodes(formulas: list[Formula]) -> int:
+def distinct_nodes(formulas: list[Formula]) -> set[Formula]:
   """Distinct operator applications."""
   parts = (
     node
     for formula in formulas
     for node in formula_lib.nodes(formula_lib.canonical(formula))
   )
-  return len({node for node in parts if node.args})
+  return {node for node in parts if node.args}
 
 
 def measure(run, repeats: int, prepare=tuple) -> dict:
