@@ -11,7 +11,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import config_dict
 
 from alphajax.data import market as market_lib
 from alphajax.data import panel as panel_lib
@@ -44,7 +43,7 @@ def with_rules(config):
   Raises:
     ValueError: the language of the config cannot be made.
   """
-  config = config_dict.ConfigDict(config)
+  config = config.copy_and_resolve_references()
   config.language.rules = row_text.read(config.language.rules)
   environment.make(**config.language)
   return config

@@ -54,9 +54,9 @@ def play(language, actions):
 
 
 @pytest.mark.parametrize('name', LANGUAGES)
-@hypothesis.settings(max_examples=12, deadline=None)
+@hypothesis.settings(max_examples=8, deadline=None)
 @hypothesis.given(
-  seed=st.integers(0, 2**31 - 1), max_length=st.sampled_from([1, 2, 6, 9])
+  seed=st.integers(0, 2**31 - 1), max_length=st.sampled_from([1, 7])
 )
 def test_random_play_ends_in_a_formula_within_its_bound(name, seed, max_length):
   language = make(name, max_length)
@@ -136,7 +136,7 @@ def test_the_languages_are_nested():
     environment.derivation(large, formula)
 
 
-@hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.settings(max_examples=6, deadline=None)
 @hypothesis.given(
   operators=st.sets(
     st.sampled_from(['Abs', 'Add', 'Sub', 'Mean', 'Std', 'Corr']), max_size=6
@@ -163,7 +163,7 @@ def test_random_play_uses_every_action(name):
 
 @pytest.mark.parametrize('name', LANGUAGES)
 def test_random_formulas_evaluate(name):
-  panel = simulate.simulate(num_days=120, num_stocks=12, alphas=()).panel
+  panel = simulate.simulate(num_days=120, num_stocks=20, alphas=()).panel
   formulas = environment.random_formulas(make(name, 4), jax.random.key(3), 25)
   values = np.asarray(evaluate.values(formulas, panel))
   assert values.shape == (25, *panel.mask.shape)
@@ -185,13 +185,19 @@ def test_terminal_states_absorb_and_allow_everything(name):
 @pytest.mark.parametrize('name', LANGUAGES)
 def test_one_trace_serves_all_formulas(name):
   language = make(name)
-  step = chex.assert_max_traces(environment.step, n=1)
+  traces = []
+
+  def step(*args):
+    traces.append(args)
+    return environment.step(*args)
+
   batched = jax.jit(jax.vmap(step, in_axes=(None, 0, 0)))
   states = jax.tree.map(
     lambda x: jnp.stack([x] * 3), environment.init(language)
   )
   for action in (0, 1, 2):
     states = batched(language, states, jnp.full(3, action))
+  assert len(traces) == 1
 
 
 def test_rpn_spells_postfix_between_markers():
@@ -230,10 +236,12 @@ def test_rpn_masks():
   assert valid('0.1', 'open', '20') == {'rolling'}
   two = leaves | {'window', 'unary', 'binary', 'binary_asym'}
   assert valid('close', 'open') == two
-  assert valid('close', '0.1') == leaves | {'binary', 'binary_asym'}
-  # Three constants need a feature and three operators: seven tokens.
+  assert valid('close', '0.1') == {'feature', 'binary', 'binary_asym'}
+  # Two neighbours that are constant need a feature more: seven tokens.
   assert valid('0.1', '0.1') == {'feature'}
-  assert valid('close', 'open', 'low', 'high') == {'binary', 'binary_asym'}
+  # Two tokens join three items; one is left, or a pair and its window.
+  joins = {'binary', 'binary_asym', 'window'}
+  assert valid('close', 'open', 'low') == {'unary', *joins}
   assert valid('close', 'Abs', 'Abs', 'Abs', 'Abs') == {'unary', 'marker'}
 
 
@@ -269,7 +277,7 @@ def test_rpn_refuses_tokens_of_no_game():
     ({'name': 'sem_j'}, "language.name is 'sem_j': expected one of sem_k, sem"),
     ({'name': 'syn', 'rules': 'Expr -> close'}, "set it to 'custom'"),
     ({'name': 'rpn', 'rules': 'Expr -> close'}, "set it to 'custom'"),
-    ({'name': 'rpn', 'max_length': 0}, 'language.max_length is 0; the shortest'),
+    ({'name': 'rpn', 'max_length': 0}, 'language.max_length is 0'),
     ({'name': 'syn', 'max_length': -1}, 'language.max_length is -1'),
     ({'name': 'rpn', 'features': []}, 'cannot terminate'),
     ({'name': 'rpn', 'windows': []}, 'needs a window'),

@@ -25,7 +25,7 @@ def read(text: str, key: str = 'language.rules') -> str:
   Raises:
     ValueError: it is neither; names the config key.
   """
-  if '->' in text or not text.strip():
+  if '->' in text or '\n' in text or not text.strip():
     return text
   path = Path(text)
   if not path.is_file():
