@@ -44,7 +44,7 @@ def with_rules(config):
     ValueError: the language of the config cannot be made.
   """
   config = config.copy_and_resolve_references()
-  config.language.rules = row_text.read(config.language.rules)
+  config.language.rules = row_text.read(config.language.get('rules', ''))
   environment.make(**config.language)
   return config
 
@@ -116,7 +116,7 @@ def _load(config, first: str, last: str) -> Panel:
 
 def _extra_features(config) -> tuple[str, ...]:
   """Features of the language that are none of the panel's own."""
-  names = config.language.features
+  names = config.language.get('features', ())
   return tuple(name for name in names if name not in panel_lib.FEATURES)
 
 

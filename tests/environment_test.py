@@ -218,6 +218,14 @@ def test_rpn_spells_postfix_between_markers():
   ]  # fmt: skip
 
 
+def test_rpn_looks_back_as_far_as_its_tokens_reach():
+  """Three times Ref(., 40) are seven tokens; Cov alone takes three more."""
+  assert environment.lookback(make('rpn', 7)) == 120
+  assert environment.lookback(make('rpn', 8)) == 120
+  only_cov = rpn.make(max_length=7, operators=['Cov'])
+  assert environment.lookback(only_cov) == 2 * 39
+
+
 def test_rpn_masks():
   language = make('rpn')  # Six tokens.
   kinds = {s.name: s.kind for s in language.vocab.symbols}
