@@ -18,8 +18,8 @@ from alphajax.data import simulate
 from alphajax.data.panel import LabelSpec, Panel, Split
 from alphajax.factor import evaluate, metrics
 from alphajax.factor import pool as pool_lib
+from alphajax.language import environment, row_text
 from alphajax.language import formula as formula_lib
-from alphajax.language import grammar
 from alphajax.methods.base import Found, Market, Method
 
 METHODS = ('alphacfg', 'random_search')
@@ -35,9 +35,24 @@ def make_method(config, data: Market) -> Method:
   return module.make(config, data)
 
 
+def with_rules(config):
+  """The config with the rows of its grammar instead of the file's name.
+
+  A run then holds its language, whatever becomes of the file.
+
+  Raises:
+    ValueError: the language of the config cannot be made.
+  """
+  config = config.copy_and_resolve_references()
+  config.language.rules = row_text.read(config.language.get('rules', ''))
+  environment.make(**config.language)
+  return config
+
+
 def lookback(config) -> int:
   """Warm-up days: the config's, or what its language can need."""
-  return config.lookback or grammar.lookback(grammar.make(**config.language))
+  language = environment.make(**config.language)
+  return config.lookback or environment.lookback(language)
 
 
 def load_market(config) -> tuple[Market, str]:
@@ -76,7 +91,14 @@ def _load(config, first: str, last: str) -> Panel:
   start = datetime.date.fromisoformat(config.splits[first][0])
   end = config.splits[last][1]
   data = config.data
+  extra = _extra_features(config)
   if not data.path:
+    if extra:
+      raise ValueError(
+        f'config.language.features: the simulated market has no {extra[0]!r}, '
+        f'it has {", ".join(panel_lib.FEATURES)}; give data that have it in '
+        'config.data.path'
+      )
     panel = simulated(config).panel
     return panel_lib.select_days(panel, np.array(panel.dates) <= end)
   # About 240 trading days a year; a month more for holidays.
@@ -86,9 +108,16 @@ def _load(config, first: str, last: str) -> Panel:
     adjust=data.adjust,
     vwap=data.vwap,
     universe=data.universe,
+    features=extra,
     start=str(start - datetime.timedelta(days=days)),
     end=end,
   )
+
+
+def _extra_features(config) -> tuple[str, ...]:
+  """Features of the language that are none of the panel's own."""
+  names = config.language.get('features', ())
+  return tuple(name for name in names if name not in panel_lib.FEATURES)
 
 
 def simulated(config) -> simulate.Simulation:

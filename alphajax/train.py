@@ -28,6 +28,7 @@ MAY_CHANGE = ('data.path', 'store_bytes')
 
 def train(config, workdir: Path) -> None:
   """Runs the iterations that `workdir` does not hold yet."""
+  config = experiment.with_rules(config)
   checkpoint.check_config(workdir, config.to_dict(), MAY_CHANGE)
   market, data_hash = experiment.load_market(config)
   method = experiment.make_method(config, market)
@@ -36,7 +37,6 @@ def train(config, workdir: Path) -> None:
   writer.write_json(workdir / 'config.json', config.to_dict())
   for note in dict.fromkeys(note for s in market for note in s.panel.notes):
     _say(note)
-
   rng_key = jax.random.key(config.seed)
   state = method.init(jax.random.fold_in(rng_key, 0))
   done, state = _restore(workdir, method, state)

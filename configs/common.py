@@ -2,6 +2,8 @@
 
 from ml_collections import config_dict
 
+from alphajax.language import vocab
+
 MARKETS = ('csi300', 'sp500')
 
 
@@ -32,8 +34,14 @@ def get_config() -> config_dict.ConfigDict:
   config.label = config_dict.ConfigDict(dict(entry=0, exit=20, price='close'))
 
   config.language = config_dict.ConfigDict()
-  config.language.name = 'sem_k'
-  config.language.max_length = 10  # K
+  config.language.name = 'sem_k'  # sem_k, sem, syn, rpn, or custom with rules.
+  # K; operators of sem and syn, tokens of rpn.
+  config.language.max_length = 10
+  config.language.features = vocab.FEATURES  # Others are columns of the data.
+  config.language.constants = vocab.CONSTANTS
+  config.language.windows = vocab.WINDOWS
+  config.language.operators = tuple(vocab.OPERATORS)
+  config.language.rules = ''  # Rows of custom, or the file that holds them.
 
   config.pool = config_dict.ConfigDict()
   config.pool.capacity = 10

@@ -290,7 +290,7 @@ def test_bad_rows(rows, message):
 @pytest.mark.parametrize(
   ('options', 'message'),
   [
-    ({'name': 'sem'}, "unknown grammar 'sem'"),
+    ({'name': 'sem_j'}, "unknown grammar 'sem_j'"),
     ({'operators': ['Log']}, 'add the operator Abs'),
     ({'windows': []}, 'needs a window'),
     ({'features': []}, 'cannot terminate'),

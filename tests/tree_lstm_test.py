@@ -228,7 +228,13 @@ def odd_rows():
 
 @pytest.mark.parametrize(
   ('make', 'chunk'),
-  [(grammar_lib.make, 10), (grammar_lib.make, 64), (odd_rows, 16)],
+  [
+    (grammar_lib.make, 10),
+    (grammar_lib.make, 64),
+    (odd_rows, 16),
+    (functools.partial(grammar_lib.make, 'syn', max_length=6), 16),
+    (functools.partial(grammar_lib.make, 'sem', max_length=6), 16),
+  ],
 )
 def test_incremental_equals_the_whole_formula(make, chunk):
   """Along random derivations, at every step and also at the end."""
@@ -255,8 +261,16 @@ def test_incremental_equals_the_whole_formula(make, chunk):
   assert terminated[-1].all()
 
 
-def test_incremental_refuses_what_it_cannot_follow():
-  rows = [('Expr', 'close', 0), ('Expr', 'Add Expr Abs Expr', 2)]
+@pytest.mark.parametrize(
+  ('rows', 'message'),
+  [
+    ([('Expr', 'Add Expr Abs Expr', 2)], 'operator beside its path'),
+    ([('Expr', 'UnaryOp Expr', 1), ('UnaryOp', 'Abs', 0)], 'masked operator'),
+    ([('UnaryOp', 'Abs', 0)], "'Abs' is an operator without its operands"),
+  ],
+)
+def test_incremental_refuses_what_it_cannot_follow(rows, message):
+  rows = [('Expr', 'close', 0), *rows]
   grammar = grammar_lib.from_rows(rows, vocab_lib.make_vocab(), max_length=4)
-  with pytest.raises(ValueError, match='operator beside its path'):
+  with pytest.raises(ValueError, match=message):
     incremental.make_contexts(grammar)

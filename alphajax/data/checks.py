@@ -4,6 +4,8 @@ Every function raises a `ValueError` that names the source, the column, the
 first offending rows (counted from 0, header excluded) and the remedy.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -56,11 +58,15 @@ def parse_dates(frame: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def clean(
-  frame: pd.DataFrame, source: str, universe: str | None
+  frame: pd.DataFrame,
+  source: str,
+  universe: str | None,
+  features: Sequence[str] = (),
 ) -> pd.DataFrame:
   """Checks a table whose dates are parsed; returns it with plain types.
 
-  `symbol` becomes categorical, prices float64, `universe` (if any) boolean.
+  `symbol` becomes categorical, prices and further `features` float64,
+  `universe` (if any) boolean.
   """
   _refuse(
     frame,
@@ -74,10 +80,11 @@ def clean(
   symbols = frame['symbol'].astype('string').astype('category')
   frame = frame.assign(symbol=symbols)
   check_order(frame, source)
-  for name in NUMERIC:
+  for name in (*NUMERIC, *features):
     if name in frame:
       frame[name] = _numbers(frame, name, source)
   check_prices(frame, source)
+  check_features(frame, source, features)
   if universe is not None:
     frame[universe] = _flags(frame, universe, source)
     if not frame[universe].any():
@@ -159,6 +166,27 @@ def check_prices(frame: pd.DataFrame, source: str) -> None:
     'swap the columns if they are exchanged, else drop the rows',
     shown=('high', 'low'),
   )
+
+
+def check_features(
+  frame: pd.DataFrame, source: str, features: Sequence[str]
+) -> None:
+  """Refuses infinities, and features without a value."""
+  for name in features:
+    values = frame[name]
+    if values.isna().all():
+      raise ValueError(
+        f'{source}: column {name}: missing in every row; fill it in or take '
+        'it out of the features'
+      )
+    _refuse(
+      frame,
+      np.isinf(values),
+      source,
+      name,
+      'infinite value',
+      'leave an unknown value empty (NaN)',
+    )
 
 
 def check_vwap(vwap: np.ndarray, close: np.ndarray, source: str) -> None:

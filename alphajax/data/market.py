@@ -8,6 +8,8 @@ A table is in long format, one row per (date, symbol), with the columns
   factor      cumulative factor: adjusted price = price * factor
   adj_close   close adjusted for splits and dividends
   member      True on days the stock is in the universe
+
+and, as features of your own, any columns of numbers that `features` names.
 """
 
 import hashlib
@@ -16,7 +18,7 @@ import json
 import os
 import pathlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -39,6 +41,7 @@ def load(
   end: str | None = None,
   universe: str | None = 'member',
   members_only: bool = True,
+  features: Sequence[str] = (),
   columns: Mapping[str, str] | None = None,
   cache: bool = True,
   cache_dir: str | os.PathLike | None = None,
@@ -56,6 +59,8 @@ def load(
   universe: column of membership, for a qlib folder the instruments file; None
     makes every stock a member on every day it has a close.
   members_only: keep only stocks that are members at some time in the span.
+  features: further columns to load as features, such as `turnover`, taken as
+    they are: finite or missing, not adjusted. In a qlib folder, fields.
   columns: renames, `{'their name': 'our name'}`.
   cache_dir: where loaded files are kept by content hash; default
     $ALPHAJAX_CACHE, else ~/.cache/alphajax. Tables in memory are not cached.
@@ -74,6 +79,7 @@ def load(
     end=end,
     universe=universe,
     members_only=members_only,
+    features=tuple(features),
   )
   _check_options(**options)
   columns = dict(columns or {})
@@ -90,15 +96,27 @@ def load(
     panel = _read_cache(cached)
     if panel is not None:
       return panel
-  frame, notes = tables.read(path, columns, universe, members_only)
+  frame, notes = tables.read(
+    path, columns, universe, members_only, tuple(features)
+  )
   panel = build(frame, str(path), notes=notes, **options)
   if cached is not None:
     _write_cache(cached, panel)
   return panel
 
 
-def _check_options(adjust, vwap, start, end, universe, members_only) -> None:
+def _check_options(
+  adjust, vwap, start, end, universe, members_only, features
+) -> None:
   del universe, members_only
+  for name in features:
+    if name in (*panel_lib.FEATURES, 'date', 'symbol'):
+      raise ValueError(f'features: {name!r} is a column that is always loaded')
+    if not name.isidentifier():
+      raise ValueError(
+        f'features: {name!r} cannot be written in a formula; name the column '
+        'with letters, digits and underscores'
+      )
   if adjust not in ADJUSTMENTS:
     raise ValueError(f'adjust={adjust!r}; known: {", ".join(ADJUSTMENTS)}')
   if vwap not in VWAPS:
@@ -120,6 +138,7 @@ def build(
   end: str | None = None,
   universe: str | None = 'member',
   members_only: bool = True,
+  features: Sequence[str] = (),
   notes: list[str] | None = None,
 ) -> Panel:
   """Checks a long table, adjusts its prices and lays them out by day and stock.
@@ -128,13 +147,15 @@ def build(
   """
   notes = list(notes or [])
   checks.check_columns(frame.columns, source)
+  checks.check_columns(frame.columns, source, features)
   universe = _universe(frame, universe, source, notes)
   frame = checks.parse_dates(frame.reset_index(drop=True), source)
   frame = _within(frame, source, start, end)
-  frame = checks.clean(frame, source, universe)
+  frame = checks.clean(frame, source, universe, features)
   values = {n: frame[n].to_numpy() for n in checks.NUMERIC if n in frame}
+  extra = {name: frame[name].to_numpy() for name in features}
   values['vwap'] = _vwap(values, vwap, source, notes)
-  values = _adjust(values, adjust, source, notes)
+  values = _adjust(values, adjust, source, notes) | extra
   # A row without a close is a day on which nobody could trade.
   member = np.isfinite(values['close'])
   if universe is not None:
@@ -154,16 +175,18 @@ def build(
     values = {name: column[rows] for name, column in values.items()}
     day, member = day[rows], member[rows]
   shape = (days.size, symbols.size)
-  features = np.full((len(panel_lib.FEATURES), *shape), np.nan, np.float32)
-  for f, name in enumerate(panel_lib.FEATURES):
-    features[f, day, stock] = values[name]
+  names = (*panel_lib.FEATURES, *features)
+  planes = np.full((len(names), *shape), np.nan, np.float32)
+  for f, name in enumerate(names):
+    planes[f, day, stock] = values[name]
   mask = np.zeros(shape, bool)
   mask[day, stock] = member
   return panel_lib.make(
-    features,
+    planes,
     mask,
     tuple(np.datetime_as_string(days, 'D').tolist()),
     tuple(str(symbol) for symbol in symbols),
+    feature_names=names,
     notes=notes,
   )
 
@@ -285,7 +308,12 @@ def _cache_path(key: Mapping, cache_dir) -> pathlib.Path:
 def _write_cache(path: pathlib.Path, panel: Panel) -> None:
   """Stores a panel behind the digest of its bytes, atomically."""
   stream = io.BytesIO()
-  meta = dict(dates=panel.dates, symbols=panel.symbols, notes=panel.notes)
+  meta = dict(
+    dates=panel.dates,
+    symbols=panel.symbols,
+    feature_names=panel.feature_names,
+    notes=panel.notes,
+  )
   np.savez(
     stream,
     features=panel.features,

@@ -20,13 +20,17 @@ def is_qlib(folder: pathlib.Path) -> bool:
 
 
 def read(
-  folder: pathlib.Path, universe: str, members_only: bool
+  folder: pathlib.Path,
+  universe: str,
+  members_only: bool,
+  features: tuple[str, ...] = (),
 ) -> tuple[pd.DataFrame, list[str]]:
   """Reads a folder into a long table and notes.
 
   qlib stores adjusted prices (raw * factor) and volumes (raw / factor); they
   are turned back into raw ones beside `factor`, as the other formats have
-  them. The column named `universe` says who is listed in its file.
+  them. The column named `universe` says who is listed in its file;
+  `features` are further fields, taken as they are.
 
   Raises:
     ValueError: an unknown universe, or a file that is not what qlib writes.
@@ -44,7 +48,7 @@ def read(
     symbols |= set(_spans(folder / 'instruments' / 'all.txt'))
   tables, absent = [], []
   for symbol in sorted(symbols):
-    table = _stock(folder, symbol, calendar)
+    table = _stock(folder, symbol, calendar, (*FIELDS, *features))
     if table is None:
       absent.append(symbol)
       continue
@@ -98,7 +102,10 @@ def _listed(dates: pd.Series, spans: list[tuple]) -> np.ndarray:
 
 
 def _stock(
-  folder: pathlib.Path, symbol: str, calendar: np.ndarray
+  folder: pathlib.Path,
+  symbol: str,
+  calendar: np.ndarray,
+  fields: tuple[str, ...],
 ) -> pd.DataFrame | None:
   """Raw prices of one stock on the days it has one; None without a folder."""
   names = (symbol.lower(), symbol)
@@ -108,7 +115,7 @@ def _stock(
     return None
   columns = {
     field: _series(path, calendar.size)
-    for field in FIELDS
+    for field in fields
     if (path := place / f'{field}.day.bin').is_file()
   }
   if 'factor' in columns:

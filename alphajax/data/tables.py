@@ -9,13 +9,13 @@ from alphajax.data import checks, qlib_binary
 MISSING_TEXT = ['', 'NA', 'N/A', 'NaN', 'nan', 'None', 'null']
 
 
-def read(path, columns, universe, members_only):
+def read(path, columns, universe, members_only, features=()):
   """Reads a file or folder into a long table and notes.
 
   `columns` renames; only the columns that loading uses are read. A qlib folder
   has no membership column but lists, of which `universe` names one.
   """
-  wanted = {*checks.REQUIRED, *checks.NUMERIC, universe}
+  wanted = {*checks.REQUIRED, *checks.NUMERIC, *features, universe}
   suffix = ''.join(path.suffixes[-2:]).lower()
   if path.is_dir():
     if not qlib_binary.is_qlib(path):
@@ -23,7 +23,7 @@ def read(path, columns, universe, members_only):
         f'{path}: a folder without calendars/day.txt is not a qlib folder; '
         'pass a .parquet or .csv file'
       )
-    return qlib_binary.read(path, universe or 'all', members_only)
+    return qlib_binary.read(path, universe or 'all', members_only, features)
   if path.stat().st_size == 0:
     raise ValueError(f'{path}: the file is empty; export it again')
   if suffix.endswith(('.parquet', '.pq')):

@@ -6,13 +6,14 @@ the leftmost nonterminal in place. `init` and `step` are pure and unbatched.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from alphajax.language import row_text
 from alphajax.language import rules as rules_lib
 from alphajax.language import vocab as vocab_lib
 from alphajax.language.formula import Formula
@@ -68,13 +69,31 @@ def make(
   constants: Sequence[float] = vocab_lib.CONSTANTS,
   windows: Sequence[int] = vocab_lib.WINDOWS,
   operators: Sequence[str] | None = None,
+  rules: str = '',
 ) -> Grammar:
-  """A grammar of the paper over the given symbols (None: all operators)."""
-  if name not in rules_lib.PRESETS:
-    known = ', '.join(rules_lib.PRESETS)
+  """A grammar over the given symbols (None: all operators).
+
+  name: a preset of `rules.PRESETS`, or `custom` for rows of your own.
+  rules: those rows, or the file that holds them; see `row_text`.
+
+  Raises:
+    ValueError: an unknown name, rows without `custom` or the reverse, and
+      whatever `from_rows` finds.
+  """
+  if name not in (*rules_lib.PRESETS, 'custom'):
+    known = ', '.join((*rules_lib.PRESETS, 'custom'))
     raise ValueError(f'unknown grammar {name!r}; known: {known}')
   vocab = vocab_lib.make_vocab(features, constants, windows, operators)
-  return from_rows(rules_lib.PRESETS[name](vocab), vocab, max_length=max_length)
+  if name == 'custom':
+    rows = row_text.parse(row_text.read(rules))
+  elif rules:
+    raise ValueError(
+      f'language.rules is given, but language.name is {name!r}: set it to '
+      "'custom' to play those rules"
+    )
+  else:
+    rows = rules_lib.PRESETS[name](vocab)
+  return from_rows(rows, vocab, max_length=max_length)
 
 
 def from_rows(
@@ -98,7 +117,8 @@ def from_rows(
     raise ValueError(f'the start symbol {start!r} has no rule')
   if max_length < need[start_id]:
     raise ValueError(
-      f'max_length is {max_length}; the shortest formula has {need[start_id]}'
+      f'language.max_length is {max_length}; the shortest formula has '
+      f'{need[start_id]}'
     )
   count = functools.partial(rules_lib.most, rules, need, max_length, start_id)
   width = max(len(rhs) for _, rhs, _ in rules)
@@ -178,16 +198,27 @@ def random_tokens(
   grammar: Grammar, rng_key: jax.Array, num_formulas: int
 ) -> jax.Array:
   """Plays uniformly over the valid rules. Returns tokens `[N, L]`."""
+  moves = functools.partial(step, grammar)
+  return play_out(init(grammar), moves, rng_key, num_formulas)
+
+
+def play_out(
+  state: State, step_fn: Callable, rng_key: jax.Array, num_games: int
+) -> jax.Array:
+  """Plays uniformly over valid actions to the end. Returns tokens `[N, L]`.
+
+  step_fn: (state, action) -> state, of any language.
+  """
 
   def move(carry):
     rng_key, states = carry
     rng_key, act_key = jax.random.split(rng_key)
     logits = jnp.where(states.invalid_actions, -jnp.inf, 0.0)
     actions = jax.random.categorical(act_key, logits)
-    return rng_key, jax.vmap(step, (None, 0, 0))(grammar, states, actions)
+    return rng_key, jax.vmap(step_fn)(states, actions)
 
   states = jax.tree.map(
-    lambda x: jnp.broadcast_to(x, (num_formulas, *x.shape)), init(grammar)
+    lambda x: jnp.broadcast_to(x, (num_games, *x.shape)), state
   )
   _, states = jax.lax.while_loop(
     lambda carry: ~jnp.all(carry[1].terminated), move, (rng_key, states)

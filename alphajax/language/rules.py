@@ -52,40 +52,104 @@ def is_windowed(symbol: vocab_lib.Symbol) -> bool:
   return symbol.kind in vocab_lib.WINDOWED
 
 
-def sem_k_rows(vocab: vocab_lib.Vocab) -> list[Row]:
-  """alpha-Sem of Definition 3 with the increments of Table 7."""
+def _by_kind(vocab: vocab_lib.Vocab) -> dict[str, list[str]]:
+  """Names of each kind, those of kinds that cannot be used left out."""
   names = {}
   for symbol in vocab.symbols:
     names.setdefault(symbol.kind, []).append(symbol.name)
-  unary = names.get('unary', [])
-  if 'Log' in unary and 'Abs' not in unary:
-    raise ValueError('Log is written Log(Abs(.)): add the operator Abs')
   windowed = names.get('rolling', []) + names.get('paired', [])
   if windowed and 'window' not in names:
-    raise ValueError(f'{windowed[0]} needs a window and there is none')
-  asym = names.get('binary_asym', [])
-  rows = [('Expr', name, 0) for name in names.get('feature', [])]
+    raise ValueError(
+      f'{windowed[0]} needs a window and there is none: add one to '
+      'language.windows'
+    )
+  if not windowed:
+    names['window'] = []
+  return {kind: names.get(kind, []) for kind in vocab_lib.KINDS}
+
+
+def sem_k_rows(vocab: vocab_lib.Vocab) -> list[Row]:
+  """alpha-Sem of Definition 3 with the increments of Table 7."""
+  names = _by_kind(vocab)
+  if 'Log' in names['unary'] and 'Abs' not in names['unary']:
+    raise ValueError('Log is written Log(Abs(.)): add the operator Abs')
+  asym = names['binary_asym']
+  binary = names['binary'] + asym
+  constants = names['constant'] if binary else []
+  rows = [('Expr', name, 0) for name in names['feature']]
   rows += [
     # The domain of Log: numerical validity, constraint (iii) of section 3.2.
     ('Expr', 'Log Abs Expr' if name == 'Log' else f'{name} Expr', 1)
-    for name in unary
+    for name in names['unary']
   ]
-  binary = names.get('binary', []) + asym
   rows += [('Expr', f'{name} Expr Expr', 2) for name in binary]
-  if 'constant' in names:
+  if constants:
     rows += [('Expr', f'{name} Expr Constant', 2) for name in binary]
     rows += [('Expr', f'{name} Constant Expr', 2) for name in asym]
-  rows += [('Expr', f'{n} Expr Num', 2) for n in names.get('rolling', [])]
-  rows += [('Expr', f'{n} Expr Expr Num', 3) for n in names.get('paired', [])]
-  if windowed:
-    rows += [('Num', name, 0) for name in names['window']]
-  if binary:
-    rows += [('Constant', name, 0) for name in names.get('constant', [])]
+  rows += [('Expr', f'{name} Expr Num', 2) for name in names['rolling']]
+  rows += [('Expr', f'{name} Expr Expr Num', 3) for name in names['paired']]
+  rows += [('Num', name, 0) for name in names['window']]
+  rows += [('Constant', name, 0) for name in constants]
+  return rows
+
+
+def sem_rows(vocab: vocab_lib.Vocab) -> list[Row]:
+  """alpha-Sem, cut off at `max_length` operators.
+
+  The paper leaves its length unbounded and its released code drops a game that
+  is not over after "max length" moves. Here every game ends in a formula. The
+  number of symbols would be alpha-Sem-k again, since Table 7 is the number of
+  symbols less 1; operators are the wider bound, which holds all of
+  alpha-Sem-k of the same `max_length`.
+  """
+  return [
+    (lhs, text, min(growth, 1)) for lhs, text, growth in sem_k_rows(vocab)
+  ]
+
+
+def syn_rows(vocab: vocab_lib.Vocab) -> list[Row]:
+  """alpha-Syn of Definition 2: operands untyped, constants among them.
+
+  Windows stay `Num`, as in the paper's experiments (I.2); cut off at
+  `max_length` operators, as `sem_rows`.
+  """
+  names = _by_kind(vocab)
+  rows = [('Expr', name, 0) for name in names['feature'] + names['constant']]
+  rows += [('Expr', f'{name} Expr', 1) for name in names['unary']]
+  for name in names['binary'] + names['binary_asym']:
+    rows.append(('Expr', f'{name} Expr Expr', 1))
+  rows += [('Expr', f'{name} Expr Num', 1) for name in names['rolling']]
+  rows += [('Expr', f'{name} Expr Expr Num', 1) for name in names['paired']]
+  rows += [('Num', name, 0) for name in names['window']]
+  return rows
+
+
+def rpn_rows(vocab: vocab_lib.Vocab) -> list[Row]:
+  """The trees of the formulas that RPN can write, their length in tokens.
+
+  A constant is an operand of a binary operator beside one that is not
+  constant; operands are not typed further.
+  """
+  names = _by_kind(vocab)
+  binary = names['binary'] + names['binary_asym']
+  constants = names['constant'] if binary else []
+  rows = [('Expr', name, 1) for name in names['feature']]
+  rows += [('Expr', f'{name} Expr', 1) for name in names['unary']]
+  rows += [('Expr', f'{name} Expr Expr', 1) for name in binary]
+  if constants:
+    rows += [('Expr', f'{name} Expr Constant', 1) for name in binary]
+    rows += [('Expr', f'{name} Constant Expr', 1) for name in binary]
+  rows += [('Expr', f'{name} Expr Num', 1) for name in names['rolling']]
+  rows += [('Expr', f'{name} Expr Expr Num', 1) for name in names['paired']]
+  rows += [('Num', name, 1) for name in names['window']]
+  rows += [('Constant', name, 1) for name in constants]
   return rows
 
 
 PRESETS: dict[str, Callable[[vocab_lib.Vocab], list[Row]]] = {
   'sem_k': sem_k_rows,
+  'sem': sem_rows,
+  'syn': syn_rows,
 }
 
 
@@ -148,7 +212,11 @@ def _symbol_id(
   found.pop('window', None)
   if not found:
     what = 'window' if is_window else 'symbol'
-    raise ValueError(f'row {row}: unknown {what} {word!r}')
+    known = [s.name for s in vocab.symbols if (s.kind == 'window') == is_window]
+    raise ValueError(
+      f'row {row}: unknown {what} {word!r}; the language has '
+      f'{", ".join(name for name in known if name != vocab_lib.PAD)}'
+    )
   return next(iter(found.values()))
 
 
@@ -272,14 +340,16 @@ def most_history(
   windows = [int(s.name) for s in symbols if s.kind == 'window']
   deepest = max(windows, default=1)
   best = {lhs: [0] * (max_length + 1) for lhs, _, _ in rules}
+  need = needs(rules, vocab)
 
-  def read(rhs: tuple[int, ...], at: int, growth: int) -> tuple[int, int]:
-    """(history, end) of the tree at `at`, any one branch taking `growth`."""
-    symbol = symbols[rhs[at]]
-    below, end = (best[rhs[at]][growth] if rhs[at] in best else 0), at + 1
+  def read(rhs: tuple[int, ...], at: int, spare: int) -> tuple[int, int]:
+    """(history, end) of the tree at `at`, any one branch taking `spare`."""
+    symbol, below, end = symbols[rhs[at]], 0, at + 1
+    if rhs[at] in best:
+      below = best[rhs[at]][spare + need[rhs[at]]]
     for _ in range(arity_of(symbol) if end < len(rhs) else 0):
       last = end
-      days, end = read(rhs, end, growth)
+      days, end = read(rhs, end, spare)
       below = max(below, days)
     if not is_windowed(symbol) or end == at + 1:
       return below, end
@@ -291,8 +361,9 @@ def most_history(
   while changed:
     changed = False
     for lhs, rhs, growth in rules:
-      for g in range(growth, max_length + 1):
-        days = read(rhs, 0, g - growth)[0]
+      least = growth + sum(need[s] for s in rhs)
+      for g in range(least, max_length + 1):
+        days = read(rhs, 0, g - least)[0]
         if days > best[lhs][g]:
           best[lhs][g], changed = days, True
   return best[start][max_length]

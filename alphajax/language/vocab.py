@@ -25,13 +25,14 @@ WINDOWED = ('rolling', 'paired')
 # Kinds whose operands may be swapped without changing the value.
 COMMUTATIVE = ('binary', 'paired')
 LEAVES = ('feature', 'constant', 'window')
+KINDS = (*LEAVES, *OPERANDS)  # Of symbols that a formula is made of.
 
 
 class Symbol(NamedTuple):
   """One symbol of the language.
 
   name: how formula text spells it.
-  kind: a key of `OPERANDS`, a leaf kind, `nonterminal` or `pad`.
+  kind: one of `KINDS`, `nonterminal`, `marker` or `pad`.
   """
 
   name: str

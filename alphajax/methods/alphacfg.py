@@ -14,8 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from alphajax.language import grammar as grammar_lib
-from alphajax.language import tree
+from alphajax.language import environment, tree
 from alphajax.methods import mining
 from alphajax.methods.base import Market, Method
 from alphajax.networks import heads
@@ -51,7 +50,7 @@ def make(config, market: Market) -> Method:
         f'config.value.{name} is {config.value[name]!r}: '
         f'expected one of {values}'
       )
-  grammar = grammar_lib.make(**config.language)
+  grammar = environment.make(**config.language)
   bench = mining.make_bench(config, market)
   network = heads.make(
     grammar,
@@ -95,7 +94,7 @@ def make(config, market: Market) -> Method:
     clock = mining.Clock()
     with clock('search'):
       games = jax.block_until_ready(play(state.learner.params, play_key))
-    formulas = grammar_lib.formulas_of(grammar, games.final_tokens)
+    formulas = environment.formulas_of(grammar, games.final_tokens)
     mined, outcomes = mining.commit(bench, state.mined, formulas, clock)
     with clock('targets'):
       targets = value_targets(grammar, games, outcomes, **config.value)
@@ -146,7 +145,7 @@ def value_targets(
   """
   active = np.asarray(games.active)
   targets = np.zeros(active.shape, np.float32)
-  finals = grammar_lib.formulas_of(grammar, games.final_tokens)
+  finals = environment.formulas_of(grammar, games.final_tokens)
   for game, outcome in enumerate(outcomes):
     if known == 'nothing' and not outcome.is_new:
       continue
@@ -154,7 +153,7 @@ def value_targets(
     for move in np.flatnonzero(active[:, game]):
       formula = finals[game]
       if similarity == 'state':
-        formula = grammar_lib.formula_of(grammar, games.tokens[move, game])
+        formula = environment.formula_of(grammar, games.tokens[move, game])
       elif move > 0:
         targets[move, game] = targets[0, game]
         continue

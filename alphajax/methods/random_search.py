@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import jax
 
+from alphajax.language import environment
 from alphajax.language import formula as formula_lib
-from alphajax.language import grammar as grammar_lib
 from alphajax.methods import mining
 from alphajax.methods.base import Market, Method
 
@@ -23,7 +23,7 @@ class State(NamedTuple):
 
 def make(config, market: Market) -> Method:
   """Makes the method; see `configs/random.py`."""
-  grammar = grammar_lib.make(**config.language)
+  grammar = environment.make(**config.language)
   bench = mining.make_bench(config, market)
 
   def init(rng_key):
@@ -38,7 +38,7 @@ def make(config, market: Market) -> Method:
     drawn, new = [], set()
     for draw in range(MAX_DRAWS):
       key = jax.random.fold_in(rng_key, draw)
-      for formula in grammar_lib.random_formulas(
+      for formula in environment.random_formulas(
         grammar, key, config.num_trajectories
       ):
         drawn.append(formula)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from alphajax.language import environment
 from alphajax.language import grammar as grammar_lib
 from alphajax.networks import tree_lstm
 
@@ -62,15 +63,28 @@ class PolicyValue(nn.Module):
 
 
 def make(
-  grammar: grammar_lib.Grammar, *, width: int = 128, dropout_rate: float = 0.1
+  grammar: environment.Language,
+  *,
+  width: int = 128,
+  dropout_rate: float = 0.1,
 ) -> PolicyValue:
-  """The network of a grammar; sizes of Appendix H by default."""
+  """The network of a language; sizes of Appendix H by default.
+
+  Raises:
+    ValueError: the encoder cannot read the language.
+  """
+  if not isinstance(grammar, grammar_lib.Grammar):
+    raise ValueError(
+      'config.network.encoder: the Tree-LSTM reads trees in prefix order, and '
+      "config.language.name = 'rpn' writes postfix tokens; take another "
+      "language, or config.method = 'random_search', which needs no network"
+    )
   encoder = tree_lstm.make(grammar, width)
   return PolicyValue(encoder, grammar.num_actions, dropout_rate)
 
 
 def init(
-  network: PolicyValue, grammar: grammar_lib.Grammar, rng_key: jax.Array
+  network: PolicyValue, grammar: environment.Language, rng_key: jax.Array
 ) -> dict:
   """Parameters."""
   tokens = jnp.zeros(grammar.max_tokens, jnp.int32)

@@ -73,19 +73,16 @@ def make_contexts(grammar: grammar_lib.Grammar) -> Contexts:
 
   Raises:
     ValueError: a production writes an operator beside the path to its leftmost
-      nonterminal (`Add Expr Abs Expr`); use `tree_lstm.encode` there. None of
-      the paper's grammars does.
+      nonterminal (`Add Expr Abs Expr`), or masks an operator; use
+      `tree_lstm.encode` there. None of the paper's grammars does.
   """
+  reason = refusal(grammar)
+  if reason:
+    raise ValueError(reason)
   found = []
   symbols = grammar.vocab.symbols
-  widths = np.asarray(grammar.rhs_len)
   chains, leaves = zip(
-    *(
-      _read_production(symbols, body[:width], found)
-      for body, width in zip(
-        np.asarray(grammar.rhs).tolist(), widths, strict=True
-      )
-    ),
+    *(_read_production(symbols, body, found) for body in _bodies(grammar)),
     strict=True,
   )
   length = max(map(len, chains))
@@ -103,6 +100,34 @@ def make_contexts(grammar: grammar_lib.Grammar) -> Contexts:
   )
 
 
+def refusal(grammar: grammar_lib.Grammar) -> str | None:
+  """Why a grammar cannot be read incrementally; None where it can."""
+  symbols = grammar.vocab.symbols
+  for body in _bodies(grammar):
+    text = ' '.join(symbols[s].name for s in body)
+    if len(body) == 1 and rules_lib.arity_of(symbols[body[0]]):
+      return f'{text!r} is an operator without its operands'
+    while len(body) > 1:
+      if symbols[body[0]].kind == 'nonterminal':
+        return f'{text!r} writes a masked operator'
+      children = _split(symbols, body)
+      place = _path_place(symbols, children)
+      if any(len(c) > 1 for k, c in enumerate(children) if k != place):
+        return f'{text!r} writes an operator beside its path'
+      body = children[place]
+  return None
+
+
+def _bodies(grammar: grammar_lib.Grammar) -> list[list[int]]:
+  """The right-hand sides."""
+  return [
+    body[:width]
+    for body, width in zip(
+      np.asarray(grammar.rhs).tolist(), np.asarray(grammar.rhs_len), strict=True
+    )
+  ]
+
+
 def _most_left(grammar: grammar_lib.Grammar, wide: list[int]) -> int:
   """A bound on the nodes of a path with finished children to their left."""
   growth = np.asarray(grammar.growth).tolist()
@@ -117,25 +142,23 @@ def _most_left(grammar: grammar_lib.Grammar, wide: list[int]) -> int:
 def _read_production(symbols, body, found) -> tuple[list[int], int]:
   """Adds the contexts of one right-hand side. Returns (chain, leaf)."""
   chain = []
-  text = ' '.join(symbols[s].name for s in body)
   while len(body) > 1:
     children = _split(symbols, body)
-    # The path takes the first child that is not a terminal leaf.
-    place = next(
-      (
-        k
-        for k, child in enumerate(children)
-        if len(child) > 1 or symbols[child[0]].kind == 'nonterminal'
-      ),
-      len(children) - 1,
-    )
-    if any(len(c) > 1 for k, c in enumerate(children) if k != place):
-      raise ValueError(f'{text!r} writes an operator beside its path')
+    place = _path_place(symbols, children)
     chain.append(len(found))
     slots = [child[0] for child in children]
     _add_contexts(symbols, body[0], slots, place, found)
     body = children[place]
   return chain, body[0]
+
+
+def _path_place(symbols, children) -> int:
+  """The path takes the first child that is not a terminal leaf."""
+  is_open = (
+    len(child) > 1 or symbols[child[0]].kind == 'nonterminal'
+    for child in children
+  )  # fmt: skip
+  return next((k for k, x in enumerate(is_open) if x), len(children) - 1)
 
 
 def _split(symbols, body) -> list[list[int]]:

@@ -1,5 +1,6 @@
 """Grammar-aware search and self-play (Algorithm 3 and the play of 4)."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import mctx
 from flax import struct
 
-from alphajax.language import grammar as grammar_lib
+from alphajax.language import environment
 from alphajax.networks import heads, incremental
 from alphajax.search import tree_search
 
@@ -56,14 +57,17 @@ def from_apply(apply_fn: Callable) -> Evaluator:
 
 def from_network(
   network: heads.PolicyValue,
-  grammar: grammar_lib.Grammar,
+  grammar: environment.Language,
   chunk: int | None = None,
 ) -> Evaluator:
   """The same network, computing only what a production changes.
 
-  Games begin at the start symbol.
+  Games begin at the start symbol. A grammar that the incremental encoder cannot
+  follow is read whole at every step: the same values, slower.
   chunk: see `incremental.step`; None: 32 on a CPU, else all games.
   """
+  if incremental.refusal(grammar):
+    return from_apply(functools.partial(heads.apply_batch, network))
   contexts = incremental.make_contexts(grammar)
   # Measured on two cores: 16 and 32 are equal, 64 is 1.4 times slower.
   default_chunk = 32 if jax.default_backend() == 'cpu' else 2**31
@@ -156,7 +160,7 @@ def recurrent_fn(
   del rng_key
   grammar, evaluate, prepared = params
   states, memory = embedding
-  after = jax.vmap(grammar_lib.step, (None, 0, 0))(grammar, states, actions)
+  after = jax.vmap(environment.step, (None, 0, 0))(grammar, states, actions)
   logits, value, memory = evaluate(prepared, memory, states, actions, after)
   output = mctx.RecurrentFnOutput(
     # A finished formula pays its estimated value and nothing follows it.
@@ -171,11 +175,11 @@ def recurrent_fn(
 def search(
   prepared: Any,
   rng_key: jax.Array,
-  states: grammar_lib.State,
+  states: environment.State,
   evaluation: tuple,
   *,
   evaluator: Evaluator,
-  grammar: grammar_lib.Grammar,
+  grammar: environment.Language,
   num_simulations: int,
   score_fn: Callable,
   dirichlet_fraction: float = 0.0,
@@ -236,7 +240,7 @@ def self_play(
   rng_key: jax.Array,
   *,
   evaluator: Evaluator,
-  grammar: grammar_lib.Grammar,
+  grammar: environment.Language,
   num_games: int,
   num_simulations: int,
   temperature: jax.Array | float = 1.0,
@@ -287,13 +291,13 @@ def self_play(
       ),
       active=played.active.at[index].set(~states.terminated),
     )
-    after = jax.vmap(grammar_lib.step, (None, 0, 0))(grammar, states, actions)
+    after = jax.vmap(environment.step, (None, 0, 0))(grammar, states, actions)
     evaluation = evaluator.step(prepared, evaluation[2], states, actions, after)
     return index + 1, after, evaluation, played
 
   states = jax.tree.map(
     lambda x: jnp.broadcast_to(x, (num_games, *x.shape)),
-    grammar_lib.init(grammar),
+    environment.init(grammar),
   )
   evaluation = evaluator.init(prepared, states)
   _, states, _, played = jax.lax.while_loop(
@@ -305,7 +309,7 @@ def self_play(
 
 
 def _no_moves(
-  grammar: grammar_lib.Grammar, states: grammar_lib.State
+  grammar: environment.Language, states: environment.State
 ) -> Trajectories:
   """Room for the longest derivation."""
   moves = (grammar.max_steps, states.length.shape[0])

@@ -1,0 +1,269 @@
+"""Postfix formulas as an environment (RPN).
+
+A state is `<begin>`, the tokens so far in postfix order, and `<end>` once the
+formula is finished; an action appends one token. The masks keep every state
+completable within the bound. `init` and `step` as in `grammar`, pure and
+unbatched.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from alphajax.language import grammar as grammar_lib
+from alphajax.language import rules as rules_lib
+from alphajax.language import vocab as vocab_lib
+from alphajax.language.formula import Formula, size
+from alphajax.language.grammar import State
+
+BEGIN, END = '<begin>', '<end>'
+# What lies on the stack: nothing, a value that varies, a number, a window.
+NOTHING, VARYING, CONSTANT, WINDOW = range(4)
+_ITEMS = {'constant': CONSTANT, 'window': WINDOW}
+# Actions by the kind of their token, in the order of `_conditions`.
+_KINDS = (*vocab_lib.KINDS, 'marker')
+_NEVER = 1 << 20
+
+
+@struct.dataclass
+class Rpn:
+  """Postfix language with at most `max_length` tokens a formula."""
+
+  token: jax.Array  # i32[A] the symbol that an action appends; <end> is last.
+  kind: jax.Array  # i32[A] position of the token's kind in `_KINDS`.
+  item: jax.Array  # i32[V] what the symbol leaves on top of the stack.
+  change: jax.Array  # i32[V] items that it adds to the stack.
+  trees: grammar_lib.Grammar  # The same formulas as trees, for host code.
+  vocab: vocab_lib.Vocab = struct.field(pytree_node=False)
+  max_length: int = struct.field(pytree_node=False)
+  kinds: frozenset[str] = struct.field(pytree_node=False)  # Those in use.
+
+  @property
+  def num_actions(self) -> int:
+    """A, the number of symbols that can be written, <end> included."""
+    return self.token.shape[0]
+
+  @property
+  def max_tokens(self) -> int:
+    """L: the formula between its two markers."""
+    return self.max_length + 2
+
+  @property
+  def max_steps(self) -> int:
+    """Longest game: at the bound a formula ends by itself."""
+    return self.max_length
+
+
+def make(
+  *,
+  max_length: int = 10,
+  features: Sequence[str] = vocab_lib.FEATURES,
+  constants: Sequence[float] = vocab_lib.CONSTANTS,
+  windows: Sequence[int] = vocab_lib.WINDOWS,
+  operators: Sequence[str] | None = None,
+) -> Rpn:
+  """The language of the given symbols (None: all operators).
+
+  Raises:
+    ValueError: as `grammar.from_rows`: no feature, or no formula that short.
+  """
+  vocab = vocab_lib.make_vocab(features, constants, windows, operators)
+  rows = rules_lib.rpn_rows(vocab)
+  trees = grammar_lib.from_rows(rows, vocab, max_length=max_length)
+  markers = (vocab_lib.Symbol(name, 'marker') for name in (BEGIN, END))
+  vocab = vocab_lib.Vocab((*vocab.symbols, *markers))
+  written = {symbol for _, rhs, _ in rules_lib.read_rows(rows, trees.vocab)
+             for symbol in rhs}  # fmt: skip
+  actions = [
+    (i, symbol)
+    for i, symbol in enumerate(vocab.symbols)
+    if symbol.name == END or symbol.kind in vocab_lib.KINDS and i in written
+  ]
+  ints = functools.partial(jnp.asarray, dtype=jnp.int32)
+  known = [symbol.kind in vocab_lib.KINDS for symbol in vocab.symbols]
+  return Rpn(
+    token=ints([i for i, _ in actions]),
+    kind=ints([_KINDS.index(symbol.kind) for _, symbol in actions]),
+    item=ints(
+      [
+        _ITEMS.get(symbol.kind, VARYING) if is_known else NOTHING
+        for symbol, is_known in zip(vocab.symbols, known, strict=True)
+      ]
+    ),
+    change=ints(
+      [
+        1 - symbol.arity if is_known else 0
+        for symbol, is_known in zip(vocab.symbols, known, strict=True)
+      ]
+    ),
+    trees=trees,
+    vocab=vocab,
+    max_length=max_length,
+    kinds=frozenset(symbol.kind for _, symbol in actions),
+  )
+
+
+def lookback(rpn: Rpn) -> int:
+  """Days before today that the longest-looking formula needs."""
+  return grammar_lib.lookback(rpn.trees)
+
+
+def init(rpn: Rpn) -> State:
+  """`<begin>` alone."""
+  tokens = jnp.zeros(rpn.max_tokens, jnp.int32)
+  tokens = tokens.at[0].set(_marker(rpn, BEGIN))
+  return observe(rpn, tokens, jnp.zeros((), jnp.int32))
+
+
+def step(rpn: Rpn, state: State, action: jax.Array) -> State:
+  """Appends the token of `action`, and <end> to a formula at the bound.
+
+  The action must be valid. A terminal state is absorbing.
+  """
+  end = _marker(rpn, END)
+  token = rpn.token[action]
+  tokens = state.tokens.at[state.length + 1].set(token)
+  length = state.length + (token != end)
+  is_full = (length == rpn.max_length) & (token != end)
+  tokens = jnp.where(is_full, tokens.at[-1].set(end), tokens)
+  next_state = observe(rpn, tokens, length)
+  return jax.tree.map(
+    lambda old, new: jnp.where(state.terminated, old, new), state, next_state
+  )
+
+
+def observe(rpn: Rpn, tokens: jax.Array, length: jax.Array) -> State:
+  """The state with these tokens `[L]`. At a terminal state all is valid."""
+  terminated = jnp.any(tokens == _marker(rpn, END))
+  depth = jnp.cumsum(rpn.change[tokens])
+  items = rpn.item[tokens]
+  count = depth[-1]
+
+  def below(n):
+    """What lies n items below the top: its last token left it there."""
+    there = (depth == count - n) & (items != NOTHING)
+    return items[jnp.max(jnp.where(there, jnp.arange(tokens.shape[0]), 0))]
+
+  allowed, need = zip(
+    *_conditions(rpn.kinds, count, below(0), below(1), below(2)), strict=True
+  )
+  fits = length + 1 + jnp.stack(need) <= rpn.max_length
+  # <end> is no token of the formula.
+  fits = fits.at[_KINDS.index('marker')].set(True)
+  valid = (jnp.stack(allowed) & fits)[rpn.kind]
+  return State(tokens, length, terminated, ~valid & ~terminated)
+
+
+def _conditions(kinds, count, top, second, third):
+  """(the stack allows it, tokens needed after it) of each kind of action."""
+  if kinds & {'binary', 'binary_asym'}:
+    join = 1  # Tokens that make one item of two.
+  else:
+    join = 2 if 'paired' in kinds else _NEVER
+  varies, window = top == VARYING, top == WINDOW
+  pair = window & (second == VARYING) & (third == VARYING)
+  binary = (varies & ((second == VARYING) | (second == CONSTANT))) | (
+    (top == CONSTANT) & (second == VARYING)
+  )
+
+  def merge(items):
+    """Tokens that make one item of `items`, the top varying."""
+    return (items - 1) * join
+
+  # A constant on a varying item is joined with it; on another, or alone, it
+  # first needs a feature.
+  after_constant = jnp.where(varies, merge(count + 1), 1 + merge(count + 2))
+  after_window = _NEVER
+  if 'rolling' in kinds:
+    after_window = 1 + merge(count)
+  if 'paired' in kinds:
+    closes_pair = jnp.where(second == VARYING, 1 + merge(count - 1), _NEVER)
+    after_window = jnp.minimum(after_window, closes_pair)
+  return (
+    (~window, merge(count + 1)),  # feature
+    (~window, after_constant),
+    (varies, jnp.asarray(after_window)),
+    (varies, merge(count)),  # unary
+    (binary, merge(count - 1)),
+    (binary, merge(count - 1)),  # binary_asym
+    (window, merge(count - 1)),  # rolling
+    (pair, merge(count - 2)),
+    (varies & (count == 1), jnp.zeros_like(count)),  # <end>
+  )
+
+
+def _marker(rpn: Rpn, name: str) -> int:
+  return rpn.vocab.ids()['marker', name]
+
+
+@functools.partial(jax.jit, static_argnames='num_formulas')
+def random_tokens(rpn: Rpn, rng_key: jax.Array, num_formulas: int) -> jax.Array:
+  """Plays uniformly over the valid tokens. Returns tokens `[N, L]`."""
+  moves = functools.partial(step, rpn)
+  return grammar_lib.play_out(init(rpn), moves, rng_key, num_formulas)
+
+
+def formula_of(rpn: Rpn, tokens: jax.Array) -> Formula:
+  """The formula that `tokens [L]` spell.
+
+  Of an unfinished one, the largest formula on its stack; `<begin>` before
+  there is any.
+
+  Raises:
+    ValueError: tokens that no game can reach.
+  """
+  ids = [int(token) for token in np.asarray(tokens) if token]
+  symbols = [rpn.vocab.symbols[token] for token in ids]
+  if not symbols or symbols[0].name != BEGIN:
+    raise ValueError(f'tokens must begin with {BEGIN}: {ids}')
+  is_finished = symbols[-1].name == END
+  stack = []
+  for symbol in symbols[1 : -1 if is_finished else None]:
+    split = len(stack) - symbol.arity
+    if split < 0 or symbol.kind not in vocab_lib.KINDS:
+      raise ValueError(f'{symbol.name} has too few operands in {ids}')
+    stack[split:] = [Formula(symbol.name, tuple(stack[split:]))]
+  if is_finished and len(stack) != 1:
+    raise ValueError(f'tokens are {len(stack)} formulas, not one: {ids}')
+  return max(stack, key=size, default=Formula(BEGIN))
+
+
+def tokens_of(rpn: Rpn, formula: Formula) -> list[int]:
+  """Postfix token ids of a finished formula with both markers, no padding.
+
+  Raises:
+    ValueError: the vocabulary lacks a symbol of the formula.
+  """
+  prefix = grammar_lib.tokens_of(rpn.trees, formula)
+  arity = [symbol.arity for symbol in rpn.vocab.symbols]
+
+  def read(at):
+    """(postfix ids, end) of the tree at `at`."""
+    symbol, written, end = prefix[at], [], at + 1
+    for _ in range(arity[symbol]):
+      part, end = read(end)
+      written += part
+    return [*written, symbol], end
+
+  return [_marker(rpn, BEGIN), *read(0)[0], _marker(rpn, END)]
+
+
+def derivation(rpn: Rpn, formula: Formula) -> list[int]:
+  """The actions that write a finished formula.
+
+  Raises:
+    ValueError: the language cannot write the formula within its bound.
+  """
+  grammar_lib.derivation(rpn.trees, formula)
+  action_of = {token: i for i, token in enumerate(rpn.token.tolist())}
+  tokens = tokens_of(rpn, formula)[1:]
+  unknown = [token for token in tokens if token not in action_of]
+  if unknown:
+    name = rpn.vocab.symbols[unknown[0]].name
+    raise ValueError(f'{formula} is not finished: RPN cannot write {name!r}')
+  # A formula at the bound ends by itself.
+  return [action_of[token] for token in tokens][: rpn.max_length]
