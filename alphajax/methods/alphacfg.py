@@ -65,7 +65,7 @@ def make(config, market: Market) -> Method:
   )
   learn = jax.jit(
     functools.partial(
-      _learn,
+      fit_network,
       apply_fn=functools.partial(heads.apply_batch, network),
       optimizer=optimizer,
       **config.training,
@@ -153,7 +153,7 @@ def value_targets(grammar, games, outcomes, *, similarity, reward):
   return targets
 
 
-def _learn(
+def fit_network(
   learner: Learner,
   rng_key: jax.Array,
   games: mcts.Trajectories,
