@@ -31,11 +31,6 @@ from alphajax.language import vocab as vocab_lib
 from alphajax.language.formula import Formula
 from alphajax.methods import refinement
 
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'Path of a config.')
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the result.')
-_FORMULA = flags.DEFINE_string('formula', None, 'The formula to refine.')
-_MASK = flags.DEFINE_string('mask', '', 'The formula with _ for open parts.')
-
 MAY_CHANGE = ('data.path', 'store_bytes')
 
 
@@ -266,16 +261,20 @@ def main(argv):
   if len(argv) > 1:
     raise app.UsageError(f'unknown arguments: {argv[1:]}')
   experiment.use_disk_cache()
-  config = _CONFIG.value
-  with config.unlocked():
-    config.refine.formula, config.refine.mask = _FORMULA.value, _MASK.value
+  options = flags.FLAGS
+  config = options.config
+  config.refine.formula, config.refine.mask = options.formula, options.mask
   try:
-    result = refine(config, Path(_WORKDIR.value))
-  except ValueError as error:
+    result = refine(config, Path(options.workdir))
+  except (ValueError, runs.RunError) as error:
     raise SystemExit(f'error: {error}') from error
   print(table(result))
 
 
 if __name__ == '__main__':
+  config_flags.DEFINE_config_file('config', None, 'Path of a config.')
+  flags.DEFINE_string('workdir', None, 'Folder of the result.')
+  flags.DEFINE_string('formula', None, 'The formula to refine.')
+  flags.DEFINE_string('mask', '', 'The formula with _ for open parts.')
   flags.mark_flags_as_required(['config', 'formula', 'workdir'])
   app.run(main)

@@ -28,7 +28,9 @@ class Objective(NamedTuple):
 
 def mean(daily: jax.Array, scored: jax.Array) -> jax.Array:
   """Mean over the scored days: IC, RankIC (Eq. 2 of AlphaCFG)."""
-  return daily @ scored / jnp.maximum(jnp.sum(scored), 1)
+  # Not a product of matrices, which rounds differently in another batch.
+  total = jnp.sum(jnp.where(scored, daily, 0.0), -1)
+  return total / jnp.maximum(jnp.sum(scored), 1)
 
 
 def deviation(daily: jax.Array, scored: jax.Array) -> jax.Array:
