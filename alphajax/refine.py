@@ -108,6 +108,9 @@ def _search(config, refiner, rng_key, workdir: Path):
   state = refiner.init(jax.random.fold_in(rng_key, 0))
   original, start = state.best_score, time.perf_counter()
   for iteration in range(1, config.num_iterations + 1):
+    reason = refiner.finished(state)
+    if reason:
+      return state, reason
     state = refiner.step(state, jax.random.fold_in(rng_key, iteration))
     record = {
       'iteration': iteration,
@@ -127,9 +130,6 @@ def _search(config, refiner, rng_key, workdir: Path):
       file=sys.stderr,
       flush=True,
     )
-    reason = refiner.finished(state)
-    if reason:
-      return state, reason
   return state, f'{config.num_iterations} iterations done'
 
 

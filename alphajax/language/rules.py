@@ -283,7 +283,9 @@ def most_history(
       return below, end
     name = symbols[rhs[last]].name
     window = int(name) if name.isdigit() else deepest
-    return below + window - (symbol.name not in ('Ref', 'Delta')), end
+    # A masked operator may become Ref.
+    reaches_back = symbol.name in ('Ref', 'Delta', 'RollingOp')
+    return below + window - (not reaches_back), end
 
   changed = True
   while changed:

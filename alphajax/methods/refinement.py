@@ -154,17 +154,17 @@ def daily(bench: Bench, formulas: Sequence[Formula]) -> np.ndarray:
 def score(bench: Bench, formulas: Sequence[Formula]) -> list[float | None]:
   """The objective of each formula on train; None without a day that counts."""
   series = daily(bench, formulas)
-  values, _ = _rate(bench, series)
   heard = np.any((series != 0) & np.asarray(bench.scored), axis=1)
+  # Row by row: a batch rounds differently, and another size would compile.
   return [
-    float(v) if h else None
-    for v, h in zip(np.asarray(values), heard, strict=True)
+    float(_rate(bench, row)[0]) if h else None
+    for row, h in zip(series, heard, strict=True)
   ]
 
 
 def sign(bench: Bench, formula: Formula) -> float:
   """1, or -1 where the negative of the formula is what scores."""
-  return float(_rate(bench, daily(bench, [formula]))[1][0])
+  return float(_rate(bench, daily(bench, [formula])[0])[1])
 
 
 def tune(
@@ -185,7 +185,7 @@ def tune(
 
 
 def _rate(bench: Bench, series) -> tuple[jax.Array, jax.Array]:
-  """Scores and signs of daily series `[..., T]`."""
+  """Score and sign of a daily series `[T]`."""
   series = jnp.asarray(series)
   if bench.signed:
     scores = bench.objective.score(series, bench.scored)
@@ -277,7 +277,7 @@ def _make_alphacfg(config, task: Task, bench: Bench):
   apply_fn = functools.partial(heads.apply_batch, network)
   optimizer = optax.adam(config.training.learning_rate)
   # What the objective gives a formula without any value.
-  silence = float(_rate(bench, jnp.zeros((1, bench.scored.shape[0])))[0][0])
+  silence = float(_rate(bench, jnp.zeros(bench.scored.shape))[0])
   form_rule = grammar.num_actions - 1  # Its last row; the only first move.
   play = jax.jit(
     functools.partial(
