@@ -47,6 +47,19 @@ def get_config() -> config_dict.ConfigDict:
   config.pool.capacity = 10
   config.pool.l1 = 0.005
   config.pool.accept = 'always'  # Algorithm 1; 'improve' turns losers away.
+
+  config.refine = config_dict.ConfigDict()
+  config.refine.formula = ''  # Set by --formula of alphajax.refine.
+  config.refine.mask = ''  # Set by --mask; empty: the right half.
+  # ic, rank_ic, icir, rank_icir; lcb, rank_lcb: mean - beta * std.
+  config.refine.objective = 'ic'
+  config.refine.beta = 1.0
+  config.refine.signed = False  # False: of the factor or its negative.
+  config.refine.extra_length = 5  # As far as Table 3 of the paper goes.
+  config.refine.max_length = 0  # 0: length of the formula + extra_length.
+  config.refine.tune_constants = False
+  config.refine.tune_steps = 40  # Of Adam, from each start.
+  config.refine.tune_starts = 6
   return config
 
 

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent / 'alphajax'
 CHAIN = 'data language factor networks search methods'.split()
 # Beside the chain, each may import what stands before it, and the chain.
 TOP = 'backtest writer checkpoint provenance figures runs report'.split()
-TOP += ['experiment', 'evaluate', 'train']
+TOP += ['experiment', 'evaluate', 'train', 'refine']
 ORDER = [*CHAIN, *TOP]
 
 

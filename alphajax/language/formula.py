@@ -35,6 +35,7 @@ NAME: /[A-Za-z_][A-Za-z_0-9]*/
 NUMBER: /(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?/
 %ignore /\s+/
 """
+HOLE = '_'  # What a mask writes for a part to fill; see `masks`.
 _INFIX = {'Add': ('+', 1), 'Sub': ('-', 1), 'Mul': ('*', 2), 'Div': ('/', 2)}
 
 
@@ -67,10 +68,17 @@ def is_number(formula: Formula) -> bool:
   return formula.symbol[0] in '-.0123456789'
 
 
+def kind(formula: Formula) -> str | None:
+  """Kind of the operator, masked or not, at the root; None for a leaf."""
+  if formula.symbol in vocab.MASKED:
+    return vocab.MASKED[formula.symbol]
+  row = vocab.OPERATORS.get(formula.symbol)
+  return None if row is None else row.kind
+
+
 def is_windowed(formula: Formula) -> bool:
   """True when the last argument of the formula's root is a window."""
-  row = vocab.OPERATORS.get(formula.symbol)
-  return row is not None and row.kind in vocab.WINDOWED
+  return kind(formula) in vocab.WINDOWED
 
 
 def nodes(formula: Formula) -> Iterator[Formula]:
@@ -105,8 +113,7 @@ def canonical(formula: Formula) -> Formula:
   if not formula.args:
     return formula
   args = tuple(canonical(arg) for arg in formula.args)
-  row = vocab.OPERATORS[formula.symbol]
-  if row.kind in vocab.COMMUTATIVE:
+  if kind(formula) in vocab.COMMUTATIVE:
     pair = sorted(args[:2], key=lambda arg: (is_number(arg), call_text(arg)))
     args = (*pair, *args[2:])
   return Formula(formula.symbol, args)
@@ -153,8 +160,15 @@ def _parser() -> lark.Lark:
   )
 
 
-def parse(text: str, features: Sequence[str] = vocab.FEATURES) -> Formula:
+def parse(
+  text: str,
+  features: Sequence[str] = vocab.FEATURES,
+  holes: bool = False,
+) -> Formula:
   """Parses formula text.
+
+  holes: `_` may stand for an operand, a window or an operator, as in
+    `Mean(_,6)-_` and `_(close,20)`.
 
   Raises:
     FormulaError: not a formula; names the symbol and its position, says what
@@ -173,7 +187,7 @@ def parse(text: str, features: Sequence[str] = vocab.FEATURES) -> Formula:
       raise _error(text, len(text), 'the formula ends too early') from error
     at = len(text) if at is None else at
     raise _error(text, at, f'unexpected {text[at : at + 1]!r}') from error
-  return _build(tree, text, tuple(features))
+  return _build(tree, text, tuple(features), holes)
 
 
 def _error(text: str, position: int, what: str) -> FormulaError:
@@ -183,15 +197,17 @@ def _error(text: str, position: int, what: str) -> FormulaError:
   )
 
 
-def _build(tree: lark.Tree, text: str, features: tuple[str, ...]) -> Formula:
+def _build(
+  tree: lark.Tree, text: str, features: tuple[str, ...], holes: bool
+) -> Formula:
   """Turns a parse tree into a Formula, checking names, arity and windows."""
-  build = functools.partial(_build, text=text, features=features)
+  build = functools.partial(_build, text=text, features=features, holes=holes)
   start = tree.meta.start_pos
   if tree.data == 'number':
     return number(float(tree.children[0]))
   if tree.data == 'name':
     name = str(tree.children[0])
-    if name not in features:
+    if name not in features and not (holes and name == HOLE):
       raise _error(text, start, _unknown(name, 'feature', features))
     return Formula(name)
   if tree.data == 'negative':
@@ -202,13 +218,15 @@ def _build(tree: lark.Tree, text: str, features: tuple[str, ...]) -> Formula:
   if tree.data == 'absolute':
     return Formula('Abs', (build(tree.children[0]),))
   if tree.data == 'call':
-    return _call(tree, text, build)
+    return _call(tree, text, build, holes)
   return Formula(tree.data.capitalize(), tuple(map(build, tree.children)))
 
 
-def _call(tree: lark.Tree, text: str, build) -> Formula:
+def _call(tree: lark.Tree, text: str, build, holes: bool) -> Formula:
   """Builds a call, checking its operator, arity and window."""
   name, start = str(tree.children[0]), tree.meta.start_pos
+  if holes and name == HOLE:
+    return Formula(HOLE, tuple(map(build, tree.children[1:])))
   row = vocab.OPERATORS.get(name)
   if row is None:
     raise _error(text, start, _unknown(name, 'operator', vocab.OPERATORS))
@@ -220,7 +238,8 @@ def _call(tree: lark.Tree, text: str, build) -> Formula:
   args = tuple(map(build, operands))
   if row.kind in vocab.WINDOWED:
     window = args[-1].symbol
-    if not window.isdigit() or int(window) < 1:
+    is_hole = holes and args[-1] == Formula(HOLE)
+    if not is_hole and (not window.isdigit() or int(window) < 1):
       what = f'the window of {name} must be a positive integer, not'
       at = operands[-1].meta.start_pos
       raise _error(text, at, f'{what} {to_text(args[-1])}')

@@ -22,34 +22,27 @@ _ROLES = {
   'rolling': ORDERED,
   'paired': PAIRED,
 }
-# Nonterminals that stand for an operator: (arity, role, takes a window). Their
-# operands follow them. `BinaryOp` may become Sub, so its order counts.
-_MASKS = {
-  'UnaryOp': (1, ORDERED, False),
-  'BinaryOp': (2, ORDERED, False),
-  'RollingOp': (2, ORDERED, True),
-  'PairedOp': (3, PAIRED, True),
-}
 _INFINITE = 10**9
+
+
+def _unmasked(symbol: vocab_lib.Symbol) -> vocab_lib.Symbol:
+  """The symbol; a masked operator as one of the kind that it stands for."""
+  return symbol._replace(kind=vocab_lib.MASKED.get(symbol.name, symbol.kind))
 
 
 def arity_of(symbol: vocab_lib.Symbol) -> int:
   """Children of a node, also of a masked operator."""
-  return _MASKS.get(symbol.name, (symbol.arity,))[0]
+  return _unmasked(symbol).arity
 
 
 def role_of(symbol: vocab_lib.Symbol) -> int:
   """LEAF, ORDERED, SYMMETRIC or PAIRED."""
-  if symbol.name in _MASKS:
-    return _MASKS[symbol.name][1]
-  return _ROLES.get(symbol.kind, LEAF)
+  return _ROLES.get(_unmasked(symbol).kind, LEAF)
 
 
 def is_windowed(symbol: vocab_lib.Symbol) -> bool:
   """True where the last child of the symbol is a window."""
-  if symbol.name in _MASKS:
-    return _MASKS[symbol.name][2]
-  return symbol.kind in vocab_lib.WINDOWED
+  return _unmasked(symbol).kind in vocab_lib.WINDOWED
 
 
 def _by_kind(vocab: vocab_lib.Vocab) -> dict[str, list[str]]:
@@ -337,7 +330,12 @@ def most_history(
 ) -> int:
   """Days before today that the longest-looking formula needs."""
   symbols = vocab.symbols
-  windows = [int(s.name) for s in symbols if s.kind == 'window']
+  # Those that a rule writes in the place of a nonterminal.
+  windows = [
+    int(symbols[rhs[0]].name)
+    for _, rhs, _ in rules
+    if len(rhs) == 1 and symbols[rhs[0]].kind == 'window'
+  ]
   deepest = max(windows, default=1)
   best = {lhs: [0] * (max_length + 1) for lhs, _, _ in rules}
   need = needs(rules, vocab)
@@ -355,7 +353,9 @@ def most_history(
       return below, end
     name = symbols[rhs[last]].name
     window = int(name) if name.isdigit() else deepest
-    return below + window - (symbol.name not in ('Ref', 'Delta')), end
+    # A masked operator may become Ref.
+    reaches_back = symbol.name in ('Ref', 'Delta', 'RollingOp')
+    return below + window - (not reaches_back), end
 
   changed = True
   while changed:

@@ -71,6 +71,14 @@ NONTERMINALS = (
   'RollingOp',
   'PairedOp',
 )
+# The kind of operator that each of those stands for. `BinaryOp` may become Sub,
+# so the order of its operands counts.
+MASKED = {
+  'UnaryOp': 'unary',
+  'BinaryOp': 'binary_asym',
+  'RollingOp': 'rolling',
+  'PairedOp': 'paired',
+}
 
 
 class Vocab(NamedTuple):

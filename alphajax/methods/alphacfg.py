@@ -69,7 +69,7 @@ def make(config, market: Market) -> Method:
   )
   learn = jax.jit(
     functools.partial(
-      _learn,
+      fit_network,
       apply_fn=functools.partial(heads.apply_batch, network),
       optimizer=optimizer,
       **config.training,
@@ -164,7 +164,7 @@ def value_targets(
   return targets
 
 
-def _learn(
+def fit_network(
   learner: Learner,
   rng_key: jax.Array,
   games: mcts.Trajectories,

@@ -4,12 +4,14 @@ The control of every claim: the same grammar, pool and number of evaluated
 formulas, and nothing learned.
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import jax
 
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
+from alphajax.language.formula import Formula
 from alphajax.methods import mining
 from alphajax.methods.base import Market, Method
 
@@ -30,29 +32,13 @@ def make(config, market: Market) -> Method:
     del rng_key
     return State(mining.start(bench))
 
-  def propose(book, rng_key):
-    """Draws formulas until `num_trajectories` of them are new."""
-    wanted = config.num_trajectories
-    if config.max_evaluated:
-      wanted = min(wanted, config.max_evaluated - len(book))
-    drawn, new = [], set()
-    for draw in range(MAX_DRAWS):
-      key = jax.random.fold_in(rng_key, draw)
-      for formula in environment.random_formulas(
-        grammar, key, config.num_trajectories
-      ):
-        drawn.append(formula)
-        name = formula_lib.key(formula)
-        if name not in book:
-          new.add(name)
-        if len(new) == wanted:
-          return drawn
-    return drawn
-
   def step(state, rng_key):
     clock = mining.Clock()
     with clock('search'):
-      formulas = propose(state.mined.book, rng_key)
+      formulas = propose(
+        grammar, state.mined.book, rng_key, config.num_trajectories,
+        config.max_evaluated,
+      )  # fmt: skip
     mined, _ = mining.commit(bench, state.mined, formulas, clock)
     mined, metrics = mining.validate(bench, mined, clock)
     return State(mined), {**metrics, 'seconds': clock.seconds}
@@ -66,3 +52,31 @@ def make(config, market: Market) -> Method:
     save=lambda state: mining.save(state.mined),
     load=lambda arrays, host: State(mining.load(bench, arrays, host)),
   )
+
+
+def propose(
+  grammar: environment.Language,
+  book: Collection[str],
+  rng_key: jax.Array,
+  num_formulas: int,
+  max_evaluated: int = 0,
+) -> list[Formula]:
+  """Draws formulas until `num_formulas` of them are new.
+
+  book: keys of the formulas known so far.
+  max_evaluated: fewer when the book would outgrow it; 0: no limit.
+  """
+  wanted = num_formulas
+  if max_evaluated:
+    wanted = min(wanted, max_evaluated - len(book))
+  drawn, new = [], set()
+  for draw in range(MAX_DRAWS):
+    key = jax.random.fold_in(rng_key, draw)
+    for formula in environment.random_formulas(grammar, key, num_formulas):
+      drawn.append(formula)
+      name = formula_lib.key(formula)
+      if name not in book:
+        new.add(name)
+      if len(new) == wanted:
+        return drawn
+  return drawn

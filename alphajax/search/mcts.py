@@ -243,6 +243,7 @@ def self_play(
   grammar: environment.Language,
   num_games: int,
   num_simulations: int,
+  start: environment.State | None = None,
   temperature: jax.Array | float = 1.0,
   c_puct: float = 1.0,
   base_branches: int = 40,
@@ -254,6 +255,9 @@ def self_play(
 
   Pure; the caller jits it whole. Each root gets noise of its own; the network
   runs without dropout.
+
+  start: the state, unbatched, at which games begin; None: the start symbol,
+    the only one that an evaluator of `from_network` knows.
   """
 
   def score_fn(*node):
@@ -297,7 +301,7 @@ def self_play(
 
   states = jax.tree.map(
     lambda x: jnp.broadcast_to(x, (num_games, *x.shape)),
-    environment.init(grammar),
+    environment.init(grammar) if start is None else start,
   )
   evaluation = evaluator.init(prepared, states)
   _, states, _, played = jax.lax.while_loop(
