@@ -16,21 +16,25 @@ import optax
 
 from alphajax.language import grammar as grammar_lib
 from alphajax.language import tree
-from alphajax.methods import mining
+from alphajax.methods import mining, rewards
 from alphajax.methods.base import Market, Method
 from alphajax.networks import heads
-from alphajax.search import losses, mcts, replay
+from alphajax.search import known, losses, mcts, puct, replay
 
 SIMILARITIES = ('formula', 'state', 'none')
 REWARDS = ('pool', 'factor')
 
 
 class Learner(NamedTuple):
-  """The network and what it learns from."""
+  """The network and what it learns from.
+
+  known: `known.Known` under config.search.known_rewards, else nothing.
+  """
 
   params: Any
   opt_state: Any
   replay: replay.Replay
+  known: Any = ()
 
 
 class State(NamedTuple):
@@ -40,29 +44,23 @@ class State(NamedTuple):
 
 def make(config, market: Market) -> Method:
   """Makes the method; see `configs/alphacfg.py`."""
-  for name, known in (('similarity', SIMILARITIES), ('reward', REWARDS)):
-    if config.value[name] not in known:
+  for name, choices in (('similarity', SIMILARITIES), ('reward', REWARDS)):
+    if config.value[name] not in choices:
       raise ValueError(
         f'config.value.{name} is {config.value[name]!r}: '
-        f'expected one of {known}'
+        f'expected one of {choices}'
       )
   grammar = grammar_lib.make(**config.language)
   bench = mining.make_bench(config, market)
   network = heads.make(
     grammar,
+    encoder=config.network.encoder,
     width=config.network.width,
     dropout_rate=config.network.dropout,
   )
   optimizer = optax.adam(config.training.learning_rate)
-  play = jax.jit(
-    functools.partial(
-      mcts.self_play,
-      evaluator=mcts.from_network(network, grammar),
-      grammar=grammar,
-      num_games=config.num_trajectories,
-      **config.search,
-    )
-  )
+  play = make_play(config, network, grammar)
+  remember = jax.jit(functools.partial(_remember, grammar))
   learn = jax.jit(
     functools.partial(
       _learn,
@@ -82,6 +80,10 @@ def make(config, market: Market) -> Method:
         replay.empty(
           config.training.replay_size, grammar.max_tokens, grammar.num_actions
         ),
+        # Room for every formula of the run.
+        known.empty(config.num_iterations * config.num_trajectories)
+        if config.search.known_rewards
+        else (),
       ),
     )
 
@@ -89,13 +91,26 @@ def make(config, market: Market) -> Method:
     play_key, learn_key = jax.random.split(rng_key)
     clock = mining.Clock()
     with clock('search'):
-      games = jax.block_until_ready(play(state.learner.params, play_key))
+      games = jax.block_until_ready(
+        play(state.learner, play_key, state.mined.iteration)
+      )
     formulas = grammar_lib.formulas_of(grammar, games.final_tokens)
     mined, outcomes = mining.commit(bench, state.mined, formulas, clock)
     with clock('targets'):
-      targets = value_targets(grammar, games, outcomes, **config.value)
+      targets, final = value_targets(
+        grammar,
+        games,
+        outcomes,
+        similarity=config.value.similarity,
+        reward=config.value.reward,
+        objective=bench.objective,
+      )
+    learner = state.learner
+    if config.search.known_rewards:
+      rewards_now = remember(learner.known, games.final_tokens, final)
+      learner = learner._replace(known=rewards_now)
     with clock('update'):
-      learner, fitted = learn(state.learner, learn_key, games, targets)
+      learner, fitted = learn(learner, learn_key, games, targets)
       fitted = {name: float(value) for name, value in fitted.items()}
     mined, metrics = mining.validate(bench, mined, clock)
     return State(mined, learner), {
@@ -120,8 +135,53 @@ def make(config, market: Market) -> Method:
   )
 
 
-def value_targets(grammar, games, outcomes, *, similarity, reward):
-  """Value targets of all states of all trajectories (Eq. 5), f32[M, B].
+def make_play(config, network, grammar):
+  """Self-play as `config.search` has it, jitted.
+
+  Returns:
+    (learner, rng_key, iteration) -> `mcts.Trajectories`.
+
+  Raises:
+    ValueError: options that are unknown or do not go together.
+  """
+  options = config.search.to_dict()
+  uses_known = options.pop('known_rewards')
+  temperatures = functools.partial(
+    puct.temperatures, num_moves=grammar.max_steps, **options.pop('temperature')
+  )
+  if options['policy'] == 'gumbel' and not np.all(temperatures(0) == 1):
+    raise ValueError(
+      "config.search.temperature is of policy 'puct': Gumbel has none"
+    )
+  mcts.make_policy(**options)  # Refuses at once.
+  evaluator = mcts.make_evaluator(network, grammar)
+  if uses_known:
+    evaluator = known.with_known(evaluator, grammar)
+
+  @jax.jit
+  def play(learner, rng_key, iteration):
+    params = learner.params
+    return mcts.self_play(
+      (params, learner.known) if uses_known else params,
+      rng_key,
+      evaluator=evaluator,
+      grammar=grammar,
+      num_games=config.num_trajectories,
+      temperature=temperatures(iteration),
+      **options,
+    )
+
+  return play
+
+
+def _remember(grammar, table, tokens, rewards_now):
+  """Adds finished formulas `[B, L]` and their worth [B] to a table."""
+  hashes = jax.vmap(functools.partial(known.formula_hash, grammar))(tokens)
+  return known.add(table, hashes, rewards_now)
+
+
+def value_targets(grammar, games, outcomes, *, similarity, reward, objective):
+  """Value targets of all states of all trajectories (Eq. 5).
 
   z = (1 - max similarity to the pool) * IC, where the pool is the one that the
   finished formula met.
@@ -133,24 +193,31 @@ def value_targets(grammar, games, outcomes, *, similarity, reward):
     similarity: of the finished `formula`, of each `state`, or `none`.
     reward: the IC of the `pool` after the formula (the paper), or that of the
       `factor` itself, whatever its sign: the pool can weigh it negatively.
+    objective: what the IC stands for, see `rewards`.
+
+  Returns:
+    (f32[M, B], and that of the finished formulas f32[B]).
   """
   active = np.asarray(games.active)
   targets = np.zeros(active.shape, np.float32)
+  final = np.zeros(active.shape[1], np.float32)
   finals = grammar_lib.formulas_of(grammar, games.final_tokens)
+
+  def target(formula, outcome, worth):
+    likeness = 0.0
+    if similarity != 'none':
+      likeness = tree.max_similarity(formula, outcome.pool_before)
+    return rewards.value_target(worth, likeness)
+
   for game, outcome in enumerate(outcomes):
-    ic = outcome.ic if reward == 'pool' else abs(outcome.own_ic)
-    for move in np.flatnonzero(active[:, game]):
-      formula = finals[game]
-      if similarity == 'state':
-        formula = grammar_lib.formula_of(grammar, games.tokens[move, game])
-      elif move > 0:
-        targets[move, game] = targets[0, game]
-        continue
-      likeness = 0.0
-      if similarity != 'none':
-        likeness = tree.max_similarity(formula, outcome.pool_before)
-      targets[move, game] = (1.0 - likeness) * ic
-  return targets
+    worth = rewards.of_outcome(outcome, reward, objective)
+    final[game] = target(finals[game], outcome, worth)
+    targets[active[:, game], game] = final[game]
+    if similarity == 'state':
+      for move in np.flatnonzero(active[:, game]):
+        partial = grammar_lib.formula_of(grammar, games.tokens[move, game])
+        targets[move, game] = target(partial, outcome, worth)
+  return targets, final
 
 
 def _learn(
@@ -194,4 +261,5 @@ def _learn(
     jax.random.split(rng_key, num_updates),
   )
   metrics = jax.tree.map(jnp.mean, metrics)
-  return Learner(params, opt_state, memory), metrics
+  learner = learner._replace(params=params, opt_state=opt_state, replay=memory)
+  return learner, metrics

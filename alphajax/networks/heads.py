@@ -5,7 +5,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from alphajax.language import grammar as grammar_lib
-from alphajax.networks import tree_lstm
+from alphajax.networks import sequence, tree_lstm
+
+ENCODERS = ('tree_lstm', *sequence.ENCODERS)
 
 
 class PolicyHead(nn.Module):
@@ -37,7 +39,7 @@ class PolicyValue(nn.Module):
   rng and `train=True`.
   """
 
-  encoder: tree_lstm.TreeLSTM
+  encoder: nn.Module  # `tokens [L] -> [D]`.
   num_actions: int
   dropout_rate: float = 0.1
 
@@ -57,16 +59,31 @@ class PolicyValue(nn.Module):
     return self.policy(x), self.value(x)
 
   def tables(self) -> tree_lstm.Tables:
-    """The encoder's tables."""
+    """The tables of a Tree-LSTM."""
     return self.encoder.tables()
 
 
 def make(
-  grammar: grammar_lib.Grammar, *, width: int = 128, dropout_rate: float = 0.1
+  grammar: grammar_lib.Grammar,
+  *,
+  encoder: str = 'tree_lstm',
+  width: int = 128,
+  dropout_rate: float = 0.1,
 ) -> PolicyValue:
-  """The network of a grammar; sizes of Appendix H by default."""
-  encoder = tree_lstm.make(grammar, width)
-  return PolicyValue(encoder, grammar.num_actions, dropout_rate)
+  """The network of a grammar; sizes of Appendix H by default.
+
+  Raises:
+    ValueError: an unknown encoder.
+  """
+  if encoder not in ENCODERS:
+    raise ValueError(
+      f'config.network.encoder is {encoder!r}: expected one of {ENCODERS}'
+    )
+  if encoder == 'tree_lstm':
+    reader = tree_lstm.make(grammar, width)
+  else:
+    reader = sequence.make(encoder, grammar.vocab.size, width)
+  return PolicyValue(reader, grammar.num_actions, dropout_rate)
 
 
 def init(

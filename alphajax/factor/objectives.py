@@ -1,0 +1,98 @@
+"""Objectives: what a signal is worth, from its daily correlations.
+
+An objective is a small pure function of a daily series, so that it scores one
+formula, a batch of them or a pool alike, and can be differentiated.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+SERIES = ('ic', 'rank_ic')
+
+
+class Objective(NamedTuple):
+  """What to maximise.
+
+  series: the daily series it reads, one of `SERIES`.
+  score: `(daily f32[..., T], scored bool[T]) -> f32[...]`, finite. Days that do
+    not count are 0 in `daily`, never NaN (see `metrics.daily_ic`).
+  """
+
+  series: str
+  score: Callable
+
+
+def mean(daily: jax.Array, scored: jax.Array) -> jax.Array:
+  """Mean over the scored days: IC, RankIC (Eq. 2 of AlphaCFG)."""
+  return daily @ scored / jnp.maximum(jnp.sum(scored), 1)
+
+
+def deviation(daily: jax.Array, scored: jax.Array) -> jax.Array:
+  """Population standard deviation over the scored days."""
+  centred = daily - mean(daily, scored)[..., None]
+  variance = mean(jnp.square(centred), scored)
+  positive = variance > 0
+  return jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1.0)), 0.0)
+
+
+def ratio(daily: jax.Array, scored: jax.Array) -> jax.Array:
+  """Mean over standard deviation: ICIR, RankICIR. 0 for a constant series."""
+  spread = deviation(daily, scored)
+  varies = spread > 0
+  return jnp.where(
+    varies, mean(daily, scored) / jnp.where(varies, spread, 1.0), 0.0
+  )
+
+
+def lower_bound(
+  daily: jax.Array, scored: jax.Array, *, beta: float
+) -> jax.Array:
+  """Lower confidence bound, mean - beta * std.
+
+  The deviation is divided by the share of days that count. Otherwise, since
+  the bound is mostly negative, a signal would gain by being silent: it is the
+  days left out, 0 in the series, that make a deviation small. One without any
+  day that counts gets -beta.
+  """
+  share = mean((daily != 0).astype(jnp.float32), scored)
+  heard = share > 0
+  spread = deviation(daily, scored) / jnp.where(heard, share, 1.0)
+  return mean(daily, scored) - beta * jnp.where(heard, spread, 1.0)
+
+
+def make(name: str, beta: float = 1.0) -> Objective:
+  """The objective of that name; `beta` is that of the lower bounds.
+
+  Raises:
+    ValueError: an unknown name, or a beta below 0.
+  """
+  if beta < 0:
+    raise ValueError(f'beta is {beta}: expected a number >= 0')
+  bound = functools.partial(lower_bound, beta=beta)
+  known = {
+    'ic': Objective('ic', mean),
+    'rank_ic': Objective('rank_ic', mean),
+    'icir': Objective('ic', ratio),
+    'rank_icir': Objective('rank_ic', ratio),
+    'lcb': Objective('ic', bound),
+    'rank_lcb': Objective('rank_ic', bound),
+  }
+  if name not in known:
+    raise ValueError(f'unknown objective {name!r}; known: {", ".join(known)}')
+  return known[name]
+
+
+def oriented(
+  objective: Objective, daily: jax.Array, scored: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """The better score of a signal and its negative, and the sign of that.
+
+  A factor of IC -0.05 is worth one of 0.05: the paper's Table 3 has absolute
+  values. `f32[..., T] -> (f32[...], f32[...] of 1 or -1)`.
+  """
+  plus, minus = (objective.score(s * daily, scored) for s in (1.0, -1.0))
+  return jnp.maximum(plus, minus), jnp.where(minus > plus, -1.0, 1.0)
