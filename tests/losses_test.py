@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from alphajax.language import grammar as grammar_lib
 from alphajax.networks import heads
@@ -61,9 +62,10 @@ def test_forbidden_logits_get_no_gradient():
   assert np.abs(gradient[0, :2]).max() > 0
 
 
-def test_the_network_learns_what_the_batch_says():
+@pytest.mark.parametrize('encoder', heads.ENCODERS)
+def test_the_network_learns_what_the_batch_says(encoder):
   grammar = grammar_lib.make()
-  network = heads.make(grammar, width=16)
+  network = heads.make(grammar, encoder=encoder, width=16)
   params = heads.init(network, grammar, jax.random.key(0))
   tokens = grammar_lib.random_tokens(grammar, jax.random.key(1), 16)
   actions = jax.random.randint(jax.random.key(2), (16,), 0, 6)

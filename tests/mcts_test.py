@@ -256,6 +256,55 @@ def test_visit_policy():
   )
 
 
+def test_temperatures_by_hand():
+  make = functools.partial(puct.temperatures, num_moves=4)
+  np.testing.assert_array_equal(make(7), np.ones(4))
+  np.testing.assert_allclose(
+    make(7, start=1.0, end=0.2, moves=2), [1.0, 0.6, 0.2, 0.2], rtol=1e-6
+  )
+  along = functools.partial(make, start=1.0, end=0.2, iterations=10)
+  for iteration, expected in ((0, 1.0), (5, 0.6), (10, 0.2), (99, 0.2)):
+    np.testing.assert_allclose(along(iteration), [expected] * 4, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  'options, said',
+  [
+    ({'end': 0.0, 'moves': 3}, 'must be above 0'),
+    ({'end': 0.5}, 'either moves or iterations'),
+    ({'moves': 3}, 'an end other than its start'),
+    ({'end': 0.5, 'moves': 3, 'iterations': 3}, 'either moves or iterations'),
+  ],
+)
+def test_temperatures_refuse(options, said):
+  with pytest.raises(ValueError, match=said):
+    puct.temperatures(0, 4, **options)
+
+
+def test_without_branch_adaptation_c_is_c():
+  visits, prior = jnp.array([3, 1, 0, 0]), jnp.array([0.5, 0.3, 0.2, -1.0])
+  invalid = jnp.array([False, False, False, True])
+  scores = puct.branch_puct(
+    prior, visits, jnp.zeros(4), jnp.array(0.0), invalid, jnp.array(0.0),
+    c_puct=1.5, base_branches=12, branch_adapted=False,
+  )  # fmt: skip
+  np.testing.assert_allclose(
+    scores[:3], [1.5 * 0.5 * 2 / 4, 1.5 * 0.3 * 2 / 2, 1.5 * 0.2 * 2], rtol=1e-6
+  )
+
+
+def test_each_move_has_its_temperature():
+  """At a temperature near 0 a move has one action; before it, several."""
+  grammar = sem_k()
+  cold = jnp.where(jnp.arange(grammar.max_steps) < 1, 1.0, 1e-3)
+  played = self_play(grammar, random_params(grammar), temperature=cold)
+  active = np.asarray(played.active)
+  most = np.asarray(played.action_weights).max(axis=2)
+  assert most[0].max() < 0.9
+  # Two actions may have the same visits.
+  assert np.median(most[1:][active[1:]]) > 0.99
+
+
 def test_noise_differs_by_game_and_by_move():
   grammar = sem_k()
   states = start(grammar, 4)
