@@ -88,7 +88,7 @@ def test_the_network_learns_what_the_batch_says(encoder):
     return optax.apply_updates(params, updates), opt_state, metrics
 
   opt_state = optimizer.init(params)
-  for step in range(150):
+  for step in range(300):
     rng_key = jax.random.fold_in(jax.random.key(3), step)
     params, opt_state, metrics = update(params, opt_state, rng_key)
     if step == 0:

@@ -107,8 +107,8 @@ def make(config, market: Market) -> Method:
       )
     learner = state.learner
     if config.search.known_rewards:
-      rewards_now = remember(learner.known, games.final_tokens, final)
-      learner = learner._replace(known=rewards_now)
+      table = remember(learner.known, games.final_tokens, final)
+      learner = learner._replace(known=table)
     with clock('update'):
       learner, fitted = learn(learner, learn_key, games, targets)
       fitted = {name: float(value) for name, value in fitted.items()}
@@ -149,7 +149,8 @@ def make_play(config, network, grammar):
   temperatures = functools.partial(
     puct.temperatures, num_moves=grammar.max_steps, **options.pop('temperature')
   )
-  if options['policy'] == 'gumbel' and not np.all(temperatures(0) == 1):
+  is_plain = np.all(temperatures(0) == 1)  # A bad schedule is refused here.
+  if options['policy'] == 'gumbel' and not is_plain:
     raise ValueError(
       "config.search.temperature is of policy 'puct': Gumbel has none"
     )
@@ -174,10 +175,10 @@ def make_play(config, network, grammar):
   return play
 
 
-def _remember(grammar, table, tokens, rewards_now):
-  """Adds finished formulas `[B, L]` and their worth [B] to a table."""
+def _remember(grammar, table, tokens, worths):
+  """Adds finished formulas `[B, L]` and what they were worth to a table."""
   hashes = jax.vmap(functools.partial(known.formula_hash, grammar))(tokens)
-  return known.add(table, hashes, rewards_now)
+  return known.add(table, hashes, worths)
 
 
 def value_targets(grammar, games, outcomes, *, similarity, reward, objective):
