@@ -15,7 +15,7 @@ Random search is in the table as a variant.
 
 Writes `BASE.csv`, a row a run, and `BASE.png`, and prints a table with the
 ratio to the base, paired by seed. Resumable: a finished run is not repeated.
-A run takes about 2 minutes on two cores.
+15 iterations of the paper's settings took 76 s on two cores, without the start.
 """
 
 import csv
@@ -125,7 +125,8 @@ def draw(path: Path, rows: list[dict]) -> None:
       fillstyle='full' if reached else 'none',
     )
   axes.set_yticks(range(len(names)), names)
-  axes.invert_yaxis()
+  axes.set_ylim(len(names) - 0.5, -0.5)  # The first on top.
+  axes.set_xlim(0, 1.05 * _BUDGET.value)
   axes.set_xlabel(
     f'formulas evaluated until train IC = {_SHARE.value:g} of the planted '
     '(hollow: never)'
