@@ -17,14 +17,28 @@ def get_config(variant='csi300'):
 
   config.search = config_dict.ConfigDict()
   config.search.num_simulations = 64
+  config.search.policy = 'puct'  # Or 'gumbel', which reads num_considered.
+  config.search.num_considered = 16  # Actions that Gumbel compares at a root.
+  # The rest of config.search is read by 'puct', known_rewards by both.
   config.search.c_puct = 1.0
+  config.search.branch_adapted = True  # sqrt(b / base_branches) of Eq. 8.
   config.search.base_branches = 40
-  config.search.temperature = 1.0
+  # From start to end within so many moves of a game or iterations of the run.
+  config.search.temperature = config_dict.ConfigDict(
+    dict(start=1.0, end=1.0, moves=0, iterations=0)
+  )
+  # Noise at every root.
   config.search.dirichlet_fraction = 0.0
   config.search.dirichlet_alpha = 0.3
   config.search.q_transform = 'none'  # The paper's Q; 'minmax' rescales it.
+  # A search goes on with the last one's subtree below the chosen move.
+  config.search.reuse_subtree = False
+  # A finished formula that was scored before is worth its last value target,
+  # not what the network says.
+  config.search.known_rewards = False
 
   config.network = config_dict.ConfigDict()
+  config.network.encoder = 'tree_lstm'  # Or 'lstm', 'cnn', 'transformer'.
   config.network.width = 128  # Embedding and hidden state.
   config.network.dropout = 0.1
 
@@ -43,8 +57,12 @@ def get_config(variant='csi300'):
   # An IC of 0.05 is lost beside PUCT's exploration and the policy's loss; the
   # paper leaves it as it is.
   config.value.scale = 1.0
-  # A formula evaluated before is worth the same `again`, or `nothing`.
-  config.value.known = 'again'
+  # A formula that was evaluated before is worth the `same`, or `nothing`.
+  config.value.duplicates = 'same'
+  # What of the daily series counts: ic, icir or lcb (mean - beta * std); for
+  # the reward of a factor also rank_ic, rank_icir, rank_lcb.
+  config.value.objective = 'ic'
+  config.value.beta = 1.0
 
   if variant == 'simulated':
     common.use_simulated_market(config)

@@ -22,9 +22,8 @@ from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 from alphajax.language import vocab
 from alphajax.language.formula import Formula
+from alphajax.methods import learner as learner_lib
 from alphajax.methods.base import Market
-from alphajax.networks import heads
-from alphajax.search import mcts
 from configs import alphacfg
 
 NODES = 16  # Of one operator, together in a round of the store.
@@ -111,23 +110,15 @@ def self_play(games: int, simulations: int, repeats: int, quick: bool) -> dict:
   that ends before the others is simulated on, which does not count.
   """
   grammar = grammar_lib.make(**tools.language(quick))
-  network = heads.make(grammar, width=tools.WIDTH)
-  config = dict(alphacfg.get_config().search, num_simulations=simulations)
-  play = jax.jit(
-    functools.partial(
-      mcts.self_play,
-      evaluator=mcts.from_network(network, grammar),
-      grammar=grammar,
-      num_games=games,
-      **config,
-    )
-  )
+  config = alphacfg.get_config()
+  config.num_trajectories, config.search.num_simulations = games, simulations
+  agent = learner_lib.make(config, grammar)
   rows = []
   for seed in range(repeats + 1):
-    params_key, play_key = jax.random.split(jax.random.key(seed))
-    params = jax.block_until_ready(heads.init(network, grammar, params_key))
+    init_key, play_key = jax.random.split(jax.random.key(seed))
+    learner = jax.block_until_ready(agent.init(init_key))
     start = time.perf_counter()
-    played = jax.block_until_ready(play(params, play_key))
+    played = jax.block_until_ready(agent.play(learner, play_key, 0))
     seconds = time.perf_counter() - start
     active = np.asarray(played.active)
     rows.append(

@@ -3,10 +3,10 @@ r"""Does the search learn? AlphaCFG and random search on planted markets.
 python scripts/search_learns.py --out=runs/learns [--seeds=5] [--iterations=15]
 
 For each seed a market is simulated, AlphaCFG mines it with the paper's
-settings and with `GUIDED`, and random search evaluates as many formulas as
-each of them did. The table shows the validation IC at the end as a share of
-the planted ceiling, and the differences paired by seed; then the same on
-markets without any alpha, where nothing can be found. Resumable: a finished
+settings and with `search_tools.GUIDED`, and random search evaluates as many
+formulas as each of them did. The table shows the validation IC at the end as a
+share of the planted ceiling, and the differences paired by seed; then the same
+on markets without any alpha, where nothing can be found. Resumable: a finished
 run is not repeated.
 """
 
@@ -17,39 +17,13 @@ from pathlib import Path
 
 import numpy as np
 from absl import app, flags
-from scipy import stats
+from search_tools import GUIDED, interval, run
 
 _OUT = flags.DEFINE_string('out', 'runs/learns', 'Folder of the runs.')
 _SEEDS = flags.DEFINE_integer('seeds', 5, 'Number of seeds.')
 _ITERATIONS = flags.DEFINE_integer('iterations', 15, 'Iterations of AlphaCFG.')
 _VARIANTS = flags.DEFINE_list('variants', ['paper', 'guided'], 'Which to run.')
 _NOISE = flags.DEFINE_integer('noise_seeds', 2, 'Seeds of pure noise.')
-
-# Eq. 5 pays every formula the IC of the whole pool, about the same for all, and
-# raw ICs of 0.05 are lost beside PUCT's exploration term. Here a formula is
-# paid its own IC, values are scaled up in the search, every root gets noise,
-# and the network learns faster.
-GUIDED = (
-  '--config.value.reward=factor',
-  '--config.value.scale=20.0',
-  '--config.search.dirichlet_fraction=0.25',
-  '--config.training.learning_rate=1e-3',
-)
-
-
-def run(workdir: Path, config: str, seed: int, *options: str) -> dict:
-  """Trains, or continues, a run; returns its last record of metrics."""
-  workdir.parent.mkdir(parents=True, exist_ok=True)
-  command = [
-    sys.executable, '-m', 'alphajax.train', f'--config=configs/{config}',
-    f'--workdir={workdir}', f'--config.seed={seed}',
-    f'--config.data.simulate.seed={seed}', '--config.early_stop=0.0', *options,
-  ]  # fmt: skip
-  with open(f'{workdir}.log', 'w') as log:
-    subprocess.run(command, check=True, stderr=log, stdout=log)
-  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
-  pool = json.loads((workdir / 'pool.json').read_text())
-  return {**json.loads(lines[-1]), 'pool': pool}
 
 
 def pair(out: Path, name: str, seed: int, strength: float, options) -> dict:
@@ -83,14 +57,6 @@ def test_ic(workdir: Path) -> str:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
   figures = json.loads((workdir / 'results.json').read_text())['test']['ic']
   return '{mean:+.4f} [{low:+.4f}, {high:+.4f}]'.format(**figures)
-
-
-def interval(values) -> str:
-  """Mean with its 95 % Student interval over seeds."""
-  values = np.asarray(values)
-  half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-  return f'{values.mean():+.3f} [{values.mean() - half:+.3f}, '\
-         f'{values.mean() + half:+.3f}]'  # fmt: skip
 
 
 def table(name: str, rows: list[dict]) -> None:

@@ -48,7 +48,7 @@ OPTIONS = (
   '--config.num_iterations=20',
   '--config.num_trajectories=64',
   '--config.search.num_simulations=32',
-  '--config.search.value_scale=10.0',
+  '--config.value.scale=10.0',
   '--config.search.dirichlet_fraction=0.25',
   '--config.training.learning_rate=1e-3',
 )

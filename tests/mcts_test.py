@@ -13,7 +13,7 @@ from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 from alphajax.language.formula import parse
 from alphajax.networks import heads
-from alphajax.search import mcts, tree_search
+from alphajax.search import mcts, puct, tree_search
 
 
 @functools.cache
@@ -76,9 +76,9 @@ def test_search_equals_mctx(moves):
       evaluator=evaluator,
       grammar=grammar,
       num_simulations=simulations,
-      score_fn=functools.partial(mcts.branch_puct, **options),
+      policy=puct.make(**options),
     )
-  )(params, jax.random.key(0), states, evaluator.init(params, states))
+  )(params, jax.random.key(0), states, evaluator.init(params, states))[0]
 
   @jax.jit
   def theirs(params, states):
@@ -132,9 +132,6 @@ def test_search_never_takes_a_forbidden_action():
 
 
 def run(grammar, states, apply_fn, params, simulations, **options):
-  score_fn = functools.partial(
-    mcts.branch_puct, **{'c_puct': 1.0, 'base_branches': 40, **options}
-  )
   evaluator = mcts.from_apply(apply_fn)
   return jax.jit(
     functools.partial(
@@ -142,9 +139,9 @@ def run(grammar, states, apply_fn, params, simulations, **options):
       evaluator=evaluator,
       grammar=grammar,
       num_simulations=simulations,
-      score_fn=score_fn,
+      policy=puct.make(**options),
     )
-  )(params, jax.random.key(0), states, evaluator.init(params, states))
+  )(params, jax.random.key(0), states, evaluator.init(params, states))[0]
 
 
 def test_every_simulation_is_one_visit_and_one_new_node():
@@ -218,8 +215,9 @@ def test_branch_puct_by_hand():
   visits = jnp.array([3, 1, 0, 0])
   qvalues = jnp.array([0.04, 0.06, 0.0, 0.0])
   invalid = jnp.array([False, False, False, True])
-  puct = functools.partial(mcts.branch_puct, c_puct=1.5, base_branches=12)
-  scores = puct(prior, visits, qvalues, jnp.array(0.05), invalid)
+  score = functools.partial(puct.branch_puct, c_puct=1.5, base_branches=12)
+  node = (jnp.array(0.05), invalid, jnp.array(0.04))
+  scores = score(prior, visits, qvalues, *node)
   # c = 1.5 sqrt(3 / 12) = 0.75; sqrt(sum N) = 2.
   np.testing.assert_allclose(
     scores[:3],
@@ -228,30 +226,79 @@ def test_branch_puct_by_hand():
   )
   # Before any visit the prior decides.
   none = jnp.zeros(4, jnp.int32)
-  scores = puct(prior, none, jnp.zeros(4), jnp.array(0.05), invalid)
+  scores = score(prior, none, jnp.zeros(4), *node)
   np.testing.assert_allclose(scores[:3], 0.75 * prior[:3], rtol=1e-6)
 
 
 def test_minmax_q_by_hand():
-  q = mcts.minmax_q(
+  q = puct.minmax_q(
     jnp.array([0.04, 0.06, 0.0]), jnp.array([2, 1, 0]), jnp.array(0.05)
   )
   np.testing.assert_allclose(q, [0.0, 1.0, 0.5], atol=1e-5)
-  q = mcts.minmax_q(jnp.zeros(3), jnp.zeros(3, jnp.int32), jnp.array(0.05))
+  q = puct.minmax_q(jnp.zeros(3), jnp.zeros(3, jnp.int32), jnp.array(0.05))
   np.testing.assert_allclose(q, np.zeros(3))
 
 
 def test_visit_policy():
   visits = jnp.array([4, 0, 1, 3])
   np.testing.assert_allclose(
-    mcts.visit_policy(visits, 1.0), [0.5, 0, 0.125, 0.375], rtol=1e-6
+    puct.visit_policy(visits, 1.0), [0.5, 0, 0.125, 0.375], rtol=1e-6
   )
   np.testing.assert_allclose(
-    mcts.visit_policy(visits, 0.5), np.array([16, 0, 1, 9]) / 26, rtol=1e-6
+    puct.visit_policy(visits, 0.5), np.array([16, 0, 1, 9]) / 26, rtol=1e-6
   )
   np.testing.assert_allclose(
-    mcts.visit_policy(visits, 1e-3), [1, 0, 0, 0], atol=1e-6
+    puct.visit_policy(visits, 1e-3), [1, 0, 0, 0], atol=1e-6
   )
+
+
+def test_temperatures_by_hand():
+  make = functools.partial(puct.temperatures, num_moves=4)
+  np.testing.assert_array_equal(make(7), np.ones(4))
+  np.testing.assert_allclose(
+    make(7, start=1.0, end=0.2, moves=2), [1.0, 0.6, 0.2, 0.2], rtol=1e-6
+  )
+  along = functools.partial(make, start=1.0, end=0.2, iterations=10)
+  for iteration, expected in ((0, 1.0), (5, 0.6), (10, 0.2), (99, 0.2)):
+    np.testing.assert_allclose(along(iteration), [expected] * 4, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  'options, said',
+  [
+    ({'end': 0.0, 'moves': 3}, 'must be above 0'),
+    ({'end': 0.5}, 'either moves or iterations'),
+    ({'moves': 3}, 'an end other than its start'),
+    ({'end': 0.5, 'moves': 3, 'iterations': 3}, 'either moves or iterations'),
+  ],
+)
+def test_temperatures_refuse(options, said):
+  with pytest.raises(ValueError, match=said):
+    puct.temperatures(0, 4, **options)
+
+
+def test_without_branch_adaptation_c_is_c():
+  visits, prior = jnp.array([3, 1, 0, 0]), jnp.array([0.5, 0.3, 0.2, -1.0])
+  invalid = jnp.array([False, False, False, True])
+  scores = puct.branch_puct(
+    prior, visits, jnp.zeros(4), jnp.array(0.0), invalid, jnp.array(0.0),
+    c_puct=1.5, base_branches=12, branch_adapted=False,
+  )  # fmt: skip
+  np.testing.assert_allclose(
+    scores[:3], [1.5 * 0.5 * 2 / 4, 1.5 * 0.3 * 2 / 2, 1.5 * 0.2 * 2], rtol=1e-6
+  )
+
+
+def test_each_move_has_its_temperature():
+  """At a temperature near 0 a move has one action; before it, several."""
+  grammar = sem_k()
+  cold = jnp.where(jnp.arange(grammar.max_steps) < 1, 1.0, 1e-3)
+  played = self_play(grammar, random_params(grammar), temperature=cold)
+  active = np.asarray(played.active)
+  most = np.asarray(played.action_weights).max(axis=2)
+  assert most[0].max() < 0.9
+  # Two actions may have the same visits.
+  assert np.median(most[1:][active[1:]]) > 0.99
 
 
 def test_noise_differs_by_game_and_by_move():
@@ -261,7 +308,9 @@ def test_noise_differs_by_game_and_by_move():
     jnp.zeros((4, grammar.num_actions)), states.invalid_actions
   )
   one, two = (
-    mcts._add_noise(key, logits, states.invalid_actions, 0.25, 0.3)
+    puct.add_noise(
+      key, logits, states.invalid_actions, fraction=0.25, alpha=0.3
+    )
     for key in jax.random.split(jax.random.key(0))
   )
   valid = ~np.asarray(states.invalid_actions[0])

@@ -10,7 +10,7 @@ A pool is a value: inserting makes another one.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -19,7 +19,7 @@ import optax
 from flax import struct
 
 from alphajax.data import panel as panel_lib
-from alphajax.factor import metrics
+from alphajax.factor import metrics, objectives
 from alphajax.factor.metrics import Target
 
 DAYS = 128  # Days per step of that computation, to bound its memory.
@@ -242,8 +242,8 @@ def _append(slots: _Slots, item, tables, config):
   )
 
 
-@functools.partial(jax.jit, static_argnames=('config', 'accept'))
-def _insert(pool, candidates, ids, target, scored, config, accept):
+@functools.partial(jax.jit, static_argnames=('config', 'accept', 'objective'))
+def _insert(pool, candidates, ids, target, scored, config, accept, objective):
   """`insert`, but for the factors: the item of each slot in their place."""
   mean_over = scored / jnp.maximum(jnp.sum(scored), 1)
   capacity = pool.ids.shape[0]
@@ -257,7 +257,7 @@ def _insert(pool, candidates, ids, target, scored, config, accept):
   def ic_of(slots):
     daily = combined_ic(slots.weights, with_label[slots.item],
                         mutual[slots.item][:, slots.item])  # fmt: skip
-    return daily @ mean_over
+    return objective(daily, scored)
 
   def commit(carry, n):
     slots, ic = carry
@@ -293,9 +293,9 @@ def _insert(pool, candidates, ids, target, scored, config, accept):
 class Trace(NamedTuple):
   """What happened at each candidate of `insert`.
 
-  ic: IC of the pool after it.
+  ic: IC of the pool after it, or what else the objective makes of its series.
   members: ids in the pool after it, -1 for an empty slot.
-  tried_ic: IC of the pool that the candidate led to, also when rejected.
+  tried_ic: that of the pool that the candidate led to, also when rejected.
   """
 
   ic: jax.Array  # f32[N]
@@ -312,6 +312,7 @@ def insert(
   *,
   config: FitConfig = DEFAULT_FIT,
   accept: str = 'always',
+  objective: Callable = objectives.mean,
 ) -> tuple[Pool, Trace]:
   """Commits candidates one after the other (Algorithm 1).
 
@@ -324,6 +325,8 @@ def insert(
     config: of the fit.
     accept: 'always' as in the paper, or 'improve': a candidate that does not
       raise the pool's IC leaves it as it was.
+    objective: of the pool's daily IC, in place of the mean; see `objectives`.
+      Compiled for each. The weights remain those of Eq. 7.
 
   Returns:
     The new pool and a `Trace`.
@@ -332,7 +335,7 @@ def insert(
     raise ValueError(f"accept is 'always' or 'improve', not {accept!r}")
   candidates = tuple(candidates)
   rest, item, trace = _insert(
-    pool, candidates, ids, target, scored, config, accept
+    pool, candidates, ids, target, scored, config, accept, objective
   )
   everyone = pool.factors + candidates
   nothing = jnp.zeros_like(target.label)

@@ -7,100 +7,67 @@ what search and pool said.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
 from alphajax.language import environment, tree
-from alphajax.methods import mining
+from alphajax.methods import learner as learner_lib
+from alphajax.methods import mining, rewards
 from alphajax.methods.base import Market, Method
-from alphajax.networks import heads
-from alphajax.search import losses, mcts, replay
 
 SIMILARITIES = ('formula', 'state', 'none')
 REWARDS = ('pool', 'factor')
-KNOWN = ('again', 'nothing')
-
-
-class Learner(NamedTuple):
-  """The network and what it learns from."""
-
-  params: Any
-  opt_state: Any
-  replay: replay.Replay
+DUPLICATES = ('same', 'nothing')
+VALUE_OPTIONS = ('similarity', 'reward', 'scale', 'duplicates')
 
 
 class State(NamedTuple):
   mined: mining.Mined
-  learner: Learner
+  learner: learner_lib.Learner
 
 
 def make(config, market: Market) -> Method:
   """Makes the method; see `configs/alphacfg.py`."""
-  for name, values in (
+  for name, choices in (
     ('similarity', SIMILARITIES),
     ('reward', REWARDS),
-    ('known', KNOWN),
+    ('duplicates', DUPLICATES),
   ):
-    if config.value[name] not in values:
+    if config.value[name] not in choices:
       raise ValueError(
         f'config.value.{name} is {config.value[name]!r}: '
-        f'expected one of {values}'
+        f'expected one of {choices}'
       )
   grammar = environment.make(**config.language)
   bench = mining.make_bench(config, market)
-  network = heads.make(
+  agent = learner_lib.make(config, grammar)
+  targets_of = functools.partial(
+    value_targets,
     grammar,
-    width=config.network.width,
-    dropout_rate=config.network.dropout,
-  )
-  optimizer = optax.adam(config.training.learning_rate)
-  play = jax.jit(
-    functools.partial(
-      mcts.self_play,
-      evaluator=mcts.from_network(network, grammar),
-      grammar=grammar,
-      num_games=config.num_trajectories,
-      **config.search,
-    )
-  )
-  learn = jax.jit(
-    functools.partial(
-      fit_network,
-      apply_fn=functools.partial(heads.apply_batch, network),
-      optimizer=optimizer,
-      **config.training,
-    )
+    objective=bench.objective,
+    **{name: config.value[name] for name in VALUE_OPTIONS},
   )
 
   def init(rng_key):
-    params = heads.init(network, grammar, rng_key)
-    return State(
-      mining.start(bench),
-      Learner(
-        params,
-        optimizer.init(params),
-        replay.empty(
-          config.training.replay_size, grammar.max_tokens, grammar.num_actions
-        ),
-      ),
-    )
+    return State(mining.start(bench), agent.init(rng_key))
 
   def step(state, rng_key):
     play_key, learn_key = jax.random.split(rng_key)
     clock = mining.Clock()
     with clock('search'):
-      games = jax.block_until_ready(play(state.learner.params, play_key))
+      games = jax.block_until_ready(
+        agent.play(state.learner, play_key, state.mined.iteration)
+      )
     formulas = environment.formulas_of(grammar, games.final_tokens)
     mined, outcomes = mining.commit(bench, state.mined, formulas, clock)
     with clock('targets'):
-      targets = value_targets(grammar, games, outcomes, **config.value)
+      targets, worths = targets_of(games, outcomes)
     with clock('update'):
-      learner, fitted = learn(state.learner, learn_key, games, targets)
-      fitted = {name: float(value) for name, value in fitted.items()}
+      learner, fitted = agent.learn(
+        state.learner, learn_key, games, targets, worths
+      )
     mined, metrics = mining.validate(bench, mined, clock)
     return State(mined, learner), {
       **metrics, **fitted, 'seconds': clock.seconds
@@ -125,9 +92,9 @@ def make(config, market: Market) -> Method:
 
 
 def value_targets(
-  grammar, games, outcomes, *, similarity, reward, scale, known
+  grammar, games, outcomes, *, similarity, reward, objective, scale, duplicates
 ):
-  """Value targets of all states of all trajectories (Eq. 5), f32[M, B].
+  """Value targets of all states of all trajectories (Eq. 5).
 
   z = scale * (1 - max similarity to the pool) * IC, where the pool is the one
   that the finished formula met.
@@ -139,70 +106,33 @@ def value_targets(
     similarity: of the finished `formula`, of each `state`, or `none`.
     reward: the IC of the `pool` after the formula (the paper), or that of the
       `factor` itself, whatever its sign: the pool can weigh it negatively.
+    objective: what the IC stands for, see `rewards`.
     scale: 1 in the paper.
-    known: what a formula evaluated before is worth: its value `again` (the
-      paper), or `nothing`, since it adds nothing.
+    duplicates: what a formula that was evaluated before is worth: the `same`
+      as ever (the paper), or `nothing`, since it adds nothing.
+
+  Returns:
+    (f32[M, B], and what the finished formulas are worth from now on, f32[B]).
   """
   active = np.asarray(games.active)
   targets = np.zeros(active.shape, np.float32)
+  final = np.zeros(active.shape[1], np.float32)
   finals = environment.formulas_of(grammar, games.final_tokens)
+
+  def target(formula, outcome, worth):
+    likeness = 0.0
+    if similarity != 'none':
+      likeness = tree.max_similarity(formula, outcome.pool_before)
+    return scale * rewards.value_target(worth, likeness)
+
   for game, outcome in enumerate(outcomes):
-    if known == 'nothing' and not outcome.is_new:
+    if duplicates == 'nothing' and not outcome.is_new:
       continue
-    ic = outcome.ic if reward == 'pool' else abs(outcome.own_ic)
-    for move in np.flatnonzero(active[:, game]):
-      formula = finals[game]
-      if similarity == 'state':
-        formula = environment.formula_of(grammar, games.tokens[move, game])
-      elif move > 0:
-        targets[move, game] = targets[0, game]
-        continue
-      likeness = 0.0
-      if similarity != 'none':
-        likeness = tree.max_similarity(formula, outcome.pool_before)
-      targets[move, game] = scale * (1.0 - likeness) * ic
-  return targets
-
-
-def fit_network(
-  learner: Learner,
-  rng_key: jax.Array,
-  games: mcts.Trajectories,
-  targets: jax.Array,
-  *,
-  apply_fn,
-  optimizer,
-  batch_size: int,
-  num_updates: int,
-  l2: float,
-  replay_size: int,
-  learning_rate: float,
-) -> tuple[Learner, dict]:
-  """Adds the games to the replay and takes `num_updates` gradient steps."""
-  del replay_size, learning_rate  # In the replay and the optimizer already.
-  rows = losses.Batch(
-    games.tokens, games.action_weights, games.invalid_actions, targets
-  )
-  rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
-  memory = replay.add(learner.replay, rows, games.active.reshape(-1))
-  loss_fn = functools.partial(
-    losses.policy_value_loss, apply_fn=apply_fn, l2=l2
-  )
-
-  def update(carry, rng_key):
-    params, opt_state = carry
-    sample_key, dropout_key = jax.random.split(rng_key)
-    batch = replay.sample(memory, sample_key, batch_size)
-    grads, metrics = jax.grad(loss_fn, has_aux=True)(
-      params, batch=batch, rng_key=dropout_key
-    )
-    updates, opt_state = optimizer.update(grads, opt_state, params)
-    return (optax.apply_updates(params, updates), opt_state), metrics
-
-  (params, opt_state), metrics = jax.lax.scan(
-    update,
-    (learner.params, learner.opt_state),
-    jax.random.split(rng_key, num_updates),
-  )
-  metrics = jax.tree.map(jnp.mean, metrics)
-  return Learner(params, opt_state, memory), metrics
+    worth = rewards.of_outcome(outcome, reward, objective)
+    final[game] = target(finals[game], outcome, worth)
+    targets[active[:, game], game] = final[game]
+    if similarity == 'state':
+      for move in np.flatnonzero(active[:, game]):
+        partial = environment.formula_of(grammar, games.tokens[move, game])
+        targets[move, game] = target(partial, outcome, worth)
+  return targets, final if duplicates == 'same' else np.zeros_like(final)

@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from alphajax.data import universe
-from alphajax.factor import evaluate, metrics
+from alphajax.factor import evaluate, metrics, objectives
 from alphajax.factor import pool as pool_lib
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
+from alphajax.methods import rewards
 from alphajax.methods.base import Found, Market
 
 CHUNK = 32  # Formulas committed by one call of a compiled program.
@@ -37,14 +38,15 @@ class Bench(NamedTuple):
   accept: str
   capacity: int
   features: tuple[str, ...]
+  objective: objectives.Objective
 
 
 class Mined(NamedTuple):
   """Everything found so far; a value.
 
   pool: the current pool on the train split.
-  book: canonical key -> IC on train of every formula evaluated, None for one
-    without a value on any day; a key's position is its factor's id.
+  book: canonical key -> `Outcome.own_ic` of every formula evaluated, None for
+    one without a value on any day; a key's position is its factor's id.
   proposed: formulas that came in, duplicates counted.
   iteration: how many batches came in.
   found: the best pool by validation.
@@ -63,7 +65,9 @@ class Outcome(NamedTuple):
   """What one proposed formula met.
 
   ic: IC of the pool on train after it; 0 for a formula without any value.
-  own_ic: its own IC on train; 0 without any value.
+     Under another objective, what that makes of the pool's daily IC.
+  own_ic: its own IC on train; 0 without any value. Under another objective,
+     that of the factor or of its negative, whichever is better.
   is_new: it had not been evaluated before.
   pool_before: the formulas that were in the pool when it came.
   """
@@ -113,6 +117,7 @@ def make_bench(config, market: Market) -> Bench:
     accept=config.pool.accept,
     capacity=config.pool.capacity,
     features=tuple(train.panel.feature_names),
+    objective=rewards.objective_of(config),
   )
 
 
@@ -164,7 +169,8 @@ def commit(
     lambda i: formula_lib.parse(known[i], bench.features)
   )
   outcomes = []
-  ic = float(mean_ic(mined.pool, bench.scored))
+  of_pool = rewards.of_pool(bench.objective)
+  ic = float(_pool_score(mined.pool, bench.scored, of_pool))
   members = np.asarray(mined.pool.ids)
   for key in keys:
     before = tuple(formula_of(int(i)) for i in members if i >= 0)
@@ -206,6 +212,7 @@ def _insert_new(bench, mined, new, clock):
       pool, trace = pool_lib.insert(
         pool, prepared + padding, jnp.asarray(ids), bench.target, bench.scored,
         config=bench.fit, accept=bench.accept,
+        objective=rewards.of_pool(bench.objective),
       )  # fmt: skip
       trace = jax.device_get(trace)
     for n, (key, _) in enumerate(chunk):
@@ -214,12 +221,14 @@ def _insert_new(bench, mined, new, clock):
 
 
 def _prepare(bench: Bench, formulas: Sequence[Formula]):
-  """Factors as the pool takes them, a list of f32[T, M], and their own ICs.
+  """Factors as the pool takes them, a list of f32[T, M], and their `own_ic`.
 
-  The IC is NaN for a formula without an opinion on any scored day.
+  That is NaN for a formula without an opinion on any scored day.
   """
   pairs = [
-    _prepare_one(values, bench.train.universe, bench.target, bench.scored)
+    _prepare_one(
+      values, bench.train.universe, bench.target, bench.scored, bench.objective
+    )
     for values in bench.train.take(formulas)
   ]
   return [factor for factor, _ in pairs], jax.device_get(
@@ -227,20 +236,25 @@ def _prepare(bench: Bench, formulas: Sequence[Formula]):
   )
 
 
-@jax.jit
-def _prepare_one(values, members, target, scored):
+@functools.partial(jax.jit, static_argnames='objective')
+def _prepare_one(values, members, target, scored, objective):
   values = universe.gather(members, values)
   members = members.present
   prepared = pool_lib.prepare(values, members, target)
-  ic = metrics.target_ic(values, target) @ scored / jnp.sum(scored)
+  own = rewards.of_factor(values, members, target, scored, objective)
   silent = ~jnp.any(prepared * scored[:, None])
-  return prepared, jnp.where(silent, jnp.nan, ic)
+  return prepared, jnp.where(silent, jnp.nan, own)
 
 
 @jax.jit
 def mean_ic(pool: pool_lib.Pool, scored: jax.Array) -> jax.Array:
   """Exact IC of the pool on train, the mean over scored days."""
   return pool_lib.daily_ic(pool) @ scored / jnp.sum(scored)
+
+
+@functools.partial(jax.jit, static_argnames='objective')
+def _pool_score(pool, scored, objective):
+  return objective(pool_lib.daily_ic(pool), scored)
 
 
 def members(bench: Bench, mined: Mined) -> tuple[list[Formula], list[float]]:

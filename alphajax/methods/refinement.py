@@ -12,7 +12,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from alphajax.data import universe
 from alphajax.data.panel import Split
@@ -22,9 +21,8 @@ from alphajax.language import environment, masks
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 from alphajax.language.formula import Formula
-from alphajax.methods import alphacfg, random_search
-from alphajax.networks import heads
-from alphajax.search import mcts, replay
+from alphajax.methods import learner as learner_lib
+from alphajax.methods import random_search
 
 
 class Task(NamedTuple):
@@ -68,7 +66,7 @@ class State(NamedTuple):
   best_iteration: int
   proposed: int
   iteration: int
-  learner: alphacfg.Learner | None
+  learner: learner_lib.Learner | None
 
 
 class Refiner(NamedTuple):
@@ -274,52 +272,21 @@ def _make_random(config, task: Task, bench: Bench):
 def _make_alphacfg(config, task: Task, bench: Bench):
   """Search guided by a network, which reads whole formulas."""
   grammar = task.grammar
-  network = heads.make(
-    grammar,
-    width=config.network.width,
-    dropout_rate=config.network.dropout,
-  )
-  apply_fn = functools.partial(heads.apply_batch, network)
-  optimizer = optax.adam(config.training.learning_rate)
+  form_rule = grammar.num_actions - 1  # Its last row; the only first move.
+  form = grammar_lib.step(grammar, grammar_lib.init(grammar), form_rule)
+  agent = learner_lib.make(config, grammar, form)
   # What the objective gives a formula without any value.
   silence = float(_rate(bench, jnp.zeros(bench.scored.shape))[0])
-  form_rule = grammar.num_actions - 1  # Its last row; the only first move.
-  play = jax.jit(
-    functools.partial(
-      mcts.self_play,
-      evaluator=mcts.from_apply(apply_fn),
-      grammar=grammar,
-      start=grammar_lib.step(grammar, grammar_lib.init(grammar), form_rule),
-      num_games=config.num_trajectories,
-      **config.search,
-    )
-  )
-  fit = jax.jit(
-    functools.partial(
-      alphacfg.fit_network,
-      apply_fn=apply_fn,
-      optimizer=optimizer,
-      **config.training,
-    )
-  )
-
-  def init(rng_key):
-    params = heads.init(network, grammar, rng_key)
-    memory = replay.empty(
-      config.training.replay_size, grammar.max_tokens, grammar.num_actions
-    )
-    return alphacfg.Learner(params, optimizer.init(params), memory)
 
   def step(state, rng_key):
     play_key, fit_key = jax.random.split(rng_key)
-    games = play(state.learner.params, play_key)
+    games = agent.play(state.learner, play_key, state.iteration)
     formulas = grammar_lib.formulas_of(grammar, games.final_tokens)
     state, scores = commit(bench, state, formulas)
-    rewards = np.array([silence if s is None else s for s in scores])
-    active = np.asarray(games.active)
-    targets = np.where(active, config.value.scale * rewards, 0.0)
-    targets = targets.astype(np.float32)
-    learner, _ = fit(state.learner, fit_key, games, targets)
+    worths = np.array([silence if s is None else s for s in scores], np.float32)
+    worths *= config.value.scale
+    targets = np.where(np.asarray(games.active), worths, np.float32(0))
+    learner, _ = agent.learn(state.learner, fit_key, games, targets, worths)
     return state._replace(learner=learner)
 
-  return init, step
+  return agent.init, step

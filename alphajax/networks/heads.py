@@ -6,7 +6,9 @@ from flax import linen as nn
 
 from alphajax.language import environment
 from alphajax.language import grammar as grammar_lib
-from alphajax.networks import tree_lstm
+from alphajax.networks import sequence, tree_lstm
+
+ENCODERS = ('tree_lstm', *sequence.ENCODERS)
 
 
 class PolicyHead(nn.Module):
@@ -38,7 +40,7 @@ class PolicyValue(nn.Module):
   rng and `train=True`.
   """
 
-  encoder: tree_lstm.TreeLSTM
+  encoder: nn.Module  # `tokens [L] -> [D]`.
   num_actions: int
   dropout_rate: float = 0.1
 
@@ -58,29 +60,37 @@ class PolicyValue(nn.Module):
     return self.policy(x), self.value(x)
 
   def tables(self) -> tree_lstm.Tables:
-    """The encoder's tables."""
+    """The tables of a Tree-LSTM."""
     return self.encoder.tables()
 
 
 def make(
   grammar: environment.Language,
   *,
+  encoder: str = 'tree_lstm',
   width: int = 128,
   dropout_rate: float = 0.1,
 ) -> PolicyValue:
   """The network of a language; sizes of Appendix H by default.
 
   Raises:
-    ValueError: the encoder cannot read the language.
+    ValueError: an unknown encoder, or one that cannot read the language.
   """
-  if not isinstance(grammar, grammar_lib.Grammar):
+  if encoder not in ENCODERS:
     raise ValueError(
-      'config.network.encoder: the Tree-LSTM reads trees in prefix order, and '
-      "config.language.name = 'rpn' writes postfix tokens; take another "
-      "language, or config.method = 'random_search', which needs no network"
+      f'config.network.encoder is {encoder!r}: expected one of {ENCODERS}'
     )
-  encoder = tree_lstm.make(grammar, width)
-  return PolicyValue(encoder, grammar.num_actions, dropout_rate)
+  if encoder != 'tree_lstm':
+    reader = sequence.make(encoder, grammar.vocab.size, width)
+  elif isinstance(grammar, grammar_lib.Grammar):
+    reader = tree_lstm.make(grammar, width)
+  else:
+    raise ValueError(
+      "config.network.encoder is 'tree_lstm', which reads trees in prefix "
+      "order, and config.language.name = 'rpn' writes postfix tokens: take "
+      f'one of {tuple(sequence.ENCODERS)}'
+    )
+  return PolicyValue(reader, grammar.num_actions, dropout_rate)
 
 
 def init(

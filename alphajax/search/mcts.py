@@ -10,8 +10,8 @@ import mctx
 from flax import struct
 
 from alphajax.language import environment
-from alphajax.networks import heads, incremental
-from alphajax.search import tree_search
+from alphajax.networks import heads, incremental, tree_lstm
+from alphajax.search import gumbel, puct, reuse, tree_search
 
 
 class Evaluator(NamedTuple):
@@ -33,7 +33,7 @@ class Trajectories:
   """M moves of B games. A finished game goes on with `active` False."""
 
   tokens: jax.Array  # i32[M, B, L] before the move.
-  action_weights: jax.Array  # [M, B, A] root visits^(1/T), normalised.
+  action_weights: jax.Array  # [M, B, A] what the policy concluded.
   invalid_actions: jax.Array  # bool[M, B, A]
   active: jax.Array  # bool[M, B] the game was not finished before the move.
   final_tokens: jax.Array  # i32[B, L]
@@ -101,52 +101,13 @@ def from_network(
   return Evaluator(prepare, init, step)
 
 
-def plain_q(
-  qvalues: jax.Array, visits: jax.Array, node_value: jax.Array
-) -> jax.Array:
-  """The paper's Q, 0 where never visited."""
-  del visits, node_value
-  return qvalues
-
-
-def minmax_q(
-  qvalues: jax.Array, visits: jax.Array, node_value: jax.Array
-) -> jax.Array:
-  """Q moved to [0, 1] by the extremes among the node and its children.
-
-  Values of about 0.05 are lost beside the exploration term; scaled, the best
-  child seen counts 1. An action never visited counts as the node itself.
-  """
-  values = jnp.where(visits > 0, qvalues, node_value)
-  low = jnp.minimum(jnp.min(values), node_value)
-  high = jnp.maximum(jnp.max(values), node_value)
-  return (values - low) / jnp.maximum(high - low, 1e-8)
-
-
-Q_TRANSFORMS = {'none': plain_q, 'minmax': minmax_q}
-
-
-def branch_puct(
-  prior: jax.Array,
-  visits: jax.Array,
-  qvalues: jax.Array,
-  node_value: jax.Array,
-  invalid_actions: jax.Array,
-  *,
-  c_puct: float,
-  base_branches: int,
-  q_transform: Callable = plain_q,
-) -> jax.Array:
-  """PUCT whose exploration grows with the number b of valid rules, Eq. 8.
-
-  Scores [A] of one node: Q + c sqrt(b / b_ref) P sqrt(sum N) / (1 + N).
-  Before any visit Eq. 8 is a tie that the prior decides here.
-  """
-  num_valid = jnp.sum(~invalid_actions)
-  c = c_puct * jnp.sqrt(num_valid / base_branches)
-  total = jnp.maximum(jnp.sum(visits), 1)
-  bonus = c * prior * jnp.sqrt(total) / (1 + visits)
-  return q_transform(qvalues, visits, node_value) + bonus
+def make_evaluator(
+  network: heads.PolicyValue, grammar: environment.Language
+) -> Evaluator:
+  """The fastest that the network's encoder has."""
+  if isinstance(network.encoder, tree_lstm.TreeLSTM):
+    return from_network(network, grammar)
+  return from_apply(functools.partial(heads.apply_batch, network))
 
 
 def recurrent_fn(
@@ -181,29 +142,25 @@ def search(
   evaluator: Evaluator,
   grammar: environment.Language,
   num_simulations: int,
-  score_fn: Callable,
-  dirichlet_fraction: float = 0.0,
-  dirichlet_alpha: float = 0.3,
-) -> tree_search.Tree:
-  """Searches from `states` [B]; the tree's root visits are the policy.
+  policy: tree_search.Policy,
+  kept: tree_search.Tree | None = None,
+) -> tuple[tree_search.Tree, Any]:
+  """Searches from `states` [B]. Returns the trees and the policy's noise.
 
   evaluation: what the evaluator said of the states: (logits, value, memory).
+  kept: the trees of the last move, see `reuse.keep`.
   """
   noise_key, search_key = jax.random.split(rng_key)
   logits, value, memory = evaluation
   logits = heads.mask_logits(logits, states.invalid_actions)
-  if dirichlet_fraction > 0:
-    logits = _add_noise(
-      noise_key,
-      logits,
-      states.invalid_actions,
-      dirichlet_fraction,
-      dirichlet_alpha,
-    )
+  logits, noise = policy.begin(noise_key, logits, states.invalid_actions)
   root = mctx.RootFnOutput(
     prior_logits=logits, value=value, embedding=(states, memory)
   )
-  return tree_search.search(
+  root_score_fn = policy.root_score_fn
+  if root_score_fn is not None:
+    root_score_fn = functools.partial(root_score_fn, noise)
+  tree = tree_search.search(
     prepared,
     search_key,
     root=root,
@@ -212,27 +169,47 @@ def search(
     ),
     invalid_actions=states.invalid_actions,
     invalid_fn=lambda embedding: embedding[0].invalid_actions,
-    score_fn=score_fn,
+    score_fn=policy.score_fn,
+    root_score_fn=root_score_fn,
     num_simulations=num_simulations,
     max_depth=grammar.max_steps,
+    kept=kept,
   )
+  return tree, noise
 
 
-def _add_noise(rng_key, logits, invalid_actions, fraction, alpha) -> jax.Array:
-  """Mixes Dirichlet noise over the valid actions into the prior."""
-  batch, num_actions = logits.shape
-  # The part of a Dirichlet draw on some coordinates, normalised, is Dirichlet.
-  gammas = jax.random.loggamma(rng_key, alpha, (batch, num_actions))
-  noise = jax.nn.softmax(heads.mask_logits(gammas, invalid_actions))
-  prior = (1 - fraction) * jax.nn.softmax(logits) + fraction * noise
-  tiny = jnp.finfo(prior.dtype).tiny
-  return heads.mask_logits(jnp.log(prior + tiny), invalid_actions)
+def make_policy(
+  policy: str = 'puct',
+  *,
+  num_simulations: int,
+  num_considered: int = 16,
+  reuse_subtree: bool = False,
+  **puct_options,
+) -> tree_search.Policy:
+  """The policy `puct` or `gumbel`, of the options in `config.search`.
 
-
-def visit_policy(visits: jax.Array, temperature: jax.Array) -> jax.Array:
-  """`visits^(1/T)`, normalised, `[..., A]`; T > 0."""
-  logits = jnp.log(jnp.maximum(visits, 1)) / temperature
-  return jax.nn.softmax(jnp.where(visits > 0, logits, -jnp.inf))
+  Raises:
+    ValueError: an unknown name, or options that Gumbel cannot honour.
+  """
+  if policy == 'puct':
+    return puct.make(**puct_options)
+  if policy != 'gumbel':
+    raise ValueError(
+      f"config.search.policy is {policy!r}: expected 'puct' or 'gumbel'"
+    )
+  if reuse_subtree:
+    raise ValueError(
+      "config.search.reuse_subtree needs config.search.policy = 'puct': "
+      'sequential halving counts the visits of a new root'
+    )
+  if puct_options.get('dirichlet_fraction', 0.0) > 0:
+    raise ValueError(
+      "config.search.dirichlet_fraction must be 0 with policy = 'gumbel', "
+      'which has noise of its own and would learn the prior with that noise'
+    )
+  return gumbel.make(
+    num_simulations=num_simulations, num_considered=num_considered
+  )
 
 
 def self_play(
@@ -245,11 +222,9 @@ def self_play(
   num_simulations: int,
   start: environment.State | None = None,
   temperature: jax.Array | float = 1.0,
-  c_puct: float = 1.0,
-  base_branches: int = 40,
-  q_transform: str = 'none',
-  dirichlet_fraction: float = 0.0,
-  dirichlet_alpha: float = 0.3,
+  policy: str = 'puct',
+  reuse_subtree: bool = False,
+  **options,
 ) -> Trajectories:
   """Plays games to the end, every move chosen by a search of its own.
 
@@ -258,22 +233,25 @@ def self_play(
 
   start: the state, unbatched, at which games begin; None: the start symbol,
     the only one that an evaluator of `from_network` knows.
+  temperature: of all moves, or of each, `[max_steps]`.
+  reuse_subtree: a search goes on with what the last one found below the move
+    that was chosen.
+  policy, options: see `make_policy`.
   """
-
-  def score_fn(*node):
-    return branch_puct(
-      *node,
-      c_puct=c_puct,
-      base_branches=base_branches,
-      q_transform=Q_TRANSFORMS[q_transform],
-    )
-
+  rule = make_policy(
+    policy,
+    num_simulations=num_simulations,
+    reuse_subtree=reuse_subtree,
+    **options,
+  )
   prepared = evaluator.prepare(params)
+  moves = grammar.max_steps
+  temperature = jnp.broadcast_to(jnp.asarray(temperature), moves)
 
   def move(carry):
-    index, states, evaluation, played = carry
+    index, states, evaluation, played, kept = carry
     search_key, act_key = jax.random.split(jax.random.fold_in(rng_key, index))
-    tree = search(
+    tree, noise = search(
       prepared,
       search_key,
       states,
@@ -281,35 +259,46 @@ def self_play(
       evaluator=evaluator,
       grammar=grammar,
       num_simulations=num_simulations,
-      score_fn=score_fn,
-      dirichlet_fraction=dirichlet_fraction,
-      dirichlet_alpha=dirichlet_alpha,
+      policy=rule,
+      kept=kept,
     )
-    weights = visit_policy(tree.visits[:, 0], temperature)
-    actions = jax.random.categorical(act_key, jnp.log(weights))
-    played = played.replace(
-      tokens=played.tokens.at[index].set(states.tokens),
-      action_weights=played.action_weights.at[index].set(weights),
-      invalid_actions=played.invalid_actions.at[index].set(
-        states.invalid_actions
-      ),
-      active=played.active.at[index].set(~states.terminated),
+    actions, weights = rule.conclude(
+      act_key, noise, *tree_search.roots(tree), temperature=temperature[index]
     )
+    played = _record(played, index, states, weights)
     after = jax.vmap(environment.step, (None, 0, 0))(grammar, states, actions)
     evaluation = evaluator.step(prepared, evaluation[2], states, actions, after)
-    return index + 1, after, evaluation, played
+    if reuse_subtree:
+      kept = reuse.keep(tree, actions, num_simulations, moves)
+    return index + 1, after, evaluation, played, kept
 
   states = jax.tree.map(
     lambda x: jnp.broadcast_to(x, (num_games, *x.shape)),
     environment.init(grammar) if start is None else start,
   )
   evaluation = evaluator.init(prepared, states)
-  _, states, _, played = jax.lax.while_loop(
+  kept = None
+  if reuse_subtree:
+    embedding = (states, evaluation[2])
+    kept = reuse.nothing(embedding, num_simulations, grammar.num_actions)
+  _, states, _, played, _ = jax.lax.while_loop(
     lambda carry: ~jnp.all(carry[1].terminated),
     move,
-    (0, states, evaluation, _no_moves(grammar, states)),
+    (0, states, evaluation, _no_moves(grammar, states), kept),
   )
   return played.replace(final_tokens=states.tokens)
+
+
+def _record(played, index, states, weights) -> Trajectories:
+  """Writes move `index`."""
+  return played.replace(
+    tokens=played.tokens.at[index].set(states.tokens),
+    action_weights=played.action_weights.at[index].set(weights),
+    invalid_actions=played.invalid_actions.at[index].set(
+      states.invalid_actions
+    ),
+    active=played.active.at[index].set(~states.terminated),
+  )
 
 
 def _no_moves(

@@ -9,7 +9,7 @@ only a backup through it can change; so selection is a walk along pointers.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +20,27 @@ NO_NODE = -1
 # The prior of a forbidden action: a valid one may underflow to 0.
 FORBIDDEN = -1.0
 
-# (prior [A], visits [A], qvalues [A], node value [], invalid [A]) -> [A].
+# (prior [A], visits [A], qvalues [A], node value [], invalid [A], raw value [])
+# -> [A].
 ScoreFn = Callable[..., jax.Array]
+
+
+class Policy(NamedTuple):
+  """How a search walks and what it concludes; `puct` and `gumbel` make them.
+
+  begin: (rng_key, logits [B, A], invalid [B, A]) -> (logits, noise): the root's
+    logits, and what the next two want to know again.
+  score_fn: selection goes to the valid action of the highest score.
+  root_score_fn: (noise, *ScoreFn's arguments, all batched) -> [B, A], at the
+    root in place of score_fn; None: nothing in its place.
+  conclude: (rng_key, noise, *those arguments, temperature) -> (actions [B],
+    weights [B, A]): the move, and the target of the policy.
+  """
+
+  begin: Callable
+  score_fn: ScoreFn
+  root_score_fn: Callable | None
+  conclude: Callable
 
 
 @struct.dataclass
@@ -66,6 +85,8 @@ def search(
   score_fn: ScoreFn,
   num_simulations: int,
   max_depth: int,
+  root_score_fn: Callable | None = None,
+  kept: Tree | None = None,
 ) -> Tree:
   """Runs `num_simulations` of one expansion each, in every game.
 
@@ -73,8 +94,19 @@ def search(
   invalid_actions: `bool[B, A]` at the root.
   invalid_fn: embedding [B, ...] -> bool[B, A], at the other nodes.
   max_depth: no walk is longer; a finished formula ends it before.
+  root_score_fn: see `Policy`, without the noise.
+  kept: the tree to go on with, from `reuse.keep`; None: a new one.
   """
-  tree = _plant(root, invalid_actions, num_simulations)
+  if kept is None:
+    tree = empty(root.embedding, num_simulations + 1, invalid_actions.shape[1])
+    first = 1
+  else:
+    tree, first = kept, num_simulations
+  tree = _plant(tree, root, invalid_actions)
+  if root_score_fn is not None:
+    tree = _point_root(tree, root_score_fn)
+  elif kept is not None:
+    tree = _point_root(tree, jax.vmap(score_fn))
 
   def simulate(simulation, carry):
     rng_key, tree = carry
@@ -83,21 +115,23 @@ def search(
     parent = jax.tree.map(lambda x: _at(x, walk.node), tree.embedding)
     output, embedding = recurrent_fn(params, expand_key, walk.action, parent)
     tree, leaf = _expand(
-      tree, walk, output, embedding, invalid_fn(embedding), simulation + 1
+      tree, walk, output, embedding, invalid_fn(embedding), first + simulation
     )
-    return rng_key, _backup(tree, walk, leaf, score_fn)
+    tree = _backup(tree, walk, leaf, score_fn)
+    if root_score_fn is not None:
+      tree = _point_root(tree, root_score_fn)
+    return rng_key, tree
 
   _, tree = jax.lax.fori_loop(0, num_simulations, simulate, (rng_key, tree))
   return tree
 
 
-def _plant(
-  root: mctx.RootFnOutput, invalid_actions: jax.Array, num_simulations: int
-) -> Tree:
-  batch, num_actions = root.prior_logits.shape
-  nodes = (batch, num_simulations + 1)
+def empty(embedding: Any, num_nodes: int, num_actions: int) -> Tree:
+  """Room for trees; `embedding` [B, ...] is that of any nodes."""
+  batch = jax.tree.leaves(embedding)[0].shape[0]
+  nodes = (batch, num_nodes)
   edges = (*nodes, num_actions)
-  tree = Tree(
+  return Tree(
     prior=jnp.zeros(edges),
     visits=jnp.zeros(edges, jnp.int32),
     returns=jnp.zeros(edges),
@@ -108,9 +142,16 @@ def _plant(
     best_action=jnp.zeros(nodes, jnp.int32),
     best_child=jnp.full(nodes, NO_NODE, jnp.int32),
     embedding=jax.tree.map(
-      lambda x: jnp.zeros((*nodes, *x.shape[1:]), x.dtype), root.embedding
+      lambda x: jnp.zeros((*nodes, *x.shape[1:]), x.dtype), embedding
     ),
   )
+
+
+def _plant(
+  tree: Tree, root: mctx.RootFnOutput, invalid_actions: jax.Array
+) -> Tree:
+  """Writes the root; what is known of its edges stays."""
+  batch = root.value.shape[0]
   return _write_node(
     tree,
     0,
@@ -236,26 +277,46 @@ def _backup(
       visits=tree.visits.at[games, node, action].add(1, mode='drop'),
       returns=tree.returns.at[games, node, action].add(value, mode='drop'),
     )
-    best = _best_action(tree, node, score_fn)
-    best_child = tree.children[games, node, best]
-    tree = tree.replace(
-      best_action=tree.best_action.at[games, node].set(best, mode='drop'),
-      best_child=tree.best_child.at[games, node].set(best_child, mode='drop'),
-    )
+    scores = jax.vmap(score_fn)(*edges(tree, node))
+    tree = _point(tree, node, scores)
     return level, tree, jnp.where(on_path, node, child), value
 
   carry = (jnp.max(walk.depth), tree, leaf, _at(tree.raw_value, leaf))
   return jax.lax.while_loop(lambda carry: carry[0] > 0, rise, carry)[1]
 
 
-def _best_action(tree: Tree, node: jax.Array, score_fn: ScoreFn) -> jax.Array:
-  """The valid action of the highest score at `node [B]`, `-> i32[B]`."""
+def edges(tree: Tree, node: jax.Array) -> tuple[jax.Array, ...]:
+  """What a `ScoreFn` is told of `node [B]`, all batched."""
   prior, visits = _at(tree.prior, node), _at(tree.visits, node)
-  returns = _at(tree.returns, node)
+  returns, raw_value = _at(tree.returns, node), _at(tree.raw_value, node)
   # The mean over the network's word on the node and all returns through it.
-  total = _at(tree.raw_value, node) + jnp.sum(returns, axis=1)
+  total = raw_value + jnp.sum(returns, axis=1)
   node_value = total / (1 + jnp.sum(visits, axis=1))
   qvalues = returns / jnp.maximum(visits, 1)
-  invalid = prior == FORBIDDEN
-  scores = jax.vmap(score_fn)(prior, visits, qvalues, node_value, invalid)
-  return jnp.argmax(jnp.where(invalid, -jnp.inf, scores), axis=1)
+  return prior, visits, qvalues, node_value, prior == FORBIDDEN, raw_value
+
+
+def roots(tree: Tree) -> tuple[jax.Array, ...]:
+  """`edges` of the roots."""
+  return edges(tree, jnp.zeros(tree.raw_value.shape[0], jnp.int32))
+
+
+def _point(tree: Tree, node: jax.Array, scores: jax.Array) -> Tree:
+  """Selection from `node [B]` now goes to the valid action that scores most.
+
+  A node beyond the tree is nobody's.
+  """
+  games = jnp.arange(node.shape[0])
+  invalid = _at(tree.prior, node) == FORBIDDEN
+  best = jnp.argmax(jnp.where(invalid, -jnp.inf, scores), axis=1)
+  best_child = tree.children[games, node, best]
+  return tree.replace(
+    best_action=tree.best_action.at[games, node].set(best, mode='drop'),
+    best_child=tree.best_child.at[games, node].set(best_child, mode='drop'),
+  )
+
+
+def _point_root(tree: Tree, score_fn: Callable) -> Tree:
+  """The same at the roots, by scores of all games at once."""
+  scores = score_fn(*roots(tree))
+  return _point(tree, jnp.zeros(scores.shape[0], jnp.int32), scores)

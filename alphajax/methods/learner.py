@@ -1,0 +1,184 @@
+"""The network, how it plays and learns: what AlphaCFG's methods share."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from alphajax.language import environment
+from alphajax.language import grammar as grammar_lib
+from alphajax.networks import heads
+from alphajax.search import known, losses, mcts, puct, replay
+
+
+class Learner(NamedTuple):
+  """The network and what it learns from.
+
+  known: `known.Known` under config.search.known_rewards, else nothing.
+  """
+
+  params: Any
+  opt_state: Any
+  replay: replay.Replay
+  known: Any = ()
+
+
+class Agent(NamedTuple):
+  """init: rng_key -> Learner.
+
+  play: (learner, rng_key, iteration) -> `mcts.Trajectories`.
+  learn: (learner, rng_key, games, value targets f32[M, B], worth of the
+    finished formulas from now on f32[B]) -> (learner, losses).
+  """
+
+  init: Callable
+  play: Callable
+  learn: Callable
+
+
+def make(
+  config,
+  grammar: environment.Language,
+  start: environment.State | None = None,
+) -> Agent:
+  """An agent as `config.network`, `config.search` and `config.training` say.
+
+  start: where games begin, if not at the start symbol.
+
+  Raises:
+    ValueError: options that are unknown or do not go together.
+  """
+  network = heads.make(
+    grammar,
+    encoder=config.network.encoder,
+    width=config.network.width,
+    dropout_rate=config.network.dropout,
+  )
+  optimizer = optax.adam(config.training.learning_rate)
+  apply_fn = functools.partial(heads.apply_batch, network)
+  fit = jax.jit(
+    functools.partial(
+      fit_network, apply_fn=apply_fn, optimizer=optimizer, **config.training
+    )
+  )
+  remember = jax.jit(functools.partial(_remember, grammar))
+  uses_known = config.search.known_rewards
+
+  def init(rng_key):
+    params = heads.init(network, grammar, rng_key)
+    # Room for every formula of the run.
+    capacity = config.num_iterations * config.num_trajectories
+    return Learner(
+      params,
+      optimizer.init(params),
+      replay.empty(
+        config.training.replay_size, grammar.max_tokens, grammar.num_actions
+      ),
+      known.empty(capacity) if uses_known else (),
+    )
+
+  def learn(learner, rng_key, games, targets, worths):
+    if uses_known:
+      table = remember(learner.known, games.final_tokens, worths)
+      learner = learner._replace(known=table)
+    learner, metrics = fit(learner, rng_key, games, targets)
+    return learner, {name: float(value) for name, value in metrics.items()}
+
+  if start is None:
+    evaluator = mcts.make_evaluator(network, grammar)
+  else:
+    evaluator = mcts.from_apply(apply_fn)
+  return Agent(init, _make_play(config, grammar, evaluator, start), learn)
+
+
+def _make_play(config, grammar, evaluator, start):
+  """Self-play as `config.search` has it, jitted."""
+  options = config.search.to_dict()
+  uses_known = options.pop('known_rewards')
+  temperatures = functools.partial(
+    puct.temperatures, num_moves=grammar.max_steps, **options.pop('temperature')
+  )
+  is_plain = np.all(temperatures(0) == 1)  # A bad schedule is refused here.
+  if options['policy'] == 'gumbel' and not is_plain:
+    raise ValueError(
+      "config.search.temperature is of policy 'puct': Gumbel has none"
+    )
+  mcts.make_policy(**options)  # Refuses at once.
+  if uses_known and not isinstance(grammar, grammar_lib.Grammar):
+    raise ValueError(
+      'config.search.known_rewards needs trees in prefix order, and '
+      f'config.language.name = {config.language.name!r} writes others'
+    )
+  if uses_known:
+    evaluator = known.with_known(evaluator, grammar)
+
+  @jax.jit
+  def play(learner, rng_key, iteration):
+    params = learner.params
+    return mcts.self_play(
+      (params, learner.known) if uses_known else params,
+      rng_key,
+      evaluator=evaluator,
+      grammar=grammar,
+      start=start,
+      num_games=config.num_trajectories,
+      temperature=temperatures(iteration),
+      **options,
+    )
+
+  return play
+
+
+def _remember(grammar, table, tokens, worths):
+  """Adds finished formulas `[B, L]` and what they are worth to a table."""
+  hashes = jax.vmap(functools.partial(known.formula_hash, grammar))(tokens)
+  return known.add(table, hashes, worths)
+
+
+def fit_network(
+  learner: Learner,
+  rng_key: jax.Array,
+  games: mcts.Trajectories,
+  targets: jax.Array,
+  *,
+  apply_fn,
+  optimizer,
+  batch_size: int,
+  num_updates: int,
+  l2: float,
+  replay_size: int,
+  learning_rate: float,
+) -> tuple[Learner, dict]:
+  """Adds the games to the replay and takes `num_updates` gradient steps."""
+  del replay_size, learning_rate  # In the replay and the optimizer already.
+  rows = losses.Batch(
+    games.tokens, games.action_weights, games.invalid_actions, targets
+  )
+  rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
+  memory = replay.add(learner.replay, rows, games.active.reshape(-1))
+  loss_fn = functools.partial(
+    losses.policy_value_loss, apply_fn=apply_fn, l2=l2
+  )
+
+  def update(carry, rng_key):
+    params, opt_state = carry
+    sample_key, dropout_key = jax.random.split(rng_key)
+    batch = replay.sample(memory, sample_key, batch_size)
+    grads, metrics = jax.grad(loss_fn, has_aux=True)(
+      params, batch=batch, rng_key=dropout_key
+    )
+    updates, opt_state = optimizer.update(grads, opt_state, params)
+    return (optax.apply_updates(params, updates), opt_state), metrics
+
+  (params, opt_state), metrics = jax.lax.scan(
+    update,
+    (learner.params, learner.opt_state),
+    jax.random.split(rng_key, num_updates),
+  )
+  metrics = jax.tree.map(jnp.mean, metrics)
+  learner = learner._replace(params=params, opt_state=opt_state, replay=memory)
+  return learner, metrics
