@@ -74,7 +74,10 @@ def make(
     known = ', '.join(rules_lib.PRESETS)
     raise ValueError(f'unknown grammar {name!r}; known: {known}')
   vocab = vocab_lib.make_vocab(features, constants, windows, operators)
-  return from_rows(rules_lib.PRESETS[name](vocab), vocab, max_length=max_length)
+  rows = rules_lib.PRESETS[name](vocab)
+  # A preset begins with its start symbol; one without rows is an error below.
+  start = rows[0][0] if rows else 'Expr'
+  return from_rows(rows, vocab, max_length=max_length, start=start)
 
 
 def from_rows(

@@ -7,6 +7,7 @@ code, run once per grammar.
 
 from collections.abc import Callable, Sequence
 
+from alphajax.language import typed
 from alphajax.language import vocab as vocab_lib
 
 Row = tuple[str, str, int]
@@ -86,6 +87,7 @@ def sem_k_rows(vocab: vocab_lib.Vocab) -> list[Row]:
 
 PRESETS: dict[str, Callable[[vocab_lib.Vocab], list[Row]]] = {
   'sem_k': sem_k_rows,
+  'typed_k': typed.typed_k_rows,
 }
 
 
