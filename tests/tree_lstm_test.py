@@ -228,7 +228,12 @@ def odd_rows():
 
 @pytest.mark.parametrize(
   ('make', 'chunk'),
-  [(grammar_lib.make, 10), (grammar_lib.make, 64), (odd_rows, 16)],
+  [
+    (grammar_lib.make, 10),
+    (grammar_lib.make, 64),
+    (odd_rows, 16),
+    (functools.partial(grammar_lib.make, 'typed_k'), 16),
+  ],
 )
 def test_incremental_equals_the_whole_formula(make, chunk):
   """Along random derivations, at every step and also at the end."""
