@@ -14,7 +14,7 @@ from scipy import stats
 # --- Parser: nested tuples (operation, argument, ...) -------------------------
 
 _TOKEN = re.compile(
-  r'\s*(\d+\.?\d*|\.\d+|[A-Za-z_][A-Za-z_0-9.]*|\.[*/]|\|\||&&|[<>=]=|.)'
+  r'\s*(\d+\.?\d*|\.\d+|[A-Za-z_]\w*(?:\.[A-Za-z]\w*)?|\.[*/]|\|\||&&|[<>=]=|.)'
 )
 _BINARY = {  # Operator: (strength, name).
   'OR': (1, 'or'), '||': (1, 'or'), '&': (2, 'and'), '&&': (2, 'and'),
@@ -158,7 +158,8 @@ def _logical(function, *operands):
 
 _ELEMENTWISE = {
   '+': np.add, '-': np.subtract, '*': np.multiply, '/': np.divide,
-  '^': np.power, 'negative': np.negative, 'abs': np.abs, 'sign': np.sign,
+  '^': lambda x, y: np.where(np.isnan(x + y), np.nan, np.power(x, y)),
+  'negative': np.negative, 'abs': np.abs, 'sign': np.sign,
   'log': lambda x: np.log(np.where(x > 0, x, np.nan)),
   'signedpower': lambda x, a: np.sign(x) * np.abs(x) ** a,
   'if': lambda c, a, b: np.where(np.isnan(c), np.nan, np.where(c == 1, a, b)),
@@ -212,7 +213,7 @@ def evaluate(text, features, members, min_is_rolling):
   shape = members.shape
 
   def visit(tree):
-    # The quotient by 0 is missing.
+    # A quotient by 0 is missing.
     values = compute(tree)
     return np.where(np.isfinite(values), values, np.nan)
 
