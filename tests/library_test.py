@@ -22,9 +22,9 @@ from alphajax.language import library
 
 T, S = 320, 120  # The longest look-back is some 260 days.
 COUNTS = {'alpha101': (51, 25, 25), 'gtja191': (109, 37, 45)}
-# They rank a correlation or a sum of ranks, or count its sign: exact ties.
+# They rank a correlation, a sum of ranks, or ranks over time: exact ties.
 TIES = {
-  'alpha101': {13, 15, 16, 34, 45, 50, 68, 75, 78, 85, 88, 92, 94},
+  'alpha101': {4, 13, 15, 16, 34, 45, 50, 68, 75, 78, 85, 88, 92, 94},
   'gtja191': {
     16, 32, 83, 90, 99, 113, 115, 119, 121, 138, 140, 141, 179,
   },
@@ -60,7 +60,7 @@ def expected(name):
 
 
 def compare(entry, name, actual, tolerance):
-  """(coverage here less there, share of values that disagree).
+  """Shares of values that are missing here, missing there, that disagree.
 
   A disagreement is more than `tolerance` of the value and the day's spread. Of
   formulas with ranks, days count on which the same stocks have a value.
@@ -71,8 +71,8 @@ def compare(entry, name, actual, tolerance):
     actual = actual / np.nansum(np.abs(actual), axis=1, keepdims=True)
   wanted = expected(name)[entry.id]
   known = ~np.isnan(wanted)
-  assert not (~np.isnan(actual) & ~known).any(), f'{name} {entry.id}: a value'
   lost = (known & np.isnan(actual)).sum() / members.sum()
+  gained = (~known & ~np.isnan(actual)).sum() / members.sum()
   shared = known & ~np.isnan(actual)
   if 'CSRank' in entry.formula:
     shared &= (known == ~np.isnan(actual)).all(1, keepdims=True)
@@ -84,7 +84,7 @@ def compare(entry, name, actual, tolerance):
   )
   allowed = tolerance * (np.abs(wanted) + spread[:, None])
   bad = (np.abs(wanted - actual) > allowed) & shared
-  return lost, bad.sum() / shared.sum()
+  return lost, gained, bad.sum() / shared.sum()
 
 
 @pytest.mark.parametrize('name', library.LIBRARIES)
@@ -124,7 +124,8 @@ def test_translations_equal_the_published_text(name, monkeypatch):
   for entry in translated(name):
     formula = formula_lib.parse(entry.formula)
     actual = oracle.evaluate(formula, features, members)
-    lost, bad = compare(entry, name, actual, 1e-7)
+    lost, gained, bad = compare(entry, name, actual, 1e-7)
+    assert gained == 0, f'{name} {entry.id}'
     assert bad == 0, f'{name} {entry.id}: {bad:.2%} of the values differ'
     assert lost == 0 or entry.kind == 'rewrite', f'{name} {entry.id}'
     late |= {entry.id} if lost > 2e-3 else set()
@@ -140,11 +141,15 @@ def test_package_values_equal_the_published_text(name):
     values = evaluate.values(
       [formula_lib.parse(e.formula) for e in entries], panel
     )
+  wrong = []
   for entry, actual in zip(entries, np.asarray(values), strict=True):
-    lost, bad = compare(entry, name, actual, 1e-3)
-    assert lost < 1e-3 or entry.kind == 'rewrite', f'{name} {entry.id}: {lost}'
-    if entry.id not in TIES[name]:
-      assert bad < 5e-3, f'{name} {entry.id}: {bad:.2%} of the values differ'
+    lost, gained, bad = compare(entry, name, actual, 1e-3)
+    bad = 0.0 if entry.id in TIES[name] else bad
+    lost = 0.0 if entry.kind == 'rewrite' else lost
+    # Noise decides whether a window is constant where it nearly is.
+    if max(lost, gained) > 1e-3 or bad > 5e-3:
+      wrong.append((entry.id, lost, gained, bad))
+  assert not wrong
 
 
 @pytest.mark.parametrize(
