@@ -16,7 +16,7 @@ from alphajax.data import market as market_lib
 from alphajax.data import panel as panel_lib
 from alphajax.data import simulate
 from alphajax.data.panel import LabelSpec, Panel, Split
-from alphajax.factor import evaluate, metrics
+from alphajax.factor import evaluate, invariance, metrics
 from alphajax.factor import pool as pool_lib
 from alphajax.language import environment, row_text
 from alphajax.language import formula as formula_lib
@@ -211,6 +211,7 @@ def summarize(config, found: Found, market: Market) -> tuple[dict, dict]:
   """What `pool.json` and `daily.npz` say of a result."""
   label = LabelSpec(**config.label)
   parts = {split.name: describe(found, split, label) for split in market}
+  rescaled = _rescaled(found, market.valid)
   summary = {
     'iteration': found.iteration,
     'label': {'horizon': label.exit - label.entry, **label._asdict()},
@@ -221,6 +222,7 @@ def summarize(config, found: Found, market: Market) -> tuple[dict, dict]:
         'formula': formula_lib.to_text(formula),
         'weight': weight,
         **{name: part['factors'][i] for name, part in parts.items()},
+        'rescaled': rescaled[i],
       }
       for i, (formula, weight) in enumerate(
         zip(found.formulas, found.weights, strict=True)
@@ -232,6 +234,23 @@ def summarize(config, found: Found, market: Market) -> tuple[dict, dict]:
     for key in ('dates', 'ic', 'rank_ic', 'factor_ic'):
       daily[f'{key}_{name}'] = part['series'][key]
   return summary, daily
+
+
+def _rescaled(found: Found, split: Split) -> list[dict | None]:
+  """Shares of days and ranks that another base of prices, volumes changes.
+
+  None for a factor without a rank on the scored days.
+  """
+  checked = invariance.check(found.formulas, split.panel, split.scored)
+  return [
+    {
+      name: {'days': float(change.days), 'ranks': float(change.moved)}
+      for name, change in each._asdict().items()
+    }
+    if each.price.count
+    else None
+    for each in checked
+  ]
 
 
 def use_disk_cache() -> None:

@@ -264,6 +264,8 @@ def render(run: Run, others: Sequence[Run] = ()) -> str:
     notices=notices(run),
     splits=split_figures(run),
     rows=rows,
+    # Runs of older versions do not say.
+    rescaled=any('rescaled' in row for row in rows),
     figures=run_figures(run, rows),
     comparison=compare(run, others) if others else None,
     config=checkpoint.flatten(run.config or {}),

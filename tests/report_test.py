@@ -326,6 +326,22 @@ def test_shows_the_pool_as_a_share_of_what_was_planted(tmp_path):
   assert '50 % of the planted 0.1046' in text
 
 
+def test_shows_what_a_rescaling_moves(tmp_path):
+  workdir = make_run(tmp_path / 'run', iterations=2, total=2)
+  assert 'rescaling' not in page_of(workdir).text  # An old run does not say.
+  pool = json.loads((workdir / 'pool.json').read_text())
+  for factor in pool['factors']:
+    factor['rescaled'] = {
+      'price': {'days': 0.98, 'ranks': 0.6314},
+      'volume': {'days': 0.0, 'ranks': 0.0},
+    }
+  pool['factors'][0]['rescaled'] = None
+  writer.write_json(workdir / 'pool.json', pool)
+  text = page_of(workdir).text
+  assert text.count('price 63.1 % on 98 % of days volume none') == 9
+  assert 'Ranks moved by a rescaling' in text
+
+
 def test_says_that_an_evaluation_was_interrupted(tmp_path):
   workdir = make_run(tmp_path / 'run', iterations=2, total=2, test=False)
   writer.write_json(workdir / 'results.json', {'opened': 1})

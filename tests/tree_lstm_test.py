@@ -234,6 +234,7 @@ def odd_rows():
     (odd_rows, 16),
     (functools.partial(grammar_lib.make, 'syn', max_length=6), 16),
     (functools.partial(grammar_lib.make, 'sem', max_length=6), 16),
+    (functools.partial(grammar_lib.make, 'typed_k'), 16),
   ],
 )
 def test_incremental_equals_the_whole_formula(make, chunk):

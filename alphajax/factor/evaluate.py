@@ -246,10 +246,13 @@ def values(
   formulas: Sequence[formula_lib.Formula], panel: panel_lib.Panel
 ) -> jax.Array:
   """Values of formulas, f32[N, T, S]; NaN where a value is missing."""
-  formulas = list(formulas)
+  return jnp.stack(make_store(panel).take(list(formulas)))
+
+
+def make_store(panel: panel_lib.Panel) -> Store:
+  """A store of the default budget, or of what the panel needs at least."""
   plane = 4 * int(np.prod(np.shape(panel.mask)))
-  budget = max(DEFAULT_BUDGET, plane * MIN_VALUES)
-  return jnp.stack(Store(panel, budget).take(formulas))
+  return Store(panel, max(DEFAULT_BUDGET, plane * MIN_VALUES))
 
 
 def compile(formula: formula_lib.Formula) -> Callable:

@@ -93,7 +93,9 @@ def make(
     )
   else:
     rows = rules_lib.PRESETS[name](vocab)
-  return from_rows(rows, vocab, max_length=max_length)
+  # Rows begin with their start symbol; without rows is an error below.
+  start = rows[0][0] if rows else 'Expr'
+  return from_rows(rows, vocab, max_length=max_length, start=start)
 
 
 def from_rows(

@@ -7,6 +7,7 @@ code, run once per grammar.
 
 from collections.abc import Callable, Sequence
 
+from alphajax.language import typed
 from alphajax.language import vocab as vocab_lib
 
 Row = tuple[str, str, int]
@@ -143,6 +144,7 @@ PRESETS: dict[str, Callable[[vocab_lib.Vocab], list[Row]]] = {
   'sem_k': sem_k_rows,
   'sem': sem_rows,
   'syn': syn_rows,
+  'typed_k': typed.typed_k_rows,
 }
 
 
