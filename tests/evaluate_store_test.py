@@ -231,6 +231,7 @@ def test_new_formulas_compile_nothing(panel):
   for window in WINDOWS:
     texts += [text.replace('8)', f'{window})') for text in every_operator()]
   store.map(parse(*texts, 'close+0.1'), mean, scale)
+  jax.jit(lambda x: x + 1)(scale)
   assert compiled  # The listener hears.
   seen = set()
   while len(seen) < 10_000:

@@ -68,7 +68,9 @@ def test_alphacfg_trains(name):
 def test_alphacfg_says_that_its_encoder_cannot_read_rpn():
   config = shrunk('rpn', 'alphacfg')
   market, _ = experiment.load_market(config)
-  with pytest.raises(ValueError, match='config.network.encoder.*random_search'):
+  with pytest.raises(
+    ValueError, match="config.network.encoder is 'tree_lstm'.*rpn.*lstm"
+  ):
     experiment.make_method(config, market)
 
 

@@ -1,5 +1,6 @@
 """What is paid: objectives of factors and pools, value targets."""
 
+import functools
 import types
 
 import jax
@@ -155,11 +156,12 @@ def test_value_targets(similarity, reward):
   games = games_of(grammar, texts)
   pool = (parse('Std(low+high,20)'), parse('Abs(close)'))
   outcomes = [
-    mining.Outcome(0.05, -0.03, pool), mining.Outcome(0.06, 0.02, ())
-  ]  # fmt: skip
+    mining.Outcome(0.05, -0.03, True, pool),
+    mining.Outcome(0.06, 0.02, True, ()),
+  ]
   targets, final = alphacfg.value_targets(
     grammar, games, outcomes, similarity=similarity, reward=reward,
-    objective=objectives.make('ic'),
+    objective=objectives.make('ic'), scale=1.0, duplicates='same',
   )  # fmt: skip
   worth = {'pool': (0.05, 0.06), 'factor': (0.03, 0.02)}[reward]
   # high+low is shared: 3 nodes of 5.
@@ -179,3 +181,23 @@ def test_value_targets(similarity, reward):
     # The start symbol shares nothing; `high` in `Mean(high+Expr,Num)` does.
     assert targets[0, 0] == pytest.approx(worth[0])
     assert len(set(targets[games.active[:, 0], 0].tolist())) > 2
+
+
+def test_value_targets_are_scaled_and_duplicates_are_worth_nothing():
+  grammar = grammar_lib.make(max_length=6)
+  games = games_of(grammar, ('Mean(high+low,20)', 'close/open'))
+  outcomes = [
+    mining.Outcome(0.05, -0.03, False, ()),
+    mining.Outcome(0.06, 0.02, True, ()),
+  ]
+  targets_of = functools.partial(
+    alphacfg.value_targets, grammar, games, outcomes, similarity='none',
+    reward='pool', objective=objectives.make('ic'), scale=10.0,
+  )  # fmt: skip
+  targets, final = targets_of(duplicates='same')
+  np.testing.assert_allclose(final, [0.5, 0.6], rtol=1e-6)
+  np.testing.assert_allclose(targets[0], final)
+  targets, final = targets_of(duplicates='nothing')
+  # Both are known from now on.
+  np.testing.assert_array_equal(final, 0.0)
+  np.testing.assert_allclose(targets[0], [0.0, 0.6], rtol=1e-6)

@@ -49,17 +49,12 @@ def trailing(x, window):
   ]
 
 
-def _pairs(combine, items):
-  """Combines neighbours of a list; an odd one out stays as it is."""
-  pairs = zip(items[::2], items[1::2], strict=False)
-  combined = [combine(a, b) for a, b in pairs]
-  return combined + items[len(combined) * 2 :]
-
-
 def _reduce(combine, items):
   """Combines a list by halves: short chains of roundings, and of latencies."""
   while len(items) > 1:
-    items = _pairs(combine, items)
+    pairs = zip(items[::2], items[1::2], strict=False)
+    combined = [combine(a, b) for a, b in pairs]
+    items = combined + items[len(combined) * 2 :]
   return items[0]
 
 
@@ -89,10 +84,9 @@ def centre(x, window) -> Centred:
   """
   differences = [past - x for past in trailing(x, window)]
   unit, inverse = _power_of_two(_largest(differences))
-  scaled = [d * inverse for d in _pairs(jnp.add, differences)]
+  scaled = [d * inverse for d in differences]
   mean = total(scaled) / window
-  deviations = [d * inverse - mean for d in differences]
-  return Centred(deviations, unit, x + mean * unit)
+  return Centred([d - mean for d in scaled], unit, x + mean * unit)
 
 
 def _largest(items):
