@@ -4,7 +4,7 @@ from ml_collections import config_dict
 
 from alphajax.language import vocab
 
-MARKETS = ('csi300', 'sp500')
+MARKETS = ('csi300', 'sp500', 'simulated', 'simulated_large')
 
 
 def get_config() -> config_dict.ConfigDict:
@@ -61,6 +61,18 @@ def get_config() -> config_dict.ConfigDict:
   config.refine.tune_steps = 40  # Of Adam, from each start.
   config.refine.tune_starts = 6
   return config
+
+
+def use_market(config, name: str) -> None:
+  """Takes one of MARKETS; the first two lie where config.data.path says."""
+  if name not in MARKETS:
+    raise ValueError(
+      f'unknown variant {name!r}: expected one of {", ".join(MARKETS)}'
+    )
+  if name == 'simulated':
+    use_simulated_market(config)
+  if name == 'simulated_large':
+    use_simulated_market(config, num_days=4000, num_stocks=300)
 
 
 def use_simulated_market(config, num_days=1500, num_stocks=200) -> None:

@@ -1,13 +1,13 @@
 r"""Does the search learn? AlphaCFG and random search on planted markets.
 
-python scripts/search_learns.py --out=runs/learns [--seeds=5] [--iterations=15]
+python scripts/search_learns.py --out=runs/learns [--seeds=5] [--evaluated=1000]
 
 For each seed a market is simulated, AlphaCFG mines it with the paper's
-settings and with `search_tools.GUIDED`, and random search evaluates as many
-formulas as each of them did. The table shows the validation IC at the end as a
-share of the planted ceiling, and the differences paired by seed; then the same
-on markets without any alpha, where nothing can be found. Resumable: a finished
-run is not repeated.
+settings and with those of `configs/alphacfg.py:best`, and random search
+evaluates as many formulas as each of them did. The table shows the IC at the
+end as a share of the planted ceiling, and the differences paired by seed; then
+the same on markets without any alpha, where nothing can be found. Resumable: a
+finished run is not repeated.
 """
 
 import json
@@ -17,80 +17,91 @@ from pathlib import Path
 
 import numpy as np
 from absl import app, flags
-from search_tools import GUIDED, interval, run
+from search_tools import interval, mine_simulated
 
 _OUT = flags.DEFINE_string('out', 'runs/learns', 'Folder of the runs.')
 _SEEDS = flags.DEFINE_integer('seeds', 5, 'Number of seeds.')
-_ITERATIONS = flags.DEFINE_integer('iterations', 15, 'Iterations of AlphaCFG.')
-_VARIANTS = flags.DEFINE_list('variants', ['paper', 'guided'], 'Which to run.')
+_EVALUATED = flags.DEFINE_integer('evaluated', 1000, 'Formulas of a run.')
+_MARKET = flags.DEFINE_string('market', 'simulated_large', 'Which market.')
+_VARIANTS = flags.DEFINE_list('variants', ['paper', 'best'], 'Which to run.')
 _NOISE = flags.DEFINE_integer('noise_seeds', 2, 'Seeds of pure noise.')
 
 
-def pair(out: Path, name: str, seed: int, strength: float, options) -> dict:
-  """AlphaCFG and random search with as many evaluated formulas."""
-  market = f'--config.data.simulate.strength={strength}'
-  ours = run(
-    out / f'{name}_{seed}', 'alphacfg.py:simulated', seed, market,
-    f'--config.num_iterations={_ITERATIONS.value}', *options,
+def pair(out: Path, name: str, variant: str, seed: int, strength: float):
+  """AlphaCFG and random search with as many evaluated formulas; a row."""
+  settings = '' if variant == 'paper' else f',{variant}'
+  market = f'data.simulate.strength={strength}'
+  ours = mine_simulated(
+    out / f'{name}_{seed}', f'alphacfg.py:{_MARKET.value}{settings}', seed,
+    market, f'max_evaluated={_EVALUATED.value}',
+    # Enough for three proposals to each new formula.
+    f'num_iterations={max(3, 3 * _EVALUATED.value // 100)}',
   )  # fmt: skip
-  control = run(
-    out / f'{name}_{seed}_random', 'random.py:simulated', seed, market,
-    '--config.num_iterations=1000',
-    f'--config.max_evaluated={ours["evaluated"]}',
+  control = mine_simulated(
+    out / f'{name}_{seed}_random', f'random.py:{_MARKET.value}', seed,
+    market, f'max_evaluated={ours["evaluated"]}', 'num_iterations=1000',
   )  # fmt: skip
-  ceiling = (ours['pool'].get('ceiling') or {}).get('valid')
   return {
     'seed': seed,
     'evaluated': ours['evaluated'],
-    'ceiling': ceiling,
-    'ours': ours['valid_ic'],
-    'random': control['valid_ic'],
-    'ours_train': ours['train_ic'],
-    'random_train': control['train_ic'],
+    'ceiling': ours['pool']['ceiling'],
+    'valid': (ours['valid_ic'], control['valid_ic']),
+    'train': (ours['train_ic'], control['train_ic']),
   }
 
 
-def test_ic(workdir: Path) -> str:
-  """IC of a run's best pool on the test split, with its interval."""
+def figures_of(workdir: Path) -> str:
+  """IC of a run's best pool on validation and test, with its interval.
+
+  Validation chose that pool among those of all iterations.
+  """
   command = [sys.executable, '-m', 'alphajax.evaluate', f'--workdir={workdir}']
   if not (workdir / 'results.json').exists():
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-  figures = json.loads((workdir / 'results.json').read_text())['test']['ic']
-  return '{mean:+.4f} [{low:+.4f}, {high:+.4f}]'.format(**figures)
+  found = {
+    'valid': json.loads((workdir / 'pool.json').read_text())['pool']['valid'],
+    'test': json.loads((workdir / 'results.json').read_text())['test'],
+  }
+  return ', '.join(
+    f'{split} IC '
+    + '{mean:+.4f} [{low:+.4f}, {high:+.4f}]'.format(**each['ic'])
+    for split, each in found.items()
+  )
 
 
 def table(name: str, rows: list[dict]) -> None:
-  """Prints the runs of one variant, and the paired difference."""
-  print(f'\n{name}\n| seed | evaluated | ceiling | AlphaCFG | random |'
-        ' AlphaCFG train | random train |\n|' + ' --- |' * 7)  # fmt: skip
+  """Prints the runs of one variant, and the paired differences."""
+  print(f'\n{name}\n| seed | evaluated | split | ceiling | AlphaCFG | random |'
+        '\n|' + ' --- |' * 6)  # fmt: skip
   for row in rows:
-    ceiling = '-' if row['ceiling'] is None else f'{row["ceiling"]:.4f}'
-    figures = (row[key] for key in
-               ('ours', 'random', 'ours_train', 'random_train'))  # fmt: skip
-    cells = ' | '.join(f'{figure:.4f}' for figure in figures)
-    print(f'| {row["seed"]} | {row["evaluated"]} | {ceiling} | {cells} |')
-  scale = np.array([row['ceiling'] or 1.0 for row in rows])
-  ours = np.array([row['ours'] for row in rows]) / scale
-  control = np.array([row['random'] for row in rows]) / scale
-  if len(rows) > 1:
-    unit = 'share of the ceiling' if rows[0]['ceiling'] else 'IC'
-    print(f'validation, {unit}: AlphaCFG {interval(ours)}, random '
-          f'{interval(control)}, difference {interval(ours - control)}'
-          )  # fmt: skip
+    for split in ('train', 'valid'):
+      ceiling = row['ceiling'][split]
+      cells = ['-' if ceiling is None else f'{ceiling:.4f}']
+      cells += [f'{figure:.4f}' for figure in row[split]]
+      print(f'| {row["seed"]} | {row["evaluated"]} | {split} | '
+            f'{" | ".join(cells)} |')  # fmt: skip
+  unit = 'IC' if rows[0]['ceiling']['valid'] is None else 'share of the ceiling'
+  for split in ('train', 'valid'):
+    shares = np.array(
+      [np.array(row[split]) / (row['ceiling'][split] or 1.0) for row in rows]
+    )
+    if len(rows) > 1:
+      ours, control = shares.T
+      print(f'{split}, {unit}: AlphaCFG {interval(ours)}, random '
+            f'{interval(control)}, difference {interval(ours - control)}'
+            )  # fmt: skip
 
 
 def main(argv):
   del argv
   out = Path(_OUT.value)
-  options = {'paper': (), 'guided': GUIDED}
   for variant in _VARIANTS.value:
     rows = [
-      pair(out, variant, seed, 0.05, options[variant])
-      for seed in range(_SEEDS.value)
+      pair(out, variant, variant, seed, 0.05) for seed in range(_SEEDS.value)
     ]
     table(f'{variant}, planted alphas', rows)
     noise = [
-      pair(out, f'{variant}_noise', seed, 0.0, options[variant])
+      pair(out, f'{variant}_noise', variant, seed, 0.0)
       for seed in range(_NOISE.value)
     ]
     if noise:
@@ -98,7 +109,7 @@ def main(argv):
     for row in noise:
       name = f'{variant}_noise_{row["seed"]}'
       for workdir in (out / name, out / f'{name}_random'):
-        print(f'  {workdir.name}: test IC {test_ic(workdir)}')
+        print(f'  {workdir.name}: {figures_of(workdir)}')
     (out / f'{variant}.json').write_text(
       json.dumps({'planted': rows, 'noise': noise}, indent=1)
     )

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 from matplotlib.figure import Figure
-from search_tools import GUIDED, history, interval, run
+from search_tools import history, interval, mine_simulated
 
 _OUT = flags.DEFINE_string('out', 'runs/options', 'Folder of the runs.')
 _SEEDS = flags.DEFINE_integer('seeds', 5, 'Number of seeds.')
@@ -32,7 +32,7 @@ _BUDGET = flags.DEFINE_integer('budget', 1500, 'Formulas a run evaluates.')
 _SHARE = flags.DEFINE_float('share', 1.0, 'Of the planted IC, to be reached.')
 _SMALL = flags.DEFINE_list('small', [], 'More options of all runs, to try out.')
 
-BASES = {'paper': (), 'guided': GUIDED}
+BASES = {'paper': '', 'best': ',best'}
 OPTIONS = {
   'base': (),
   'random': (),
@@ -85,13 +85,15 @@ def mine(out: Path, option: str, seed: int) -> dict:
   workdir = out / f'{option}_{seed}'
   method = 'random' if option == 'random' else 'alphacfg'
   settings = [
-    f'--config.max_evaluated={_BUDGET.value}',
-    f'--config.num_iterations={max(2, _BUDGET.value // 50)}',
+    f'max_evaluated={_BUDGET.value}',
+    f'num_iterations={max(2, _BUDGET.value // 50)}',
   ]
   if method == 'alphacfg':
-    settings += BASES[_BASE.value]
-    settings += [f'--config.{change}' for change in OPTIONS[option]]
-  last = run(workdir, f'{method}.py:simulated', seed, *settings, *_SMALL.value)
+    settings += OPTIONS[option]
+  last = mine_simulated(
+    workdir, f'{method}.py:simulated{BASES[_BASE.value]}', seed, *settings,
+    *_SMALL.value,
+  )  # fmt: skip
   planted = last['pool']['ceiling']['train']
   return {
     'option': option,

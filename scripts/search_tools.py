@@ -8,28 +8,28 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-# Eq. 5 pays every formula the IC of the whole pool, about the same for all, and
-# raw ICs of 0.05 are lost beside PUCT's exploration term. Here a formula is
-# paid its own IC, values are scaled up in the search, every root gets noise,
-# and the network learns faster.
-GUIDED = (
-  '--config.value.reward=factor',
-  '--config.value.scale=10.0',
-  '--config.search.dirichlet_fraction=0.25',
-  '--config.training.learning_rate=1e-3',
-)
 
+def train(workdir: Path, config: str, *settings: str) -> None:
+  """Trains, or continues, a run; its words go to a file beside the folder.
 
-def run(workdir: Path, config: str, seed: int, *options: str) -> dict:
-  """Trains, or continues, a run; returns its last record of metrics."""
+  settings: `key=value` of the config.
+  """
   workdir.parent.mkdir(parents=True, exist_ok=True)
-  command = [
-    sys.executable, '-m', 'alphajax.train', f'--config=configs/{config}',
-    f'--workdir={workdir}', f'--config.seed={seed}',
-    f'--config.data.simulate.seed={seed}', '--config.early_stop=0.0', *options,
-  ]  # fmt: skip
+  command = [sys.executable, '-m', 'alphajax.train', f'--workdir={workdir}']
+  command += [f'--config=configs/{config}']
+  command += [f'--config.{setting}' for setting in settings]
   with open(f'{workdir}.log', 'w') as log:
     subprocess.run(command, check=True, stderr=log, stdout=log)
+
+
+def mine_simulated(
+  workdir: Path, config: str, seed: int, *settings: str
+) -> dict:
+  """Mines the simulated market of a seed; returns the last record, and pool."""
+  train(
+    workdir, config, f'seed={seed}', f'data.simulate.seed={seed}',
+    'early_stop=0.0', *settings,
+  )  # fmt: skip
   pool = json.loads((workdir / 'pool.json').read_text())
   return {**history(workdir)[-1], 'pool': pool}
 
@@ -40,9 +40,9 @@ def history(workdir: Path) -> list[dict]:
   return [json.loads(line) for line in lines]
 
 
-def interval(values) -> str:
+def interval(values, digits: int = 3) -> str:
   """Mean with its 95 % Student interval over seeds."""
   values = np.asarray(values)
   half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-  return f'{values.mean():+.3f} [{values.mean() - half:+.3f}, '\
-         f'{values.mean() + half:+.3f}]'  # fmt: skip
+  numbers = (values.mean(), values.mean() - half, values.mean() + half)
+  return '{} [{}, {}]'.format(*(f'{x:+.{digits}f}' for x in numbers))
