@@ -9,12 +9,14 @@ loses at most the current iteration and ends with the same bits.
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
+from scipy import special
 
 from alphajax import checkpoint, experiment, provenance, writer
 
@@ -69,6 +71,71 @@ def train(config, workdir: Path) -> None:
     f'Finished: {reason}. '
     + (f'The result is {result}.' if result.exists() else 'No pool was found.')
   )
+
+
+def train_seeds(config, workdir: Path) -> None:
+  """Runs `config.num_seeds` trainings and writes `seeds.json` about them all.
+
+  Each has a folder `seed_N` of its own, as if it were run alone, so that this
+  too continues where it was killed. One after the other: a training keeps all
+  cores busy, and the later ones find their programs compiled.
+
+  Raises:
+    ValueError: `config.num_seeds` is no positive number.
+  """
+  if config.num_seeds < 1:
+    raise ValueError(f'config.num_seeds is {config.num_seeds}: expected >= 1')
+  if config.num_seeds == 1:
+    train(config, workdir)
+    return
+  runs = []
+  for seed in range(config.seed, config.seed + config.num_seeds):
+    one = config.copy_and_resolve_references()
+    one.seed, one.num_seeds = seed, 1
+    folder = workdir / f'seed_{seed}'
+    train(one, folder)
+    runs.append({'seed': seed, **writer.read(folder / 'metrics.jsonl')[-1]})
+  summary = seed_summary(runs)
+  writer.write_json(workdir / 'seeds.json', summary)
+  print(seed_table(summary))
+
+
+SEED_FIGURES = ('train_ic', 'valid_ic', 'best_valid_ic', 'evaluated')
+
+
+def seed_summary(runs: Sequence[dict]) -> dict:
+  """Mean, standard deviation and 95 % Student interval over seeds.
+
+  Args:
+    runs: the last metrics of each, two or more.
+  """
+  figures = {}
+  for name in SEED_FIGURES:
+    # A run without any pool has no opinion, which is worth 0.
+    values = np.array([run[name] or 0.0 for run in runs], np.float64)
+    deviation = float(values.std(ddof=1))
+    half = special.stdtrit(len(values) - 1, 0.975) * deviation
+    half /= len(values) ** 0.5
+    figures[name] = {
+      'mean': float(values.mean()),
+      'sd': deviation,
+      'low': float(values.mean() - half),
+      'high': float(values.mean() + half),
+      'values': values.tolist(),
+    }
+  return {'seeds': [run['seed'] for run in runs], 'figures': figures}
+
+
+def seed_table(summary: dict) -> str:
+  """The summary as text."""
+  lines = [f'{len(summary["seeds"])} seeds   mean      sd        95 % interval']
+  for name, row in summary['figures'].items():
+    digits = 0 if name == 'evaluated' else 4
+    mean, sd, low, high = (
+      f'{row[key]:.{digits}f}' for key in ('mean', 'sd', 'low', 'high')
+    )
+    lines.append(f'{name:13}{mean:<10}{sd:<10}[{low}, {high}]')
+  return '\n'.join(lines)
 
 
 def _restore(workdir: Path, method, state):
@@ -141,7 +208,7 @@ def main(argv):
     raise app.UsageError(f'unknown arguments: {argv[1:]}')
   experiment.use_disk_cache()
   logging.set_verbosity(logging.WARNING)  # Orbax tells of every file.
-  train(_CONFIG.value, Path(_WORKDIR.value))
+  train_seeds(_CONFIG.value, Path(_WORKDIR.value))
 
 
 if __name__ == '__main__':

@@ -11,6 +11,7 @@ def get_config() -> config_dict.ConfigDict:
   """The paper's setting (Appendix H and I.1), without a method."""
   config = config_dict.ConfigDict()
   config.seed = 0
+  config.num_seeds = 1  # Runs, from this seed on, each in a folder of its own.
   config.num_iterations = 100
   config.num_trajectories = 100  # Formulas proposed in an iteration.
   config.early_stop = 0.2  # Of num_iterations without a better validation IC.

@@ -3,14 +3,13 @@ r"""Which options of the search earn their place?
 python scripts/search_options.py --out=runs/options [--base=paper] \
   [--seeds=5] [--budget=1500] [--share=1.0] [--options=gumbel --options=reuse]
 
-Each option alone is set against the base: the paper's settings, or, since
-with those the search does about as well as random search, the guided ones of
-`search_tools`. For each seed a market is simulated, and every variant mines
-it. What counts is how many formulas a variant evaluates until its train IC
-reaches a share of the IC of the planted alphas on train, seen after each
-iteration, of 100 proposals. A run ends when it has evaluated the budget (one
-that repeats itself, after twice the iterations that this needs). One that did
-not reach the goal counts as the budget: the ratios are then too near to 1.
+Each option alone is set against the base: the paper's settings, or those of
+`configs/alphacfg.py:best`. For each seed a market is simulated, and every
+variant mines it. What counts is how many formulas a variant evaluates until its
+train IC reaches a share of the IC of the planted alphas on train, seen after
+each iteration, of 100 proposals. A run ends when it has evaluated the budget
+(one that repeats itself, after twice the iterations that this needs). One that
+did not reach the goal counts as the budget: the ratios are then too near to 1.
 Random search is in the table as a variant.
 
 Writes `BASE.csv`, a row a run, and `BASE.png`, and prints a table with the

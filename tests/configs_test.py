@@ -14,8 +14,12 @@ from configs import alphacfg
 pytestmark = pytest.mark.usefixtures('disk_cache')
 
 FOLDER = Path(__file__).parent.parent / 'configs'
-MARKETS = ('csi300', 'sp500', 'simulated')
-VARIANTS = {'alphacfg': MARKETS, 'random': MARKETS, 'quickstart': (None,)}
+MARKETS = ('csi300', 'sp500', 'simulated', 'simulated_large')
+VARIANTS = {
+  'alphacfg': (*MARKETS, 'best', 'sp500,best'),
+  'random': MARKETS,
+  'quickstart': (None,),
+}
 CASES = [(name, v) for name, variants in VARIANTS.items() for v in variants]
 
 
@@ -52,6 +56,8 @@ def test_trains_a_step(name, variant):
 def test_unknown_variant(name):
   with pytest.raises(ValueError, match="unknown variant 'nikkei'"):
     load(name, 'nikkei')
+  with pytest.raises(ValueError, match="unknown variant 'sp500,worst'"):
+    load(name, 'sp500,worst')
 
 
 def test_the_paper_is_the_default():

@@ -311,3 +311,30 @@ def test_command(tmp_path):
   )  # fmt: skip
   assert result.returncode
   assert 'num_iterations: 2 -> 3' in result.stderr
+
+
+def test_seeds_are_runs_of_their_own(tmp_path, capsys):
+  config = config_of('random_search', num_iterations=2, num_seeds=3, seed=4)
+  train.train_seeds(config, tmp_path / 'seeds')
+  printed = capsys.readouterr().out
+  alone = config_of('random_search', num_iterations=2, seed=5)
+  train.train(alone, tmp_path / 'alone')
+  folder = tmp_path / 'seeds'
+  assert contents(alone, folder / 'seed_5') == contents(
+    alone, tmp_path / 'alone'
+  )
+  summary = json.loads((folder / 'seeds.json').read_text())
+  assert summary['seeds'] == [4, 5, 6]
+  ics = [
+    writer.read(folder / f'seed_{n}' / 'metrics.jsonl')[-1]['valid_ic']
+    for n in summary['seeds']
+  ]
+  figures = summary['figures']['valid_ic']
+  assert figures['values'] == ics and len(set(ics)) == 3
+  assert figures['mean'] == pytest.approx(np.mean(ics))
+  # Student's t with two degrees of freedom.
+  half = 4.3027 * np.std(ics, ddof=1) / 3**0.5
+  assert figures['high'] - figures['mean'] == pytest.approx(half, rel=1e-4)
+  assert '3 seeds' in printed and 'best_valid_ic' in printed
+  with pytest.raises(ValueError, match='config.num_seeds is 0'):
+    train.train_seeds(config_of('random_search', num_seeds=0), tmp_path / 'no')
