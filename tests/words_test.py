@@ -1,0 +1,40 @@
+"""Readings: complete, and not to be taken for those of other formulas."""
+
+import jax
+import pytest
+
+from alphajax.language import formula as formula_lib
+from alphajax.language import grammar as grammar_lib
+from alphajax.language import vocab, words
+
+
+@pytest.mark.parametrize(
+  'text, expected',
+  [
+    ('close', 'the closing price'),
+    ('turnover', 'the turnover'),
+    ('-Delta(close,5)', 'the negative of the change over 5 days of the closing '
+     'price'),
+    ('Corr(close,Log(volume),20)', 'the 20-day correlation of the closing '
+     'price and the logarithm of the volume'),
+    ('(high-low)/close', "(the day's high less the day's low) over the closing "
+     'price'),
+    ('Greater(Ref(open,2)*3,0.01)', 'the larger of ((the opening price 2 days '
+     'ago) times 3) and 0.01'),
+  ],
+)  # fmt: skip
+def test_reading(text, expected):
+  formula = formula_lib.parse(text, (*vocab.FEATURES, 'turnover'))
+  assert words.reading(formula) == expected
+
+
+def test_every_operator_has_a_phrase():
+  assert set(words._PHRASES) == set(vocab.OPERATORS)
+
+
+def test_different_formulas_read_differently():
+  grammar = grammar_lib.make(max_length=8)
+  formulas = grammar_lib.random_formulas(grammar, jax.random.key(0), 3000)
+  texts = {formula_lib.call_text(formula): formula for formula in formulas}
+  readings = {words.reading(formula) for formula in texts.values()}
+  assert len(readings) == len(texts)
