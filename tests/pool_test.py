@@ -159,3 +159,26 @@ def test_unscored_days_do_not_count():
   second, other = pool.insert(pool.empty(P, T, S), changed, ids, target, scored)
   np.testing.assert_allclose(first.weights, second.weights, atol=1e-6)
   np.testing.assert_allclose(trace.ic, other.ic, atol=1e-6)
+
+
+def test_unexplained_is_what_the_pool_leaves_of_the_label():
+  rng = np.random.default_rng(7)
+  values, label, members = make_factors(rng, 9)
+  target = metrics.make_target(label, members)
+  prepared = prepare_all(values, members, target)
+  _, trace = insert_all(3, prepared, target)
+  alone, scored = pool.empty(3, T, S), jnp.ones(T, bool)
+  count = np.asarray(target.labelled).sum(1)
+  for n in range(9):
+    factors = np.stack(alone.factors).astype(np.float64)
+    predicted = np.einsum('p,pts->ts', np.asarray(alone.weights), factors)
+    rest = np.asarray(target.label, np.float64) - predicted
+    direct = ((np.asarray(prepared[n]) * rest).sum(1) / count).mean()
+    assert trace.unexplained[n] == pytest.approx(direct, abs=1e-6)
+    alone, _ = pool.insert(
+      alone, prepared[n : n + 1], jnp.array([n]), target, scored
+    )
+  # A twin of a factor in a pool of which none left: what the L1 norm takes.
+  whole, _ = insert_all(9, prepared, target)
+  _, again = pool.insert(whole, prepared[4:5], jnp.array([9]), target, scored)
+  assert abs(float(again.unexplained[0])) <= 0.005 / 2 + 1e-4

@@ -147,7 +147,7 @@ def games_of(grammar, texts):
   )
 
 
-@pytest.mark.parametrize('reward', ['pool', 'factor'])
+@pytest.mark.parametrize('reward', ['pool', 'factor', 'unexplained'])
 @pytest.mark.parametrize('similarity', ['formula', 'state', 'none'])
 def test_value_targets(similarity, reward):
   """Eq. 5 of the finished formula, of each state, and without likeness."""
@@ -156,14 +156,18 @@ def test_value_targets(similarity, reward):
   games = games_of(grammar, texts)
   pool = (parse('Std(low+high,20)'), parse('Abs(close)'))
   outcomes = [
-    mining.Outcome(0.05, -0.03, True, pool),
-    mining.Outcome(0.06, 0.02, True, ()),
+    mining.Outcome(0.05, -0.03, -0.01, True, pool),
+    mining.Outcome(0.06, 0.02, 0.02, True, ()),
   ]
   targets, final = alphacfg.value_targets(
     grammar, games, outcomes, similarity=similarity, reward=reward,
     objective=objectives.make('ic'), scale=1.0, duplicates='same',
   )  # fmt: skip
-  worth = {'pool': (0.05, 0.06), 'factor': (0.03, 0.02)}[reward]
+  worth = {
+    'pool': (0.05, 0.06),
+    'factor': (0.03, 0.02),
+    'unexplained': (0.01, 0.02),
+  }[reward]
   # high+low is shared: 3 nodes of 5.
   likeness = 0.0 if similarity == 'none' else 3 / 5
   assert final[0] == pytest.approx((1 - likeness) * worth[0])
@@ -187,8 +191,8 @@ def test_value_targets_are_scaled_and_duplicates_are_worth_nothing():
   grammar = grammar_lib.make(max_length=6)
   games = games_of(grammar, ('Mean(high+low,20)', 'close/open'))
   outcomes = [
-    mining.Outcome(0.05, -0.03, False, ()),
-    mining.Outcome(0.06, 0.02, True, ()),
+    mining.Outcome(0.05, -0.03, 0.0, False, ()),
+    mining.Outcome(0.06, 0.02, 0.02, True, ()),
   ]
   targets_of = functools.partial(
     alphacfg.value_targets, grammar, games, outcomes, similarity='none',

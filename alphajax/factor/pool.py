@@ -262,6 +262,9 @@ def _insert(pool, candidates, ids, target, scored, config, accept, objective):
   def commit(carry, n):
     slots, ic = carry
     item = capacity + n
+    gram, label_means = tables
+    # Weights of empty slots are 0.
+    unexplained = label_means[item] - gram[item, slots.item] @ slots.weights
     new = _append(slots, item, tables, config)
     new_ic = ic_of(new)
     real = ids[n] >= 0
@@ -270,7 +273,9 @@ def _insert(pool, candidates, ids, target, scored, config, accept, objective):
       functools.partial(jnp.where, keep), (new, new_ic), (slots, ic)
     )
     members = jnp.where(new.item >= 0, all_ids[new.item], -1)
-    return (new, ic), (ic, members, jnp.where(real, new_ic, 0.0))
+    return (new, ic), Trace(
+      ic, members, *jnp.where(real, jnp.stack([new_ic, unexplained]), 0.0)
+    )
 
   start = _Slots(
     jnp.where(pool.ids >= 0, jnp.arange(capacity), -1), pool.weights
@@ -287,7 +292,7 @@ def _insert(pool, candidates, ids, target, scored, config, accept, objective):
     weights=jnp.where(filled, slots.weights, 0.0),
     ids=jnp.where(filled, all_ids[slots.item], -1),
   )
-  return pool, slots.item, Trace(*trace)
+  return pool, slots.item, trace
 
 
 class Trace(NamedTuple):
@@ -296,11 +301,14 @@ class Trace(NamedTuple):
   ic: IC of the pool after it, or what else the objective makes of its series.
   members: ids in the pool after it, -1 for an empty slot.
   tried_ic: that of the pool that the candidate led to, also when rejected.
+  unexplained: mean daily correlation of the candidate with what the pool before
+    it leaves of the label: by its size the fit decides to use it or not.
   """
 
   ic: jax.Array  # f32[N]
   members: jax.Array  # i32[N, P]
   tried_ic: jax.Array  # f32[N]
+  unexplained: jax.Array  # f32[N]
 
 
 def insert(

@@ -18,7 +18,7 @@ from alphajax.methods import mining, rewards
 from alphajax.methods.base import Market, Method
 
 SIMILARITIES = ('formula', 'state', 'none')
-REWARDS = ('pool', 'factor')
+REWARDS = ('pool', 'factor', 'unexplained')
 DUPLICATES = ('same', 'nothing')
 VALUE_OPTIONS = ('similarity', 'reward', 'scale', 'duplicates')
 
@@ -104,8 +104,9 @@ def value_targets(
     games: `mcts.Trajectories`.
     outcomes: one `mining.Outcome` per game.
     similarity: of the finished `formula`, of each `state`, or `none`.
-    reward: the IC of the `pool` after the formula (the paper), or that of the
-      `factor` itself, whatever its sign: the pool can weigh it negatively.
+    reward: the IC of the `pool` after the formula (the paper), that of the
+      `factor` itself, whatever its sign, since the pool can weigh it
+      negatively, or its correlation with what the pool left `unexplained`.
     objective: what the IC stands for, see `rewards`.
     scale: 1 in the paper.
     duplicates: what a formula that was evaluated before is worth: the `same`

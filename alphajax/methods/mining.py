@@ -68,12 +68,15 @@ class Outcome(NamedTuple):
      Under another objective, what that makes of the pool's daily IC.
   own_ic: its own IC on train; 0 without any value. Under another objective,
      that of the factor or of its negative, whichever is better.
+  unexplained: its correlation with what the pool before it left of the label;
+    0 without any value, or where it was evaluated before.
   is_new: it had not been evaluated before.
   pool_before: the formulas that were in the pool when it came.
   """
 
   ic: float
   own_ic: float
+  unexplained: float
   is_new: bool
   pool_before: tuple[Formula, ...]
 
@@ -175,10 +178,11 @@ def commit(
   for key in keys:
     before = tuple(formula_of(int(i)) for i in members if i >= 0)
     is_new = key in after
+    unexplained = 0.0
     if is_new:
-      ic, members = after.pop(key)
+      ic, members, unexplained = after.pop(key)
     own_ic = book[key]
-    ics = (0.0, 0.0) if own_ic is None else (ic, own_ic)
+    ics = (0.0,) * 3 if own_ic is None else (ic, own_ic, unexplained)
     outcomes.append(Outcome(*ics, is_new, before))
   mined = mined._replace(
     pool=pool,
@@ -193,7 +197,8 @@ def _insert_new(bench, mined, new, clock):
   """Evaluates and inserts formulas that are not in the book.
 
   Returns:
-    (pool, book, {key: (IC of the pool, ids in it) after that formula}).
+    (pool, book, {key: (IC of the pool, ids in it) after that formula, and what
+    of it the pool before it left unexplained}).
   """
   pool, book, after = mined.pool, dict(mined.book), {}
   items = list(new.items())
@@ -216,7 +221,9 @@ def _insert_new(bench, mined, new, clock):
       )  # fmt: skip
       trace = jax.device_get(trace)
     for n, (key, _) in enumerate(chunk):
-      after[key] = (float(trace.ic[n]), trace.members[n])
+      after[key] = (
+        float(trace.ic[n]), trace.members[n], float(trace.unexplained[n])
+      )  # fmt: skip
   return pool, book, after
 
 

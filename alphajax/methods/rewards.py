@@ -69,9 +69,16 @@ def of_factor(
 
 
 def of_outcome(outcome, reward: str, objective: Objective) -> float:
-  """The worth of a formula: of the `pool` after it, or of the `factor`."""
+  """The worth of a formula.
+
+  reward: that of the `pool` after it, that of the `factor` alone, or what the
+    pool before it left `unexplained`: its correlation with the rest of the
+    label, whatever its sign.
+  """
   if reward == 'pool':
     return outcome.ic
+  if reward == 'unexplained':
+    return abs(outcome.unexplained)
   return abs(outcome.own_ic) if objective == _make('ic') else outcome.own_ic
 
 
