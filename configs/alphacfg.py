@@ -84,10 +84,10 @@ def use_best(config) -> None:
 
   Eq. 5 pays every formula the IC of the whole pool, about the same for all, and
   raw ICs are lost beside the exploration and the loss of the policy. Here a
-  formula is paid its own IC, ten times over, and only once: what was evaluated
-  before is worth nothing, which the search looks up.
+  formula is paid for what the pool left unexplained, ten times over, and only
+  once: what was evaluated before is worth nothing, which the search looks up.
   """
-  config.value.reward = 'factor'
+  config.value.reward = 'unexplained'
   config.value.similarity = 'none'
   config.value.scale = 10.0
   config.value.duplicates = 'nothing'
