@@ -146,6 +146,7 @@ def _interval(x: Mapping[str, float]) -> str:
 
 
 def main(argv: Sequence[str]) -> None:
+  """The command."""
   if len(argv) > 1:
     raise app.UsageError(f'unknown arguments: {" ".join(argv[1:])}')
   experiment.use_disk_cache()

@@ -258,6 +258,7 @@ def _tuned_lines(tuned: dict | None) -> Sequence[str]:
 
 
 def main(argv):
+  """The command."""
   if len(argv) > 1:
     raise app.UsageError(f'unknown arguments: {argv[1:]}')
   experiment.use_disk_cache()

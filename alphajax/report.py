@@ -140,23 +140,8 @@ def run_figures(run: Run, rows: Sequence[dict[str, Any]]) -> list[dict]:
       'Mean of the daily IC of the pool within each month.',
       figures.monthly({split: s[:2] for split, s in series.items()}),
     )
-  if rows:
-    names = [row['name'] for row in rows]
-    splits = [s for s in figures.SPLITS if all(row[s] for row in rows)]
-    add(
-      'IC of each factor',
-      'Mean and interval of the daily IC of each factor alone.',
-      figures.forest(
-        names, {s: [row[s]['ic'] for row in rows] for s in splits}
-      ),
-    )
-  if len(rows) > 1 and 'correlation' in run.daily:
-    order = [row['index'] for row in rows]
-    add(
-      'Factor correlations',
-      'Mean over train days of the cross-sectional correlation.',
-      figures.heat_map(names, run.daily['correlation'][np.ix_(order, order)]),
-    )
+  for title, caption, svg in _factor_figures(run, rows):
+    add(title, caption, svg)
   found = {label: run.column(key) for key, label in LOSSES.items()}
   found = {k: y for k, y in found.items() if np.isfinite(y).any()}
   if found:
@@ -173,6 +158,26 @@ def run_figures(run: Run, rows: Sequence[dict[str, Any]]) -> list[dict]:
     figures.seconds(iteration, parts | {'other': np.maximum(rest, 0)}),
   )
   return out
+
+
+def _factor_figures(run: Run, rows: Sequence[dict[str, Any]]):
+  """Title, caption and SVG of the figures about single factors."""
+  if not rows:
+    return
+  names = [row['name'] for row in rows]
+  splits = [s for s in figures.SPLITS if all(row[s] for row in rows)]
+  yield (
+    'IC of each factor',
+    'Mean and interval of the daily IC of each factor alone.',
+    figures.forest(names, {s: [row[s]['ic'] for row in rows] for s in splits}),
+  )
+  if len(rows) > 1 and 'correlation' in run.daily:
+    order = [row['index'] for row in rows]
+    yield (
+      'Factor correlations',
+      'Mean over train days of the cross-sectional correlation.',
+      figures.heat_map(names, run.daily['correlation'][np.ix_(order, order)]),
+    )
 
 
 def compare(run: Run, others: Sequence[Run]) -> dict[str, Any]:
@@ -307,6 +312,7 @@ def write_report(
 
 
 def main(argv: Sequence[str]) -> None:
+  """The command."""
   if len(argv) > 1:
     raise app.UsageError(f'unknown arguments: {" ".join(argv[1:])}')
   try:

@@ -204,6 +204,7 @@ class CompileClock:
 
 
 def main(argv):
+  """The command."""
   if len(argv) > 1:
     raise app.UsageError(f'unknown arguments: {argv[1:]}')
   experiment.use_disk_cache()

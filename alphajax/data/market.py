@@ -174,21 +174,24 @@ def build(
     symbols, stock = symbols[kept], position[stock[rows]]
     values = {name: column[rows] for name, column in values.items()}
     day, member = day[rows], member[rows]
-  shape = (days.size, symbols.size)
   names = (*panel_lib.FEATURES, *features)
-  planes = np.full((len(names), *shape), np.nan, np.float32)
-  for f, name in enumerate(names):
-    planes[f, day, stock] = values[name]
-  mask = np.zeros(shape, bool)
-  mask[day, stock] = member
+  shape = (days.size, symbols.size)
   return panel_lib.make(
-    planes,
-    mask,
+    np.stack([_place(values[n], day, stock, shape, np.nan) for n in names]),
+    _place(member, day, stock, shape, False),
     tuple(np.datetime_as_string(days, 'D').tolist()),
     tuple(str(symbol) for symbol in symbols),
     feature_names=names,
     notes=notes,
   )
+
+
+def _place(values, day, stock, shape, empty) -> np.ndarray:
+  """Rows laid out by day and stock, floats as float32."""
+  dtype = bool if values.dtype == bool else np.float32
+  plane = np.full(shape, empty, dtype)
+  plane[day, stock] = values
+  return plane
 
 
 def _universe(frame, universe, source, notes) -> str | None:

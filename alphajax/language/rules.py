@@ -36,6 +36,21 @@ def arity_of(symbol: vocab_lib.Symbol) -> int:
   return _unmasked(symbol).arity
 
 
+def children_of(
+  body: Sequence[int], symbols: Sequence[vocab_lib.Symbol]
+) -> list[Sequence[int]]:
+  """The subtrees below the root of a prefix tree, slices of `body`."""
+  children, at = [], 1
+  while at < len(body):
+    end, missing = at, 1
+    while missing:
+      missing += arity_of(symbols[body[end]]) - 1
+      end += 1
+    children.append(body[at:end])
+    at = end
+  return children
+
+
 def role_of(symbol: vocab_lib.Symbol) -> int:
   """LEAF, ORDERED, SYMMETRIC or PAIRED."""
   return _ROLES.get(_unmasked(symbol).kind, LEAF)

@@ -73,7 +73,7 @@ def _flatten(
     if len(body) == 1 and root.kind == 'nonterminal':
       units.append((lhs, root.name, growth))
       return
-    children = [part(child) for child in _children(body, symbols)]
+    children = [part(child) for child in rules_lib.children_of(body, symbols)]
     for name, more in becomes.get(root.name, [(root.name, 0)]):
       table.setdefault(name, []).append((lhs, tuple(children), growth + more))
 
@@ -92,18 +92,6 @@ def _flatten(
     if not rules_lib.arity_of(symbols[lhs]):
       add(symbols[lhs].name, rhs, growth)
   return {name: tuple(found) for name, found in table.items()}, units
-
-
-def _children(body, symbols) -> Iterator[tuple[int, ...]]:
-  """The subtrees below the root of a prefix tree."""
-  at = 1
-  while at < len(body):
-    end, missing = at, 1
-    while missing:
-      missing += rules_lib.arity_of(symbols[body[end]]) - 1
-      end += 1
-    yield tuple(body[at:end])
-    at = end
 
 
 def _trees(rules: Table, units, grammar, distinct: bool) -> Numbers:

@@ -24,22 +24,15 @@ VALUE_OPTIONS = ('similarity', 'reward', 'scale', 'duplicates')
 
 
 class State(NamedTuple):
+  """What was found, and the network that finds it."""
+
   mined: mining.Mined
   learner: learner_lib.Learner
 
 
 def make(config, market: Market) -> Method:
   """Makes the method; see `configs/alphacfg.py`."""
-  for name, choices in (
-    ('similarity', SIMILARITIES),
-    ('reward', REWARDS),
-    ('duplicates', DUPLICATES),
-  ):
-    if config.value[name] not in choices:
-      raise ValueError(
-        f'config.value.{name} is {config.value[name]!r}: '
-        f'expected one of {choices}'
-      )
+  _check_choices(config.value)
   grammar = environment.make(**config.language)
   bench = mining.make_bench(config, market)
   agent = learner_lib.make(config, grammar)
@@ -89,6 +82,19 @@ def make(config, market: Market) -> Method:
     save=save,
     load=load,
   )
+
+
+def _check_choices(value) -> None:
+  """Refuses an unknown word in `config.value`."""
+  for name, choices in (
+    ('similarity', SIMILARITIES),
+    ('reward', REWARDS),
+    ('duplicates', DUPLICATES),
+  ):
+    if value[name] not in choices:
+      raise ValueError(
+        f'config.value.{name} is {value[name]!r}: expected one of {choices}'
+      )
 
 
 def value_targets(

@@ -20,6 +20,8 @@ MAX_DRAWS = 50
 
 
 class State(NamedTuple):
+  """What was found; nothing is learned."""
+
   mined: mining.Mined
 
 

@@ -110,7 +110,7 @@ def refusal(grammar: grammar_lib.Grammar) -> str | None:
     while len(body) > 1:
       if symbols[body[0]].kind == 'nonterminal':
         return f'{text!r} writes a masked operator'
-      children = _split(symbols, body)
+      children = rules_lib.children_of(body, symbols)
       place = _path_place(symbols, children)
       if any(len(c) > 1 for k, c in enumerate(children) if k != place):
         return f'{text!r} writes an operator beside its path'
@@ -143,7 +143,7 @@ def _read_production(symbols, body, found) -> tuple[list[int], int]:
   """Adds the contexts of one right-hand side. Returns (chain, leaf)."""
   chain = []
   while len(body) > 1:
-    children = _split(symbols, body)
+    children = rules_lib.children_of(body, symbols)
     place = _path_place(symbols, children)
     chain.append(len(found))
     slots = [child[0] for child in children]
@@ -159,20 +159,6 @@ def _path_place(symbols, children) -> int:
     for child in children
   )  # fmt: skip
   return next((k for k, x in enumerate(is_open) if x), len(children) - 1)
-
-
-def _split(symbols, body) -> list[list[int]]:
-  """The subtrees below the root of a prefix tree."""
-  children = []
-  at = 1
-  while at < len(body):
-    end, missing = at, 1
-    while missing:
-      missing += rules_lib.arity_of(symbols[body[end]]) - 1
-      end += 1
-    children.append(body[at:end])
-    at = end
-  return children
 
 
 def _add_contexts(symbols, node, slots, first, found) -> None:

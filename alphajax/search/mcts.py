@@ -252,16 +252,9 @@ def self_play(
     index, states, evaluation, played, kept = carry
     search_key, act_key = jax.random.split(jax.random.fold_in(rng_key, index))
     tree, noise = search(
-      prepared,
-      search_key,
-      states,
-      evaluation,
-      evaluator=evaluator,
-      grammar=grammar,
-      num_simulations=num_simulations,
-      policy=rule,
-      kept=kept,
-    )
+      prepared, search_key, states, evaluation, evaluator=evaluator,
+      grammar=grammar, num_simulations=num_simulations, policy=rule, kept=kept,
+    )  # fmt: skip
     actions, weights = rule.conclude(
       act_key, noise, *tree_search.roots(tree), temperature=temperature[index]
     )
@@ -272,10 +265,7 @@ def self_play(
       kept = reuse.keep(tree, actions, num_simulations, moves)
     return index + 1, after, evaluation, played, kept
 
-  states = jax.tree.map(
-    lambda x: jnp.broadcast_to(x, (num_games, *x.shape)),
-    environment.init(grammar) if start is None else start,
-  )
+  states = _starts(grammar, start, num_games)
   evaluation = evaluator.init(prepared, states)
   kept = None
   if reuse_subtree:
@@ -287,6 +277,14 @@ def self_play(
     (0, states, evaluation, _no_moves(grammar, states), kept),
   )
   return played.replace(final_tokens=states.tokens)
+
+
+def _starts(grammar, start, num_games) -> environment.State:
+  """The state at which every game begins, `[B, ...]`."""
+  return jax.tree.map(
+    lambda x: jnp.broadcast_to(x, (num_games, *x.shape)),
+    environment.init(grammar) if start is None else start,
+  )
 
 
 def _record(played, index, states, weights) -> Trajectories:
