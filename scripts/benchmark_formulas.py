@@ -79,7 +79,7 @@ def formula_part(quick: bool) -> dict:
     tools.store_bytes(quick),
     lambda: passes.append([run_peer(f) for f in chosen] if has_peer else []),
   )
-  ours['profile'] = _profile(panel, formulas)
+  ours['profile'] = _profile(panel, formulas, tools.store_bytes(quick))
   ics = np.array(ours.pop('ics'))[:: count // subset]
   if not has_peer:
     return {'alphajax': ours, 'peer': None}
@@ -99,35 +99,42 @@ def formula_part(quick: bool) -> dict:
   return {'alphajax': ours, 'peer': peer, 'ratio': ratio}
 
 
-def _profile(panel, formulas) -> list[dict]:
-  """Processor seconds by operator, one node after the other, and of the ICs.
+class _Timed(evaluate.Store):
+  """A store that waits for every node and adds up the seconds by operator."""
 
-  Processor seconds of all cores, so that the sum over the cores bounds the
-  time from below.
+  def __init__(self, *args):
+    super().__init__(*args)
+    self.rows = {}
+
+  def add(self, name, count, start):
+    row = self.rows.setdefault(name, {'name': name, 'count': 0, 'seconds': 0.0})
+    row['count'] += count
+    row['seconds'] += time.perf_counter() - start
+
+  def _run(self, symbol, window, nodes, lanes):
+    start = time.perf_counter()
+    super()._run(symbol, window, nodes, lanes)
+    jax.block_until_ready([self._values[node] for node in nodes])
+    self.add(symbol, len(nodes), start)
+
+
+def _profile(panel, formulas, budget) -> list[dict]:
+  """Seconds by operator, one node after the other, and of the ICs.
+
+  More nodes than there are distinct ones: the store forgets some.
   """
-  store = evaluate.Store(panel, 1 << 29)
+  store = _Timed(panel, budget)
   target = metrics.make_target(
     panel_lib.forward_return(panel), jnp.asarray(panel.mask)
   )
   score = jax.jit(mean_ic)
   jax.block_until_ready(score(store.take([Formula('close')])[0], target))
-  found = {}
-
-  def add(name, run, *args):
-    start = time.process_time()
-    result = jax.block_until_ready(run(*args))
-    row = found.setdefault(name, {'name': name, 'count': 0, 'seconds': 0.0})
-    row['count'] += 1
-    row['seconds'] += time.process_time() - start
-    return result
-
-  # Operands are parts of formulas too: the smaller ones come first.
-  nodes = tools.distinct_nodes(formulas)
-  for node in sorted(nodes, key=formula_lib.size):
-    add(node.symbol, store.take, [node])
   for formula in formulas:
-    add('IC', score, store.take([formula])[0], target)
-  return sorted(found.values(), key=lambda row: -row['seconds'])
+    (values,) = store.take([formula])
+    start = time.perf_counter()
+    jax.block_until_ready(score(values, target))
+    store.add('IC', 1, start)
+  return sorted(store.rows.values(), key=lambda row: -row['seconds'])
 
 
 def _peer(panel):

@@ -194,10 +194,10 @@ def _profile(rows, wall) -> str:
     ]
     for row in rows
   ]
-  head = 'what | how many | processor s | ms each | share'
+  head = 'what | how many | s | ms each | share'
   return (
-    f'One after the other they take {total:.2f} processor seconds; together '
-    f'they took {wall:.2f} s.\n\n{_rows(head, lines)}'
+    f'One after the other they take {total:.2f} s, together they took '
+    f'{wall:.2f} s.\n\n{_rows(head, lines)}'
   )
 
 

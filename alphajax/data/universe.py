@@ -11,6 +11,8 @@ import numpy as np
 from flax import struct
 
 WIDTH = 16  # M is a multiple of it: a vector of float32 on a wide CPU.
+# Nothing moves where members fill more of the panel: it would cost more.
+FULL = 0.9
 
 
 @struct.dataclass
@@ -18,14 +20,15 @@ class Universe:
   """The members of each day.
 
   mask: True for members.
-  columns: their positions in the flattened panel, in column order.
+  columns: their positions in the flattened panel, in column order; None where
+    members stay in their columns.
   place: where a member stands among them; 0 for others.
   present: False in the padding of a day with fewer members.
   """
 
   mask: jax.Array  # bool[T, S]
-  columns: jax.Array  # i32[T, M]
-  place: jax.Array  # i32[T, S] in the flattened [T, M] plane
+  columns: jax.Array | None  # i32[T, M]
+  place: jax.Array | None  # i32[T, S] in the flattened [T, M] plane
   present: jax.Array  # bool[T, M]
 
 
@@ -34,6 +37,9 @@ def make(mask: np.ndarray) -> Universe:
   mask = np.asarray(mask, bool)
   num_days, num_stocks = mask.shape
   most = int(mask.sum(1).max(initial=1))
+  if most > FULL * num_stocks:
+    plane = jnp.asarray(mask)
+    return Universe(mask=plane, columns=None, place=None, present=plane)
   width = min(-(-most // WIDTH) * WIDTH, num_stocks)
   first = np.argsort(~mask, axis=1, kind='stable')[:, :width]
   place = np.cumsum(mask, axis=1) - 1
@@ -48,13 +54,15 @@ def make(mask: np.ndarray) -> Universe:
 
 def gather(universe: Universe, values: jax.Array) -> jax.Array:
   """Members' values side by side, `[T, S] -> [T, M]`; NaN in the padding."""
-  flat = values.reshape(-1).at[universe.columns]
-  values = flat.get(mode='promise_in_bounds')
+  if universe.columns is not None:
+    flat = values.reshape(-1).at[universe.columns]
+    values = flat.get(mode='promise_in_bounds')
   return jnp.where(universe.present, values, jnp.nan)
 
 
 def scatter(universe: Universe, values: jax.Array) -> jax.Array:
   """The inverse, `[T, M] -> [T, S]`; NaN for stocks that are no members."""
-  flat = values.reshape(-1).at[universe.place]
-  values = flat.get(mode='promise_in_bounds')
+  if universe.place is not None:
+    flat = values.reshape(-1).at[universe.place]
+    values = flat.get(mode='promise_in_bounds')
   return jnp.where(universe.mask, values, jnp.nan)
