@@ -11,7 +11,6 @@ import numpy as np
 
 from alphajax.data import panel as panel_lib
 from alphajax.factor import evaluate, metrics
-from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 
 
