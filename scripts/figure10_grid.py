@@ -13,9 +13,8 @@ import csv
 from pathlib import Path
 
 from absl import app, flags
-from learning_curves import DATA
 from matplotlib.figure import Figure
-from search_tools import history, train
+from search_tools import DATA, history, train
 
 CAPACITIES = (1, 5, 10, 20, 30)
 LENGTHS = (5, 10, 15, 20, 25)

@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
-from search_tools import history, interval, train
+from search_tools import DATA, history, interval, train
 
-DATA = {'csi300': 'cn_csi300.parquet', 'sp500': 'us_sp500.parquet'}
 OPTIONS = ('language.max_length=5', 'pool.capacity=10', 'early_stop=0.0')
 
 _OUT = flags.DEFINE_string('out', None, 'Folder of the runs.', required=True)

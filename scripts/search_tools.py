@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+DATA = {'csi300': 'cn_csi300.parquet', 'sp500': 'us_sp500.parquet'}
+
 
 def train(workdir: Path, config: str, *settings: str) -> None:
   """Trains, or continues, a run; its words go to a file beside the folder.
