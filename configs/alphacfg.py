@@ -4,8 +4,8 @@ python -m alphajax.train --config=configs/alphacfg.py:csi300 \
   --config.data.path=../shared/data/cn_csi300.parquet --workdir=runs/csi300
 
 A market, csi300, sp500, simulated or simulated_large, and `best` after a comma
-(`alphacfg.py:sp500,best`; alone it is csi300) for settings under which the
-search learns more than under the paper's, see `scripts/search_learns.py`.
+(`alphacfg.py:sp500,best`; alone it is csi300) for settings of ours, under which
+a formula is paid for what the pool leaves unexplained.
 """
 
 from ml_collections import config_dict
@@ -80,7 +80,7 @@ def get_config(variant='csi300'):
 
 
 def use_best(config) -> None:
-  """Settings under which the search learns more than under the paper's.
+  """Settings of ours; see `scripts/search_learns.py` for what they reach.
 
   Eq. 5 pays every formula the IC of the whole pool, about the same for all, and
   raw ICs are lost beside the exploration and the loss of the policy. Here a
