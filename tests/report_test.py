@@ -338,7 +338,7 @@ def test_shows_what_a_rescaling_moves(tmp_path):
   pool['factors'][0]['rescaled'] = None
   writer.write_json(workdir / 'pool.json', pool)
   text = page_of(workdir).text
-  assert text.count('price 63.1 % on 98 % of days volume none') == 9
+  assert text.count('price 63.1 % volume none') == 9
   assert 'Ranks moved by a rescaling' in text
 
 
