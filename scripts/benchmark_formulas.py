@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from alphajax.data import panel as panel_lib
-from alphajax.factor import evaluate, metrics
+from alphajax.factor import evaluate, metrics, plan
 from alphajax.language.formula import Formula
 
 
@@ -110,11 +110,12 @@ class _Timed(evaluate.Store):
     row['count'] += count
     row['seconds'] += time.perf_counter() - start
 
-  def _run(self, symbol, window, nodes, lanes):
+  def _run(self, program, nodes, lanes):
     start = time.perf_counter()
-    super()._run(symbol, window, nodes, lanes)
+    super()._run(program, nodes, lanes)
     jax.block_until_ready([self._values[node] for node in nodes])
-    self.add(symbol, len(nodes), start)
+    name = plan.program(self.graph.nodes[nodes[0]].symbol)
+    self.add(name, len(nodes), start)
 
 
 def _profile(panel, formulas, budget) -> list[dict]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from alphajax.data import panel as panel_lib
 from alphajax.data import simulate
-from alphajax.factor import evaluate
+from alphajax.factor import evaluate, execute
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 from alphajax.language import vocab
@@ -66,7 +66,7 @@ def test_a_tiny_store_gives_the_bits_of_a_large_one(panel, large, seed, planes):
 def test_lanes_change_no_bit(panel, large, monkeypatch, lanes):
   formulas = draw(1, 40)
   one = evaluate.Store(panel, 5000 * plane(panel))
-  monkeypatch.setattr(evaluate, 'num_lanes', lambda: lanes)
+  monkeypatch.setattr(execute, 'num_lanes', lambda: lanes)
   many = evaluate.Store(panel, 5000 * plane(panel))
   values = many.take(formulas)
   means = many.map(formulas, jnp.nanmean)

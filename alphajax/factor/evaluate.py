@@ -14,7 +14,7 @@ import numpy as np
 
 from alphajax.data import panel as panel_lib
 from alphajax.data import universe as universe_lib
-from alphajax.factor import operators, plan
+from alphajax.factor import execute, operators, plan
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
 
@@ -23,41 +23,9 @@ MIN_VALUES = 8  # A store must hold the operands and results of a formula.
 MAX_NODES = 1 << 20  # Subexpressions a store remembers, some 500 MB of host.
 
 
-def num_lanes() -> int:
-  """Nodes of a round that one program computes.
-
-  A CPU is busy with one node, and a loop inside a program would use one core
-  only; on an accelerator the cost of a launch is shared by many.
-  """
-  return 1 if jax.default_backend() == 'cpu' else 16
-
-
-@functools.cache
-def _program(symbol: str, window: int | None) -> Callable:
-  """One operator on several nodes: a tuple of operand tuples -> a tuple."""
-
-  def run(universe, operands):
-    return tuple(
-      operators.apply(symbol, list(each), window, universe) for each in operands
-    )
-
-  options = None
-  if window is not None and jax.default_backend() == 'cpu':
-    # A window lives in registers: with wide ones it costs a quarter less.
-    options = {'xla_cpu_prefer_vector_width': 512}
-  return jax.jit(run, compiler_options=options)
-
-
 @functools.partial(jax.jit, static_argnames='shape')
 def _fill(number, *, shape):
   return jnp.full(shape, number, jnp.float32)
-
-
-@functools.partial(jax.jit, static_argnames='reduce')
-def _reduce(values, args, *, reduce):
-  """`reduce(values, *args)` of several values, stacked."""
-  results = [reduce(each, *args) for each in values]
-  return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
 
 class Store:
@@ -86,6 +54,7 @@ class Store:
     self.feature_names = tuple(panel.feature_names)
     self.universe = universe_lib.make(panel.mask)
     self.computed = 0  # Nodes evaluated so far.
+    self._programs: dict[tuple, Callable] = {}
     self._start(features)
 
   def _start(self, features) -> None:
@@ -116,20 +85,25 @@ class Store:
     if not formulas:
       raise ValueError('no formulas to evaluate')
     roots = self._roots(formulas)
-    results, lanes = [], num_lanes()
-    for part in self._parts(roots):
-      for i in range(0, len(part), lanes):
-        values = [self._get(root) for root in part[i : i + lanes]]
-        padding = [values[0]] * (lanes - len(values))
-        results.append(
-          (len(values), _reduce((*values, *padding), args, reduce=reduce))
-        )
-    counts, trees = zip(*results, strict=True)
+    plane = jax.ShapeDtypeStruct(self.shape, jnp.float32)
+    lanes = execute.num_lanes()
+    like = execute.signature(((plane,) * lanes, args))
+    program = execute.reduction(reduce, like)
+    results = {}  # Root -> (stacked statistics of a call, its row of them).
+
+    def finish(nodes):
+      values = [self._peek(node) for node in nodes]
+      padding = [values[0]] * (lanes - len(nodes))
+      stacked = program((*values, *padding), args)
+      results.update((node, (stacked, i)) for i, node in enumerate(nodes))
+      return stacked
+
+    for _ in self._parts(roots, finish):
+      pass
+    found = jax.device_get([results[root] for root in roots])
     return jax.tree.map(
-      lambda *leaves: np.concatenate(
-        [leaf[:n] for n, leaf in zip(counts, leaves, strict=True)]
-      ),
-      *jax.device_get(trees),
+      lambda *leaves: np.stack(leaves),
+      *[jax.tree.map(lambda leaf, i=i: leaf[i], tree) for tree, i in found],
     )
 
   def take(self, formulas: Sequence[formula_lib.Formula]) -> list[jax.Array]:
@@ -138,7 +112,7 @@ class Store:
     They stay alive as long as the caller holds them, whatever the budget.
     """
     roots = self._roots(formulas)
-    return [self._get(root) for part in self._parts(roots) for root in part]
+    return [self._peek(root) for part in self._parts(roots) for root in part]
 
   def _roots(self, formulas: Sequence[formula_lib.Formula]) -> list[int]:
     """The nodes of formulas.
@@ -161,15 +135,18 @@ class Store:
   def _known(self, node: int) -> bool:
     return node in self._features or node in self._values
 
-  def _get(self, node: int) -> jax.Array:
-    """A value that the store holds; it becomes the most recently used."""
+  def _peek(self, node: int) -> jax.Array:
+    """A value that the store holds."""
     if node in self._features:
       return self._features[node]
-    self._values.move_to_end(node)
     return self._values[node]
 
-  def _parts(self, roots: Sequence[int]):
-    """Cuts roots into lists that fit, each computed when it is yielded."""
+  def _parts(self, roots: Sequence[int], finish: Callable | None = None):
+    """Cuts roots into lists that fit, each computed when it is yielded.
+
+    finish: handed every root once its value is there, in lists of at most
+      `num_lanes()`, on whatever thread made it.
+    """
     start = 0
     while start < len(roots):
       needed, nodes, stop = set(), {}, start
@@ -186,10 +163,10 @@ class Store:
         stop += 1
       if stop == start:
         self._compute_large(roots[start])
-        stop += 1
-      else:
-        self._compute(nodes, needed)
-      yield roots[start:stop]
+        stop, nodes, needed = start + 1, {}, {roots[start]}
+      part = roots[start:stop]
+      self._compute(nodes, needed, dict.fromkeys(part), finish)
+      yield part
       start = stop
 
   def _compute_large(self, root: int) -> None:
@@ -211,8 +188,11 @@ class Store:
         self._compute({node: None}, held)
       held -= {i for i in inputs if last_use[i] == node}
 
-  def _compute(self, nodes, needed) -> None:
-    """Runs the rounds of `nodes`, forgetting nothing of `needed`."""
+  def _compute(self, nodes, needed, wanted=(), finish=None) -> None:
+    """Computes `nodes` and finishes `wanted`, forgetting nothing of `needed`.
+
+    nodes, wanted: nodes without repetition, inputs first.
+    """
     for node in needed:
       if node in self._values:
         self._values.move_to_end(node)
@@ -220,25 +200,70 @@ class Store:
     old = [node for node in self._values if node not in needed]
     for node in old[: max(surplus, 0)]:
       del self._values[node]
-    lanes = num_lanes()
-    for batch in plan.rounds(self.graph, nodes):
-      for i in range(0, len(batch.nodes), lanes):
-        self._run(batch.symbol, batch.window, batch.nodes[i : i + lanes], lanes)
+    if finish is None:
+      wanted = ()
+    if execute.num_lanes() == 1:
+      self._compute_each(nodes, wanted, finish)
+    else:
+      self._compute_rounds(nodes, wanted, finish)
     self.computed += len(nodes)
 
-  def _run(self, symbol, window, nodes, lanes) -> None:
+  def _compute_each(self, nodes, wanted, finish) -> None:
+    """A program a node, on as many threads as there are cores."""
+    inputs = {node: set(self.graph.nodes[node].inputs) for node in nodes}
+    needs = {node: inputs[node] & nodes.keys() for node in nodes}
+    needs |= {node: () for node in wanted if node not in nodes}
+    programs = {node: self._program(node, 1) for node in nodes}
+
+    def work(node):
+      if node in nodes:
+        self._run(programs[node], [node], 1)
+      if node in wanted:
+        jax.block_until_ready(finish([node]))
+      else:
+        self._peek(node).block_until_ready()
+
+    execute.in_order(needs, work, execute.num_workers())
+    for node in nodes:  # What is forgotten first hangs on no thread.
+      self._values.move_to_end(node)
+
+  def _compute_rounds(self, nodes, wanted, finish) -> None:
+    """A program for many nodes; nothing waits for the device."""
+    lanes = execute.num_lanes()
+    for batch in plan.rounds(self.graph, nodes):
+      program = self._program(batch.nodes[0], lanes)
+      for i in range(0, len(batch.nodes), lanes):
+        self._run(program, batch.nodes[i : i + lanes], lanes)
+    wanted = list(wanted)
+    for i in range(0, len(wanted), lanes):
+      finish(wanted[i : i + lanes])
+
+  def _program(self, node: int, lanes: int) -> Callable:
+    """What computes a node: `fn(universe, operands of lanes) -> values`."""
+    symbol, window, inputs = self.graph.nodes[node]
+    if plan.program(symbol) == 'number':
+      return _fill
+    key = symbol, window, lanes
+    if key not in self._programs:
+      plane = jax.ShapeDtypeStruct(self.shape, jnp.float32)
+      operands = ((plane,) * len(inputs),) * lanes
+      like = execute.signature((self.universe, operands))
+      self._programs[key] = execute.operator(symbol, window, like)
+    return self._programs[key]
+
+  def _run(self, program, nodes, lanes) -> None:
     """Dispatches up to `lanes` nodes of one operator."""
-    if symbol == 'number':
+    if program is _fill:
       for node in nodes:
         number = np.float32(self.graph.nodes[node].symbol)
         self._values[node] = _fill(number, shape=self.shape)
       return
     operands = [
-      tuple(self._get(i) for i in self.graph.nodes[node].inputs)
+      tuple(self._peek(i) for i in self.graph.nodes[node].inputs)
       for node in nodes
     ]
     operands += [operands[0]] * (lanes - len(nodes))
-    results = _program(symbol, window)(self.universe, tuple(operands))
+    results = program(self.universe, tuple(operands))
     self._values.update(zip(nodes, results, strict=False))
 
 

@@ -20,6 +20,9 @@ MIN_COVERAGE = 0.5
 CONSTANT = 1e-12
 # The same for a standardised label on the stocks that have a value.
 CONSTANT_LABEL = 1e-6
+# On a CPU so many days at a time: they stay in a core's own cache while a dozen
+# passes go over them, which takes half the time.
+DAYS = 64
 
 
 class Target(NamedTuple):
@@ -110,6 +113,24 @@ def target_ic(values, target: Target):
   Digits of the label are lost only where a label left out because its stock
   has no value is millions of times larger than the others.
   """
+  num_days = target.label.shape[0]
+  if num_days <= DAYS or jax.default_backend() != 'cpu':
+    return _target_ic(values, target)
+
+  def block(i, daily):
+    start = jnp.minimum(i * DAYS, num_days - DAYS)  # The last one overlaps.
+    part, *cut = (
+      jax.lax.dynamic_slice_in_dim(x, start, DAYS, axis=-2)
+      for x in (values, *target)
+    )
+    part = _target_ic(part, Target(*cut))
+    return jax.lax.dynamic_update_slice_in_dim(daily, part, start, axis=-1)
+
+  daily = jnp.zeros(values.shape[:-1], jnp.float32)
+  return jax.lax.fori_loop(0, -(-num_days // DAYS), block, daily)
+
+
+def _target_ic(values, target: Target):
   seen = target.labelled & jnp.isfinite(values)
   return ic(values, target, seen, _covered(seen, target.labelled))
 

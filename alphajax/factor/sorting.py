@@ -8,7 +8,9 @@ which XLA fuses into one loop whose values stay in registers.
 import jax
 import jax.numpy as jnp
 
-OTHERS = 20  # Stocks that `cross_sectional_rank` compares with per pass.
+# `cross_sectional_rank` compares with so many stocks per pass, and lays so many
+# days side by side that these stocks stay in a core's nearest cache.
+OTHERS, DAYS = 20, 128
 
 
 def sortable(x):
@@ -60,23 +62,31 @@ def cross_sectional_rank(x, members):
   num_days, num_stocks = x.shape
   ranked = members & ~jnp.isnan(x)
   x = jnp.where(x == 0, 0.0, x)  # As integers, -0 and 0 would not tie.
-  # [S, T]: comparisons run along days. Stocks out of the ranking are never
-  # below nor level with anybody.
-  columns = sortable(jnp.where(ranked, x, jnp.inf)).T
-  steps = -(-num_stocks // OTHERS)
-  padding = steps * OTHERS - num_stocks
+  # Stocks out of the ranking are never below nor level with anybody.
+  keys = sortable(jnp.where(ranked, x, jnp.inf))
+  blocks, passes = -(-num_days // DAYS), -(-num_stocks // OTHERS)
+  days, width = blocks * DAYS, passes * OTHERS
+  padding = ((0, days - num_days), (0, width - num_stocks))
   last = jnp.iinfo(jnp.int32).max
-  padded = jnp.pad(columns, ((0, padding), (0, 0)), constant_values=last)
-  others = padded.reshape(steps, OTHERS, num_days)
+  keys = jnp.pad(keys, padding, constant_values=last)
+  # [blocks, S, DAYS]: comparisons run along days. Fused with what makes them,
+  # the keys would be made anew for every comparison.
+  columns = keys.reshape(blocks, DAYS, width).transpose(0, 2, 1)
+  columns = jax.lax.optimization_barrier(columns)
 
   def body(i, count):
-    for other in others[i]:
+    others = jax.lax.dynamic_slice_in_dim(columns, i * OTHERS, OTHERS, axis=1)
+    others = jax.lax.optimization_barrier(others)
+    for j in range(OTHERS):
+      other = others[:, j : j + 1]
       count = count + jnp.where(other < columns, 1, 0)
       count = count + jnp.where(other <= columns, 1, 0)
     return count
 
   count = jnp.ones(columns.shape, jnp.int32)
-  count = jax.lax.fori_loop(0, steps, body, count).T
+  count = jax.lax.fori_loop(0, passes, body, count)
+  count = count.transpose(0, 2, 1).reshape(days, width)
+  count = count[:num_days, :num_stocks]
   size = jnp.maximum(jnp.sum(ranked, axis=1, keepdims=True), 1)
   rank = count.astype(jnp.float32) / (2 * size).astype(jnp.float32)
   return jnp.where(ranked, rank, jnp.nan)

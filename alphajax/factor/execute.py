@@ -1,0 +1,133 @@
+"""Running programs: on a CPU by a thread a core, many nodes each elsewhere.
+
+XLA splits a program over the cores of a CPU, but a plane of a few megabytes is
+soon done, and the cores wait for each other after every loop. Meanwhile the
+programs of other threads run. On an accelerator one program computes many
+nodes, and nothing waits.
+"""
+
+import concurrent.futures
+import functools
+import graphlib
+import os
+import threading
+from collections.abc import Callable, Collection, Hashable, Mapping
+
+import jax
+import jax.numpy as jnp
+
+from alphajax.factor import operators
+
+
+def num_lanes() -> int:
+  """Nodes that one program computes.
+
+  A CPU is busy with one; on an accelerator many share the cost of a launch.
+  """
+  return 1 if jax.default_backend() == 'cpu' else 16
+
+
+def num_workers() -> int:
+  """Threads that run programs on a CPU: as many as cores that we may use."""
+  if hasattr(os, 'sched_getaffinity'):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
+def signature(tree) -> Hashable:
+  """What a program is compiled for: structure, shapes and dtypes."""
+  leaves, structure = jax.tree.flatten(tree)
+  return structure, tuple(jax.typeof(leaf) for leaf in leaves)
+
+
+@functools.cache
+def operator(symbol: str, window: int | None, like: Hashable) -> Callable:
+  """One operator on several nodes: a tuple of operand tuples -> a tuple.
+
+  like: the signature of `(universe, operands)`.
+  """
+
+  def run(universe, operands):
+    return tuple(
+      operators.apply(symbol, list(each), window, universe) for each in operands
+    )
+
+  # A window lives in registers: with wide ones it costs a quarter less.
+  return _compile(run, like, wide=window is not None)
+
+
+@functools.cache
+def reduction(reduce: Callable, like: Hashable) -> Callable:
+  """`reduce(values, *args)` of several values, stacked.
+
+  like: the signature of `(values, args)`, values being a tuple.
+  """
+
+  def run(values, args):
+    results = [reduce(each, *args) for each in values]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
+
+  return _compile(run, like, wide=False)
+
+
+def _compile(function: Callable, like: Hashable, *, wide: bool) -> Callable:
+  structure, types = like
+  args = jax.tree.unflatten(
+    structure,
+    [jax.ShapeDtypeStruct(t.shape, t.dtype, weak_type=t.weak_type)
+     for t in types],
+  )  # fmt: skip
+  is_cpu = jax.default_backend() == 'cpu'
+  options = {'xla_cpu_prefer_vector_width': 512} if wide and is_cpu else None
+  return jax.jit(function, compiler_options=options).lower(*args).compile()
+
+
+def in_order(
+  needs: Mapping[int, Collection[int]],
+  work: Callable[[int], None],
+  num_threads: int,
+) -> None:
+  """Calls `work(node)` for every node of `needs` on so many threads.
+
+  A node's turn comes after those it needs. What became ready last goes first:
+  its operands are still in a cache.
+
+  Raises:
+    What `work` raised first; no node is begun after that.
+  """
+  sorter = graphlib.TopologicalSorter(needs)
+  sorter.prepare()
+  ready = list(reversed(sorter.get_ready()))  # A stack.
+  changed = threading.Condition()
+  stopped = False
+
+  def take() -> int | None:
+    with changed:
+      changed.wait_for(lambda: ready or stopped or not sorter.is_active())
+      return ready.pop() if ready and not stopped else None
+
+  def serve() -> None:
+    nonlocal stopped
+    while (node := take()) is not None:
+      done = False
+      try:
+        work(node)
+        done = True
+      finally:
+        with changed:
+          if done:
+            sorter.done(node)
+            ready.extend(sorter.get_ready())
+          stopped = stopped or not done
+          changed.notify_all()
+
+  if num_threads == 1 or len(needs) == 1:
+    serve()
+    return
+  with concurrent.futures.ThreadPoolExecutor(num_threads) as threads:
+    served = [threads.submit(serve) for _ in range(num_threads)]
+    try:
+      for each in served:
+        each.result()
+    finally:
+      stopped = True  # Whoever interrupts the caller stops the others too.
