@@ -4,7 +4,9 @@
 the least recently used go first, and only statistics leave the device.
 """
 
+import collections
 import functools
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
@@ -20,6 +22,9 @@ from alphajax.language import vocab
 
 DEFAULT_BUDGET = 1 << 29  # Bytes of the store; more gains few nodes.
 MIN_VALUES = 8  # A store must hold the operands and results of a formula.
+# Operators and operands of values worth keeping once they are read: nearly all
+# that return in later formulas have no more.
+KEPT_SIZE = 3
 MAX_NODES = 1 << 20  # Subexpressions a store remembers, some 500 MB of host.
 
 
@@ -42,6 +47,7 @@ class Store:
       ValueError: the budget holds fewer values than any formula needs.
     """
     features = operators.finite(jnp.asarray(panel.features, jnp.float32))
+    features = jax.device_put(features, execute.device())
     self.shape = features.shape[1:]  # (T, S)
     plane = features[0].nbytes
     self.capacity = budget // plane
@@ -53,6 +59,7 @@ class Store:
       )
     self.feature_names = tuple(panel.feature_names)
     self.universe = universe_lib.make(panel.mask)
+    self._universe = jax.device_put(self.universe, execute.device())
     self.computed = 0  # Nodes evaluated so far.
     self._programs: dict[tuple, Callable] = {}
     self._start(features)
@@ -87,6 +94,7 @@ class Store:
     roots = self._roots(formulas)
     plane = jax.ShapeDtypeStruct(self.shape, jnp.float32)
     lanes = execute.num_lanes()
+    args = jax.device_put(args, execute.device())
     like = execute.signature(((plane,) * lanes, args))
     program = execute.reduction(reduce, like)
     results = {}  # Root -> (stacked statistics of a call, its row of them).
@@ -112,7 +120,12 @@ class Store:
     They stay alive as long as the caller holds them, whatever the budget.
     """
     roots = self._roots(formulas)
-    return [self._peek(root) for part in self._parts(roots) for root in part]
+    home = jax.devices()[0]
+    return [
+      jax.device_put(self._peek(root), home)
+      for part in self._parts(roots)
+      for root in part
+    ]
 
   def _roots(self, formulas: Sequence[formula_lib.Formula]) -> list[int]:
     """The nodes of formulas.
@@ -209,23 +222,34 @@ class Store:
     self.computed += len(nodes)
 
   def _compute_each(self, nodes, wanted, finish) -> None:
-    """A program a node, on as many threads as there are cores."""
+    """A program a node, on as many threads as there are cores.
+
+    With `finish`, what nothing reads any more goes at once, unless it is small:
+    the next value is written where it was, into memory that a cache holds.
+    """
     inputs = {node: set(self.graph.nodes[node].inputs) for node in nodes}
     needs = {node: inputs[node] & nodes.keys() for node in nodes}
+    readers = collections.Counter(i for each in needs.values() for i in each)
     needs |= {node: () for node in wanted if node not in nodes}
     programs = {node: self._program(node, 1) for node in nodes}
+    lock = threading.Lock()
 
     def work(node):
       if node in nodes:
         self._run(programs[node], [node], 1)
       if node in wanted:
         jax.block_until_ready(finish([node]))
-      else:
-        self._peek(node).block_until_ready()
+      with lock:
+        readers.subtract(needs[node])
+        for each in (*needs[node], node):
+          large = each in nodes and self.graph.sizes[each] > KEPT_SIZE
+          if finish and large and not readers[each]:
+            del self._values[each]
 
     execute.in_order(needs, work, execute.num_workers())
     for node in nodes:  # What is forgotten first hangs on no thread.
-      self._values.move_to_end(node)
+      if node in self._values:
+        self._values.move_to_end(node)
 
   def _compute_rounds(self, nodes, wanted, finish) -> None:
     """A program for many nodes; nothing waits for the device."""
@@ -247,7 +271,7 @@ class Store:
     if key not in self._programs:
       plane = jax.ShapeDtypeStruct(self.shape, jnp.float32)
       operands = ((plane,) * len(inputs),) * lanes
-      like = execute.signature((self.universe, operands))
+      like = execute.signature((self._universe, operands))
       self._programs[key] = execute.operator(symbol, window, like)
     return self._programs[key]
 
@@ -256,6 +280,7 @@ class Store:
     if program is _fill:
       for node in nodes:
         number = np.float32(self.graph.nodes[node].symbol)
+        number = jax.device_put(number, execute.device())
         self._values[node] = _fill(number, shape=self.shape)
       return
     operands = [
@@ -263,7 +288,7 @@ class Store:
       for node in nodes
     ]
     operands += [operands[0]] * (lanes - len(nodes))
-    results = program(self.universe, tuple(operands))
+    results = program(self._universe, tuple(operands))
     self._values.update(zip(nodes, results, strict=False))
 
 

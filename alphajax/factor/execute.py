@@ -1,9 +1,9 @@
 """Running programs: on a CPU by a thread a core, many nodes each elsewhere.
 
 XLA splits a program over the cores of a CPU, but a plane of a few megabytes is
-soon done, and the cores wait for each other after every loop. Meanwhile the
-programs of other threads run. On an accelerator one program computes many
-nodes, and nothing waits.
+soon done, and the cores wait for each other after every loop. So on a CPU the
+programs are whole, by a client of their own, and each thread runs another one.
+On an accelerator one program computes many nodes, and nothing waits.
 """
 
 import concurrent.futures
@@ -15,8 +15,31 @@ from collections.abc import Callable, Collection, Hashable, Mapping
 
 import jax
 import jax.numpy as jnp
+from jaxlib import xla_client
 
 from alphajax.factor import operators
+
+
+@functools.cache
+def device() -> jax.Device:
+  """Where programs run: the default device, and on a CPU one of its own.
+
+  How many threads a program is split for is decided once for all programs of a
+  client. This client has one thread, and runs a program on its caller's.
+  """
+  default = jax.devices()[0]
+  if default.platform != 'cpu':
+    return default
+  before = os.environ.get('NPROC')
+  os.environ['NPROC'] = '1'  # What XLA reads for the number of threads.
+  try:
+    client = xla_client.make_cpu_client(asynchronous=False)
+  finally:
+    if before is None:
+      del os.environ['NPROC']
+    else:
+      os.environ['NPROC'] = before
+  return client.local_devices()[0]
 
 
 def num_lanes() -> int:
@@ -72,13 +95,18 @@ def reduction(reduce: Callable, like: Hashable) -> Callable:
 
 def _compile(function: Callable, like: Hashable, *, wide: bool) -> Callable:
   structure, types = like
+  here = jax.sharding.SingleDeviceSharding(device())
   args = jax.tree.unflatten(
     structure,
-    [jax.ShapeDtypeStruct(t.shape, t.dtype, weak_type=t.weak_type)
-     for t in types],
+    [jax.ShapeDtypeStruct(
+       t.shape, t.dtype, weak_type=t.weak_type, sharding=here
+     ) for t in types],
   )  # fmt: skip
-  is_cpu = jax.default_backend() == 'cpu'
-  options = {'xla_cpu_prefer_vector_width': 512} if wide and is_cpu else None
+  options = {}
+  if device().platform == 'cpu':
+    # Sets them apart in the cache on disk from the same, but split, programs.
+    options['xla_cpu_multi_thread_eigen'] = False
+    options['xla_cpu_prefer_vector_width'] = 512 if wide else 256
   return jax.jit(function, compiler_options=options).lower(*args).compile()
 
 

@@ -41,6 +41,7 @@ class Graph:
 
   def __init__(self):
     self.nodes: list[Node] = []
+    self.sizes: list[int] = []  # Operators and operands in and below a node.
     self._ids: dict[Node, int] = {}
 
   def add(self, formula: formula_lib.Formula) -> int:
@@ -55,6 +56,7 @@ class Graph:
     if node not in self._ids:
       self._ids[node] = len(self.nodes)
       self.nodes.append(node)
+      self.sizes.append(1 + sum(self.sizes[i] for i in node.inputs))
     return self._ids[node]
 
   def missing(self, root: int, known: Callable[[int], bool]) -> list[int]:
