@@ -90,7 +90,7 @@ def reduction(reduce: Callable, like: Hashable) -> Callable:
     results = [reduce(each, *args) for each in values]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
-  return _compile(run, like, wide=False)
+  return _compile(run, like, wide=True)
 
 
 def _compile(function: Callable, like: Hashable, *, wide: bool) -> Callable:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 # `cross_sectional_rank` compares with so many stocks per pass, and lays so many
 # days side by side that these stocks stay in a core's nearest cache.
-OTHERS, DAYS = 20, 128
+OTHERS, DAYS = 30, 64
 
 
 def sortable(x):
@@ -56,37 +56,58 @@ def middle(items):
 def cross_sectional_rank(x, members):
   """Average rank / count over members with a value, `[T, S] -> [T, S]`.
 
-  A stock's average rank is half of one more than the stocks below it plus the
-  stocks not above it, itself included: a comparison of all pairs.
+  A stock's average rank is the stocks below it plus half of one more than those
+  level with it, itself included: comparisons of all pairs.
   """
   num_days, num_stocks = x.shape
   ranked = members & ~jnp.isnan(x)
   x = jnp.where(x == 0, 0.0, x)  # As integers, -0 and 0 would not tie.
   # Stocks out of the ranking are never below nor level with anybody.
   keys = sortable(jnp.where(ranked, x, jnp.inf))
-  blocks, passes = -(-num_days // DAYS), -(-num_stocks // OTHERS)
-  days, width = blocks * DAYS, passes * OTHERS
-  padding = ((0, days - num_days), (0, width - num_stocks))
+  days = -(-num_days // DAYS) * DAYS
+  width = -(-num_stocks // OTHERS) * OTHERS
+  more = (0, days - num_days)
   last = jnp.iinfo(jnp.int32).max
+  padding = (more, (0, width - num_stocks))
   keys = jnp.pad(keys, padding, constant_values=last)
+  size = jnp.sum(ranked, axis=1)
   # [blocks, S, DAYS]: comparisons run along days. Fused with what makes them,
   # the keys would be made anew for every comparison.
-  columns = keys.reshape(blocks, DAYS, width).transpose(0, 2, 1)
+  columns = keys.reshape(-1, DAYS, width).transpose(0, 2, 1)
   columns = jax.lax.optimization_barrier(columns)
+  blocks = columns, jnp.pad(size, more).reshape(-1, DAYS)
+  if jax.default_backend() == 'cpu':
+    doubled = jax.lax.map(lambda block: _doubled_ranks(*block), blocks)
+  else:
+    doubled = jax.vmap(_doubled_ranks)(*blocks)
+  doubled = doubled.transpose(0, 2, 1).reshape(days, width)
+  doubled = doubled[:num_days, :num_stocks].astype(jnp.float32)
+  rank = doubled / (2 * jnp.maximum(size, 1)[:, None]).astype(jnp.float32)
+  return jnp.where(ranked, rank, jnp.nan)
+
+
+def _doubled_ranks(keys, size):
+  """Twice the average ranks of the `size[D]` first in order, `[S, D]`."""
+  below = _count(jax.lax.lt, keys, jnp.zeros(keys.shape, jnp.int32))
+  # Level is who has as many below: these fit into half of the bits.
+  short = jnp.int16 if keys.shape[0] < 1 << 14 else jnp.int32
+  short_below = below.astype(short)
+  total = jnp.sum(jnp.where(below < size, below, 0), axis=0)
+  return jax.lax.cond(
+    jnp.all(2 * total == size * (size - 1)),  # No two are level.
+    lambda: 2 * short_below + 2,
+    lambda: _count(jax.lax.eq, short_below, 2 * short_below + 1),
+  )
+
+
+def _count(compare, keys, start):
+  """`start` plus, for each of `keys[S, D]`, the stocks that compare true."""
 
   def body(i, count):
-    others = jax.lax.dynamic_slice_in_dim(columns, i * OTHERS, OTHERS, axis=1)
+    others = jax.lax.dynamic_slice_in_dim(keys, i * OTHERS, OTHERS)
     others = jax.lax.optimization_barrier(others)
     for j in range(OTHERS):
-      other = others[:, j : j + 1]
-      count = count + jnp.where(other < columns, 1, 0)
-      count = count + jnp.where(other <= columns, 1, 0)
+      count += compare(others[j : j + 1], keys).astype(count.dtype)
     return count
 
-  count = jnp.ones(columns.shape, jnp.int32)
-  count = jax.lax.fori_loop(0, passes, body, count)
-  count = count.transpose(0, 2, 1).reshape(days, width)
-  count = count[:num_days, :num_stocks]
-  size = jnp.maximum(jnp.sum(ranked, axis=1, keepdims=True), 1)
-  rank = count.astype(jnp.float32) / (2 * size).astype(jnp.float32)
-  return jnp.where(ranked, rank, jnp.nan)
+  return jax.lax.fori_loop(0, keys.shape[0] // OTHERS, body, start)
