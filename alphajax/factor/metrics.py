@@ -20,9 +20,6 @@ MIN_COVERAGE = 0.5
 CONSTANT = 1e-12
 # The same for a standardised label on the stocks that have a value.
 CONSTANT_LABEL = 1e-6
-# A pivot of the variance: the mean of so many stocks, at most 10 deviations from
-# that of all; and squares between 1 / HUGE and HUGE.
-FEW, FAR, HUGE = 32, 100.0, 1e30
 # On a CPU so many days at a time: they stay in a core's own cache while a dozen
 # passes go over them, which takes half the time.
 DAYS = 64
@@ -78,6 +75,8 @@ def _unit(values, seen):
 def ic(values, target: Target, seen, counts):
   """Daily Pearson correlation over `seen`; 0 on days that do not count.
 
+  Sums over the stocks, as few as there can be: this runs once a formula.
+
   Args:
     values: f32[..., T, S], finite where `seen`.
     target: standardised, so that its sums lose no digits.
@@ -88,41 +87,19 @@ def ic(values, target: Target, seen, counts):
   values = _shrink(jnp.where(seen, values, 0.0))
   mean = _total(values) / n
   deviations = jnp.where(seen, values - mean, 0.0)
-  return _about(mean, deviations, target, seen, counts, n)[0]
-
-
-def _about(pivot, deviations, target: Target, seen, counts, n):
-  """`ic` of values from their deviations about a pivot near their mean.
-
-  Sums over the stocks, as few as there can be: this runs once a formula.
-
-  Args:
-    pivot: f32[..., T, 1].
-    deviations: f32[..., T, S], 0 where not `seen`.
-    target, seen, counts: as in `ic`.
-    n: f32[..., T, 1], stocks seen.
-
-  Returns:
-    The ICs, and where they can be trusted: on days that do not count, and where
-    the pivot is near and no square was too large or too small.
-  """
-  rest = _total(deviations) / n  # What is left of the mean.
+  rest = _total(deviations) / n  # What rounding left of the mean.
   variance = _total(jnp.square(deviations)) / n - jnp.square(rest)
   label = jnp.where(seen, target.label, 0.0)
   label_mean, power = _total(label) / n, _total(jnp.square(label)) / n
   label_variance = power - jnp.square(label_mean)
   covariance = _total(deviations * target.label) / n - rest * label_mean
-  constant = (variance <= CONSTANT * jnp.square(pivot)) | (
+  constant = (variance <= CONSTANT * jnp.square(mean)) | (
     label_variance <= CONSTANT_LABEL * power
   )
-  sound = (jnp.square(rest) < FAR * variance) & (jnp.abs(variance) < HUGE)
-  sound &= variance > jnp.maximum(2 * CONSTANT * jnp.square(pivot), 1 / HUGE)
-  sound = sound[..., 0] | ~counts
   counts = counts & ~constant[..., 0]
   norm = jnp.sqrt(variance * label_variance)[..., 0]
   norm = jnp.where(counts, norm, 1.0)
-  correlation = jnp.clip(covariance[..., 0] / norm, -1.0, 1.0)
-  return jnp.where(counts, correlation, 0.0), sound
+  return jnp.where(counts, jnp.clip(covariance[..., 0] / norm, -1.0, 1.0), 0.0)
 
 
 def _covered(seen, labelled):
@@ -154,21 +131,8 @@ def target_ic(values, target: Target):
 
 
 def _target_ic(values, target: Target):
-  """About the mean of the first stocks: a pass for the mean less.
-
-  Where that loses digits on any day, about the mean.
-  """
   seen = target.labelled & jnp.isfinite(values)
-  counts = _covered(seen, target.labelled)
-  few = seen[..., :FEW]
-  pivot = _total(jnp.where(few, values[..., :FEW], 0.0))
-  pivot = pivot / jnp.maximum(_total(few), 1)
-  deviations = jnp.where(seen, values - pivot, 0.0)
-  n = jnp.maximum(_total(seen), 1)
-  daily, sound = _about(pivot, deviations, target, seen, counts, n)
-  return jax.lax.cond(
-    jnp.all(sound), lambda: daily, lambda: ic(values, target, seen, counts)
-  )
+  return ic(values, target, seen, _covered(seen, target.labelled))
 
 
 def daily_ic(values, target, mask):
