@@ -169,6 +169,27 @@ def test_map_reduces_each_value(panel, large, planes):
       assert np.isnan(means[i])
 
 
+@pytest.mark.skipif(execute.num_lanes() > 1, reason='of the CPU store')
+def test_map_drops_what_is_large_and_keeps_what_is_small(panel):
+  formulas = draw(6, 40)
+  store = evaluate.Store(panel, 5000 * plane(panel))
+  means = store.map(formulas, jnp.nanmean)
+  sizes = store.graph.sizes
+  kept = {n for n in range(len(sizes)) if sizes[n] <= evaluate.KEPT_SIZE}
+  assert set(store._values) == kept - store._features.keys()
+  computed = store.computed
+  np.testing.assert_array_equal(store.map(formulas, jnp.nanmean), means)
+  assert store.computed - computed == len(sizes) - len(kept) > 0
+
+
+def test_values_taken_lie_where_callers_compute(panel, large):
+  (value,) = large.take(parse('Mean(close,3)'))
+  mask = large.universe.mask
+  assert value.devices() == mask.devices() == {jax.devices()[0]}
+  assert not value.committed  # Or every mixture of arguments would compile.
+  assert jnp.any(jnp.where(mask, value, jnp.nan) > 0)
+
+
 def test_values_are_those_of_take_and_one_by_one(panel, large):
   formulas = draw(7, 20)
   together = evaluate.values(formulas, panel)

@@ -1,12 +1,18 @@
 """Threads over a graph: every node once, after those that it needs."""
 
+import os
 import threading
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alphajax.factor import execute
+
+NPROC = os.environ.get('NPROC')
 
 
 @st.composite
@@ -59,3 +65,17 @@ def test_an_error_is_raised_and_no_reader_begins(num_threads):
 def test_threads_work_at_the_same_time():
   meet = threading.Barrier(3, timeout=30)  # Breaks unless all three are there.
   execute.in_order(dict.fromkeys(range(3), ()), lambda _: meet.wait(), 3)
+
+
+@pytest.mark.skipif(
+  jax.default_backend() != 'cpu', reason='of programs on a CPU'
+)
+def test_on_a_cpu_programs_run_by_a_client_of_their_own():
+  device = execute.device()
+  assert device.client is not jax.devices()[0].client
+  assert execute.device() is device
+  assert os.environ.get('NPROC') == NPROC
+  x = jax.device_put(np.ones((9, 2), np.float32), device)
+  like = execute.signature(((x,), ()))
+  result = execute.reduction(jnp.sum, like)((x,), ())
+  assert result.devices() == {device} and result.tolist() == [18.0]

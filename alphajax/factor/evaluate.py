@@ -47,7 +47,7 @@ class Store:
       ValueError: the budget holds fewer values than any formula needs.
     """
     features = operators.finite(jnp.asarray(panel.features, jnp.float32))
-    features = jax.device_put(features, execute.device())
+    features = execute.bring(features)
     self.shape = features.shape[1:]  # (T, S)
     plane = features[0].nbytes
     self.capacity = budget // plane
@@ -59,7 +59,7 @@ class Store:
       )
     self.feature_names = tuple(panel.feature_names)
     self.universe = universe_lib.make(panel.mask)
-    self._universe = jax.device_put(self.universe, execute.device())
+    self._universe = execute.bring(self.universe)
     self.computed = 0  # Nodes evaluated so far.
     self._programs: dict[tuple, Callable] = {}
     self._start(features)
@@ -94,7 +94,7 @@ class Store:
     roots = self._roots(formulas)
     plane = jax.ShapeDtypeStruct(self.shape, jnp.float32)
     lanes = execute.num_lanes()
-    args = jax.device_put(args, execute.device())
+    args = execute.bring(args)
     like = execute.signature(((plane,) * lanes, args))
     program = execute.reduction(reduce, like)
     results = {}  # Root -> (stacked statistics of a call, its row of them).
@@ -120,9 +120,8 @@ class Store:
     They stay alive as long as the caller holds them, whatever the budget.
     """
     roots = self._roots(formulas)
-    home = jax.devices()[0]
     return [
-      jax.device_put(self._peek(root), home)
+      execute.hand_back(self._peek(root))
       for part in self._parts(roots)
       for root in part
     ]
@@ -169,7 +168,9 @@ class Store:
         for node in missing:
           touched.update(self.graph.nodes[node].inputs)
         touched -= self._features.keys()
-        if len(needed | touched) > self.capacity:
+        # The other half is for small values that later parts read again.
+        room = self.capacity if stop == start else self.capacity // 2
+        if len(needed | touched) > room:
           break
         needed |= touched
         nodes.update(dict.fromkeys(missing))
@@ -280,7 +281,7 @@ class Store:
     if program is _fill:
       for node in nodes:
         number = np.float32(self.graph.nodes[node].symbol)
-        number = jax.device_put(number, execute.device())
+        number = execute.bring(number)
         self._values[node] = _fill(number, shape=self.shape)
       return
     operands = [

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxlib import xla_client
 
 from alphajax.factor import operators
@@ -40,6 +41,24 @@ def device() -> jax.Device:
     else:
       os.environ['NPROC'] = before
   return client.local_devices()[0]
+
+
+def bring(tree):
+  """Arrays for programs to read, from the default device."""
+  if device() == jax.devices()[0]:
+    return tree
+  return jax.device_put(tree, device())
+
+
+def hand_back(value: jax.Array) -> jax.Array:
+  """A result on the default device; on a CPU it stays where it is in memory.
+
+  Not committed to the device, so that it is no other argument to a jitted
+  function than an array made there.
+  """
+  if device() == jax.devices()[0]:
+    return value
+  return jax.device_put(np.asarray(value), may_alias=True)
 
 
 def num_lanes() -> int:
@@ -75,8 +94,9 @@ def operator(symbol: str, window: int | None, like: Hashable) -> Callable:
       operators.apply(symbol, list(each), window, universe) for each in operands
     )
 
-  # A window lives in registers: with wide ones it costs a quarter less.
-  return _compile(run, like, wide=window is not None)
+  # A window lives in registers: with wide ones it costs a quarter less. But
+  # comparisons of integers run on more units in narrow ones.
+  return _compile(run, like, wide=symbol != 'CSRank')
 
 
 @functools.cache
