@@ -127,12 +127,10 @@ def _profile(panel, formulas, budget) -> list[dict]:
   target = metrics.make_target(
     panel_lib.forward_return(panel), jnp.asarray(panel.mask)
   )
-  score = jax.jit(mean_ic)
-  jax.block_until_ready(score(store.take([Formula('close')])[0], target))
   for formula in formulas:
-    (values,) = store.take([formula])
+    store.take([formula])
     start = time.perf_counter()
-    jax.block_until_ready(score(values, target))
+    store.map([formula], mean_ic, target)
     store.add('IC', 1, start)
   return sorted(store.rows.values(), key=lambda row: -row['seconds'])
 
