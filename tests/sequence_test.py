@@ -125,3 +125,13 @@ def test_self_play_with_whole_formulas(name):
   )
   games = jax.jit(play)(params, jax.random.key(1))
   assert len(grammar_lib.formulas_of(grammar, games.final_tokens)) == 3
+
+
+@pytest.mark.parametrize('name', heads.ENCODERS)
+def test_a_fresh_network_has_hardly_an_opinion(name):
+  """Values of formulas are ICs of a few hundredths: larger ones would rule."""
+  network = heads.make(language(), encoder=name)
+  params = heads.init(network, language(), jax.random.key(3))
+  logits, values = heads.apply_batch(network, params, formulas())
+  assert 1e-4 < np.std(values) < 0.02 and np.abs(values).max() < 0.05
+  assert 1e-3 < np.std(logits) < 0.1
