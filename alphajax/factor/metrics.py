@@ -34,12 +34,22 @@ class Target(NamedTuple):
 
   label: jax.Array  # f32[T, S]
   labelled: jax.Array  # bool[T, S]
+  count: jax.Array  # f32[T, 1], of the labelled
+  total: jax.Array  # f32[T, 1], of the label, 0 but for rounding
+  power: jax.Array  # f32[T, 1], of its squares
 
 
 def make_target(label, members) -> Target:
   """Standardises a label `[..., T, S]` (NaN where unknown) over members."""
   labelled = members & jnp.isfinite(label)
-  return Target(_unit(jnp.where(labelled, label, 0.0), labelled), labelled)
+  return _target(jnp.where(labelled, label, 0.0), labelled)
+
+
+def _target(values, labelled) -> Target:
+  """Values, finite where labelled, standardised; and their sums."""
+  label = _unit(values, labelled)
+  power = _total(jnp.square(label))
+  return Target(label, labelled, _total(labelled), _total(label), power)
 
 
 def _total(values):
@@ -83,14 +93,19 @@ def ic(values, target: Target, seen, counts):
     seen: bool[..., T, S], within `target.labelled`.
     counts: bool[..., T].
   """
-  n = jnp.maximum(_total(seen), 1)
+  count = _total(seen)
+  n = jnp.maximum(count, 1)
   values = _shrink(jnp.where(seen, values, 0.0))
   mean = _total(values) / n
   deviations = jnp.where(seen, values - mean, 0.0)
   rest = _total(deviations) / n  # What rounding left of the mean.
   variance = _total(jnp.square(deviations)) / n - jnp.square(rest)
-  label = jnp.where(seen, target.label, 0.0)
-  label_mean, power = _total(label) / n, _total(jnp.square(label)) / n
+  total, power = jax.lax.cond(
+    jnp.all(count == target.count),  # Whoever has a label has a value.
+    lambda: (target.total, target.power),
+    lambda: _label_sums(target, seen),
+  )
+  label_mean, power = total / n, power / n
   label_variance = power - jnp.square(label_mean)
   covariance = _total(deviations * target.label) / n - rest * label_mean
   constant = (variance <= CONSTANT * jnp.square(mean)) | (
@@ -102,9 +117,15 @@ def ic(values, target: Target, seen, counts):
   return jnp.where(counts, jnp.clip(covariance[..., 0] / norm, -1.0, 1.0), 0.0)
 
 
-def _covered(seen, labelled):
+def _label_sums(target: Target, seen):
+  """The label and its squares, summed over `seen`."""
+  label = jnp.where(seen, target.label, 0.0)
+  return _total(label), _total(jnp.square(label))
+
+
+def _covered(seen, count):
   """True on days where half of the labelled members have a value."""
-  return (_total(seen) >= MIN_COVERAGE * _total(labelled))[..., 0]
+  return (_total(seen) >= MIN_COVERAGE * count)[..., 0]
 
 
 def target_ic(values, target: Target):
@@ -132,7 +153,7 @@ def target_ic(values, target: Target):
 
 def _target_ic(values, target: Target):
   seen = target.labelled & jnp.isfinite(values)
-  return ic(values, target, seen, _covered(seen, target.labelled))
+  return ic(values, target, seen, _covered(seen, target.count))
 
 
 def daily_ic(values, target, mask):
@@ -149,8 +170,8 @@ def daily_ic(values, target, mask):
   """
   labelled = mask & jnp.isfinite(target)
   seen = labelled & jnp.isfinite(values)
-  goal = Target(_unit(jnp.broadcast_to(target, values.shape), seen), seen)
-  return ic(values, goal, seen, _covered(seen, labelled))
+  goal = _target(jnp.broadcast_to(target, values.shape), seen)
+  return ic(values, goal, seen, _covered(seen, _total(labelled)))
 
 
 def daily_rank_ic(values, target, mask):
@@ -162,8 +183,8 @@ def daily_rank_ic(values, target, mask):
     rank = jax.vmap(rank)
   target = jnp.broadcast_to(jnp.where(labelled, target, 0.0), values.shape)
   ranks = rank(jnp.where(seen, values, 0.0), seen)
-  goal = Target(_unit(rank(target, seen), seen), seen)
-  return ic(ranks, goal, seen, _covered(seen, labelled))
+  goal = _target(rank(target, seen), seen)
+  return ic(ranks, goal, seen, _covered(seen, _total(labelled)))
 
 
 class Interval(NamedTuple):
