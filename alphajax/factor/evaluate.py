@@ -7,7 +7,6 @@ the least recently used go first, and only statistics leave the device.
 import collections
 import functools
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 import jax
@@ -71,7 +70,7 @@ class Store:
       self.graph.add(formula_lib.Formula(name)): plane
       for name, plane in zip(self.feature_names, features, strict=True)
     }
-    self._values: OrderedDict[int, jax.Array] = OrderedDict()  # Oldest first.
+    self._values = collections.OrderedDict()  # Node -> value, oldest first.
 
   def map(
     self,
@@ -228,8 +227,9 @@ class Store:
     With `finish`, what nothing reads any more goes at once, unless it is small:
     the next value is written where it was, into memory that a cache holds.
     """
-    inputs = {node: set(self.graph.nodes[node].inputs) for node in nodes}
-    needs = {node: inputs[node] & nodes.keys() for node in nodes}
+    needs = {
+      node: nodes.keys() & set(self.graph.nodes[node].inputs) for node in nodes
+    }
     readers = collections.Counter(i for each in needs.values() for i in each)
     needs |= {node: () for node in wanted if node not in nodes}
     programs = {node: self._program(node, 1) for node in nodes}
