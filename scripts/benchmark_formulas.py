@@ -114,7 +114,7 @@ class _Timed(evaluate.Store):
     start = time.perf_counter()
     super()._run(program, nodes, lanes)
     jax.block_until_ready([self._values[node] for node in nodes])
-    name = plan.program(self.graph.nodes[nodes[0]].symbol)
+    name, _ = plan.group(self.graph.nodes[nodes[0]])
     self.add(name, len(nodes), start)
 
 

@@ -9,7 +9,6 @@ coverage alone there.
 
 import functools
 
-import jax
 import numpy as np
 import oracle
 import published
@@ -134,13 +133,12 @@ def test_translations_equal_the_published_text(name, monkeypatch):
 
 @pytest.mark.parametrize('name', library.LIBRARIES)
 def test_package_values_equal_the_published_text(name):
-  """In float32. Without jit: 157 programs would take minutes to compile."""
+  """In float32."""
   panel, *_ = market()
   entries = translated(name)
-  with jax.disable_jit():
-    values = evaluate.values(
-      [formula_lib.parse(e.formula) for e in entries], panel
-    )
+  values = evaluate.values(
+    [formula_lib.parse(e.formula) for e in entries], panel
+  )
   wrong = []
   for entry, actual in zip(entries, np.asarray(values), strict=True):
     lost, gained, bad = compare(entry, name, actual, 1e-3)

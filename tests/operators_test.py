@@ -6,12 +6,15 @@ float32 numbers. Where the stocks hardly differ there is no spread to measure
 by: `ROUNDING`, eight units in the last place, is what a few float32 steps cost.
 """
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
 
-from alphajax.factor import operators
+from alphajax.factor import operators, windows
 from alphajax.language import vocab
 
 T, S = 150, 24
@@ -22,6 +25,8 @@ ROUNDING = 2.0**-20
 # quotient less 3.
 UNITS = {'Kurt': 3, 'Skew': 1, 'Corr': 1, 'Rank': 1, 'CSRank': 1, 'Sign': 1}
 WINDOWS = (1, 2, 5, 20, 40)
+# Too long for one loop: two blocks and a day, three blocks and two days.
+LONG = (windows.FUSED + 1, 131)
 
 
 def returns(rng):
@@ -177,6 +182,23 @@ def test_equals_oracle(name, window, kind):
   assert_agrees(name, run(name, x, window, members), expected)
 
 
+@functools.cache
+def compiled(name, window):
+  return jax.jit(
+    lambda operands, members: operators.apply(name, operands, window, members)
+  )
+
+
+@pytest.mark.parametrize('kind', DATA)
+@pytest.mark.parametrize('window', LONG)
+@pytest.mark.parametrize('name', oracle.WINDOWED)
+def test_long_windows_equal_oracle(name, window, kind):
+  x, members = operands_of(kind, oracle.arity(name))
+  expected = oracle.apply(name, x, window, members)
+  actual = np.asarray(compiled(name, window)(x, members))
+  assert_agrees(name, actual, expected)
+
+
 @pytest.mark.parametrize('window', [20, 40])
 @pytest.mark.parametrize('kind', ['volume', 'prices', 'level'])
 @pytest.mark.parametrize('name', oracle.PAIRED)
@@ -258,7 +280,8 @@ def test_dispersion_of_a_constant_is_about_zero(name, level):
 def test_a_window_longer_than_the_data_is_missing(name):
   x, members = operands_of('prices', oracle.arity(name))
   short = [plane[:30] for plane in x]
-  assert np.isnan(run(name, short, 40, members[:30])).all()
+  for window in (40, LONG[0]):
+    assert np.isnan(run(name, short, window, members[:30])).all()
 
 
 def test_csrank_sees_members_only():

@@ -12,7 +12,7 @@ import tiny
 from alphajax import experiment, train
 from alphajax.data import market as market_lib
 from alphajax.data import panel as panel_lib
-from alphajax.factor import evaluate, operators
+from alphajax.factor import evaluate, operators, windows
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
 
@@ -119,7 +119,7 @@ def test_features_are_cached_apart(turnover_file, tmp_path):
 
 def ts_range(x, window):
   """Largest less smallest value of the window."""
-  days = jnp.stack(operators.trailing(x, window))
+  days = jnp.stack(windows.trailing(x, window))
   return jnp.max(days, axis=0) - jnp.min(days, axis=0)
 
 

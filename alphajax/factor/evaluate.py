@@ -232,7 +232,7 @@ class Store:
     }
     readers = collections.Counter(i for each in needs.values() for i in each)
     needs |= {node: () for node in wanted if node not in nodes}
-    programs = {node: self._program(node, 1) for node in nodes}
+    programs = self._compiled(nodes)
     lock = threading.Lock()
 
     def work(node):
@@ -263,17 +263,32 @@ class Store:
     for i in range(0, len(wanted), lanes):
       finish(wanted[i : i + lanes])
 
+  def _compiled(self, nodes) -> dict[int, Callable]:
+    """The programs of nodes, new ones compiled on as many threads as cores."""
+    distinct = {plan.group(self.graph.nodes[node]): node for node in nodes}
+    new = {
+      node: ()
+      for group, node in distinct.items()
+      if (*group, 1) not in self._programs
+    }
+    if new:
+      compile_ = functools.partial(self._program, lanes=1)
+      execute.in_order(new, compile_, execute.num_workers())
+    return {node: self._program(node, 1) for node in nodes}
+
   def _program(self, node: int, lanes: int) -> Callable:
     """What computes a node: `fn(universe, operands of lanes) -> values`."""
-    symbol, window, inputs = self.graph.nodes[node]
-    if plan.program(symbol) == 'number':
-      return _fill
-    key = symbol, window, lanes
+    name, window = plan.group(self.graph.nodes[node])
+    key = name, window, lanes
     if key not in self._programs:
+      if name == 'number':
+        self._programs[key] = _fill
+        return _fill
       plane = jax.ShapeDtypeStruct(self.shape, jnp.float32)
-      operands = ((plane,) * len(inputs),) * lanes
+      num_operands = len(self.graph.nodes[node].inputs)
+      operands = ((plane,) * num_operands,) * lanes
       like = execute.signature((self._universe, operands))
-      self._programs[key] = execute.operator(symbol, window, like)
+      self._programs[key] = execute.operator(name, window, like)
     return self._programs[key]
 
   def _run(self, program, nodes, lanes) -> None:

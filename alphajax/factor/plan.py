@@ -86,7 +86,7 @@ def rounds(graph: Graph, nodes: Iterable[int]) -> Iterator[Round]:
     for i in inputs:
       readers[i].append(node)
     if not inputs:
-      ready[_group(graph.nodes[node])].append(node)
+      ready[group(graph.nodes[node])].append(node)
   while ready:
     largest = max(ready, key=lambda key: len(ready[key]))
     batch = ready.pop(largest)
@@ -95,13 +95,10 @@ def rounds(graph: Graph, nodes: Iterable[int]) -> Iterator[Round]:
       for reader in readers[node]:
         waiting[reader] -= 1
         if not waiting[reader]:
-          ready[_group(graph.nodes[reader])].append(reader)
+          ready[group(graph.nodes[reader])].append(reader)
 
 
-def program(symbol: str) -> str:
+def group(node: Node) -> tuple[str, int | None]:
   """What has to be compiled for a node; all numbers share one program."""
-  return symbol if symbol in vocab.OPERATORS else 'number'
-
-
-def _group(node: Node) -> tuple[str, int | None]:
-  return program(node.symbol), node.window
+  name = node.symbol if node.symbol in vocab.OPERATORS else 'number'
+  return name, node.window

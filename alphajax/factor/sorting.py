@@ -53,6 +53,33 @@ def middle(items):
   return ordered[(len(items) - 1) // 2], ordered[len(items) // 2]
 
 
+def select(below, rank, shape):
+  """The value of a rank among many, by its bits, the highest first.
+
+  Args:
+    below: f32[*shape] -> how many are below it, i32[*shape]; all of them where
+      it is NaN.
+    rank: 0 for the smallest.
+    shape: of the result.
+
+  Returns:
+    f32[*shape].
+  """
+
+  def decide(i, bits):
+    larger = bits | (jnp.uint32(1 << 31) >> i.astype(jnp.uint32))
+    return jnp.where(below(_ordered(larger)) <= rank, larger, bits)
+
+  return _ordered(jax.lax.fori_loop(0, 32, decide, jnp.zeros(shape, 'uint32')))
+
+
+def _ordered(bits):
+  """Floats from unsigned integers in their order."""
+  return unsortable(
+    jax.lax.bitcast_convert_type(bits ^ jnp.uint32(1 << 31), jnp.int32)
+  )
+
+
 def cross_sectional_rank(x, members):
   """Average rank / count over members with a value, `[T, S] -> [T, S]`.
 
