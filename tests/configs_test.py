@@ -11,8 +11,6 @@ import tiny
 from alphajax import experiment
 from configs import alphacfg
 
-pytestmark = pytest.mark.usefixtures('disk_cache')
-
 FOLDER = Path(__file__).parent.parent / 'configs'
 MARKETS = ('csi300', 'sp500', 'simulated', 'simulated_large')
 VARIANTS = {

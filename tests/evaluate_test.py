@@ -16,7 +16,6 @@ from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
 from alphajax.runs import RunError
 
-pytestmark = pytest.mark.usefixtures('disk_cache')
 ROOT = Path(__file__).parent.parent
 
 

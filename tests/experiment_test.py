@@ -14,8 +14,6 @@ from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 from alphajax.methods.base import Found
 
-pytestmark = pytest.mark.usefixtures('disk_cache')
-
 FOUND = Found(
   4,
   tuple(

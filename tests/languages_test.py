@@ -13,8 +13,6 @@ from alphajax.language import environment
 from alphajax.networks import heads, incremental
 from alphajax.search import mcts
 
-pytestmark = pytest.mark.usefixtures('disk_cache')
-
 CUSTOM = """
 # Momentum and volume, each scaled.
 Expr -> Mul Price Volume : 1

@@ -15,8 +15,6 @@ from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 from alphajax.methods import mining
 
-pytestmark = pytest.mark.usefixtures('disk_cache')
-
 GRAMMAR = grammar_lib.make(
   max_length=4, windows=(5, 10), operators=tiny.OPERATORS
 )

@@ -7,8 +7,6 @@ import tiny
 
 from alphajax import experiment
 
-pytestmark = pytest.mark.usefixtures('disk_cache')
-
 OPTIONS = {
   'lstm': {'network.encoder': 'lstm'},
   'cnn': {'network.encoder': 'cnn'},

@@ -19,8 +19,6 @@ SCRIPTS = Path(__file__).parent.parent / 'scripts'
 sys.path.insert(0, str(SCRIPTS))
 import table3_refinement  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures('disk_cache')
-
 
 def config_of(formula, mask='', method='random_search', **changes):
   config = tiny.get_config()

@@ -17,8 +17,6 @@ from alphajax.language import tree
 from alphajax.language.formula import parse
 from alphajax.methods import alphacfg, mining, rewards
 
-pytestmark = pytest.mark.usefixtures('disk_cache')
-
 TEXTS = (
   'Corr(close,volume,10)', 'open/high+low', '-Delta(close,5)/close',
   'Std(close,10)/close', 'CSRank(volume)', 'Abs(close)/close',

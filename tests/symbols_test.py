@@ -16,8 +16,6 @@ from alphajax.factor import evaluate, operators, windows
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
 
-pytestmark = pytest.mark.usefixtures('disk_cache')
-
 
 @pytest.fixture(scope='module')
 def turnover_file(tmp_path_factory):

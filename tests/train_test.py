@@ -24,9 +24,6 @@ METHODS = ('alphacfg', 'random_search')
 ITERATIONS = 20
 
 
-pytestmark = pytest.mark.usefixtures('disk_cache')
-
-
 def config_of(method, **changes):
   config = tiny.get_config(method)
   config.num_iterations = ITERATIONS

@@ -14,8 +14,6 @@ from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
 from alphajax.methods import refinement
 
-pytestmark = pytest.mark.usefixtures('disk_cache')
-
 ORDER_ONLY = ('CSRank', 'Rank', 'Sign', 'Med')  # They have no gradient.
 DAYS, STOCKS, WINDOW = 30, 6, 5
 

@@ -134,7 +134,6 @@ def test_bad_options(options, message):
 
 
 @pytest.mark.parametrize('method', ['random_search', 'alphacfg'])
-@pytest.mark.usefixtures('disk_cache')
 def test_trains(method):
   config = tiny.get_config(method)
   config.language.name = 'typed_k'
