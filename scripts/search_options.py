@@ -1,16 +1,17 @@
 r"""Which options of the search earn their place?
 
 python scripts/search_options.py --out=runs/options [--base=paper] \
-  [--seeds=5] [--budget=1500] [--share=1.0] [--options=gumbel --options=reuse]
+  [--seeds=5] [--first_seed=0] [--budget=1500] [--share=1.0] \
+  [--options=gumbel --options=known+once]
 
-Each option alone is set against the base: the paper's settings, or those of
-`configs/alphacfg.py:best`. For each seed a market is simulated, and every
-variant mines it. What counts is how many formulas a variant evaluates until its
-train IC reaches a share of the IC of the planted alphas on train, seen after
-each iteration, of 100 proposals. A run ends when it has evaluated the budget
-(one that repeats itself, after twice the iterations that this needs). One that
-did not reach the goal counts as the budget: the ratios are then too near to 1.
-Random search is in the table as a variant.
+Each option, or several joined by +, is set against the base: the paper's
+settings, or those of `configs/alphacfg.py:best`. For each seed a market is
+simulated, and every variant mines it. What counts is how many formulas a
+variant evaluates until its train IC reaches a share of the IC of the planted
+alphas on train, seen after each iteration, of 100 proposals. A run ends when it
+has evaluated the budget (one that repeats itself, after twice the iterations
+that this needs). One that did not reach the goal counts as the budget: the
+ratios are then too near to 1. Random search is in the table as a variant.
 
 Writes `BASE.csv`, a row a run, and `BASE.png`, and prints a table with the
 ratio to the base, paired by seed. Resumable: a finished run is not repeated.
@@ -27,6 +28,10 @@ from search_tools import history, interval, mine_simulated
 
 _OUT = flags.DEFINE_string('out', 'runs/options', 'Folder of the runs.')
 _SEEDS = flags.DEFINE_integer('seeds', 5, 'Number of seeds.')
+_FIRST = flags.DEFINE_integer(
+  'first_seed', 0, 'The first of them: options are chosen on some markets, and '
+  'measured on others.'
+)  # fmt: skip
 _BUDGET = flags.DEFINE_integer('budget', 1500, 'Formulas a run evaluates.')
 _SHARE = flags.DEFINE_float('share', 1.0, 'Of the planted IC, to be reached.')
 _SMALL = flags.DEFINE_list('small', [], 'More options of all runs, to try out.')
@@ -43,7 +48,6 @@ OPTIONS = {
   'noise': ('search.dirichlet_fraction=0.25',),
   'scaled': ('value.scale=10.0',),
   'once': ('value.duplicates=nothing',),
-  'known_once': ('search.known_rewards=True', 'value.duplicates=nothing'),
   'minmax': ('search.q_transform=minmax',),
   'reuse': ('search.reuse_subtree=True',),
   'known': ('search.known_rewards=True',),
@@ -58,14 +62,21 @@ OPTIONS = {
   'factor': ('value.reward=factor',),
   'state': ('value.similarity=state',),
   'unlike': ('value.similarity=none',),
+  'unexplained': ('value.reward=unexplained',),
   'icir': ('value.objective=icir',),
   'lcb': ('value.objective=lcb',),
   'rank_ic': ('value.objective=rank_ic', 'value.reward=factor'),
   'rate': ('training.learning_rate=1e-3',),
+  'updates': ('training.num_updates=100',),
 }
 _BASE = flags.DEFINE_enum('base', 'paper', list(BASES), 'What options change.')
-_OPTIONS = flags.DEFINE_multi_enum(
-  'options', list(OPTIONS), list(OPTIONS), 'Which of them; repeat the flag.'
+_OPTIONS = flags.DEFINE_multi_string(
+  'options', list(OPTIONS), 'Which of them, or some joined by +; repeat it.'
+)
+flags.register_validator(
+  'options',
+  lambda joined: set('+'.join(joined).split('+')) <= OPTIONS.keys(),
+  f'known: {", ".join(OPTIONS)}',
 )
 FIELDS = ('option', 'seed', 'planted', 'evaluated', 'needed', 'train_ic',
           'best_valid_ic')  # fmt: skip
@@ -88,7 +99,7 @@ def mine(out: Path, option: str, seed: int) -> dict:
     f'num_iterations={max(2, _BUDGET.value // 50)}',
   ]
   if method == 'alphacfg':
-    settings += OPTIONS[option]
+    settings += [each for name in option.split('+') for each in OPTIONS[name]]
   last = mine_simulated(
     workdir, f'{method}.py:simulated{BASES[_BASE.value]}', seed, *settings,
     *_SMALL.value,
@@ -135,7 +146,7 @@ def draw(path: Path, rows: list[dict]) -> None:
     '(hollow: never)'
   )
   axes.grid(axis='x', alpha=0.3)
-  axes.set_title(f'each option alone, against {_BASE.value}; colour: market')
+  axes.set_title(f'options against {_BASE.value}; colour: market')
   figure.savefig(path, dpi=150)
 
 
@@ -166,10 +177,12 @@ def main(argv):
   folder = out / _BASE.value
   folder.mkdir(parents=True, exist_ok=True)
   rows = []
-  for seed in range(_SEEDS.value):  # Every option soon has some seeds.
-    for option in dict.fromkeys(['base', *_OPTIONS.value]):
+  options = list(dict.fromkeys(['base', *_OPTIONS.value]))
+  # Every option soon has some seeds.
+  for seed in range(_FIRST.value, _FIRST.value + _SEEDS.value):
+    for option in options:
       rows.append(mine(folder, option, seed))
-      ordered = sorted(rows, key=lambda row: list(OPTIONS).index(row['option']))
+      ordered = sorted(rows, key=lambda row: options.index(row['option']))
       write(out / f'{_BASE.value}.csv', ordered)
       draw(out / f'{_BASE.value}.png', ordered)
   table(ordered)
