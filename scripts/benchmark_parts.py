@@ -27,6 +27,7 @@ from alphajax.methods.base import Market
 from configs import alphacfg
 
 NODES = 16  # Of one operator, together in a round of the store.
+WINDOWS = (20, 40, 250)
 
 
 # --- Operators, beside what the machine can copy ----------------------------
@@ -44,7 +45,7 @@ def operator_part(quick: bool) -> dict:
   for name in tools.QUICK_OPERATORS if quick else vocab.OPERATORS:
     kind = vocab.OPERATORS[name].kind
     operands = vocab.OPERANDS[kind]
-    for window in (20, 40) if kind in vocab.WINDOWED else (None,):
+    for window in WINDOWS if kind in vocab.WINDOWED else (None,):
       alone = functools.partial(
         jax.jit(
           functools.partial(operators.apply, name, window=window),
