@@ -35,6 +35,9 @@ def get_config(variant='csi300'):
   config.search.q_transform = 'none'  # The paper's Q; 'minmax' rescales it.
   # A search goes on with the last one's subtree below the chosen move.
   config.search.reuse_subtree = False
+  # Share of the games that begin with some moves of a formula of the pool;
+  # 0 in the paper. Refinement has no pool, and so none of them.
+  config.search.openings = 0.0
   # A finished formula that was scored before is worth its last value target,
   # not what the network says.
   config.search.known_rewards = False

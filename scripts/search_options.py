@@ -50,6 +50,7 @@ OPTIONS = {
   'once': ('value.duplicates=nothing',),
   'minmax': ('search.q_transform=minmax',),
   'reuse': ('search.reuse_subtree=True',),
+  'openings': ('search.openings=0.5',),
   'known': ('search.known_rewards=True',),
   'cool_moves': (
     'search.temperature.end=0.25',

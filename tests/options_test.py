@@ -11,6 +11,7 @@ OPTIONS = {
   'lstm': {'network.encoder': 'lstm'},
   'cnn': {'network.encoder': 'cnn'},
   'transformer': {'network.encoder': 'transformer'},
+  'openings': {'search.openings': 1.0},
   'gumbel': {'search.policy': 'gumbel', 'value.objective': 'icir'},
   'known': {
     'search.known_rewards': True,
@@ -64,6 +65,7 @@ def test_trains_and_resumes(market, name):
   [
     ({'network.encoder': 'gru'}, "network.encoder is 'gru': expected one of"),
     ({'search.policy': 'ucb'}, "search.policy is 'ucb': expected"),
+    ({'search.openings': 1.5}, 'search.openings is 1.5: expected a share'),
     ({'value.similarity': 'text'}, "value.similarity is 'text': expected"),
     (
       {'search.temperature.end': 0.5},

@@ -51,7 +51,12 @@ def make(config, market: Market) -> Method:
     clock = mining.Clock()
     with clock('search'):
       games = jax.block_until_ready(
-        agent.play(state.learner, play_key, state.mined.iteration)
+        agent.play(
+          state.learner,
+          play_key,
+          state.mined.iteration,
+          mining.members(bench, state.mined)[0],
+        )
       )
     formulas = environment.formulas_of(grammar, games.final_tokens)
     mined, outcomes = mining.commit(bench, state.mined, formulas, clock)

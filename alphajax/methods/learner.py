@@ -11,6 +11,7 @@ import optax
 
 from alphajax.language import environment
 from alphajax.language import grammar as grammar_lib
+from alphajax.methods import openings
 from alphajax.networks import heads
 from alphajax.search import known, losses, mcts, puct, replay
 
@@ -30,7 +31,8 @@ class Learner(NamedTuple):
 class Agent(NamedTuple):
   """init: rng_key -> Learner.
 
-  play: (learner, rng_key, iteration) -> `mcts.Trajectories`.
+  play: (learner, rng_key, iteration, formulas of the pool) ->
+    `mcts.Trajectories`.
   learn: (learner, rng_key, games, value targets f32[M, B], worth of the
     finished formulas from now on f32[B]) -> (learner, losses).
   """
@@ -99,6 +101,12 @@ def _make_play(config, grammar, evaluator, start):
   """Self-play as `config.search` has it, jitted."""
   options = config.search.to_dict()
   uses_known = options.pop('known_rewards')
+  share = options.pop('openings')
+  if not 0 <= share <= 1:
+    raise ValueError(
+      f'config.search.openings is {share}: expected a share of the games, '
+      'from 0 to 1'
+    )
   temperatures = functools.partial(
     puct.temperatures, num_moves=grammar.max_steps, **options.pop('temperature')
   )
@@ -117,7 +125,7 @@ def _make_play(config, grammar, evaluator, start):
     evaluator = known.with_known(evaluator, grammar)
 
   @jax.jit
-  def play(learner, rng_key, iteration):
+  def play_from(learner, rng_key, iteration, drawn):
     params = learner.params
     return mcts.self_play(
       (params, learner.known) if uses_known else params,
@@ -125,10 +133,20 @@ def _make_play(config, grammar, evaluator, start):
       evaluator=evaluator,
       grammar=grammar,
       start=start,
+      openings=drawn,
       num_games=config.num_trajectories,
       temperature=temperatures(iteration),
       **options,
     )
+
+  def play(learner, rng_key, iteration, formulas=()):
+    drawn = None
+    if share:
+      open_key, rng_key = jax.random.split(rng_key)
+      drawn = openings.draw(
+        grammar, open_key, formulas, config.num_trajectories, share
+      )
+    return play_from(learner, rng_key, iteration, drawn)
 
   return play
 

@@ -35,7 +35,7 @@ class Trajectories:
   tokens: jax.Array  # i32[M, B, L] before the move.
   action_weights: jax.Array  # [M, B, A] what the policy concluded.
   invalid_actions: jax.Array  # bool[M, B, A]
-  active: jax.Array  # bool[M, B] the game was not finished before the move.
+  active: jax.Array  # bool[M, B] the policy moved: no opening, no end before.
   final_tokens: jax.Array  # i32[B, L]
 
 
@@ -221,6 +221,7 @@ def self_play(
   num_games: int,
   num_simulations: int,
   start: environment.State | None = None,
+  openings: jax.Array | None = None,
   temperature: jax.Array | float = 1.0,
   policy: str = 'puct',
   reuse_subtree: bool = False,
@@ -233,6 +234,8 @@ def self_play(
 
   start: the state, unbatched, at which games begin; None: the start symbol,
     the only one that an evaluator of `from_network` knows.
+  openings: the first actions of each game, i32[B, max_steps], -1 from where it
+    is free. Moves of an opening are not `active`: nobody chose them.
   temperature: of all moves, or of each, `[max_steps]`.
   reuse_subtree: a search goes on with what the last one found below the move
     that was chosen.
@@ -258,7 +261,12 @@ def self_play(
     actions, weights = rule.conclude(
       act_key, noise, *tree_search.roots(tree), temperature=temperature[index]
     )
-    played = _record(played, index, states, weights)
+    chosen = ~states.terminated
+    if openings is not None:
+      opening = openings[:, index]
+      actions = jnp.where(opening < 0, actions, opening)
+      chosen &= opening < 0
+    played = _record(played, index, states, weights, chosen)
     after = jax.vmap(environment.step, (None, 0, 0))(grammar, states, actions)
     evaluation = evaluator.step(prepared, evaluation[2], states, actions, after)
     if reuse_subtree:
@@ -287,7 +295,7 @@ def _starts(grammar, start, num_games) -> environment.State:
   )
 
 
-def _record(played, index, states, weights) -> Trajectories:
+def _record(played, index, states, weights, active) -> Trajectories:
   """Writes move `index`."""
   return played.replace(
     tokens=played.tokens.at[index].set(states.tokens),
@@ -295,7 +303,7 @@ def _record(played, index, states, weights) -> Trajectories:
     invalid_actions=played.invalid_actions.at[index].set(
       states.invalid_actions
     ),
-    active=played.active.at[index].set(~states.terminated),
+    active=played.active.at[index].set(active),
   )
 
 

@@ -1,0 +1,58 @@
+"""Openings: games that begin as a formula of the pool does.
+
+A new formula seldom beats those of a pool, but a variation of one of them may.
+Some first moves of its derivation are played, as refinement keeps the left part
+of a formula (section 5 of AlphaCFG); the search plays the rest. Not in the
+paper, where every game begins at the start symbol.
+"""
+
+import contextlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from alphajax.language import environment
+from alphajax.language.formula import Formula
+
+
+def draw(
+  language: environment.Language,
+  rng_key: jax.Array,
+  formulas: Sequence[Formula],
+  num_games: int,
+  share: float,
+) -> np.ndarray:
+  """First actions of games, i32[B, max_steps], -1 from where they are free.
+
+  Args:
+    language: that of the games.
+    rng_key: decides which games, formulas and lengths.
+    formulas: those of the pool; without any, every game is free.
+    num_games: B.
+    share: of the games that begin as one of the formulas does, as many moves
+      long as chance has it, from none to all but the last.
+  """
+  openings = np.full((num_games, language.max_steps), -1, np.int32)
+  written = _derivations(language, formulas)
+  if not written:
+    return openings
+  rng = np.random.default_rng(np.asarray(jax.random.key_data(rng_key)))
+  for game in np.flatnonzero(rng.random(num_games) < share):
+    actions = written[rng.integers(len(written))]
+    length = rng.integers(len(actions))
+    openings[game, :length] = actions[:length]
+  return openings
+
+
+def _derivations(language, formulas) -> list[list[int]]:
+  """The actions that write formulas, where the language writes them so.
+
+  A pool keeps the canonical form of a formula, and rules of one's own may know
+  only another.
+  """
+  written = []
+  for formula in formulas:
+    with contextlib.suppress(ValueError):
+      written.append(environment.derivation(language, formula))
+  return written
