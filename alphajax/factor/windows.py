@@ -61,7 +61,7 @@ def over(
     term: of the days since, an int or an i32[], and a panel of each of `panels`
       at that day, f32[T, S] and NaN before the first; -> `[T, S]`.
     *panels: f32[T, S] each.
-    combine: associative.
+    combine: associative and commutative.
 
   Returns:
     What `term` and `combine` make, `[T, S]`.
