@@ -17,12 +17,12 @@ import numpy as np
 from absl import app, flags
 from ml_collections import config_dict
 
-from alphajax import experiment, writer
-from alphajax.data.panel import LabelSpec
-from alphajax.figures import SPLITS
+from alphajax import experiment
+from alphajax.data.panel import SPLITS, LabelSpec
 from alphajax.language import formula as formula_lib
 from alphajax.methods.base import Found
-from alphajax.runs import RunError, read_json
+from alphajax.run import writer
+from alphajax.run.folder import RunError, read_json
 
 
 def evaluate(workdir: Path, data_path: str | None = None) -> dict[str, Any]:

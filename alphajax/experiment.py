@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from alphajax.analysis import invariance
 from alphajax.data import market as market_lib
 from alphajax.data import panel as panel_lib
 from alphajax.data import simulate
 from alphajax.data.panel import LabelSpec, Panel, Split
-from alphajax.factor import evaluate, invariance, metrics
+from alphajax.factor import evaluate, metrics
 from alphajax.factor import pool as pool_lib
 from alphajax.language import environment, row_text
 from alphajax.language import formula as formula_lib

@@ -21,7 +21,7 @@ import numpy as np
 from absl import app, flags
 from ml_collections import config_flags
 
-from alphajax import checkpoint, experiment, provenance, runs, writer
+from alphajax import experiment
 from alphajax.data.panel import Split
 from alphajax.factor import evaluate, metrics
 from alphajax.language import formula as formula_lib
@@ -30,6 +30,7 @@ from alphajax.language import masks
 from alphajax.language import vocab as vocab_lib
 from alphajax.language.formula import Formula
 from alphajax.methods import refinement
+from alphajax.run import checkpoint, folder, provenance, writer
 
 MAY_CHANGE = ('data.path', 'store_bytes')
 
@@ -51,7 +52,7 @@ def refine(config, workdir: Path) -> dict:
       by another config or for another formula.
   """
   checkpoint.check_config(workdir, config.to_dict(), MAY_CHANGE)
-  done = runs.read_json(workdir / 'refine.json')
+  done = folder.read_json(workdir / 'refine.json')
   if done is not None:
     return done
   features = config.language.get('features', vocab_lib.FEATURES)
@@ -267,7 +268,7 @@ def main(argv):
   config.refine.formula, config.refine.mask = options.formula, options.mask
   try:
     result = refine(config, Path(options.workdir))
-  except (ValueError, runs.RunError) as error:
+  except (ValueError, folder.RunError) as error:
     raise SystemExit(f'error: {error}') from error
   print(table(result))
 

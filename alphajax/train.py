@@ -18,7 +18,8 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 from scipy import special
 
-from alphajax import checkpoint, experiment, provenance, writer
+from alphajax import experiment
+from alphajax.run import checkpoint, provenance, writer
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Path of a config.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.')

@@ -17,8 +17,9 @@ from pathlib import Path
 from absl import app, flags
 from matplotlib.figure import Figure
 
+from alphajax.analysis import space
 from alphajax.language import grammar as grammar_lib
-from alphajax.language import rules, space, vocab
+from alphajax.language import presets, vocab
 
 _OUT = flags.DEFINE_string('out', 'runs/figure8', 'Folder of the results.')
 _LENGTH = flags.DEFINE_integer('length', 20, 'Longest formulas.', 1)
@@ -33,9 +34,9 @@ def by_length(symbols: vocab.Vocab, length: int) -> dict[str, list[int]]:
     'sem printed': space.printed_sem(symbols, length),
   }
   for name, make in (
-    ('syn', rules.syn_rows),
-    ('rpn', rules.rpn_rows),
-    ('sem', rules.sem_rows),
+    ('syn', presets.syn_rows),
+    ('rpn', presets.rpn_rows),
+    ('sem', presets.sem_rows),
   ):
     rows = space.by_symbols(make(symbols), symbols)
     grammar = grammar_lib.from_rows(rows, symbols, max_length=length)
@@ -50,7 +51,7 @@ def by_length(symbols: vocab.Vocab, length: int) -> dict[str, list[int]]:
 def by_bound(symbols: vocab.Vocab, length: int) -> dict[str, list[int]]:
   """Sizes of alpha-Sem-k for K = 1 ... `length`."""
   grammar = grammar_lib.from_rows(
-    rules.sem_k_rows(symbols), symbols, max_length=length
+    presets.sem_k_rows(symbols), symbols, max_length=length
   )
   return {
     name: list(itertools.accumulate(space.sizes(grammar, distinct=d)))[1:]

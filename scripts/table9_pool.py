@@ -13,8 +13,8 @@ from pathlib import Path
 from absl import app, flags
 from matplotlib.figure import Figure
 
+from alphajax.analysis import words
 from alphajax.language import formula as formula_lib
-from alphajax.language import words
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'A run.', required=True)
 _TOP = flags.DEFINE_integer('top', 10, 'How many, by absolute weight.')

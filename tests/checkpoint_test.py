@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alphajax import checkpoint, writer
+from alphajax.run import checkpoint, writer
 
 # Bit patterns that a conversion on the way would lose.
 _ODD_FLOATS = np.array([0x7FC01234, 0xFF800001, 0x80000000, 1], np.uint32)
@@ -131,7 +131,7 @@ def save_until_killed(folder, announced):
 
 def test_kill_at_any_moment_leaves_the_last_complete_checkpoint(tmp_path):
   context = multiprocessing.get_context('forkserver')
-  context.set_forkserver_preload(['alphajax.checkpoint'])
+  context.set_forkserver_preload(['alphajax.run.checkpoint'])
   announced = context.Value('i', 0)
   seed = random.Random(0)
   cut_short = 0

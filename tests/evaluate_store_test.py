@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from alphajax.data import panel as panel_lib
 from alphajax.data import simulate
-from alphajax.factor import evaluate, execute
+from alphajax.factor import evaluate, runtime
+from alphajax.factor import store as store_lib
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 from alphajax.language import vocab
@@ -66,7 +67,7 @@ def test_a_tiny_store_gives_the_bits_of_a_large_one(panel, large, seed, planes):
 def test_lanes_change_no_bit(panel, large, monkeypatch, lanes):
   formulas = draw(1, 40)
   one = evaluate.Store(panel, 5000 * plane(panel))
-  monkeypatch.setattr(execute, 'num_lanes', lambda: lanes)
+  monkeypatch.setattr(runtime, 'num_lanes', lambda: lanes)
   many = evaluate.Store(panel, 5000 * plane(panel))
   values = many.take(formulas)
   means = many.map(formulas, jnp.nanmean)
@@ -169,13 +170,13 @@ def test_map_reduces_each_value(panel, large, planes):
       assert np.isnan(means[i])
 
 
-@pytest.mark.skipif(execute.num_lanes() > 1, reason='of the CPU store')
+@pytest.mark.skipif(runtime.num_lanes() > 1, reason='of the CPU store')
 def test_map_drops_what_is_large_and_keeps_what_is_small(panel):
   formulas = draw(6, 40)
   store = evaluate.Store(panel, 5000 * plane(panel))
   means = store.map(formulas, jnp.nanmean)
   sizes = store.graph.sizes
-  kept = {n for n in range(len(sizes)) if sizes[n] <= evaluate.KEPT_SIZE}
+  kept = {n for n in range(len(sizes)) if sizes[n] <= store_lib.KEPT_SIZE}
   assert set(store._values) == kept - store._features.keys()
   computed = store.computed
   np.testing.assert_array_equal(store.map(formulas, jnp.nanmean), means)

@@ -14,7 +14,7 @@ import tiny
 from alphajax import evaluate, experiment, train
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
-from alphajax.runs import RunError
+from alphajax.run.folder import RunError
 
 ROOT = Path(__file__).parent.parent
 

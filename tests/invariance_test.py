@@ -10,8 +10,8 @@ import oracle
 import pytest
 from scipy import stats
 
+from alphajax.analysis import invariance
 from alphajax.data import simulate
-from alphajax.factor import invariance
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 

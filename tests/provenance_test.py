@@ -6,7 +6,7 @@ import subprocess
 import jax
 import pytest
 
-from alphajax import provenance
+from alphajax.run import provenance
 
 
 def test_a_restart_is_added_and_other_data_refused(tmp_path):

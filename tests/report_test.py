@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alphajax import report, runs, writer
+from alphajax.report import page
+from alphajax.run import folder, writer
 
 FORMULAS = (
   'Corr(CSRank(close),CSRank(volume),20)',
@@ -218,7 +219,7 @@ class Page(html.parser.HTMLParser):
 
 
 def page_of(workdir, others=()):
-  return Page(report.write_report(workdir, others).read_text())
+  return Page(page.write_report(workdir, others).read_text())
 
 
 @pytest.fixture(scope='module')
@@ -269,7 +270,7 @@ def test_is_one_file_with_no_outside_address(finished):
 
 
 def test_rows_are_ordered_by_weight_and_figures_follow(finished):
-  rows = report.factor_rows(runs.load_run(finished))
+  rows = page.factor_rows(folder.load_run(finished))
   weights = [abs(row['weight']) for row in rows]
   assert weights == sorted(weights, reverse=True)
   factors = json.loads((finished / 'pool.json').read_text())['factors']
@@ -366,8 +367,8 @@ def test_compare_draws_both_and_pairs_the_days(tmp_path, finished):
   other = make_run(tmp_path / 'random', seed=1, skill=0.7, test=False)
   text = page_of(finished, [other]).text
   assert 'csi300 minus' in text and 'random' in text
-  both = [runs.load_run(finished), runs.load_run(other)]
-  row = report.compare(both[0], both[1:])['rows'][0]
+  both = [folder.load_run(finished), folder.load_run(other)]
+  row = page.compare(both[0], both[1:])['rows'][0]
   assert list(row['differences']) == ['train', 'valid']
   _, ic, _ = both[0].series('valid')
   _, other_ic, _ = both[1].series('valid')
@@ -391,8 +392,8 @@ def test_compare_pairs_only_common_days_and_warns(tmp_path, finished):
   writer.write_json(
     other / 'provenance.json', provenance | {'data_hash': 'other'}
   )
-  both = [runs.load_run(finished), runs.load_run(other)]
-  row = report.compare(both[0], both[1:])['rows'][0]
+  both = [folder.load_run(finished), folder.load_run(other)]
+  row = page.compare(both[0], both[1:])['rows'][0]
   assert row['differences']['train']['days'] == len(arrays['ic_train'])
   mine = both[0].series('train')[1][100:]
   assert row['differences']['train']['mean'] == pytest.approx(
@@ -408,16 +409,16 @@ def test_compare_pairs_only_common_days_and_warns(tmp_path, finished):
 
 
 def test_errors_are_clear(tmp_path):
-  with pytest.raises(runs.RunError, match='no such folder'):
-    runs.load_run(tmp_path / 'absent')
-  with pytest.raises(runs.RunError, match='it holds: nothing'):
-    runs.load_run(tmp_path)
+  with pytest.raises(folder.RunError, match='no such folder'):
+    folder.load_run(tmp_path / 'absent')
+  with pytest.raises(folder.RunError, match='it holds: nothing'):
+    folder.load_run(tmp_path)
   (tmp_path / 'metrics.jsonl').write_text('{"iterat')
-  with pytest.raises(runs.RunError, match='no iteration was finished'):
-    runs.load_run(tmp_path)
+  with pytest.raises(folder.RunError, match='no iteration was finished'):
+    folder.load_run(tmp_path)
   writer.append(tmp_path / 'metrics.jsonl', {'iteration': 1})
-  with pytest.raises(runs.RunError, match='at most 4'):
-    report.write_report(tmp_path, [tmp_path] * 5)
+  with pytest.raises(folder.RunError, match='at most 4'):
+    page.write_report(tmp_path, [tmp_path] * 5)
 
 
 def test_command_ends_with_the_reason_and_no_traceback(tmp_path):

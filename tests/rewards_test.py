@@ -15,7 +15,7 @@ from alphajax.factor import pool as pool_lib
 from alphajax.language import grammar as grammar_lib
 from alphajax.language import tree
 from alphajax.language.formula import parse
-from alphajax.methods import alphacfg, mining, rewards
+from alphajax.methods import alphacfg, archive, rewards
 
 TEXTS = (
   'Corr(close,volume,10)', 'open/high+low', '-Delta(close,5)/close',
@@ -51,10 +51,10 @@ NAMES = ('ic', 'icir', 'lcb', 'rank_ic', 'rank_icir', 'rank_lcb')
 @pytest.mark.parametrize('name', NAMES)
 def test_worth_of_a_factor(market, name):
   config = config_of(objective=name, beta=0.5, reward='factor')
-  bench = mining.make_bench(config, market)
+  bench = archive.make_bench(config, market)
   formulas = [parse(text) for text in TEXTS]
-  _, outcomes = mining.commit(
-    bench, mining.start(bench), formulas, mining.Clock()
+  _, outcomes = archive.commit(
+    bench, archive.start(bench), formulas, archive.Clock()
   )
   split = market.train
   series = metrics.daily_rank_ic if 'rank' in name else metrics.daily_ic
@@ -77,20 +77,20 @@ def test_worth_of_a_factor(market, name):
 
 @pytest.mark.parametrize('name', ['ic', 'icir', 'lcb'])
 def test_worth_of_a_pool(market, name):
-  bench = mining.make_bench(config_of(objective=name, beta=0.5), market)
+  bench = archive.make_bench(config_of(objective=name, beta=0.5), market)
   formulas = [parse(text) for text in TEXTS[:5]]
-  mined, outcomes = mining.commit(
-    bench, mining.start(bench), formulas, mining.Clock()
+  mined, outcomes = archive.commit(
+    bench, archive.start(bench), formulas, archive.Clock()
   )
   daily = np.asarray(pool_lib.daily_ic(mined.pool), np.float64)
   expected = score(name, daily[np.asarray(bench.scored)], 0.5)
   assert outcomes[-1].ic == pytest.approx(expected, abs=2e-5)
   # A formula that comes again meets the same.
-  again, (twin,) = mining.commit(bench, mined, formulas[:1], mining.Clock())
+  again, (twin,) = archive.commit(bench, mined, formulas[:1], archive.Clock())
   assert twin.ic == pytest.approx(expected, abs=2e-5)
   assert twin.own_ic == outcomes[0].own_ic
   # What is reported stays the IC.
-  _, counts = mining.validate(bench, again, mining.Clock())
+  _, counts = archive.validate(bench, again, archive.Clock())
   mean = daily[np.asarray(bench.scored)].mean()
   assert counts['train_ic'] == pytest.approx(mean, abs=1e-5)
 
@@ -98,11 +98,11 @@ def test_worth_of_a_pool(market, name):
 def test_a_pool_improves_by_the_objective(market):
   config = config_of(objective='icir')
   config.pool.accept = 'improve'
-  bench = mining.make_bench(config, market)
-  mined, seen = mining.start(bench), []
+  bench = archive.make_bench(config, market)
+  mined, seen = archive.start(bench), []
   for text in TEXTS:
-    mined, (outcome,) = mining.commit(
-      bench, mined, [parse(text)], mining.Clock()
+    mined, (outcome,) = archive.commit(
+      bench, mined, [parse(text)], archive.Clock()
     )
     if outcome.own_ic:
       seen.append(outcome.ic)
@@ -154,8 +154,8 @@ def test_value_targets(similarity, reward):
   games = games_of(grammar, texts)
   pool = (parse('Std(low+high,20)'), parse('Abs(close)'))
   outcomes = [
-    mining.Outcome(0.05, -0.03, -0.01, True, pool),
-    mining.Outcome(0.06, 0.02, 0.02, True, ()),
+    archive.Outcome(0.05, -0.03, -0.01, True, pool),
+    archive.Outcome(0.06, 0.02, 0.02, True, ()),
   ]
   targets, final = alphacfg.value_targets(
     grammar, games, outcomes, similarity=similarity, reward=reward,
@@ -189,8 +189,8 @@ def test_value_targets_are_scaled_and_duplicates_are_worth_nothing():
   grammar = grammar_lib.make(max_length=6)
   games = games_of(grammar, ('Mean(high+low,20)', 'close/open'))
   outcomes = [
-    mining.Outcome(0.05, -0.03, 0.0, False, ()),
-    mining.Outcome(0.06, 0.02, 0.02, True, ()),
+    archive.Outcome(0.05, -0.03, 0.0, False, ()),
+    archive.Outcome(0.06, 0.02, 0.02, True, ()),
   ]
   targets_of = functools.partial(
     alphacfg.value_targets, grammar, games, outcomes, similarity='none',

@@ -10,8 +10,9 @@ import oracle
 import pytest
 from scipy import stats
 
+from alphajax.analysis import ranks, simplify
 from alphajax.data import simulate
-from alphajax.factor import evaluate, ranks, simplify
+from alphajax.factor import evaluate
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 

@@ -11,9 +11,10 @@ import jax
 import numpy as np
 import pytest
 
+from alphajax.analysis import space
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
-from alphajax.language import rpn, rules, space
+from alphajax.language import presets, rpn
 from alphajax.language import vocab as vocab_lib
 
 SMALL = dict(
@@ -161,7 +162,7 @@ def test_printed_recurrences_equal_the_grammars_they_describe():
 
 def test_by_symbols_counts_symbols():
   vocab = vocab_lib.make_vocab(**SMALL)
-  rows = space.by_symbols(rules.sem_rows(vocab), vocab)
+  rows = space.by_symbols(presets.sem_rows(vocab), vocab)
   grammar = grammar_lib.from_rows(rows, vocab, max_length=6)
   found = enumerate_formulas(grammar)
   assert all(formula_lib.size(f) == length for f, length in found.items())

@@ -17,7 +17,8 @@ import pandas as pd
 import pytest
 import tiny
 
-from alphajax import checkpoint, experiment, train, writer
+from alphajax import experiment, train
+from alphajax.run import checkpoint, writer
 
 ROOT = Path(__file__).parent.parent
 METHODS = ('alphacfg', 'random_search')

@@ -9,7 +9,8 @@ import pytest
 import tiny
 
 from alphajax import experiment
-from alphajax.factor import objectives, operators, tune
+from alphajax.analysis import tune
+from alphajax.factor import objectives, operators
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
 from alphajax.methods import refinement

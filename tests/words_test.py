@@ -3,9 +3,10 @@
 import jax
 import pytest
 
+from alphajax.analysis import words
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
-from alphajax.language import vocab, words
+from alphajax.language import vocab
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alphajax import writer
+from alphajax.run import writer
 
 
 def record(iteration, **more):

@@ -10,6 +10,7 @@ import numpy as np
 from flax import struct
 
 FEATURES = ('open', 'high', 'low', 'close', 'volume', 'vwap')
+SPLITS = ('train', 'valid', 'test')
 # A split may begin or end on a holiday outside the data; the longest market
 # holidays (Chinese New Year, Golden Week) last less than two weeks.
 HOLIDAY_DAYS = 14

@@ -11,6 +11,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from alphajax.factor import metrics
+from alphajax.factor.metrics import Target
+
 SERIES = ('ic', 'rank_ic')
 
 
@@ -66,6 +69,8 @@ def lower_bound(
   return mean(daily, scored) - beta * jnp.where(heard, spread, 1.0)
 
 
+# One object for each: programs are compiled by its identity.
+@functools.cache
 def make(name: str, beta: float = 1.0) -> Objective:
   """The objective of that name; `beta` is that of the lower bounds.
 
@@ -98,3 +103,34 @@ def oriented(
   """
   plus, minus = (objective.score(s * daily, scored) for s in (1.0, -1.0))
   return jnp.maximum(plus, minus), jnp.where(minus > plus, -1.0, 1.0)
+
+
+def of_pool(objective: Objective) -> Callable:
+  """The function of a pool's daily IC that goes with an objective.
+
+  Where single factors are paid by their ranks, the pool is judged by its IC.
+  """
+  return objective.score if objective.series == 'ic' else mean
+
+
+def of_factor(
+  values: jax.Array,
+  members: jax.Array,
+  target: Target,
+  scored: jax.Array,
+  objective: Objective,
+) -> jax.Array:
+  """What a factor f32[T, M] is worth alone, `f32[]`.
+
+  By the IC, its mean with its sign; by another objective, that of the factor
+  or of its negative, whichever is better, since the pool can weigh it
+  negatively.
+  """
+  if objective.series == 'ic':
+    daily = metrics.target_ic(values, target)
+  else:
+    label = jnp.where(target.labelled, target.label, jnp.nan)
+    daily = metrics.daily_rank_ic(values, label, members)
+  if objective == make('ic'):
+    return daily @ scored / jnp.sum(scored)
+  return oriented(objective, daily, scored)[0]

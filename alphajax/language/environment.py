@@ -10,13 +10,12 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from alphajax.language import grammar, rpn
-from alphajax.language import rules as rules_lib
+from alphajax.language import grammar, presets, rpn
 from alphajax.language.formula import Formula
 from alphajax.language.grammar import State
 
 Language = grammar.Grammar | rpn.Rpn
-NAMES = (*rules_lib.PRESETS, 'rpn', 'custom')
+NAMES = (*presets.PRESETS, 'rpn', 'custom')
 
 
 def make(name: str = 'sem_k', *, rules: str = '', **options) -> Language:

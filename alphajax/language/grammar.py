@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from alphajax.language import row_text
-from alphajax.language import rules as rules_lib
+from alphajax.language import bounds, presets, row_text
+from alphajax.language import rows as rows_lib
 from alphajax.language import vocab as vocab_lib
 from alphajax.language.formula import Formula
 
@@ -43,7 +43,7 @@ class Grammar:
   max_length: int = struct.field(pytree_node=False)  # K
   max_tokens: int = struct.field(pytree_node=False)  # L
   max_steps: int = struct.field(pytree_node=False)  # Longest derivation.
-  rules: tuple[rules_lib.Row, ...] = struct.field(pytree_node=False)
+  rules: tuple[rows_lib.Row, ...] = struct.field(pytree_node=False)
 
   @property
   def num_actions(self) -> int:
@@ -80,8 +80,8 @@ def make(
     ValueError: an unknown name, rows without `custom` or the reverse, and
       whatever `from_rows` finds.
   """
-  if name not in (*rules_lib.PRESETS, 'custom'):
-    known = ', '.join((*rules_lib.PRESETS, 'custom'))
+  if name not in (*presets.PRESETS, 'custom'):
+    known = ', '.join((*presets.PRESETS, 'custom'))
     raise ValueError(f'unknown grammar {name!r}; known: {known}')
   vocab = vocab_lib.make_vocab(features, constants, windows, operators)
   if name == 'custom':
@@ -92,14 +92,14 @@ def make(
       "'custom' to play those rules"
     )
   else:
-    rows = rules_lib.PRESETS[name](vocab)
+    rows = presets.PRESETS[name](vocab)
   # Rows begin with their start symbol; without rows is an error below.
   start = rows[0][0] if rows else 'Expr'
   return from_rows(rows, vocab, max_length=max_length, start=start)
 
 
 def from_rows(
-  rows: Sequence[rules_lib.Row],
+  rows: Sequence[rows_lib.Row],
   vocab: vocab_lib.Vocab,
   *,
   max_length: int,
@@ -111,9 +111,9 @@ def from_rows(
     ValueError: a row is wrong, a nonterminal has no rule or cannot terminate,
       or nothing fits into `max_length`.
   """
-  vocab = rules_lib.extend_vocab(vocab, rows)
-  rules = rules_lib.read_rows(rows, vocab)
-  need = rules_lib.needs(rules, vocab)
+  vocab = rows_lib.extend_vocab(vocab, rows)
+  rules = rows_lib.read_rows(rows, vocab)
+  need = bounds.needs(rules, vocab)
   start_id = vocab.ids().get(('nonterminal', start))
   if start_id not in {lhs for lhs, _, _ in rules}:
     raise ValueError(f'the start symbol {start!r} has no rule')
@@ -122,7 +122,7 @@ def from_rows(
       f'language.max_length is {max_length}; the shortest formula has '
       f'{need[start_id]}'
     )
-  count = functools.partial(rules_lib.most, rules, need, max_length, start_id)
+  count = functools.partial(bounds.most, rules, need, max_length, start_id)
   width = max(len(rhs) for _, rhs, _ in rules)
   ints = functools.partial(jnp.asarray, dtype=jnp.int32)
   return Grammar(
@@ -135,8 +135,8 @@ def from_rows(
     is_nonterminal=jnp.asarray(
       [s.kind == 'nonterminal' for s in vocab.symbols]
     ),
-    arity=ints([rules_lib.arity_of(s) for s in vocab.symbols]),
-    role=ints([rules_lib.role_of(s) for s in vocab.symbols]),
+    arity=ints([rows_lib.arity_of(s) for s in vocab.symbols]),
+    role=ints([rows_lib.role_of(s) for s in vocab.symbols]),
     vocab=vocab,
     start=start_id,
     max_length=max_length,
@@ -148,8 +148,8 @@ def from_rows(
 
 def lookback(grammar: Grammar) -> int:
   """Days before today that the longest-looking formula needs."""
-  rules = rules_lib.read_rows(grammar.rules, grammar.vocab)
-  return rules_lib.most_history(
+  rules = rows_lib.read_rows(grammar.rules, grammar.vocab)
+  return bounds.most_history(
     rules, grammar.max_length, grammar.start, grammar.vocab
   )
 
@@ -286,9 +286,7 @@ def _spell(
     what = 'window' if is_window else 'symbol'
     raise ValueError(f'{what} {formula.symbol!r} is not in the vocabulary')
   yield ids[formula.symbol, is_window]
-  windowed = rules_lib.is_windowed(
-    vocab.symbols[ids[formula.symbol, is_window]]
-  )
+  windowed = rows_lib.is_windowed(vocab.symbols[ids[formula.symbol, is_window]])
   for i, arg in enumerate(formula.args):
     yield from _spell(vocab, arg, windowed and i == len(formula.args) - 1)
 

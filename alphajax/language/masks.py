@@ -10,9 +10,10 @@ form has one production for its start symbol, the form itself, so `init` and
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from alphajax.language import bounds
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
-from alphajax.language import rules as rules_lib
+from alphajax.language import rows as rows_lib
 from alphajax.language import vocab as vocab_lib
 from alphajax.language.formula import HOLE, Formula
 
@@ -178,8 +179,8 @@ def make_grammar(
         f'{symbol} in {form} is to be filled and the grammar has no rule for '
         'it; see config.language'
       )
-  wide = rules_lib.extend_vocab(vocab, rows)
-  need = rules_lib.needs(rules_lib.read_rows(rows, wide), wide)
+  wide = rows_lib.extend_vocab(vocab, rows)
+  need = bounds.needs(rows_lib.read_rows(rows, wide), wide)
   kept = length(form)
   least = kept + need[wide.ids()['nonterminal', START]]
   if bound < least:
@@ -195,7 +196,7 @@ def make_grammar(
 
 def _more_rows(
   grammar: grammar_lib.Grammar, form: Formula
-) -> Iterator[rules_lib.Row]:
+) -> Iterator[rows_lib.Row]:
   """Productions of the open parts that only a form has."""
   written = {lhs for lhs, _, _ in grammar.rules}
   found = {node.symbol for node in formula_lib.nodes(form)} - written

@@ -12,7 +12,7 @@ each alternative, 0 where there is none.
 import re
 from pathlib import Path
 
-from alphajax.language import rules
+from alphajax.language import rows as rows_lib
 
 _ROW = re.compile(
   r'(?P<lhs>\S+)\s*->\s*(?P<rhs>[^:>]*?)\s*(?::\s*(?P<growth>\S+)\s*)?'
@@ -35,7 +35,7 @@ def read(text: str, key: str = 'language.rules') -> str:
   return path.read_text(encoding='utf-8')
 
 
-def parse(text: str) -> list[rules.Row]:
+def parse(text: str) -> list[rows_lib.Row]:
   """Rows of a grammar.
 
   Raises:
@@ -52,7 +52,7 @@ def parse(text: str) -> list[rules.Row]:
   return rows
 
 
-def _row(text: str, number: int) -> list[rules.Row]:
+def _row(text: str, number: int) -> list[rows_lib.Row]:
   where = f'language.rules, line {number}: {text!r}'
   match = _ROW.fullmatch(text)
   if match is None:

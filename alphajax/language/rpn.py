@@ -15,7 +15,8 @@ import numpy as np
 from flax import struct
 
 from alphajax.language import grammar as grammar_lib
-from alphajax.language import rules as rules_lib
+from alphajax.language import presets
+from alphajax.language import rows as rows_lib
 from alphajax.language import vocab as vocab_lib
 from alphajax.language.formula import Formula, size
 from alphajax.language.grammar import State
@@ -72,11 +73,11 @@ def make(
     ValueError: as `grammar.from_rows`: no feature, or no formula that short.
   """
   vocab = vocab_lib.make_vocab(features, constants, windows, operators)
-  rows = rules_lib.rpn_rows(vocab)
+  rows = presets.rpn_rows(vocab)
   trees = grammar_lib.from_rows(rows, vocab, max_length=max_length)
   markers = (vocab_lib.Symbol(name, 'marker') for name in (BEGIN, END))
   vocab = vocab_lib.Vocab((*vocab.symbols, *markers))
-  written = {symbol for _, rhs, _ in rules_lib.read_rows(rows, trees.vocab)
+  written = {symbol for _, rhs, _ in rows_lib.read_rows(rows, trees.vocab)
              for symbol in rhs}  # fmt: skip
   actions = [
     (i, symbol)

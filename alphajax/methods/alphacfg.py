@@ -13,8 +13,8 @@ import jax
 import numpy as np
 
 from alphajax.language import environment, tree
+from alphajax.methods import archive, rewards
 from alphajax.methods import learner as learner_lib
-from alphajax.methods import mining, rewards
 from alphajax.methods.base import Market, Method
 
 SIMILARITIES = ('formula', 'state', 'none')
@@ -26,7 +26,7 @@ VALUE_OPTIONS = ('similarity', 'reward', 'scale', 'duplicates')
 class State(NamedTuple):
   """What was found, and the network that finds it."""
 
-  mined: mining.Mined
+  mined: archive.Mined
   learner: learner_lib.Learner
 
 
@@ -34,7 +34,7 @@ def make(config, market: Market) -> Method:
   """Makes the method; see `configs/alphacfg.py`."""
   _check_choices(config.value)
   grammar = environment.make(**config.language)
-  bench = mining.make_bench(config, market)
+  bench = archive.make_bench(config, market)
   agent = learner_lib.make(config, grammar)
   targets_of = functools.partial(
     value_targets,
@@ -44,46 +44,46 @@ def make(config, market: Market) -> Method:
   )
 
   def init(rng_key):
-    return State(mining.start(bench), agent.init(rng_key))
+    return State(archive.start(bench), agent.init(rng_key))
 
   def step(state, rng_key):
     play_key, learn_key = jax.random.split(rng_key)
-    clock = mining.Clock()
+    clock = archive.Clock()
     with clock('search'):
       games = jax.block_until_ready(
         agent.play(
           state.learner,
           play_key,
           state.mined.iteration,
-          mining.members(bench, state.mined)[0],
+          archive.members(bench, state.mined)[0],
         )
       )
     formulas = environment.formulas_of(grammar, games.final_tokens)
-    mined, outcomes = mining.commit(bench, state.mined, formulas, clock)
+    mined, outcomes = archive.commit(bench, state.mined, formulas, clock)
     with clock('targets'):
       targets, worths = targets_of(games, outcomes)
     with clock('update'):
       learner, fitted = agent.learn(
         state.learner, learn_key, games, targets, worths
       )
-    mined, metrics = mining.validate(bench, mined, clock)
+    mined, metrics = archive.validate(bench, mined, clock)
     return State(mined, learner), {
       **metrics, **fitted, 'seconds': clock.seconds
     }  # fmt: skip
 
   def save(state):
-    arrays, host = mining.save(state.mined)
+    arrays, host = archive.save(state.mined)
     return {'mined': arrays, 'learner': state.learner}, host
 
   def load(arrays, host):
-    return State(mining.load(bench, arrays['mined'], host), arrays['learner'])
+    return State(archive.load(bench, arrays['mined'], host), arrays['learner'])
 
   return Method(
     init=init,
     step=step,
-    predict=lambda state, panel: mining.predict(state.mined, panel),
+    predict=lambda state, panel: archive.predict(state.mined, panel),
     found=lambda state: state.mined.found,
-    finished=lambda state: mining.finished(config, state.mined),
+    finished=lambda state: archive.finished(config, state.mined),
     save=save,
     load=load,
   )
@@ -113,7 +113,7 @@ def value_targets(
   Args:
     grammar: that of the games.
     games: `mcts.Trajectories`.
-    outcomes: one `mining.Outcome` per game.
+    outcomes: one `archive.Outcome` per game.
     similarity: of the finished `formula`, of each `state`, or `none`.
     reward: the IC of the `pool` after the formula (the paper), that of the
       `factor` itself, whatever its sign, since the pool can weigh it

@@ -13,13 +13,13 @@ from alphajax.language import environment
 from alphajax.language import grammar as grammar_lib
 from alphajax.methods import openings
 from alphajax.networks import heads
-from alphajax.search import known, losses, mcts, puct, replay
+from alphajax.search import losses, mcts, puct, replay, transpositions
 
 
 class Learner(NamedTuple):
   """The network and what it learns from.
 
-  known: `known.Known` under config.search.known_rewards, else nothing.
+  known: `transpositions.Known` under config.search.known_rewards, else nothing.
   """
 
   params: Any
@@ -80,7 +80,7 @@ def make(
       replay.empty(
         config.training.replay_size, grammar.max_tokens, grammar.num_actions
       ),
-      known.empty(capacity) if uses_known else (),
+      transpositions.empty(capacity) if uses_known else (),
     )
 
   def learn(learner, rng_key, games, targets, worths):
@@ -122,7 +122,7 @@ def _make_play(config, grammar, evaluator, start):
       f'config.language.name = {config.language.name!r} writes others'
     )
   if uses_known:
-    evaluator = known.with_known(evaluator, grammar)
+    evaluator = transpositions.with_known(evaluator, grammar)
 
   @jax.jit
   def play_from(learner, rng_key, iteration, drawn):
@@ -153,8 +153,10 @@ def _make_play(config, grammar, evaluator, start):
 
 def _remember(grammar, table, tokens, worths):
   """Adds finished formulas `[B, L]` and what they are worth to a table."""
-  hashes = jax.vmap(functools.partial(known.formula_hash, grammar))(tokens)
-  return known.add(table, hashes, worths)
+  hashes = jax.vmap(functools.partial(transpositions.formula_hash, grammar))(
+    tokens
+  )
+  return transpositions.add(table, hashes, worths)
 
 
 def fit_network(

@@ -12,7 +12,7 @@ import jax
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
-from alphajax.methods import mining
+from alphajax.methods import archive
 from alphajax.methods.base import Market, Method
 
 # A small language runs out of new formulas; then a batch stays short.
@@ -22,37 +22,37 @@ MAX_DRAWS = 50
 class State(NamedTuple):
   """What was found; nothing is learned."""
 
-  mined: mining.Mined
+  mined: archive.Mined
 
 
 def make(config, market: Market) -> Method:
   """Makes the method; see `configs/random.py`."""
   grammar = environment.make(**config.language)
-  bench = mining.make_bench(config, market)
+  bench = archive.make_bench(config, market)
 
   def init(rng_key):
     del rng_key
-    return State(mining.start(bench))
+    return State(archive.start(bench))
 
   def step(state, rng_key):
-    clock = mining.Clock()
+    clock = archive.Clock()
     with clock('search'):
       formulas = propose(
         grammar, state.mined.book, rng_key, config.num_trajectories,
         config.max_evaluated,
       )  # fmt: skip
-    mined, _ = mining.commit(bench, state.mined, formulas, clock)
-    mined, metrics = mining.validate(bench, mined, clock)
+    mined, _ = archive.commit(bench, state.mined, formulas, clock)
+    mined, metrics = archive.validate(bench, mined, clock)
     return State(mined), {**metrics, 'seconds': clock.seconds}
 
   return Method(
     init=init,
     step=step,
-    predict=lambda state, panel: mining.predict(state.mined, panel),
+    predict=lambda state, panel: archive.predict(state.mined, panel),
     found=lambda state: state.mined.found,
-    finished=lambda state: mining.finished(config, state.mined),
-    save=lambda state: mining.save(state.mined),
-    load=lambda arrays, host: State(mining.load(bench, arrays, host)),
+    finished=lambda state: archive.finished(config, state.mined),
+    save=lambda state: archive.save(state.mined),
+    load=lambda arrays, host: State(archive.load(bench, arrays, host)),
   )
 
 

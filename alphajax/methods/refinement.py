@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from alphajax.analysis import tune as tune_lib
 from alphajax.data import universe
 from alphajax.data.panel import Split
 from alphajax.factor import evaluate, metrics, objectives
-from alphajax.factor import tune as tune_lib
 from alphajax.language import environment, masks
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib

@@ -1,17 +1,7 @@
 """What a formula is worth, by the daily series of the pool or its own."""
 
-import functools
-from collections.abc import Callable
-
-import jax
-import jax.numpy as jnp
-
-from alphajax.factor import metrics, objectives
-from alphajax.factor.metrics import Target
+from alphajax.factor import objectives
 from alphajax.factor.objectives import Objective
-
-# One object for each: programs are compiled by its identity.
-_make = functools.cache(objectives.make)
 
 
 def objective_of(config) -> Objective:
@@ -22,9 +12,9 @@ def objective_of(config) -> Objective:
   """
   value = config.get('value')
   if value is None:
-    return _make('ic')
+    return objectives.make('ic')
   try:
-    objective = _make(value.objective, value.beta)
+    objective = objectives.make(value.objective, value.beta)
   except ValueError as error:
     raise ValueError(f'config.value.objective: {error}') from error
   if objective.series != 'ic' and value.reward == 'pool':
@@ -35,37 +25,6 @@ def objective_of(config) -> Objective:
       "the objective 'ic', 'icir' or 'lcb'"
     )
   return objective
-
-
-def of_pool(objective: Objective) -> Callable:
-  """The function of a pool's daily IC that goes with an objective.
-
-  Where single factors are paid by their ranks, the pool is judged by its IC.
-  """
-  return objective.score if objective.series == 'ic' else objectives.mean
-
-
-def of_factor(
-  values: jax.Array,
-  members: jax.Array,
-  target: Target,
-  scored: jax.Array,
-  objective: Objective,
-) -> jax.Array:
-  """What a factor f32[T, M] is worth alone, `f32[]`.
-
-  By the IC, its mean with its sign; by another objective, that of the factor
-  or of its negative, whichever is better, since the pool can weigh it
-  negatively.
-  """
-  if objective.series == 'ic':
-    daily = metrics.target_ic(values, target)
-  else:
-    label = jnp.where(target.labelled, target.label, jnp.nan)
-    daily = metrics.daily_rank_ic(values, label, members)
-  if objective == _make('ic'):
-    return daily @ scored / jnp.sum(scored)
-  return objectives.oriented(objective, daily, scored)[0]
 
 
 def of_outcome(outcome, reward: str, objective: Objective) -> float:
@@ -79,7 +38,8 @@ def of_outcome(outcome, reward: str, objective: Objective) -> float:
     return outcome.ic
   if reward == 'unexplained':
     return abs(outcome.unexplained)
-  return abs(outcome.own_ic) if objective == _make('ic') else outcome.own_ic
+  is_ic = objective == objectives.make('ic')
+  return abs(outcome.own_ic) if is_ic else outcome.own_ic
 
 
 def value_target(worth: float, likeness: float) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 from flax import struct
 
 from alphajax.language import grammar as grammar_lib
-from alphajax.language import rules as rules_lib
+from alphajax.language import rows as rows_lib
 from alphajax.networks import tree_lstm
 
 
@@ -105,12 +105,12 @@ def refusal(grammar: grammar_lib.Grammar) -> str | None:
   symbols = grammar.vocab.symbols
   for body in _bodies(grammar):
     text = ' '.join(symbols[s].name for s in body)
-    if len(body) == 1 and rules_lib.arity_of(symbols[body[0]]):
+    if len(body) == 1 and rows_lib.arity_of(symbols[body[0]]):
       return f'{text!r} is an operator without its operands'
     while len(body) > 1:
       if symbols[body[0]].kind == 'nonterminal':
         return f'{text!r} writes a masked operator'
-      children = rules_lib.children_of(body, symbols)
+      children = rows_lib.children_of(body, symbols)
       place = _path_place(symbols, children)
       if any(len(c) > 1 for k, c in enumerate(children) if k != place):
         return f'{text!r} writes an operator beside its path'
@@ -143,7 +143,7 @@ def _read_production(symbols, body, found) -> tuple[list[int], int]:
   """Adds the contexts of one right-hand side. Returns (chain, leaf)."""
   chain = []
   while len(body) > 1:
-    children = rules_lib.children_of(body, symbols)
+    children = rows_lib.children_of(body, symbols)
     place = _path_place(symbols, children)
     chain.append(len(found))
     slots = [child[0] for child in children]
@@ -164,10 +164,10 @@ def _path_place(symbols, children) -> int:
 def _add_contexts(symbols, node, slots, first, found) -> None:
   """One context for the first path slot and each nonterminal after it."""
   is_open = [symbols[s].kind == 'nonterminal' for s in slots]
-  role = rules_lib.role_of(symbols[node])
+  role = rows_lib.role_of(symbols[node])
   places = [first]
   places += [k for k in range(first + 1, len(slots)) if is_open[k]]
-  averaged = role in (rules_lib.SYMMETRIC, rules_lib.PAIRED)
+  averaged = role in (rows_lib.SYMMETRIC, rows_lib.PAIRED)
   share = [0.5 if averaged and k < 2 else 1.0 for k in range(3)]
   reader = tree_lstm.READERS[role].tolist()
   for place in places:

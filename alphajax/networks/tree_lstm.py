@@ -14,16 +14,16 @@ import numpy as np
 from flax import linen as nn
 
 from alphajax.language import grammar as grammar_lib
-from alphajax.language import rules, tree
+from alphajax.language import rows, tree
 
 # Which kernel reads the child in slot 0, 1, 2 of a parent with each role.
 _FIRST, _SECOND, _SUM = range(3)
 READERS = np.zeros((4, tree.MAX_ARITY), np.int32)
-READERS[rules.ORDERED] = _FIRST, _SECOND, _SECOND
-READERS[rules.SYMMETRIC] = _SUM
-READERS[rules.PAIRED] = _FIRST, _FIRST, _SECOND
+READERS[rows.ORDERED] = _FIRST, _SECOND, _SECOND
+READERS[rows.SYMMETRIC] = _SUM
+READERS[rows.PAIRED] = _FIRST, _FIRST, _SECOND
 # Roles whose first two children are averaged in the gates.
-_AVERAGED = (rules.SYMMETRIC, rules.PAIRED)
+_AVERAGED = (rows.SYMMETRIC, rows.PAIRED)
 
 
 class Tables(NamedTuple):
@@ -63,7 +63,7 @@ class TreeLSTM(nn.Module):
     """The tables of `encode`."""
     role = jnp.asarray(self.role)
     x = self.embed.embedding
-    is_symmetric = (role == rules.SYMMETRIC)[:, None]
+    is_symmetric = (role == rows.SYMMETRIC)[:, None]
     inputs = jnp.where(is_symmetric, self.symmetric(x), self.ordered(x))
     return Tables(inputs, self.kernels, jnp.asarray(self.arity), role)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from alphajax import writer
+from alphajax.run import writer
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'mctx', 'numpy')
 

@@ -13,7 +13,7 @@ from alphajax.data import panel as panel_lib
 from alphajax.factor import evaluate, metrics
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
-from alphajax.methods import mining
+from alphajax.methods import archive
 
 GRAMMAR = grammar_lib.make(
   max_length=4, windows=(5, 10), operators=tiny.OPERATORS
@@ -27,7 +27,7 @@ def market():
 
 @pytest.fixture(scope='module')
 def bench(market):
-  return mining.make_bench(tiny.get_config('random_search'), market)
+  return archive.make_bench(tiny.get_config('random_search'), market)
 
 
 def parse(*texts):
@@ -45,11 +45,11 @@ def draw(seed, count):
 
 
 def commit(bench, mined, formulas):
-  return mining.commit(bench, mined, formulas, mining.Clock())
+  return archive.commit(bench, mined, formulas, archive.Clock())
 
 
 def validate(bench, mined):
-  return mining.validate(bench, mined, mining.Clock())
+  return archive.validate(bench, mined, archive.Clock())
 
 
 def bits(tree):
@@ -57,11 +57,11 @@ def bits(tree):
 
 
 def pool_keys(bench, mined):
-  return [formula_lib.key(f) for f in mining.members(bench, mined)[0]]
+  return [formula_lib.key(f) for f in archive.members(bench, mined)[0]]
 
 
 def pool_ic(bench, mined):
-  return float(mining.mean_ic(mined.pool, bench.scored))
+  return float(archive.mean_ic(mined.pool, bench.scored))
 
 
 def test_duplicates_cost_no_evaluation_and_leave_the_pool(bench, monkeypatch):
@@ -75,7 +75,7 @@ def test_duplicates_cost_no_evaluation_and_leave_the_pool(bench, monkeypatch):
   monkeypatch.setattr(evaluate.Store, 'take', spy)
   first = parse('Corr(close,volume,10)', 'open/high+low', 'close/low')
   twins = parse('Corr(volume,close,10)', 'low+open/high', 'close/low')
-  mined, _ = commit(bench, mining.start(bench), [*first, twins[1]])
+  mined, _ = commit(bench, archive.start(bench), [*first, twins[1]])
   assert taken == [formula_lib.key(formula) for formula in first]
   del taken[:]
   again, outcomes = commit(bench, mined, twins)
@@ -89,11 +89,11 @@ def test_duplicates_cost_no_evaluation_and_leave_the_pool(bench, monkeypatch):
 
 def test_a_batch_is_one_formula_after_the_other(bench):
   # More than a chunk, with duplicates and valueless ones among them.
-  formulas = draw(0, mining.CHUNK + 8)
+  formulas = draw(0, archive.CHUNK + 8)
   formulas[5:5] = parse('Abs(close)/close', 'Log(close*-1)')
   formulas[20:20] = [formulas[3], formulas[8]]
-  batch, outcomes = commit(bench, mining.start(bench), formulas)
-  mined = mining.start(bench)
+  batch, outcomes = commit(bench, archive.start(bench), formulas)
+  mined = archive.start(bench)
   for formula, outcome in zip(formulas, outcomes, strict=True):
     before = pool_keys(bench, mined)
     mined, (alone,) = commit(bench, mined, [formula])
@@ -109,7 +109,7 @@ def test_a_batch_is_one_formula_after_the_other(bench):
 
 def test_own_ic_is_that_of_the_factor(bench, market):
   formulas = draw(3, 12)
-  mined, outcomes = commit(bench, mining.start(bench), formulas)
+  mined, outcomes = commit(bench, archive.start(bench), formulas)
   values = evaluate.values(formulas, market.train.panel)
   daily = metrics.daily_ic(
     values, jnp.asarray(market.train.target), market.train.panel.mask
@@ -123,7 +123,7 @@ def test_own_ic_is_that_of_the_factor(bench, market):
 
 @pytest.mark.parametrize('text', ['Abs(close)/close', 'Log(close*-1)', '0.1'])
 def test_a_formula_without_value_enters_no_pool(bench, text):
-  mined, _ = commit(bench, mining.start(bench), draw(1, 5))
+  mined, _ = commit(bench, archive.start(bench), draw(1, 5))
   after, (outcome,) = commit(bench, mined, parse(text))
   assert (outcome.ic, outcome.own_ic) == (0.0, 0.0)
   assert [formula_lib.key(f) for f in outcome.pool_before] == pool_keys(
@@ -138,30 +138,30 @@ def test_a_formula_without_value_enters_no_pool(bench, text):
 
 
 def test_a_pool_of_valueless_formulas_is_no_pool(bench):
-  mined, _ = commit(bench, mining.start(bench), parse('Log(close*-1)'))
+  mined, _ = commit(bench, archive.start(bench), parse('Log(close*-1)'))
   mined, counts = validate(bench, mined)
   assert mined.found.iteration == 0 and counts['best_valid_ic'] is None
   assert (counts['train_ic'], counts['valid_ic']) == (0.0, 0.0)
   assert counts['pool_size'] == 0
   with pytest.raises(ValueError, match='no pool yet'):
-    mining.predict(mined, None)
+    archive.predict(mined, None)
 
 
 def test_a_pool_that_the_penalty_empties_is_no_pool(market):
   config = tiny.get_config('random_search')
   config.pool.l1 = 10.0
-  bench = mining.make_bench(config, market)
-  mined, _ = commit(bench, mining.start(bench), draw(1, 5))
+  bench = archive.make_bench(config, market)
+  mined, _ = commit(bench, archive.start(bench), draw(1, 5))
   mined, counts = validate(bench, mined)
   assert counts['pool_size'] > 0 and counts['valid_ic'] == 0.0
   assert mined.found.iteration == 0 and mined.found.formulas == ()
 
 
 def test_the_best_pool_by_validation_is_kept(bench):
-  mined, seen, kept_at = mining.start(bench), [], set()
+  mined, seen, kept_at = archive.start(bench), [], set()
   for seed in range(12):
     mined, _ = commit(bench, mined, draw(seed, 2))
-    formulas, weights = mining.members(bench, mined)
+    formulas, weights = archive.members(bench, mined)
     mined, counts = validate(bench, mined)
     seen.append((counts['valid_ic'], formulas, weights))
     ics = [ic for ic, _, _ in seen]
@@ -176,10 +176,10 @@ def test_the_best_pool_by_validation_is_kept(bench):
 
 
 def test_validation_ic_is_that_of_the_prediction(bench, market):
-  mined, _ = commit(bench, mining.start(bench), draw(4, 10))
+  mined, _ = commit(bench, archive.start(bench), draw(4, 10))
   mined, counts = validate(bench, mined)
   valid = market.valid
-  signal = mining.predict(mined, valid.panel)
+  signal = archive.predict(mined, valid.panel)
   daily = metrics.daily_ic(
     signal, jnp.asarray(valid.target), jnp.asarray(valid.panel.mask)
   )
@@ -189,11 +189,11 @@ def test_validation_ic_is_that_of_the_prediction(bench, market):
 
 
 def test_prediction_is_the_weighted_sum_on_any_panel(bench, market):
-  mined, _ = commit(bench, mining.start(bench), draw(4, 10))
+  mined, _ = commit(bench, archive.start(bench), draw(4, 10))
   mined, _ = validate(bench, mined)
   panel = market.valid.panel
   padded = panel_lib.pad_stocks(panel, 40)
-  signal = np.asarray(mining.predict(mined, padded))
+  signal = np.asarray(archive.predict(mined, padded))
   members = np.asarray(panel.mask)
   assert np.isnan(signal[:, members.shape[1] :]).all()
   signal = signal[:, : members.shape[1]]
@@ -211,12 +211,12 @@ def test_prediction_is_the_weighted_sum_on_any_panel(bench, market):
 
 
 def test_saved_and_loaded_it_goes_on_with_the_same_bits(bench):
-  mined, _ = commit(bench, mining.start(bench), draw(5, 20))
+  mined, _ = commit(bench, archive.start(bench), draw(5, 20))
   mined, _ = validate(bench, mined)
   mined, _ = commit(bench, mined, [*draw(6, 5), *parse('Log(close*-1)')])
-  arrays, host = mining.save(mined)
+  arrays, host = archive.save(mined)
   host = json.loads(json.dumps(host))
-  loaded = mining.load(bench, arrays, host)
+  loaded = archive.load(bench, arrays, host)
   assert bits(loaded.pool) == bits(mined.pool)
   assert loaded._replace(pool=None) == mined._replace(pool=None)
   ends = []
@@ -228,9 +228,9 @@ def test_saved_and_loaded_it_goes_on_with_the_same_bits(bench):
 
 
 def test_an_empty_state_is_saved_and_loaded(bench):
-  arrays, host = mining.save(mining.start(bench))
-  loaded = mining.load(bench, arrays, json.loads(json.dumps(host)))
-  assert bits(loaded.pool) == bits(mining.start(bench).pool)
+  arrays, host = archive.save(archive.start(bench))
+  loaded = archive.load(bench, arrays, json.loads(json.dumps(host)))
+  assert bits(loaded.pool) == bits(archive.start(bench).pool)
   assert loaded.best_valid_ic == float('-inf') and loaded.found.iteration == 0
 
 
@@ -241,14 +241,14 @@ def test_an_empty_state_is_saved_and_loaded(bench):
 def test_stops_without_a_better_pool(bench, iteration, found, said):
   config = tiny.get_config('random_search')
   config.num_iterations, config.early_stop = 10, 0.3
-  start = mining.start(bench)
+  start = archive.start(bench)
   mined = start._replace(
     iteration=iteration, found=start.found._replace(iteration=found)
   )
-  reason = mining.finished(config, mined)
+  reason = archive.finished(config, mined)
   assert reason is None if said is None else said in reason
   config.early_stop = 0.0  # Never.
-  assert mining.finished(config, mined) is None
+  assert archive.finished(config, mined) is None
 
 
 def test_random_search_evaluates_exactly_the_budget(market):

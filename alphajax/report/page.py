@@ -1,27 +1,21 @@
-r"""Writes `report.html` of a run: one self-contained page.
-
-python -m alphajax.report --workdir=runs/quickstart
-python -m alphajax.report --workdir=runs/csi300 --compare=runs/csi300_random
-
-Reads only the folder of the run, never market data.
-"""
+"""`report.html` of a run: one self-contained page, from its folder alone."""
 
 import datetime
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
-from absl import app, flags
 from markupsafe import Markup
 
-from alphajax import checkpoint, figures, writer
+from alphajax.data.panel import SPLITS
 from alphajax.factor import metrics as factor_metrics
-from alphajax.runs import Run, RunError, load_run
+from alphajax.report import figures
+from alphajax.run import checkpoint, writer
+from alphajax.run.folder import Run, RunError, load_run
 
 PARTS = ('search', 'evaluation', 'pool', 'update')
 LOSSES = {'policy_loss': 'policy loss', 'value_loss': 'value loss'}
@@ -79,7 +73,7 @@ def split_figures(run: Run) -> dict[str, dict[str, Any]]:
     ceilings['test'] = results.get('ceiling')
   return {
     split: found[split] | {'ceiling': ceilings.get(split)}
-    for split in figures.SPLITS
+    for split in SPLITS
     if split in found
   }
 
@@ -165,7 +159,7 @@ def _factor_figures(run: Run, rows: Sequence[dict[str, Any]]):
   if not rows:
     return
   names = [row['name'] for row in rows]
-  splits = [s for s in figures.SPLITS if all(row[s] for row in rows)]
+  splits = [s for s in SPLITS if all(row[s] for row in rows)]
   yield (
     'IC of each factor',
     'Mean and interval of the daily IC of each factor alone.',
@@ -192,7 +186,7 @@ def compare(run: Run, others: Sequence[Run]) -> dict[str, Any]:
   for name, other in zip(names[1:], others, strict=True):
     differences = {
       split: _paired_difference(run, other, split)
-      for split in figures.SPLITS
+      for split in SPLITS
       if run.pool and split in run.splits() and split in other.splits()
     }
     rows.append(
@@ -261,7 +255,7 @@ def render(run: Run, others: Sequence[Run] = ()) -> str:
   )
   environment.filters |= {'number': _number, 'clock': _clock}
   rows = factor_rows(run)
-  return environment.get_template('report_template.html').render(
+  return environment.get_template('template.html').render(
     run=run,
     last=run.metrics[-1],
     compile_seconds=np.nansum(run.column('compile_seconds')),
@@ -309,23 +303,3 @@ def write_report(
   path = Path(workdir) / 'report.html'
   writer.write_text(path, page)
   return path
-
-
-def main(argv: Sequence[str]) -> None:
-  """The command."""
-  if len(argv) > 1:
-    raise app.UsageError(f'unknown arguments: {" ".join(argv[1:])}')
-  try:
-    print(write_report(flags.FLAGS.workdir, flags.FLAGS.compare))
-  except RunError as error:
-    sys.exit(f'report: {error}')
-
-
-if __name__ == '__main__':
-  # Here, since `train` and `evaluate` have a flag of the same name and a
-  # process may import all three.
-  flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
-  flags.DEFINE_multi_string(
-    'compare', [], 'Folder of another run to draw beside it; repeatable.'
-  )
-  app.run(main)

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from alphajax.analysis import ranks
 from alphajax.data import panel as panel_lib
-from alphajax.factor import evaluate, metrics, ranks
+from alphajax.factor import evaluate, metrics
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 

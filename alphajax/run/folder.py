@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from alphajax import figures, writer
+from alphajax.data.panel import SPLITS
+from alphajax.run import writer
 
 
 class RunError(Exception):
@@ -46,7 +47,7 @@ class Run(NamedTuple):
 
   def splits(self) -> list[str]:
     """The splits with daily series, test last and only once opened."""
-    return [s for s in figures.SPLITS if len(self.daily.get(f'ic_{s}', ()))]
+    return [s for s in SPLITS if len(self.daily.get(f'ic_{s}', ()))]
 
 
 def load_run(workdir: str | os.PathLike) -> Run:

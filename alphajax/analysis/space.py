@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from alphajax.language import grammar as grammar_lib
-from alphajax.language import rules as rules_lib
+from alphajax.language import rows as rows_lib
 from alphajax.language import vocab as vocab_lib
 
 # Least length from each nonterminal that can write the tree, sorted by name.
@@ -59,10 +59,10 @@ def _flatten(
   costs nothing. A masked operator becomes each operator it can be.
   """
   symbols = grammar.vocab.symbols
-  rows = rules_lib.read_rows(grammar.rules, grammar.vocab)
+  rows = rows_lib.read_rows(grammar.rules, grammar.vocab)
   becomes = {}  # Masked operator -> (operator, least increment).
   for lhs, rhs, growth in rows:
-    if rules_lib.arity_of(symbols[lhs]):
+    if rows_lib.arity_of(symbols[lhs]):
       becomes.setdefault(symbols[lhs].name, []).append(
         (symbols[rhs[0]].name, growth)
       )
@@ -73,7 +73,7 @@ def _flatten(
     if len(body) == 1 and root.kind == 'nonterminal':
       units.append((lhs, root.name, growth))
       return
-    children = [part(child) for child in rules_lib.children_of(body, symbols)]
+    children = [part(child) for child in rows_lib.children_of(body, symbols)]
     for name, more in becomes.get(root.name, [(root.name, 0)]):
       table.setdefault(name, []).append((lhs, tuple(children), growth + more))
 
@@ -89,7 +89,7 @@ def _flatten(
     return name
 
   for lhs, rhs, growth in rows:
-    if not rules_lib.arity_of(symbols[lhs]):
+    if not rows_lib.arity_of(symbols[lhs]):
       add(symbols[lhs].name, rhs, growth)
   return {name: tuple(found) for name, found in table.items()}, units
 
@@ -217,8 +217,8 @@ def _profile(signature, units, orders, max_length) -> Profile:
 
 
 def by_symbols(
-  rows: Sequence[rules_lib.Row], vocab: vocab_lib.Vocab
-) -> list[rules_lib.Row]:
+  rows: Sequence[rows_lib.Row], vocab: vocab_lib.Vocab
+) -> list[rows_lib.Row]:
   """The same rows, length being the number of symbols of the formula."""
   terminal = {s.name for s in vocab.symbols if s.kind in vocab_lib.KINDS}
   return [

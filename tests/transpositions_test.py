@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 from alphajax.language.formula import Formula, parse
-from alphajax.search import known, mcts
+from alphajax.search import mcts, transpositions
 
 
 @functools.cache
@@ -21,7 +21,9 @@ def language(max_length=10):
 
 @functools.cache
 def hasher(max_length=10):
-  hash_one = functools.partial(known.formula_hash, language(max_length))
+  hash_one = functools.partial(
+    transpositions.formula_hash, language(max_length)
+  )
   return jax.jit(jax.vmap(hash_one))
 
 
@@ -81,8 +83,8 @@ def test_equal_keys_are_equal_hashes_on_many_formulas():
 def test_partial_formulas_and_padding():
   grammar = language()
   state = grammar_lib.init(grammar)
-  start = known.formula_hash(grammar, state.tokens)
-  longer = known.formula_hash(grammar, jnp.pad(state.tokens, (0, 5)))
+  start = transpositions.formula_hash(grammar, state.tokens)
+  longer = transpositions.formula_hash(grammar, jnp.pad(state.tokens, (0, 5)))
   np.testing.assert_array_equal(start, longer)
 
 
@@ -102,8 +104,11 @@ def test_partial_formulas_and_padding():
   )
 )
 def test_a_table_is_a_dictionary(batches):
-  table, expected = known.empty(16), {}
-  add, look_up = jax.jit(known.add), jax.jit(jax.vmap(known.look_up, (None, 0)))
+  table, expected = transpositions.empty(16), {}
+  add, look_up = (
+    jax.jit(transpositions.add),
+    jax.jit(jax.vmap(transpositions.look_up, (None, 0))),
+  )
   for batch in batches:
     pairs = [(high, low) for high, low, _ in batch]
     values = [float(value) for *_, value in batch]
@@ -128,9 +133,11 @@ def test_the_search_takes_the_known_reward():
     )
 
   plain = mcts.from_apply(apply_fn)
-  evaluator = known.with_known(plain, grammar)
+  evaluator = transpositions.with_known(plain, grammar)
   tokens = jnp.asarray([[best]])
-  code = jax.vmap(functools.partial(known.formula_hash, grammar))(tokens)
+  code = jax.vmap(functools.partial(transpositions.formula_hash, grammar))(
+    tokens
+  )
   play = functools.partial(
     mcts.self_play,
     evaluator=evaluator,
@@ -141,7 +148,9 @@ def test_the_search_takes_the_known_reward():
   )
   play = jax.jit(play)
   for reward, is_chosen in ((10.0, True), (-10.0, False)):
-    table = known.add(known.empty(8), code, jnp.asarray([reward]))
+    table = transpositions.add(
+      transpositions.empty(8), code, jnp.asarray([reward])
+    )
     games = play((jnp.float32(0.0), table), jax.random.key(0))
     chosen = np.asarray(games.final_tokens)[:, 0] == best
     assert chosen.all() if is_chosen else not chosen.any()
@@ -160,8 +169,8 @@ def test_an_empty_table_changes_nothing():
   )
   key, params = jax.random.key(0), jnp.float32(0.01)
   one = jax.jit(functools.partial(play, evaluator=plain))(params, key)
-  evaluator = known.with_known(plain, grammar)
+  evaluator = transpositions.with_known(plain, grammar)
   two = jax.jit(functools.partial(play, evaluator=evaluator))(
-    (params, known.empty(5)), key
+    (params, transpositions.empty(5)), key
   )
   np.testing.assert_array_equal(one.final_tokens, two.final_tokens)

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from alphajax.analysis import ranks
 from alphajax.data import panel as panel_lib
-from alphajax.factor import evaluate, ranks
+from alphajax.factor import evaluate
 from alphajax.language import formula as formula_lib
 from alphajax.language import typed
 

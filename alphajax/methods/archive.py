@@ -172,7 +172,7 @@ def commit(
     lambda i: formula_lib.parse(known[i], bench.features)
   )
   outcomes = []
-  of_pool = rewards.of_pool(bench.objective)
+  of_pool = objectives.of_pool(bench.objective)
   ic = float(_pool_score(mined.pool, bench.scored, of_pool))
   members = np.asarray(mined.pool.ids)
   for key in keys:
@@ -217,7 +217,7 @@ def _insert_new(bench, mined, new, clock):
       pool, trace = pool_lib.insert(
         pool, prepared + padding, jnp.asarray(ids), bench.target, bench.scored,
         config=bench.fit, accept=bench.accept,
-        objective=rewards.of_pool(bench.objective),
+        objective=objectives.of_pool(bench.objective),
       )  # fmt: skip
       trace = jax.device_get(trace)
     for n, (key, _) in enumerate(chunk):
@@ -248,7 +248,7 @@ def _prepare_one(values, members, target, scored, objective):
   values = universe.gather(members, values)
   members = members.present
   prepared = pool_lib.prepare(values, members, target)
-  own = rewards.of_factor(values, members, target, scored, objective)
+  own = objectives.of_factor(values, members, target, scored, objective)
   silent = ~jnp.any(prepared * scored[:, None])
   return prepared, jnp.where(silent, jnp.nan, own)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alphajax.factor import execute
+from alphajax.factor import runtime
 
 NPROC = os.environ.get('NPROC')
 
@@ -36,14 +36,14 @@ def test_every_node_once_and_after_what_it_needs(needs, num_threads):
     with lock:
       done.append(node)
 
-  execute.in_order(needs, work, num_threads)
+  runtime.in_order(needs, work, num_threads)
   assert sorted(done) == sorted(needs)
 
 
 def test_one_thread_goes_on_with_what_became_ready_last():
   needs = {0: (), 1: (), 2: (0,), 3: (2,)}
   done = []
-  execute.in_order(needs, done.append, 1)
+  runtime.in_order(needs, done.append, 1)
   assert done == [0, 2, 3, 1]
 
 
@@ -58,24 +58,24 @@ def test_an_error_is_raised_and_no_reader_begins(num_threads):
 
   needs = {node: (node - 1,) if node else () for node in range(10)}
   with pytest.raises(ValueError, match='node 5 fails'):
-    execute.in_order(needs, work, num_threads)
+    runtime.in_order(needs, work, num_threads)
   assert begun == list(range(6))
 
 
 def test_threads_work_at_the_same_time():
   meet = threading.Barrier(3, timeout=30)  # Breaks unless all three are there.
-  execute.in_order(dict.fromkeys(range(3), ()), lambda _: meet.wait(), 3)
+  runtime.in_order(dict.fromkeys(range(3), ()), lambda _: meet.wait(), 3)
 
 
 @pytest.mark.skipif(
   jax.default_backend() != 'cpu', reason='of programs on a CPU'
 )
 def test_on_a_cpu_programs_run_by_a_client_of_their_own():
-  device = execute.device()
+  device = runtime.device()
   assert device.client is not jax.devices()[0].client
-  assert execute.device() is device
+  assert runtime.device() is device
   assert os.environ.get('NPROC') == NPROC
   x = jax.device_put(np.ones((9, 2), np.float32), device)
-  like = execute.signature(((x,), ()))
-  result = execute.reduction(jnp.sum, like)((x,), ())
+  like = runtime.signature(((x,), ()))
+  result = runtime.reduction(jnp.sum, like)((x,), ())
   assert result.devices() == {device} and result.tolist() == [18.0]

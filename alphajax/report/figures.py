@@ -22,7 +22,6 @@ _NAMES = (
 ).split()
 COLORS = {name: f'#fa00{index:02x}' for index, name in enumerate(_NAMES)}
 MAX_RUNS = sum(name.startswith('run') for name in _NAMES)
-SPLITS = ('train', 'valid', 'test')
 _STYLE = {
   'svg.fonttype': 'none',  # Text stays text, in the page's own font.
   'font.size': 8.5,

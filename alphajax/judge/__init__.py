@@ -1,0 +1,1 @@
+"""What a signal is worth on a split."""
