@@ -1,62 +1,85 @@
-r"""Opens the test split of a run: figures of its pool on days never looked at.
+r"""Opens the test split of a run: figures of its result on unseen days.
 
 python -m alphajax.evaluate --workdir=runs/csi300
+python -m alphajax.evaluate --workdir=runs/csi300 --split=2025-01-01:2025-12-31
 
-Every opening is counted in `results.json`, also one that fails afterwards: a
-split looked at twice is no longer a split never looked at. `--data` names the
-data where they have moved since training.
+Every opening is counted in `results.json`: a split looked at twice is no longer
+a split never looked at. `--data` names the data where they have moved since
+training. Other days, or with `--name` other data, are an evaluation of its own
+with a count of its own, beside the test split.
 """
 
+import functools
+import math
 import os
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 from absl import app, flags
 from ml_collections import config_dict
 
 from alphajax import experiment
+from alphajax.data import panel as panel_lib
 from alphajax.data.panel import SPLITS, LabelSpec
+from alphajax.judge import result as result_lib
 from alphajax.language import formula as formula_lib
+from alphajax.methods import archive
 from alphajax.methods.base import Found
-from alphajax.run import writer
+from alphajax.run import cache, writer
+from alphajax.run import state as state_lib
 from alphajax.run.folder import RunError, read_json
 
 
-def evaluate(workdir: Path, data_path: str | None = None) -> dict[str, Any]:
-  """Writes `results.json` and `daily_test.npz` of a run.
+class Request(NamedTuple):
+  """Days and data to evaluate on.
 
-  The pool is the one in `pool.json`, formulas and weights exactly: what a
-  reader sees is what is scored, and no method has to be restored.
+  name: of the evaluation; `test` is that of the config's test split.
+  split: first and last day; None for the config's test split.
+  data_path: where the data lie, if not where the config says.
+  """
 
-  Args:
-    workdir: folder of a run with a pool.
-    data_path: where the data lie now, if not where the config says.
+  name: str = 'test'
+  split: tuple[str, str] | None = None
+  data_path: str | None = None
+
+
+TEST_SPLIT = Request()
+
+
+def evaluate(
+  workdir: str | os.PathLike, request: Request = TEST_SPLIT
+) -> dict[str, Any]:
+  """Writes `results.json` and `daily_NAME.npz` of a run.
+
+  A pool of formulas is the one in `pool.json`, formulas and weights exactly:
+  what a reader sees is what is scored. Any other result is restored from the
+  newest checkpoint.
 
   Returns:
-    What `results.json` holds.
+    What `results.json` holds: of the test split `opened`, `iteration`, `test`,
+    `ceiling`, `factors`; of others the same under `evaluations`, by name.
 
   Raises:
-    RunError: no run, no pool, or other data than the run was made with.
+    RunError: no run, no result, one that cannot be read, or other data than
+      the run was made with; nothing is counted then.
+    ValueError: the days or the data cannot be loaded; nothing is counted.
   """
+  workdir = Path(workdir).expanduser()
   config = config_dict.ConfigDict(_read(workdir, 'config.json'))
   pool = _read(workdir, 'pool.json')
-  if data_path is not None:
-    config.data.path = data_path
-  _check_data(workdir, config)
-  results_path = workdir / 'results.json'
-  results = read_json(results_path) or {'opened': 0}
-  # Counted before the split is loaded.
-  results['opened'] += 1
-  writer.write_json(results_path, results)
-
+  predict, found = _predictor(config, workdir, pool)
+  if request.data_path is not None:
+    config.data.path = request.data_path
+  data_hash = _check_data(workdir, config, request)
+  if request.split is not None:
+    config.splits.test = request.split
   split = experiment.load_split(config, 'test')
-  found = restore(pool, split.panel.feature_names)
-  part = experiment.describe(found, split, LabelSpec(**config.label))
-  results = {
-    'opened': results['opened'],
+  # From here on the days are open: counted, also if what follows fails.
+  results, entry = _count(workdir, request.name)
+  label = LabelSpec(**config.label)
+  part = result_lib.describe(predict, found.formulas, split, label)
+  entry |= {
     'iteration': found.iteration,
     'test': part['pool'],
     'ceiling': experiment.ceiling(config, split),
@@ -65,21 +88,62 @@ def evaluate(workdir: Path, data_path: str | None = None) -> dict[str, Any]:
       for formula, figures in zip(found.formulas, part['factors'], strict=True)
     ],
   }
-  draft = workdir / '.daily_test.tmp.npz'
-  np.savez(draft, **part['series'])
-  os.replace(draft, workdir / 'daily_test.npz')
-  writer.write_json(results_path, results)
+  if request.name != 'test':
+    entry |= {'split': list(config.splits.test), 'data_hash': data_hash}
+  state_lib.write_arrays(workdir / f'daily_{request.name}.npz', part['series'])
+  writer.write_json(workdir / 'results.json', results)
   return results
 
 
-def restore(pool: Mapping[str, Any], features: Sequence[str]) -> Found:
-  """The pool that `pool.json` tells of, bit for bit."""
-  factors = pool['factors']
-  return Found(
-    pool['iteration'],
-    tuple(formula_lib.parse(f['formula'], features) for f in factors),
-    tuple(f['weight'] for f in factors),
-  )
+def _count(workdir: Path, name: str) -> tuple[dict, dict]:
+  """Counts an opening; all results, and the part of them to fill in."""
+  path = workdir / 'results.json'
+  results = read_json(path) or {'opened': 0}
+  entry = results
+  if name != 'test':
+    evaluations = results.setdefault('evaluations', {})
+    entry = evaluations.setdefault(name, {'opened': 0})
+  entry['opened'] += 1
+  writer.write_json(path, results)
+  return results, entry
+
+
+def _predictor(
+  config, workdir: Path, pool: Mapping[str, Any]
+) -> tuple[Callable, Found]:
+  """What gives the signal of a run's result on a panel, and the result."""
+  if pool['factors']:
+    found = read_pool(workdir / 'pool.json', pool, _features(config))
+    return functools.partial(archive.predict, found), found
+  method, state = experiment.restore(config, workdir)
+  return functools.partial(method.predict, state), Found(pool['iteration'])
+
+
+def _features(config) -> Sequence[str]:
+  names = config.get('language', {}).get('features', ())
+  return tuple(dict.fromkeys((*panel_lib.FEATURES, *names)))
+
+
+def read_pool(
+  path: Path, pool: Mapping[str, Any], features: Sequence[str]
+) -> Found:
+  """The pool that `pool.json` tells of, bit for bit.
+
+  Raises:
+    RunError: a formula or weight that is none; names the factor.
+  """
+  formulas, weights = [], []
+  for number, factor in enumerate(pool['factors'], 1):
+    where = f'{path}, factor {number}'
+    try:
+      formulas.append(formula_lib.parse(factor['formula'], features))
+    except ValueError as error:
+      raise RunError(f'{where}: {error}') from error
+    weight = factor.get('weight')
+    if not isinstance(weight, int | float) or not math.isfinite(weight):
+      raise RunError(f'{where}: its weight is {weight!r}, expected a number')
+    weights.append(weight)
+  return Found(pool['iteration'], tuple(formulas), tuple(weights))
 
 
 def _read(workdir: Path, name: str) -> dict[str, Any]:
@@ -98,45 +162,54 @@ def _read(workdir: Path, name: str) -> dict[str, Any]:
   return value
 
 
-def _check_data(workdir: Path, config) -> None:
-  """Refuses to open the test split of other data."""
+def _check_data(workdir: Path, config, request: Request) -> str:
+  """The hash of the data; refuses others than the run was trained on.
+
+  Other data need a name of their own.
+  """
   path = config.data.path
-  if path and not Path(path).exists():
+  if path and not Path(path).expanduser().exists():
     raise RunError(f'{path}: no such data; say where they are now with --data')
   expected = _read(workdir, 'provenance.json')['data_hash']
   actual = experiment.data_hash(config)
-  if actual != expected:
+  if actual != expected and request.name == 'test':
     raise RunError(
       f'{path or "the simulated market"} is not what {workdir} was trained '
-      f'on: hash {actual}, then {expected}'
+      f'on: hash {actual}, then {expected}. To evaluate on other data, give '
+      'them days and a name: --split=2025-01-01:2025-12-31 --name=later'
     )
+  return actual
 
 
-def table(workdir: Path, results: Mapping[str, Any]) -> str:
-  """The figures of all splits as text."""
+def table(workdir: Path, results: Mapping[str, Any], name: str = 'test') -> str:
+  """The figures of an evaluation beside those of the splits, as text."""
   pool = _read(workdir, 'pool.json')
-  figures = {**pool['pool'], 'test': results['test']}
-  ceilings = {**pool.get('ceiling', {}), 'test': results['ceiling']}
-  rows = [('', *SPLITS)]
-  for name, key in (('IC', 'ic'), ('RankIC', 'rank_ic')):
-    rows.append((name, *(_interval(figures[s][key]) for s in SPLITS)))
-  for name, key in (('ICIR', 'icir'), ('RankICIR', 'rank_icir')):
-    rows.append((name, *(f'{figures[s][key]:.2f}' for s in SPLITS)))
+  entry = results if name == 'test' else results['evaluations'][name]
+  figures = {**pool['pool'], 'test': entry['test']}
+  ceilings = {**pool.get('ceiling', {}), 'test': entry['ceiling']}
+  rows = [('', *SPLITS[:-1], name)]
+  for title, key in (('IC', 'ic'), ('RankIC', 'rank_ic')):
+    rows.append((title, *(_interval(figures[s][key]) for s in SPLITS)))
+  for title, key in (('ICIR', 'icir'), ('RankICIR', 'rank_icir')):
+    rows.append((title, *(f'{figures[s][key]:.2f}' for s in SPLITS)))
   rows.append(('days', *(f'{figures[s]["days"]:,}' for s in SPLITS)))
-  if results['ceiling'] is not None:
+  if entry['ceiling'] is not None:
     rows.append(('planted IC', *(f'{ceilings[s]:.4f}' for s in SPLITS)))
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
   lines = [
     '  '.join(x.ljust(w) for x, w in zip(row, widths, strict=True)).rstrip()
     for row in rows
   ]
-  times = 'time' if results['opened'] == 1 else 'times'
+  times = 'time' if entry['opened'] == 1 else 'times'
+  what = 'The test split was' if name == 'test' else f'The days of {name} were'
+  size = len(pool['factors'])
   return '\n'.join(
     [
-      f'Pool of {len(pool["factors"])} from iteration {pool["iteration"]}',
+      (f'Pool of {size}' if size else 'Result')
+      + f' from iteration {pool["iteration"]}',
       *lines,
       'Brackets are 95 % intervals of the mean. '
-      f'The test split was opened {results["opened"]} {times}.',
+      f'{what} opened {entry["opened"]} {times}.',
     ]
   )
 
@@ -145,23 +218,57 @@ def _interval(x: Mapping[str, float]) -> str:
   return f'{x["mean"]:.4f} [{x["low"]:.4f}, {x["high"]:.4f}]'
 
 
+def make_request(
+  split: str | None, name: str | None, data_path: str | None
+) -> Request:
+  """What the flags ask for.
+
+  Raises:
+    ValueError: days that are none, or a name that cannot be that of a file.
+  """
+  days = None
+  if split is not None:
+    start, colon, end = split.partition(':')
+    if not colon:
+      raise ValueError(
+        f'--split is {split!r}: expected --split=2025-01-01:2025-12-31'
+      )
+    days = (start, end)
+    for day in days:
+      panel_lib.parse_day(day)
+  if name is None:
+    name = 'test' if days is None else f'{days[0]}_{days[1]}'
+  elif days is None:
+    raise ValueError('--name needs days: --split=2025-01-01:2025-12-31')
+  if not name.replace('-', '').replace('_', '').isalnum() or name in SPLITS[:2]:
+    raise ValueError(
+      f'--name is {name!r}: expected letters, digits, - and _, and none of '
+      'train, valid'
+    )
+  return Request(name, days, data_path)
+
+
+def define_flags() -> None:
+  """The flags of the command."""
+  flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
+  flags.DEFINE_string('data', None, 'Where the data lie, if they moved.')
+  flags.DEFINE_string('split', None, 'Other days: 2025-01-01:2025-12-31.')
+  flags.DEFINE_string('name', None, 'Of the evaluation on these days.')
+
+
 def main(argv: Sequence[str]) -> None:
   """The command."""
   if len(argv) > 1:
     raise app.UsageError(f'unknown arguments: {" ".join(argv[1:])}')
-  experiment.use_disk_cache()
-  workdir = Path(flags.FLAGS.workdir)
-  try:
-    results = evaluate(workdir, flags.FLAGS.data)
-    print(table(workdir, results))
-  except RunError as error:
-    sys.exit(f'evaluate: {error}')
+  cache.use_disk_cache()
+  workdir, options = Path(flags.FLAGS.workdir).expanduser(), flags.FLAGS
+  request = make_request(options.split, options.name, options.data)
+  print(table(workdir, evaluate(workdir, request), request.name))
   print(f'Written to {workdir / "results.json"}')
 
 
 if __name__ == '__main__':
   # Here, since `train` and `report` have a flag of the same name and a process
   # may import all three.
-  flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
-  flags.DEFINE_string('data', None, 'Where the data lie, if they moved.')
+  define_flags()
   app.run(main)

@@ -50,6 +50,7 @@ def get_config() -> config_dict.ConfigDict:
   config.pool.accept = 'always'  # Algorithm 1; 'improve' turns losers away.
 
   config.refine = config_dict.ConfigDict()
+  config.refine.search = 'alphacfg'  # Or 'random_search': who fills the parts.
   config.refine.formula = ''  # Set by --formula of alphajax.refine.
   config.refine.mask = ''  # Set by --mask; empty: the right half.
   # ic, rank_ic, icir, rank_icir; lcb, rank_lcb: mean - beta * std.

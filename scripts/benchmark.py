@@ -156,10 +156,10 @@ def work(args: argparse.Namespace) -> None:
   # Only here, so that the parent holds neither memory nor an accelerator.
   import jax
 
-  from alphajax import experiment, train
+  from alphajax.run import cache, clock
 
-  experiment.use_disk_cache()
-  compiling = train.CompileClock()
+  cache.use_disk_cache()
+  compiling = clock.CompileClock()
   module, name = args.worker.split(':')
   function = getattr(importlib.import_module(module), name)
   more = {'data': args.data} if name == 'iteration_part' else {}

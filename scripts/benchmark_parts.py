@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from alphajax import experiment, train
+from alphajax import experiment
 from alphajax.data import panel as panel_lib
 from alphajax.factor import evaluate, metrics, operators
 from alphajax.factor import pool as pool_lib
@@ -24,6 +24,7 @@ from alphajax.language import vocab
 from alphajax.language.formula import Formula
 from alphajax.methods import learner as learner_lib
 from alphajax.methods.base import Market
+from alphajax.run import clock
 from configs import alphacfg
 
 NODES = 16  # Of one operator, together in a round of the store.
@@ -229,7 +230,7 @@ def _iterations(config, market, quick) -> dict:
   count = 3 if quick else 7
   method = experiment.make_method(config, market)
   state = method.init(jax.random.key(0))
-  compiling = train.CompileClock()
+  compiling = clock.CompileClock()
   rows = []
   for i in range(count):
     known = rows[-1]['evaluated'] if rows else 0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from alphajax import experiment
+from alphajax.run import cache
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -11,5 +11,5 @@ def disk_cache(tmp_path_factory):
   shared = tmp_path_factory.getbasetemp().parent / 'alphajax_cache'
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv('ALPHAJAX_CACHE', str(shared))
-    experiment.use_disk_cache()
+    cache.use_disk_cache()
     yield

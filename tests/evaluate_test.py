@@ -12,6 +12,7 @@ import pytest
 import tiny
 
 from alphajax import evaluate, experiment, train
+from alphajax.judge import result
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
 from alphajax.run.folder import RunError
@@ -69,26 +70,101 @@ def test_figures_are_those_of_the_pool_on_the_test_split(trained, run):
   assert results['ceiling'] > 0
 
 
-def test_every_opening_is_counted_also_a_failed_one(run, monkeypatch):
+def test_every_opening_is_counted_once_the_days_are_loaded(run, monkeypatch):
   first = evaluate.evaluate(run)
 
   def fail(*args):
     raise MemoryError('no room')
 
+  # Nothing was seen: not counted.
   with monkeypatch.context() as patch:
     patch.setattr(experiment, 'load_split', fail)
     with pytest.raises(MemoryError):
       evaluate.evaluate(run)
-  # The figures of the first opening are still there.
+  assert read(run / 'results.json') == first
+  # Seen, and then it failed: counted, and the first figures are still there.
+  with monkeypatch.context() as patch:
+    patch.setattr(result, 'describe', fail)
+    with pytest.raises(MemoryError):
+      evaluate.evaluate(run)
   assert read(run / 'results.json') == {**first, 'opened': 2}
   third = evaluate.evaluate(run)
   assert third == {**first, 'opened': 3}
   assert 'opened 3 times' in evaluate.table(run, third)
 
 
+@pytest.mark.parametrize(
+  'spoil, message',
+  [
+    (lambda factor: factor.update(formula='Maen(close,5)'), 'factor 1: .*Maen'),
+    (lambda factor: factor.update(weight=float('nan')), 'its weight is nan'),
+    (lambda factor: factor.pop('weight'), 'its weight is None'),
+  ],
+)
+def test_a_pool_that_cannot_be_read_opens_nothing(run, spoil, message):
+  pool = read(run / 'pool.json')
+  spoil(pool['factors'][0])
+  (run / 'pool.json').write_text(json.dumps(pool))
+  with pytest.raises(RunError, match=message):
+    evaluate.evaluate(run)
+  assert not (run / 'results.json').exists()
+
+
+def test_other_days_are_an_evaluation_of_their_own(trained, run):
+  config, _ = trained
+  first = evaluate.evaluate(run)
+  days = config.splits.valid
+  request = evaluate.make_request(':'.join(days), None, None)
+  results = evaluate.evaluate(run, request)
+  (entry,) = results['evaluations'].values()
+  assert {k: v for k, v in results.items() if k != 'evaluations'} == first
+  assert entry['opened'] == 1 and entry['split'] == list(days)
+  # Those of validation, which training has written.
+  valid = read(run / 'pool.json')['pool']['valid']
+  assert entry['test']['ic']['mean'] == pytest.approx(valid['ic']['mean'])
+  assert (
+    evaluate.evaluate(run, request)['evaluations'][request.name]['opened'] == 2
+  )
+  assert 'were opened 1 time.' in evaluate.table(run, results, request.name)
+
+
+def test_other_data_need_a_name(trained, run, tmp_path):
+  config = read(run / 'config.json')
+  config['data']['simulate']['seed'] += 1
+  (run / 'config.json').write_text(json.dumps(config))
+  named = evaluate.make_request(
+    ':'.join(trained[0].splits.test), 'elsewhere', None
+  )
+  entry = evaluate.evaluate(run, named)['evaluations']['elsewhere']
+  assert entry['data_hash'] != read(run / 'provenance.json')['data_hash']
+  assert (run / 'daily_elsewhere.npz').exists()
+
+
+@pytest.mark.parametrize(
+  'split, name, message',
+  [
+    ('2025-01-01', None, 'expected --split=2025-01-01:2025-12-31'),
+    ('2025-01-01:20251231', None, "'20251231' is not a day"),
+    (None, 'later', '--name needs days'),
+    ('2025-01-01:2025-12-31', 'a/b', "--name is 'a/b'"),
+    ('2025-01-01:2025-12-31', 'train', "--name is 'train'"),
+  ],
+)
+def test_bad_requests(split, name, message):
+  with pytest.raises(ValueError, match=message):
+    evaluate.make_request(split, name, None)
+
+
+def test_days_that_the_data_lack_open_nothing(run):
+  request = evaluate.make_request('2035-01-01:2035-12-31', None, None)
+  with pytest.raises(ValueError, match='2035'):
+    evaluate.evaluate(run, request)
+  assert not (run / 'results.json').exists()
+
+
 def test_restores_the_pool_bit_for_bit(run):
   pool = read(run / 'pool.json')
-  found = evaluate.restore(pool, vocab.FEATURES)
+  found = evaluate.read_pool(run / 'pool.json', pool, vocab.FEATURES)
   texts = [formula_lib.to_text(formula) for formula in found.formulas]
   assert texts == [factor['formula'] for factor in pool['factors']]
   assert list(found.weights) == [f['weight'] for f in pool['factors']]
@@ -116,7 +192,9 @@ def test_refuses_other_data_and_does_not_count(run):
   with pytest.raises(RunError, match='is not what .* was trained on'):
     evaluate.evaluate(run)
   with pytest.raises(RunError, match='say where they are now with --data'):
-    evaluate.evaluate(run, str(run / 'moved.parquet'))
+    evaluate.evaluate(
+      run, evaluate.Request(data_path=str(run / 'moved.parquet'))
+    )
   assert not (run / 'results.json').exists()
 
 

@@ -1,5 +1,6 @@
 """From a config to splits, hashes and the figures of a result."""
 
+import functools
 import json
 
 import jax
@@ -10,8 +11,10 @@ import tiny
 
 from alphajax import experiment
 from alphajax.data import panel as panel_lib
+from alphajax.judge import result
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
+from alphajax.methods import archive
 from alphajax.methods.base import Found
 
 FOUND = Found(
@@ -22,6 +25,8 @@ FOUND = Found(
   ),
   (0.5, -0.25, 1.0),
 )
+
+PREDICT = functools.partial(archive.predict, FOUND)
 
 
 @pytest.fixture(scope='module')
@@ -108,7 +113,7 @@ def expected(market):
 
 def test_figures_are_those_of_the_oracle(config, market, expected):
   split, label = market.valid, panel_lib.LabelSpec(**config.label)
-  part = experiment.describe(FOUND, split, label)
+  part = result.describe(PREDICT, FOUND.formulas, split, label)
   members, target = np.asarray(split.panel.mask), np.asarray(split.target)
   series = part['series']
   assert list(series['dates']) == [
@@ -136,7 +141,7 @@ def test_figures_are_those_of_the_oracle(config, market, expected):
 
 def test_correlations_are_those_of_the_days(config, market, expected):
   split, label = market.valid, panel_lib.LabelSpec(**config.label)
-  series = experiment.describe(FOUND, split, label)['series']
+  series = result.describe(PREDICT, FOUND.formulas, split, label)['series']
   members = np.asarray(split.panel.mask)
   labelled = members & np.isfinite(np.asarray(split.target))
   factors = [units(values, members, labelled) for values in expected[1]]
@@ -152,7 +157,7 @@ def test_correlations_are_those_of_the_days(config, market, expected):
 
 
 def test_summary_is_json_and_names_the_planted_ceiling(config, market):
-  summary, daily = experiment.summarize(config, FOUND, market)
+  summary, daily = experiment.summarize(config, FOUND, PREDICT, market)
   assert json.loads(json.dumps(summary)) == summary
   assert summary['iteration'] == 4
   assert [f['weight'] for f in summary['factors']] == list(FOUND.weights)

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent / 'alphajax'
-CHAIN = 'data language factor analysis networks search run methods'.split()
+CHAIN = (
+  'lookup data language factor analysis networks search run methods'.split()
+)
 # Beside the chain, each may import what stands before it, and the chain.
 TOP = 'judge report experiment evaluate train refine'.split()
 ORDER = [*CHAIN, *TOP]

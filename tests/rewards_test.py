@@ -16,6 +16,7 @@ from alphajax.language import grammar as grammar_lib
 from alphajax.language import tree
 from alphajax.language.formula import parse
 from alphajax.methods import alphacfg, archive, rewards
+from alphajax.run.clock import Clock
 
 TEXTS = (
   'Corr(close,volume,10)', 'open/high+low', '-Delta(close,5)/close',
@@ -53,9 +54,7 @@ def test_worth_of_a_factor(market, name):
   config = config_of(objective=name, beta=0.5, reward='factor')
   bench = archive.make_bench(config, market)
   formulas = [parse(text) for text in TEXTS]
-  _, outcomes = archive.commit(
-    bench, archive.start(bench), formulas, archive.Clock()
-  )
+  _, outcomes = archive.commit(bench, archive.start(bench), formulas, Clock())
   split = market.train
   series = metrics.daily_rank_ic if 'rank' in name else metrics.daily_ic
   daily = series(
@@ -80,17 +79,17 @@ def test_worth_of_a_pool(market, name):
   bench = archive.make_bench(config_of(objective=name, beta=0.5), market)
   formulas = [parse(text) for text in TEXTS[:5]]
   mined, outcomes = archive.commit(
-    bench, archive.start(bench), formulas, archive.Clock()
+    bench, archive.start(bench), formulas, Clock()
   )
   daily = np.asarray(pool_lib.daily_ic(mined.pool), np.float64)
   expected = score(name, daily[np.asarray(bench.scored)], 0.5)
   assert outcomes[-1].ic == pytest.approx(expected, abs=2e-5)
   # A formula that comes again meets the same.
-  again, (twin,) = archive.commit(bench, mined, formulas[:1], archive.Clock())
+  again, (twin,) = archive.commit(bench, mined, formulas[:1], Clock())
   assert twin.ic == pytest.approx(expected, abs=2e-5)
   assert twin.own_ic == outcomes[0].own_ic
   # What is reported stays the IC.
-  _, counts = archive.validate(bench, again, archive.Clock())
+  _, counts = archive.validate(bench, again, Clock())
   mean = daily[np.asarray(bench.scored)].mean()
   assert counts['train_ic'] == pytest.approx(mean, abs=1e-5)
 
@@ -101,9 +100,7 @@ def test_a_pool_improves_by_the_objective(market):
   bench = archive.make_bench(config, market)
   mined, seen = archive.start(bench), []
   for text in TEXTS:
-    mined, (outcome,) = archive.commit(
-      bench, mined, [parse(text)], archive.Clock()
-    )
+    mined, (outcome,) = archive.commit(bench, mined, [parse(text)], Clock())
     if outcome.own_ic:
       seen.append(outcome.ic)
   assert seen == sorted(seen) and seen[-1] > 0

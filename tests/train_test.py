@@ -18,7 +18,8 @@ import pytest
 import tiny
 
 from alphajax import experiment, train
-from alphajax.run import checkpoint, writer
+from alphajax.run import checkpoint, seeds, writer
+from alphajax.run import state as state_lib
 
 ROOT = Path(__file__).parent.parent
 METHODS = ('alphacfg', 'random_search')
@@ -39,13 +40,13 @@ def run(config, workdir, die_at=None, cache=None):
     written for the n-th time.
   """
   os.environ['ALPHAJAX_CACHE'] = cache
-  experiment.use_disk_cache()
+  cache.use_disk_cache()
   if die_at is not None:
     place, count = die_at
     module, name = {
       'append': (writer, 'append'),
       'checkpoint': (checkpoint, 'save'),
-      'result': (train, '_write_result'),
+      'result': (state_lib, 'write_result'),
     }[place]
     write, calls = getattr(module, name), []
 
@@ -313,7 +314,7 @@ def test_command(tmp_path):
 
 def test_seeds_are_runs_of_their_own(tmp_path, capsys):
   config = config_of('random_search', num_iterations=2, num_seeds=3, seed=4)
-  train.train_seeds(config, tmp_path / 'seeds')
+  seeds.train_each(config, tmp_path / 'seeds', train.train)
   printed = capsys.readouterr().out
   alone = config_of('random_search', num_iterations=2, seed=5)
   train.train(alone, tmp_path / 'alone')
@@ -335,4 +336,5 @@ def test_seeds_are_runs_of_their_own(tmp_path, capsys):
   assert figures['high'] - figures['mean'] == pytest.approx(half, rel=1e-4)
   assert '3 seeds' in printed and 'best_valid_ic' in printed
   with pytest.raises(ValueError, match='config.num_seeds is 0'):
-    train.train_seeds(config_of('random_search', num_seeds=0), tmp_path / 'no')
+    bad = config_of('random_search', num_seeds=0)
+    seeds.train_each(bad, tmp_path / 'no', train.train)

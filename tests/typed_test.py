@@ -151,7 +151,9 @@ def test_trains(method):
   assert all(degree(formula) == (0, 0) for formula in found.formulas)
   if method == 'alphacfg':
     return
-  summary, _ = experiment.summarize(config, found, market)
+  summary, _ = experiment.summarize(
+    config, found, functools.partial(trainer.predict, state), market
+  )
   for factor in summary['factors']:
     for unit in ('price', 'volume'):
       assert factor['rescaled'][unit] == {'days': 0.0, 'ranks': 0.0}

@@ -16,6 +16,7 @@ from alphajax.language import environment, tree
 from alphajax.methods import archive, rewards
 from alphajax.methods import learner as learner_lib
 from alphajax.methods.base import Market, Method
+from alphajax.run.clock import Clock
 
 SIMILARITIES = ('formula', 'state', 'none')
 REWARDS = ('pool', 'factor', 'unexplained')
@@ -48,7 +49,7 @@ def make(config, market: Market) -> Method:
 
   def step(state, rng_key):
     play_key, learn_key = jax.random.split(rng_key)
-    clock = archive.Clock()
+    clock = Clock()
     with clock('search'):
       games = jax.block_until_ready(
         agent.play(
@@ -81,8 +82,10 @@ def make(config, market: Market) -> Method:
   return Method(
     init=init,
     step=step,
-    predict=lambda state, panel: archive.predict(state.mined, panel),
-    found=lambda state: state.mined.found,
+    predict=lambda state, panel: archive.predict(
+      archive.found(state.mined), panel
+    ),
+    found=lambda state: archive.found(state.mined),
     finished=lambda state: archive.finished(config, state.mined),
     save=save,
     load=load,

@@ -5,10 +5,8 @@ and committed to the pool one after the other (Algorithm 1), the pool is scored
 on the validation split, and the best pool so far is kept.
 """
 
-import contextlib
 import functools
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import jax
@@ -16,12 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from alphajax.data import universe
+from alphajax.data.panel import Panel, Split
 from alphajax.factor import evaluate, metrics, objectives
 from alphajax.factor import pool as pool_lib
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 from alphajax.methods import rewards
 from alphajax.methods.base import Found, Market
+from alphajax.run.clock import Clock
 
 CHUNK = 32  # Formulas committed by one call of a compiled program.
 
@@ -79,21 +79,6 @@ class Outcome(NamedTuple):
   unexplained: float
   is_new: bool
   pool_before: tuple[Formula, ...]
-
-
-class Clock:
-  """Adds up the seconds of named parts of an iteration."""
-
-  def __init__(self):
-    self.seconds = {}
-
-  @contextlib.contextmanager
-  def __call__(self, part: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    self.seconds[part] = (
-      self.seconds.get(part, 0.0) + time.perf_counter() - start
-    )
 
 
 def make_bench(config, market: Market) -> Bench:
@@ -161,11 +146,7 @@ def commit(
   Returns:
     The new state, and what each formula met.
   """
-  keys = [formula_lib.key(formula) for formula in formulas]
-  new = {}
-  for key, formula in zip(keys, formulas, strict=True):
-    if key not in mined.book:
-      new.setdefault(key, formula)
+  keys, new = new_ones(mined.book, formulas)
   pool, book, after = _insert_new(bench, mined, new, clock)
   known = list(book)
   formula_of = functools.cache(
@@ -191,6 +172,18 @@ def commit(
     iteration=mined.iteration + 1,
   )
   return mined, outcomes
+
+
+def new_ones(
+  book: Collection[str], formulas: Sequence[Formula]
+) -> tuple[list[str], dict[str, Formula]]:
+  """The key of every formula; and those not in the book, by their keys."""
+  keys = [formula_lib.key(formula) for formula in formulas]
+  new = {}
+  for key, formula in zip(keys, formulas, strict=True):
+    if key not in book:
+      new.setdefault(key, formula)
+  return keys, new
 
 
 def _insert_new(bench, mined, new, clock):
@@ -309,15 +302,25 @@ def validate(bench: Bench, mined: Mined, clock: Clock) -> tuple[Mined, dict]:
 
 
 def finished(config, mined: Mined) -> str | None:
-  """Why mining should end: early stopping or the budget of evaluations."""
-  limit = config.max_evaluated
-  if limit and len(mined.book) >= limit:
-    return f'{len(mined.book)} formulas evaluated, as config.max_evaluated says'
+  """Why mining should end."""
+  return reason_to_end(
+    config, len(mined.book), mined.iteration - mined.found.iteration,
+    'no better validation IC',
+  )  # fmt: skip
+
+
+def reason_to_end(config, evaluated: int, waited: int, what: str) -> str | None:
+  """The budget of evaluations, or early stopping.
+
+  waited: iterations since there last was something better.
+  what: it is that did not come.
+  """
+  if config.max_evaluated and evaluated >= config.max_evaluated:
+    return f'{evaluated} formulas evaluated, as config.max_evaluated says'
   patience = round(config.early_stop * config.num_iterations)
-  waited = mined.iteration - mined.found.iteration
   if patience and waited >= patience:
     return (
-      f'no better validation IC for {waited} iterations '
+      f'{what} for {waited} iterations '
       f'(config.early_stop = {config.early_stop} of {config.num_iterations})'
     )
   return None
@@ -376,10 +379,28 @@ def load(bench: Bench, arrays: dict, host: dict) -> Mined:
   )
 
 
-def predict(mined: Mined, panel) -> jax.Array:
-  """Signal f32[T, S] of the best pool on any panel; NaN for non-members."""
-  if not mined.found.formulas:
+def found(mined: Mined) -> Found | None:
+  """The best pool by validation, None before there is one."""
+  return mined.found if mined.found.iteration else None
+
+
+def predict(found: Found | None, panel: Panel) -> jax.Array:
+  """Signal f32[T, S] of a pool on any panel; NaN for non-members."""
+  if found is None:
     raise ValueError('the run has found no pool yet: train it first')
-  values = evaluate.values(mined.found.formulas, panel)
-  weights = jnp.asarray(mined.found.weights, jnp.float32)
-  return pool_lib.signal(weights, values, jnp.asarray(panel.mask))
+  values = evaluate.values(found.formulas, panel)
+  weights = jnp.asarray(found.weights, jnp.float32)
+  return _signal(weights, values, jnp.asarray(panel.mask))
+
+
+_signal = jax.jit(pool_lib.signal)
+
+
+def daily_ic(found: Found, split: Split) -> np.ndarray:
+  """Daily IC f32[days] of a pool on the scored days of a split."""
+  series = metrics.daily_ic(
+    predict(found, split.panel),
+    jnp.asarray(split.target),
+    jnp.asarray(split.panel.mask),
+  )
+  return np.asarray(series)[split.scored]

@@ -14,6 +14,7 @@ from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 from alphajax.methods import archive
 from alphajax.methods.base import Market, Method
+from alphajax.run.clock import Clock
 
 # A small language runs out of new formulas; then a batch stays short.
 MAX_DRAWS = 50
@@ -35,7 +36,7 @@ def make(config, market: Market) -> Method:
     return State(archive.start(bench))
 
   def step(state, rng_key):
-    clock = archive.Clock()
+    clock = Clock()
     with clock('search'):
       formulas = propose(
         grammar, state.mined.book, rng_key, config.num_trajectories,
@@ -48,8 +49,10 @@ def make(config, market: Market) -> Method:
   return Method(
     init=init,
     step=step,
-    predict=lambda state, panel: archive.predict(state.mined, panel),
-    found=lambda state: state.mined.found,
+    predict=lambda state, panel: archive.predict(
+      archive.found(state.mined), panel
+    ),
+    found=lambda state: archive.found(state.mined),
     finished=lambda state: archive.finished(config, state.mined),
     save=lambda state: archive.save(state.mined),
     load=lambda arrays, host: State(archive.load(bench, arrays, host)),

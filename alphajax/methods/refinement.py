@@ -2,17 +2,19 @@
 
 Games begin at a form, the formula with parts left open, instead of the start
 symbol. The reward is an objective of the finished formula itself; there is no
-pool. What search and network do is AlphaCFG's; random search is the control.
+pool, and the result is one formula. What search and network do is AlphaCFG's;
+random search is the control.
 """
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from alphajax import lookup
 from alphajax.analysis import tune as tune_lib
 from alphajax.data import universe
 from alphajax.data.panel import Split
@@ -20,9 +22,12 @@ from alphajax.factor import evaluate, metrics, objectives
 from alphajax.language import environment, masks
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
+from alphajax.language import vocab as vocab_lib
 from alphajax.language.formula import Formula
+from alphajax.methods import archive, random_search
 from alphajax.methods import learner as learner_lib
-from alphajax.methods import random_search
+from alphajax.methods.base import Found, Market, Method
+from alphajax.run.clock import Clock
 
 
 class Task(NamedTuple):
@@ -57,6 +62,7 @@ class State(NamedTuple):
   book: canonical key -> score on train, None for a formula without a value.
   best, best_score: the original until something is better.
   best_iteration: when it was found, 0 for the original.
+  ics: IC of the best on train and validation, with the sign that scores.
   learner: None where nothing is learned.
   """
 
@@ -64,26 +70,25 @@ class State(NamedTuple):
   best: Formula
   best_score: float
   best_iteration: int
+  ics: tuple[float, float]
   proposed: int
   iteration: int
   learner: learner_lib.Learner | None
 
 
-class Refiner(NamedTuple):
-  """init: rng_key -> State. step: (State, rng_key) -> State.
+class Searcher(NamedTuple):
+  """What proposes fillings.
 
-  finished: State -> str | None; why the search should end.
+  init: rng_key -> learner.
+  step: (State, rng_key, clock) -> (State, losses).
   """
 
-  init: Callable
-  step: Callable
-  finished: Callable
+  init: Callable[..., Any]
+  step: Callable[..., tuple[State, dict[str, float]]]
 
 
-def make_task(config, features: Sequence[str]) -> Task:
+def make_task(config) -> Task:
   """Reads formula, mask and bound of the config.
-
-  features: those that the formula may read.
 
   Raises:
     ValueError: a formula or mask that cannot be read, do not match, or leave
@@ -91,6 +96,7 @@ def make_task(config, features: Sequence[str]) -> Task:
       nothing satisfies.
   """
   options = config.refine
+  features = config.language.get('features', vocab_lib.FEATURES)
   original = formula_lib.parse(options.formula, features)
   if options.mask:
     mask = formula_lib.parse(options.mask, features, holes=True)
@@ -196,57 +202,137 @@ def _rate(bench: Bench, series) -> tuple[jax.Array, jax.Array]:
   return objectives.oriented(bench.objective, series, bench.scored)
 
 
-def make(config, task: Task, bench: Bench) -> Refiner:
-  """The search that `config.method` names."""
-  makers = {'alphacfg': _make_alphacfg, 'random_search': _make_random}
-  if config.method not in makers:
+def lookback(config) -> int:
+  """Bars that the original and its fillings need before the first scored one.
+
+  Raises:
+    ValueError: the config sets fewer than the original formula needs.
+  """
+  task = make_task(config)
+  own = formula_lib.lookback(task.original)
+  if config.lookback and config.lookback < own:
     raise ValueError(
-      f'config.method is {config.method!r}: expected one of {tuple(makers)}'
+      f'config.lookback is {config.lookback}; {task.original} looks back {own} '
+      'days: give at least as many, or 0 for as many as are needed'
     )
-  init_learner, step = makers[config.method](config, task, bench)
+  return config.lookback or max(own, grammar_lib.lookback(task.grammar))
+
+
+def make(config, market: Market) -> Method:
+  """Makes the method; see `config.refine`."""
+  task, bench = make_task(config), make_bench(config, market.train)
+  searcher = lookup.resolve(
+    config.refine.search, SEARCHERS, key='config.refine.search'
+  )(config, task, bench)
 
   def init(rng_key):
     value = score(bench, [task.original])[0]
-    return State(
+    state = State(
       book={formula_lib.key(task.original): value},
       best=task.original,
       best_score=float('-inf') if value is None else value,
       best_iteration=0,
+      ics=(0.0, 0.0),
       proposed=0,
       iteration=0,
-      learner=init_learner(rng_key),
+      learner=searcher.init(rng_key),
     )
+    return state._replace(ics=_ics(bench, market, state.best))
 
-  return Refiner(init, step, functools.partial(_finished, config))
+  def step(state, rng_key):
+    clock, before = Clock(), state.best
+    state, fitted = searcher.step(state, rng_key, clock)
+    if state.best != before:
+      with clock('validation'):
+        state = state._replace(ics=_ics(bench, market, state.best))
+    return state, {
+      'score': _finite(state.best_score),
+      'original_score': state.book[formula_lib.key(task.original)],
+      'best': formula_lib.to_text(state.best),
+      'train_ic': state.ics[0],
+      'valid_ic': state.ics[1],
+      'proposed': state.proposed,
+      'evaluated': len(state.book),
+      **fitted,
+      'seconds': clock.seconds,
+    }
+
+  def found(state):
+    if not np.isfinite(state.best_score):
+      return None
+    sign_ = sign(bench, state.best)
+    return Found(state.best_iteration, (state.best,), (sign_,))
+
+  return Method(
+    init=init,
+    step=step,
+    predict=lambda state, panel: archive.predict(found(state), panel),
+    found=found,
+    finished=functools.partial(_finished, config),
+    save=_save,
+    load=functools.partial(_load, bench),
+  )
+
+
+def _finite(value: float) -> float | None:
+  return value if np.isfinite(value) else None
+
+
+def _ics(bench: Bench, market: Market, formula: Formula) -> tuple[float, float]:
+  """IC of a formula on both splits, with the sign that scores on train."""
+  (train, valid) = (
+    float(np.mean(archive.daily_ic(Found(0, (formula,), (1.0,)), split)))
+    for split in market
+  )
+  sign_ = sign(bench, formula)
+  return sign_ * train, sign_ * valid
 
 
 def _finished(config, state: State) -> str | None:
-  """Early stopping or the budget of evaluations, as in mining."""
-  if config.max_evaluated and len(state.book) >= config.max_evaluated:
-    return f'{len(state.book)} formulas evaluated (config.max_evaluated)'
-  patience = round(config.early_stop * config.num_iterations)
-  waited = state.iteration - state.best_iteration
-  if patience and waited >= patience:
-    return f'nothing better for {waited} iterations (config.early_stop)'
-  return None
+  return archive.reason_to_end(
+    config, len(state.book), state.iteration - state.best_iteration,
+    'nothing better',
+  )  # fmt: skip
+
+
+def _save(state: State) -> tuple[dict, dict]:
+  host = state._asdict()
+  arrays = {'learner': host.pop('learner')}
+  host |= {
+    'book': list(state.book.items()),
+    'best': formula_lib.call_text(state.best),
+    'best_score': _finite(state.best_score),
+  }
+  return arrays, host
+
+
+def _load(bench: Bench, arrays: dict, host: dict) -> State:
+  best_score = host['best_score']
+  return State(
+    **{
+      **host,
+      'book': dict(host['book']),
+      'best': formula_lib.parse(host['best'], bench.store.feature_names),
+      'best_score': float('-inf') if best_score is None else best_score,
+      'ics': tuple(host['ics']),
+    },
+    learner=arrays['learner'],
+  )
 
 
 def commit(
-  bench: Bench, state: State, formulas: Sequence[Formula]
+  bench: Bench, state: State, formulas: Sequence[Formula], clock: Clock
 ) -> tuple[State, list[float | None]]:
   """Scores formulas, those seen before from the book, and keeps the best."""
-  keys = [formula_lib.key(formula) for formula in formulas]
-  new = {}
-  for key, formula in zip(keys, formulas, strict=True):
-    if key not in state.book:
-      new.setdefault(key, formula)
+  keys, new = archive.new_ones(state.book, formulas)
   book = dict(state.book)
   iteration = state.iteration + 1
   state = state._replace(
     book=book, proposed=state.proposed + len(formulas), iteration=iteration
   )
   if new:
-    scores = score(bench, list(new.values()))
+    with clock('evaluation'):
+      scores = score(bench, list(new.values()))
     book.update(zip(new, scores, strict=True))
     for formula, value in zip(new.values(), scores, strict=True):
       if value is not None and value > state.best_score:
@@ -256,20 +342,21 @@ def commit(
   return state, [book[key] for key in keys]
 
 
-def _make_random(config, task: Task, bench: Bench):
+def _make_random(config, task: Task, bench: Bench) -> Searcher:
   """Rules drawn uniformly among the valid ones."""
 
-  def step(state, rng_key):
-    formulas = random_search.propose(
-      task.grammar, state.book, rng_key, config.num_trajectories,
-      config.max_evaluated,
-    )  # fmt: skip
-    return commit(bench, state, formulas)[0]
+  def step(state, rng_key, clock):
+    with clock('search'):
+      formulas = random_search.propose(
+        task.grammar, state.book, rng_key, config.num_trajectories,
+        config.max_evaluated,
+      )  # fmt: skip
+    return commit(bench, state, formulas, clock)[0], {}
 
-  return lambda rng_key: None, step
+  return Searcher(lambda rng_key: None, step)
 
 
-def _make_alphacfg(config, task: Task, bench: Bench):
+def _make_alphacfg(config, task: Task, bench: Bench) -> Searcher:
   """Search guided by a network, which reads whole formulas."""
   grammar = task.grammar
   form_rule = grammar.num_actions - 1  # Its last row; the only first move.
@@ -278,15 +365,26 @@ def _make_alphacfg(config, task: Task, bench: Bench):
   # What the objective gives a formula without any value.
   silence = float(_rate(bench, jnp.zeros(bench.scored.shape))[0])
 
-  def step(state, rng_key):
+  def step(state, rng_key, clock):
     play_key, fit_key = jax.random.split(rng_key)
-    games = agent.play(state.learner, play_key, state.iteration)
+    with clock('search'):
+      games = jax.block_until_ready(
+        agent.play(state.learner, play_key, state.iteration)
+      )
     formulas = grammar_lib.formulas_of(grammar, games.final_tokens)
-    state, scores = commit(bench, state, formulas)
-    worths = np.array([silence if s is None else s for s in scores], np.float32)
-    worths *= config.value.scale
-    targets = np.where(np.asarray(games.active), worths, np.float32(0))
-    learner, _ = agent.learn(state.learner, fit_key, games, targets, worths)
-    return state._replace(learner=learner)
+    state, scores = commit(bench, state, formulas, clock)
+    rewards = np.array(
+      [silence if s is None else s for s in scores], np.float32
+    )
+    rewards *= config.value.scale
+    targets = np.where(np.asarray(games.active), rewards, np.float32(0))
+    with clock('update'):
+      learner, losses = agent.learn(
+        state.learner, fit_key, games, targets, rewards
+      )
+    return state._replace(learner=learner), losses
 
-  return agent.init, step
+  return Searcher(agent.init, step)
+
+
+SEARCHERS = {'alphacfg': _make_alphacfg, 'random_search': _make_random}

@@ -1,0 +1,80 @@
+"""What a signal is worth on a split: daily series and their figures."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from alphajax.data.panel import LabelSpec, Split
+from alphajax.factor import metrics
+from alphajax.factor import pool as pool_lib
+
+Series = dict[str, np.ndarray]
+
+
+def of_signal(
+  signal: jax.Array, split: Split, label: LabelSpec
+) -> tuple[dict[str, Any], Series]:
+  """Figures and daily series of any signal.
+
+  Args:
+    signal: f32[T, S]; NaN where there is none.
+    split: the days; those scored count.
+    label: says how far the labels of neighbouring days overlap.
+
+  Returns:
+    `metrics.summary` and the coverage, the share of the members' cells on
+    scored days that have a value; and `ic`, `rank_ic`, `[days]` each.
+  """
+  members, target = jnp.asarray(split.panel.mask), jnp.asarray(split.target)
+  days = np.flatnonzero(split.scored)
+  ic, rank_ic = np.asarray(_daily(signal, target, members))[:, days]
+  lag = max(label.exit - label.entry - 1, 0)
+  cells = np.asarray(split.panel.mask)[days]
+  known = np.isfinite(np.asarray(signal)[days]) & cells
+  coverage = float(known.sum() / max(cells.sum(), 1))
+  figures = {**metrics.summary(ic, rank_ic, lag), 'coverage': coverage}
+  return figures, {'ic': ic, 'rank_ic': rank_ic}
+
+
+def of_factors(
+  values: Sequence[jax.Array], split: Split, label: LabelSpec
+) -> tuple[list[dict[str, Any]], Series]:
+  """Figures and daily series of several signals, and how alike they are.
+
+  Returns:
+    The figures of each; and `factor_ic [P, days]`, `correlation [P, P]`, the
+    mean over scored days of their cross-sectional correlation.
+  """
+  # One after the other: any number of them shares the compiled programs.
+  parts = [of_signal(each, split, label) for each in values]
+  members, target = jnp.asarray(split.panel.mask), jnp.asarray(split.target)
+  days = np.flatnonzero(split.scored)
+  goal = metrics.make_target(target, members)
+  units = jnp.stack([_unit_days(each, members, goal) for each in values])
+  correlation = jnp.einsum('pts,qts->pqt', units, units)[..., days].mean(-1)
+  return [figures for figures, _ in parts], {
+    'factor_ic': np.stack([series['ic'] for _, series in parts]),
+    'correlation': np.asarray(correlation),
+  }
+
+
+@jax.jit
+def _daily(values, target, members):
+  """IC and RankIC of one signal, `[2, T]`."""
+  return jnp.stack(
+    [
+      metrics.daily_ic(values, target, members),
+      metrics.daily_rank_ic(values, target, members),
+    ]
+  )
+
+
+@jax.jit
+def _unit_days(values, members, target):
+  """A factor of length 1 on every day: inner products are correlations."""
+  z = pool_lib.prepare(values, members, target)
+  norm = jnp.sqrt(jnp.sum(z * z, -1, keepdims=True))
+  return z / jnp.where(norm > 0, norm, 1.0)
