@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_dict
 
-from alphajax import experiment
+from alphajax import cli, experiment
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import SPLITS, LabelSpec
 from alphajax.judge import result as result_lib
@@ -258,8 +258,7 @@ def define_flags() -> None:
 
 def main(argv: Sequence[str]) -> None:
   """The command."""
-  if len(argv) > 1:
-    raise app.UsageError(f'unknown arguments: {" ".join(argv[1:])}')
+  cli.no_more(argv)
   cache.use_disk_cache()
   workdir, options = Path(flags.FLAGS.workdir).expanduser(), flags.FLAGS
   request = make_request(options.split, options.name, options.data)
@@ -268,7 +267,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == '__main__':
-  # Here, since `train` and `report` have a flag of the same name and a process
-  # may import all three.
-  define_flags()
-  app.run(main)
+  cli.run('alphajax.evaluate')

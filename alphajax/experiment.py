@@ -1,6 +1,5 @@
 """From a config to the market and the method."""
 
-import datetime
 import functools
 import hashlib
 import json
@@ -13,7 +12,7 @@ import numpy as np
 from alphajax import lookup
 from alphajax.data import market as market_lib
 from alphajax.data import panel as panel_lib
-from alphajax.data import simulate
+from alphajax.data import panel_cache, simulate
 from alphajax.data.panel import LabelSpec, Panel, Split
 from alphajax.factor import evaluate
 from alphajax.judge import result as result_lib
@@ -66,11 +65,35 @@ def lookback(config) -> int:
   return environment.lookback(environment.make(**config.language))
 
 
+def check_splits(config) -> None:
+  """Refuses splits that overlap or are out of order.
+
+  Raises:
+    ValueError: names the days.
+  """
+  before = None
+  for name in panel_lib.SPLITS:
+    start, end = config.splits[name]
+    for day in (start, end):
+      panel_lib.parse_day(day)
+    if before is not None and start <= config.splits[before][1]:
+      raise ValueError(
+        f'config.splits.{name} begins {start}, and config.splits.{before} ends '
+        f'{config.splits[before][1]}: what is judged may not be what was '
+        f'trained on; let {name} begin after it'
+      )
+    before = name
+
+
 def load_market(config) -> tuple[Market, str]:
   """The train and validation splits, and a hash of the data they come from.
 
   Nothing after the validation split is loaded.
+
+  Raises:
+    ValueError: data or splits that cannot be; see `market.load`.
   """
+  check_splits(config)
   panel = _load(config, 'train', 'valid')
   market = Market(_cut(config, panel, 'train'), _cut(config, panel, 'valid'))
   return market, data_hash(config)
@@ -84,7 +107,7 @@ def load_split(config, name: str) -> Split:
 def data_hash(config) -> str:
   """Hash of the data that the config names, whichever split is taken."""
   if config.data.path:
-    return market_lib.content_hash(config.data.path)
+    return panel_cache.content_hash(config.data.path)
   digest = hashlib.sha256(_simulation_text(config).encode())
   return f'simulated:{digest.hexdigest()}'
 
@@ -99,8 +122,7 @@ def _cut(config, panel: Panel, name: str) -> Split:
 
 def _load(config, first: str, last: str) -> Panel:
   """The panel from the warm-up of split `first` to the end of `last`."""
-  start = datetime.date.fromisoformat(config.splits[first][0])
-  end = config.splits[last][1]
+  start, end = config.splits[first][0], config.splits[last][1]
   data = config.data
   extra = _extra_features(config)
   if not data.path:
@@ -112,14 +134,13 @@ def _load(config, first: str, last: str) -> Panel:
       )
     panel = simulated(config).panel
     return panel_lib.select_days(panel, np.array(panel.dates) <= end)
-  # About 240 trading days a year; a month more for holidays.
-  days = lookback(config) * 365 // 240 + 31
   options = data.to_dict()
   del options['path'], options['simulate']
   return market_lib.load(
     data.path,
     features=extra,
-    start=str(start - datetime.timedelta(days=days)),
+    start=start,
+    warmup=lookback(config),
     end=end,
     **options,
   )

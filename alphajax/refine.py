@@ -16,10 +16,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
-from alphajax import train
+from alphajax import cli, train
 from alphajax.data.panel import Split
 from alphajax.factor import evaluate, metrics
 from alphajax.language import formula as formula_lib
@@ -202,8 +202,7 @@ def define_flags() -> None:
 
 def main(argv):
   """The command."""
-  if len(argv) > 1:
-    raise app.UsageError(f'unknown arguments: {argv[1:]}')
+  cli.no_more(argv)
   cache.use_disk_cache()
   options = flags.FLAGS
   config = options.config
@@ -212,5 +211,4 @@ def main(argv):
 
 
 if __name__ == '__main__':
-  define_flags()
-  app.run(main)
+  cli.run('alphajax.refine')

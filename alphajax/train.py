@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import config_flags
 
-from alphajax import experiment
+from alphajax import cli, experiment
 from alphajax.methods.base import Market, Method
 from alphajax.run import cache, checkpoint, clock, provenance, seeds, writer
 from alphajax.run import state as state_lib
@@ -119,13 +119,11 @@ def define_flags() -> None:
 
 def main(argv):
   """The command."""
-  if len(argv) > 1:
-    raise app.UsageError(f'unknown arguments: {argv[1:]}')
+  cli.no_more(argv)
   cache.use_disk_cache()
   logging.set_verbosity(logging.WARNING)  # Orbax tells of every file.
   seeds.train_each(flags.FLAGS.config, Path(flags.FLAGS.workdir), train)
 
 
 if __name__ == '__main__':
-  define_flags()
-  app.run(main)
+  cli.run('alphajax.train')

@@ -10,7 +10,7 @@ half of the games begin as a formula of the pool does.
 
 from ml_collections import config_dict
 
-from configs import common
+from alphajax.configs import common
 
 
 def get_config(variant='csi300'):
@@ -18,20 +18,20 @@ def get_config(variant='csi300'):
   config.method = 'alphacfg'
 
   config.search = config_dict.ConfigDict()
-  config.search.num_simulations = 64
+  config.search.num_simulations = 64  # Of each move.
   config.search.policy = 'puct'  # Or 'gumbel', which reads num_considered.
   config.search.num_considered = 16  # Actions that Gumbel compares at a root.
   # The rest of config.search is read by 'puct', known_rewards by both.
   config.search.c_puct = 1.0
   config.search.branch_adapted = True  # sqrt(b / base_branches) of Eq. 8.
-  config.search.base_branches = 40
+  config.search.base_branches = 40  # b_ref of Eq. 8.
   # From start to end within so many moves of a game or iterations of the run.
   config.search.temperature = config_dict.ConfigDict(
     dict(start=1.0, end=1.0, moves=0, iterations=0)
   )
   # Noise at every root.
   config.search.dirichlet_fraction = 0.0
-  config.search.dirichlet_alpha = 0.3
+  config.search.dirichlet_alpha = 0.3  # Of that noise.
   config.search.q_transform = 'none'  # The paper's Q; 'minmax' rescales it.
   # A search goes on with the last one's subtree below the chosen move.
   config.search.reuse_subtree = False
@@ -45,14 +45,14 @@ def get_config(variant='csi300'):
   config.network = config_dict.ConfigDict()
   config.network.encoder = 'tree_lstm'  # Or 'lstm', 'cnn', 'transformer'.
   config.network.width = 128  # Embedding and hidden state.
-  config.network.dropout = 0.1
+  config.network.dropout = 0.1  # While learning, never in a search.
 
   config.training = config_dict.ConfigDict()
-  config.training.learning_rate = 1e-4
-  config.training.batch_size = 64
-  config.training.replay_size = 20_000
+  config.training.learning_rate = 1e-4  # Of Adam.
+  config.training.batch_size = 64  # States.
+  config.training.replay_size = 20_000  # States kept.
   config.training.num_updates = 50  # Gradient steps an iteration.
-  config.training.l2 = 1e-4
+  config.training.l2 = 1e-4  # Weight of the squared parameters.
 
   config.value = config_dict.ConfigDict()
   # Eq. 5 with the similarity of the finished `formula` or of each `state`;
@@ -69,7 +69,7 @@ def get_config(variant='csi300'):
   # What of the daily series counts: ic, icir or lcb (mean - beta * std); for
   # the reward of a factor also rank_ic, rank_icir, rank_lcb.
   config.value.objective = 'ic'
-  config.value.beta = 1.0
+  config.value.beta = 1.0  # Of lcb.
 
   market, _, settings = variant.partition(',')
   if market == 'best':

@@ -10,28 +10,45 @@ MARKETS = ('csi300', 'sp500', 'simulated', 'simulated_large')
 def get_config() -> config_dict.ConfigDict:
   """The paper's setting (Appendix H and I.1), without a method."""
   config = config_dict.ConfigDict()
-  config.seed = 0
+  # A module of alphajax.methods, or the import path of one of your own.
+  config.method = ''
+  config.seed = 0  # All that is random follows from it.
   config.num_seeds = 1  # Runs, from this seed on, each in a folder of its own.
-  config.num_iterations = 100
+  config.num_iterations = 100  # At most.
   config.num_trajectories = 100  # Formulas proposed in an iteration.
   config.early_stop = 0.2  # Of num_iterations without a better validation IC.
   config.max_evaluated = 0  # Stop after so many evaluated formulas; 0: never.
   config.store_bytes = 1 << 29  # Device memory for values of subexpressions.
   config.lookback = 0  # Warm-up days; 0: what the language can need.
 
+  # See alphajax.data.market.load, which takes all but path and simulate.
   config.data = config_dict.ConfigDict()
-  config.data.path = ''  # Empty: the simulated market below.
+  config.data.path = ''  # File or folder; empty: the simulated market below.
+  config.data.columns = ''  # Renames, theirs=ours,theirs=ours.
+  # total_return, split, or none: prices as they are.
   config.data.adjust = 'total_return'
+  # vwap from its column or amount / volume (auto), amount, or typical.
   config.data.vwap = 'auto'
-  config.data.universe = 'member'  # A qlib folder: its instruments file.
+  # Column of membership; of a qlib folder, its instruments file.
+  config.data.universe = 'member'
+  config.data.timezone = (
+    ''  # Of the exchange, where days are stamps in another.
+  )
+  # What 1 of the column stands for: lots, thousands, millions or a number.
+  config.data.volume_unit = 'auto'
+  config.data.amount_unit = 'auto'  # The same of money.
+  config.data.filled_days = 'drop'  # Rows of volume 0: drop or keep.
+  # The embedded market: its size, and the strength of the planted alphas.
   config.data.simulate = config_dict.ConfigDict(
     dict(seed=0, num_days=1500, num_stocks=200, strength=0.05)
   )
 
+  # First and last day of each; they may not overlap.
   config.splits = config_dict.ConfigDict()
   config.splits.train = ('2010-01-01', '2017-12-31')
   config.splits.valid = ('2018-01-01', '2019-12-31')
   config.splits.test = ('2021-01-01', '2024-12-31')  # 2020 is left out.
+  # price[t + exit] / price[t + entry] - 1, in bars of the data.
   config.label = config_dict.ConfigDict(dict(entry=0, exit=20, price='close'))
 
   config.language = config_dict.ConfigDict()
@@ -39,14 +56,15 @@ def get_config() -> config_dict.ConfigDict:
   # K; operators of sem and syn, tokens of rpn.
   config.language.max_length = 10
   config.language.features = vocab.FEATURES  # Others are columns of the data.
-  config.language.constants = vocab.CONSTANTS
-  config.language.windows = vocab.WINDOWS
+  config.language.constants = vocab.CONSTANTS  # Of binary operators.
+  config.language.windows = vocab.WINDOWS  # In bars.
+  # Names of the operators that formulas may use.
   config.language.operators = tuple(vocab.OPERATORS)
   config.language.rules = ''  # Rows of custom, or the file that holds them.
 
   config.pool = config_dict.ConfigDict()
-  config.pool.capacity = 10
-  config.pool.l1 = 0.005
+  config.pool.capacity = 10  # Factors.
+  config.pool.l1 = 0.005  # Weight of the L1 norm in the fit.
   config.pool.accept = 'always'  # Algorithm 1; 'improve' turns losers away.
 
   config.refine = config_dict.ConfigDict()
@@ -55,13 +73,13 @@ def get_config() -> config_dict.ConfigDict:
   config.refine.mask = ''  # Set by --mask; empty: the right half.
   # ic, rank_ic, icir, rank_icir; lcb, rank_lcb: mean - beta * std.
   config.refine.objective = 'ic'
-  config.refine.beta = 1.0
+  config.refine.beta = 1.0  # Of lcb and rank_lcb.
   config.refine.signed = False  # False: of the factor or its negative.
   config.refine.extra_length = 5  # As far as Table 3 of the paper goes.
   config.refine.max_length = 0  # 0: length of the formula + extra_length.
-  config.refine.tune_constants = False
+  config.refine.tune_constants = False  # By gradient, after the search.
   config.refine.tune_steps = 40  # Of Adam, from each start.
-  config.refine.tune_starts = 6
+  config.refine.tune_starts = 6  # Points that it starts from.
   return config
 
 

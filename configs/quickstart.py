@@ -8,7 +8,7 @@ combination beside that of the pool, which gets to about 90 % of it. The
 language is smaller than the paper's, so that a short run gets far.
 """
 
-from configs import alphacfg, common
+from alphajax.configs import alphacfg, common
 
 OPERATORS = (
   'Abs', 'Log', 'CSRank', 'Add', 'Sub', 'Mul', 'Div', 'Mean', 'Std', 'Max',

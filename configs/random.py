@@ -4,7 +4,7 @@ python -m alphajax.train --config=configs/random.py:csi300 \
   --config.data.path=../shared/data/cn_csi300.parquet --workdir=runs/random
 """
 
-from configs import alphacfg
+from alphajax.configs import alphacfg
 
 
 def get_config(variant='csi300'):

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from alphajax import experiment
+from alphajax.configs import alphacfg
 from alphajax.data import panel as panel_lib
 from alphajax.factor import evaluate, metrics, operators
 from alphajax.factor import pool as pool_lib
@@ -25,7 +26,6 @@ from alphajax.language.formula import Formula
 from alphajax.methods import learner as learner_lib
 from alphajax.methods.base import Market
 from alphajax.run import clock
-from configs import alphacfg
 
 NODES = 16  # Of one operator, together in a round of the store.
 WINDOWS = (20, 40, 250)

@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from alphajax import experiment
-from configs import alphacfg
+from alphajax.configs import alphacfg
 
 FOLDER = Path(__file__).parent.parent / 'configs'
 MARKETS = ('csi300', 'sp500', 'simulated', 'simulated_large')
@@ -22,7 +22,7 @@ CASES = [(name, v) for name, variants in VARIANTS.items() for v in variants]
 
 
 def load(name, variant):
-  module = importlib.import_module(f'configs.{name}')
+  module = importlib.import_module(f'alphajax.configs.{name}')
   return module.get_config(*() if variant is None else (variant,))
 
 

@@ -176,3 +176,27 @@ def test_nothing_planted_has_no_ceiling(config, market):
   config.data.path = 'prices.csv'
   config.data.simulate.strength = 0.05
   assert experiment.ceiling(config, market.train) is None
+
+
+@pytest.mark.parametrize(
+  'splits, message',
+  [
+    ({'valid': 'train'}, 'config.splits.valid begins .*splits.train ends'),
+    ({'test': 'valid'}, 'config.splits.test begins .*splits.valid ends'),
+    ({'train': 'test', 'test': 'train'}, 'config.splits.valid begins'),
+  ],
+)
+def test_overlapping_splits_are_refused(config, splits, message):
+  other = config.copy_and_resolve_references()
+  for name, of in splits.items():
+    other.splits[name] = config.splits[of]
+  with pytest.raises(ValueError, match=message):
+    experiment.load_market(other)
+
+
+def test_splits_that_touch_are_refused_on_the_common_day(config):
+  other = config.copy_and_resolve_references()
+  start, end = config.splits.valid
+  other.splits.valid = (config.splits.train[1], end)
+  with pytest.raises(ValueError, match='let valid begin after it'):
+    experiment.load_market(other)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alphajax.data import market
+from alphajax.data import market, panel_cache
 
 OPTIONS = dict(cache=False)
 
@@ -121,18 +121,18 @@ def test_total_return_by_factor():
   for name in ('open', 'high', 'low', 'close'):
     expect(panel, frame, name, wide(frame, name) * factor)
   expect(panel, frame, 'volume', wide(frame, 'volume') / factor)
-  typical = (frame['low'] + frame['high'] + frame['close']) / 3
-  vwap = (frame['amount'] / frame['volume']).fillna(typical)
-  vwap = wide(frame.assign(vwap=vwap), 'vwap')
+  # One definition a column: a row without an amount has no vwap.
+  vwap = wide(frame.assign(vwap=frame['amount'] / frame['volume']), 'vwap')
+  assert np.isnan(vwap).sum() == 1
   expect(panel, frame, 'vwap', vwap * factor)
   assert any('on 1 of 18 rows without it' in note for note in panel.notes)
   raw = market.load(frame, adjust='none')
   expect(raw, frame, 'close')
   expect(raw, frame, 'volume')
   expect(raw, frame, 'vwap', vwap)
-  missing = market.load(frame, vwap='amount')
-  assert np.isnan(missing.features[5]).sum() == 1
-  assert np.isnan(missing.features[5, 1, 1])
+  typical = (frame['low'] + frame['high'] + frame['close']) / 3
+  asked = market.load(frame, adjust='none', vwap='typical')
+  expect(asked, frame, 'vwap', wide(frame.assign(vwap=typical), 'vwap'))
   with pytest.raises(ValueError, match='column factor: one factor carries'):
     market.load(frame, adjust='split')
 
@@ -264,8 +264,9 @@ def test_bad_files(tmp_path):
   path.write_text('?')
   with pytest.raises(ValueError, match="unknown extension '.xlsx'; use .parq"):
     market.load(path, **OPTIONS)
-  with pytest.raises(ValueError, match='is not a qlib folder'):
-    market.load(tmp_path, **OPTIONS)
+  (tmp_path / 'no_tables').mkdir()
+  with pytest.raises(ValueError, match='neither tables nor a qlib folder'):
+    market.load(tmp_path / 'no_tables', **OPTIONS)
   with pytest.raises(FileNotFoundError, match='nowhere.csv'):
     market.load(tmp_path / 'nowhere.csv', **OPTIONS)
 
@@ -415,7 +416,7 @@ def test_bad_qlib_files(tmp_path, content, message):
 
 def test_content_hash(tmp_path):
   write_qlib(tmp_path / 'q', table().assign(factor=1.0), {'all': []})
-  first = market.content_hash(tmp_path / 'q')
-  assert first == market.content_hash(tmp_path / 'q') and len(first) == 64
+  first = panel_cache.content_hash(tmp_path / 'q')
+  assert first == panel_cache.content_hash(tmp_path / 'q') and len(first) == 64
   (tmp_path / 'q' / 'instruments' / 'all.txt').write_text('A')
-  assert market.content_hash(tmp_path / 'q') != first
+  assert panel_cache.content_hash(tmp_path / 'q') != first

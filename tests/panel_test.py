@@ -120,7 +120,7 @@ def test_split_takes_warm_up_from_the_span_when_the_data_begin_late():
   )
   assert part.panel.dates[0] == panel.dates[0]
   assert np.flatnonzero(part.scored)[0] == 5
-  assert 'the first 5 days are warm-up' in part.panel.notes[-1]
+  assert 'the first 5 bars are warm-up' in part.panel.notes[-1]
   assert panel.dates[5] in part.panel.notes[-1]
 
 
@@ -138,7 +138,7 @@ def test_split_may_begin_and_end_on_a_holiday():
     ('2019-01-01', '2020-02-01', 'lies outside the data, which cover 2020-01'),
     ('2020-01-05', '2021-02-01', 'lies outside the data'),
     ('2020-01-09', '2020-01-05', 'is after end'),
-    ('2020-01-01', '2020-01-07', 'look-back of 5 days and a label 3 days'),
+    ('2020-01-01', '2020-01-07', 'look-back of 5 bars and a label 3 bars'),
     ('2020-01-x1', '2020-01-07', 'not a day like'),
   ],
 )

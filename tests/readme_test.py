@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from configs import alphacfg
+from alphajax.configs import alphacfg
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / 'README.md').read_text()

@@ -69,9 +69,13 @@ def test_cn_csi300(store):
 def test_cn_amounts_missing_after_2023_are_said(store):
   loaded = load('cn_csi300', store, start='2021-01-01')
   note = next(n for n in loaded.notes if 'rows without it' in n)
-  assert note.startswith('vwap = (high + low + close) / 3 on ')
+  assert note.startswith('vwap is missing on ')
   prices = np.isfinite(loaded.features[3])
-  assert (np.isfinite(loaded.features[5]) == prices).all()
+  known = np.isfinite(loaded.features[5])
+  assert (known <= prices).all()
+  early = np.array(loaded.dates) < '2023-03-18'
+  same = (known == prices).mean(1)
+  assert same[early].mean() > 0.999 > 0.99 > same[~early].mean()
 
 
 def test_us_sp500(store):

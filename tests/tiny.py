@@ -3,7 +3,7 @@
 A config file as well: `--config=tests/tiny.py:random_search`.
 """
 
-from configs import alphacfg, common
+from alphajax.configs import alphacfg, common
 
 OPERATORS = ('Abs', 'CSRank', 'Add', 'Div', 'Mean', 'Std', 'Delta', 'Corr')
 

@@ -9,52 +9,18 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-REQUIRED = ('date', 'symbol', 'open', 'high', 'low', 'close', 'volume')
+from alphajax.data import columns as columns_lib
+
 # Positive and finite wherever they are known.
 POSITIVE = ('open', 'high', 'low', 'close', 'vwap', 'factor', 'adj_close')
 # Finite and not negative wherever they are known.
 COUNTS = ('volume', 'amount')
 NUMERIC = POSITIVE + COUNTS
+LARGEST = float(np.finfo(np.float32).max)  # A panel holds float32.
+# How far open and close may lie outside [low, high]: rounding of the source.
+RANGE_SLACK = 1e-3
+FEW_MEMBERS = 20  # A cross-section of fewer says little.
 SHOWN = 3  # Offending rows in a message.
-
-
-def check_columns(columns, source: str, needed=REQUIRED) -> None:
-  """Refuses a table without one of the needed columns."""
-  missing = [name for name in needed if name not in columns]
-  if missing:
-    raise ValueError(
-      f'{source}: missing column {", ".join(missing)}; the table has '
-      f'{", ".join(map(str, columns))}; rename with columns={{"their": "ours"}}'
-    )
-
-
-def parse_dates(frame: pd.DataFrame, source: str) -> pd.DataFrame:
-  """Turns `date` into datetime64 days; text must be ISO or YYYYMMDD."""
-  if frame.empty:
-    raise ValueError(f'{source}: empty, it has no rows; check the export')
-  column = frame['date']
-  if pd.api.types.is_numeric_dtype(column):
-    # A missing cell turns whole numbers into floats.
-    column = column.astype('Int64').astype('string')
-  if pd.api.types.is_datetime64_any_dtype(column):
-    dates = column.dt.tz_localize(None)
-  else:
-    text = column.astype('string').str.strip()
-    compact = text.str.fullmatch(r'\d{8}').fillna(False)
-    dates = pd.to_datetime(
-      text.where(~compact), format='ISO8601', errors='coerce'
-    ).fillna(
-      pd.to_datetime(text.where(compact), format='%Y%m%d', errors='coerce')
-    )
-  _refuse(
-    frame,
-    dates.isna(),
-    source,
-    'date',
-    'unparsable date',
-    'write days as 2010-01-04 or 20100104',
-  )
-  return frame.assign(date=dates.dt.normalize().astype('datetime64[s]'))
 
 
 def clean(
@@ -62,27 +28,49 @@ def clean(
   source: str,
   universe: str | None,
   features: Sequence[str] = (),
-) -> pd.DataFrame:
-  """Checks a table whose dates are parsed; returns it with plain types.
+  filled_days: str = 'drop',
+) -> tuple[pd.DataFrame, list[str], tuple[tuple[str, tuple[str, ...]], ...]]:
+  """Checks a table whose dates are parsed.
 
-  `symbol` becomes categorical, prices and further `features` float64,
-  `universe` (if any) boolean.
+  Returns:
+    The table with plain types, `symbol` categorical, prices and `features`
+    float64, `universe` (if any) boolean, in ascending order of days; notes of
+    what was decided; and the names of the codes of features that are text.
   """
-  _refuse(
+  refuse(
     frame,
-    frame['symbol'].isna() | (frame['symbol'].astype('string') == ''),
+    frame['symbol'].isna()
+    | (frame['symbol'].astype('string').str.strip() == ''),
     source,
     'symbol',
     'missing symbol',
     'fill the symbol in or drop the rows',
     shown=('date',),
   )
-  symbols = frame['symbol'].astype('string').astype('category')
-  frame = frame.assign(symbol=symbols)
+  text = frame['symbol'].astype('string')
+  symbols, notes = text.str.strip(), []
+  if (symbols != text).any():
+    notes.append('blanks around symbols are dropped')
+  frame = frame.assign(symbol=symbols.astype('category'))
+  if frame['symbol'].nunique() == 1:
+    raise ValueError(
+      f'{source}: column symbol: {symbols.iloc[0]} is the only stock; factors '
+      'compare the stocks of a day, so give a table of many'
+    )
+  frame = _ascending(frame, notes)
   check_order(frame, source)
+  groups = []
+  for name in features:
+    if _is_text(frame[name]):
+      codes = frame[name].astype('string').str.strip().astype('category').cat
+      groups.append((name, tuple(map(str, codes.categories))))
+      notes.append(f'{name}: {len(codes.categories)} groups')
+      number = codes.codes.to_numpy(np.float64)
+      frame[name] = np.where(number < 0, np.nan, number)
   for name in (*NUMERIC, *features):
     if name in frame:
       frame[name] = _numbers(frame, name, source)
+  frame = _without_filled(frame, source, filled_days, notes)
   check_prices(frame, source)
   check_features(frame, source, features)
   if universe is not None:
@@ -90,9 +78,51 @@ def clean(
     if not frame[universe].any():
       raise ValueError(
         f'{source}: column {universe}: no stock is ever a member; check the '
-        'membership column, or pass universe=None to take every stock'
+        'membership column, or take every stock with universe=None, which is '
+        '--config.data.universe=""'
       )
+  return frame, notes, tuple(groups)
+
+
+def _is_text(column: pd.Series) -> bool:
+  """True for names; False for numbers, also those written as text."""
+  if pd.api.types.is_numeric_dtype(column):
+    return False
+  return bool(
+    pd.to_numeric(column, errors='coerce').isna()[column.notna()].any()
+  )
+
+
+def _ascending(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+  """A table that is newest first throughout, turned around."""
+  codes = frame['symbol'].cat.codes.to_numpy()
+  order = np.argsort(codes, kind='stable')
+  same = codes[order][1:] == codes[order][:-1]
+  step = np.diff(frame['date'].to_numpy().astype('int64')[order])[same]
+  if step.size and (step < 0).all():
+    notes.append('the newest rows come first: turned around')
+    return frame[::-1].reset_index(drop=True)
   return frame
+
+
+def _without_filled(frame, source, filled_days, notes) -> pd.DataFrame:
+  """Leaves out days without a trade, which some vendors fill with prices."""
+  idle = (frame['volume'] == 0).to_numpy()
+  if not idle.any():
+    return frame
+  if idle.all():
+    raise ValueError(
+      f'{source}: column volume: 0 in every row, so nothing was ever traded; '
+      'fill it in'
+    )
+  if filled_days == 'keep':
+    notes.append(f'{idle.sum()} rows of volume 0 are kept as they are')
+    return frame
+  notes.append(
+    f'{idle.sum()} rows of volume 0 are days without a trade: left out '
+    "(filled_days='keep' keeps them)"
+  )
+  return frame[~idle].reset_index(drop=True)
 
 
 def check_order(frame: pd.DataFrame, source: str) -> None:
@@ -107,7 +137,7 @@ def check_order(frame: pd.DataFrame, source: str) -> None:
   same = codes[order][1:] == codes[order][:-1]
   step = seconds[order][1:] - seconds[order][:-1]
   repeated = frame.duplicated(['date', 'symbol'], keep=False).to_numpy()
-  _refuse(
+  refuse(
     frame,
     repeated,
     source,
@@ -118,7 +148,7 @@ def check_order(frame: pd.DataFrame, source: str) -> None:
   )
   back = np.zeros(len(frame), bool)
   back[order[1:][same & (step < 0)]] = True
-  _refuse(
+  refuse(
     frame,
     back,
     source,
@@ -135,29 +165,30 @@ def check_prices(frame: pd.DataFrame, source: str) -> None:
     if frame[name].isna().all():
       raise ValueError(
         f'{source}: column {name}: missing in every row; fill it'
-        + (' in' if name in REQUIRED else ' in or drop the column')
+        + (' in' if name in columns_lib.REQUIRED else ' in or drop the column')
       )
   for name in (n for n in POSITIVE if n in frame):
     values = frame[name]
-    _refuse(
+    refuse(
       frame,
-      (values <= 0) | np.isinf(values),
+      (values <= 0) | (values > LARGEST),
       source,
       name,
       'non-positive or infinite price',
-      'leave an unknown price empty (NaN) or drop the row',
+      'leave an unknown price empty (NaN) or drop the row; CRSP writes a mean '
+      'of bid and ask as a negative price: frame[name].abs() if you want it',
     )
   for name in (n for n in COUNTS if n in frame):
     values = frame[name]
-    _refuse(
+    refuse(
       frame,
-      (values < 0) | np.isinf(values),
+      (values < 0) | (values > LARGEST),
       source,
       name,
       f'negative or infinite {name}',
       'leave an unknown value empty (NaN) or drop the row',
     )
-  _refuse(
+  refuse(
     frame,
     frame['high'] < frame['low'],
     source,
@@ -166,6 +197,18 @@ def check_prices(frame: pd.DataFrame, source: str) -> None:
     'swap the columns if they are exchanged, else drop the rows',
     shown=('high', 'low'),
   )
+  for name in ('open', 'close'):
+    values = frame[name]
+    refuse(
+      frame,
+      (values > frame['high'] * (1 + RANGE_SLACK))
+      | (values < frame['low'] * (1 - RANGE_SLACK)),
+      source,
+      name,
+      f'{name} outside [low, high]',
+      'mend or drop the rows; columns may be exchanged, or adjusted unalike',
+      shown=(name, 'low', 'high'),
+    )
 
 
 def check_features(
@@ -179,7 +222,7 @@ def check_features(
         f'{source}: column {name}: missing in every row; fill it in or take '
         'it out of the features'
       )
-    _refuse(
+    refuse(
       frame,
       np.isinf(values),
       source,
@@ -195,26 +238,45 @@ def check_vwap(vwap: np.ndarray, close: np.ndarray, source: str) -> None:
   if not known.any():
     return
   ratio = float(np.median(vwap[known] / close[known]))
-  if not 0.5 < ratio < 2.0:
-    raise ValueError(
-      f'{source}: columns amount, volume or vwap: vwap / close is {ratio:.4g} '
-      'in the median, so the units do not fit; give volume in shares and '
-      "amount in the price's currency, or pass vwap='typical'"
-    )
+  if 0.5 < ratio < 2.0:
+    return
+  options = {
+    'volume_unit=lots': 100.0,
+    'amount_unit=thousands': 1e-3,
+    'volume_unit=lots --config.data.amount_unit=thousands': 0.1,
+    'amount_unit=millions': 1e-6,
+  }
+  fits = [o for o, factor in options.items() if 0.5 < ratio / factor < 2.0]
+  remedy = (
+    f'set --config.data.{fits[0]}'
+    if fits
+    else 'set volume_unit and amount_unit, the shares and the money that 1 of '
+    'each column stands for'
+  )
+  raise ValueError(
+    f'{source}: columns amount, volume or vwap: vwap / close is {ratio:.4g} '
+    f"in the median, so the units do not fit; {remedy}, or vwap='typical' to "
+    'do without'
+  )
 
 
 def _numbers(frame: pd.DataFrame, name: str, source: str) -> np.ndarray:
   column = frame[name]
+  if pd.api.types.is_bool_dtype(column):
+    raise ValueError(
+      f'{source}: column {name}: True and False are no numbers; a column may '
+      'be named wrongly'
+    )
   if pd.api.types.is_numeric_dtype(column):
     return column.to_numpy(np.float64, na_value=np.nan)
   numbers = pd.to_numeric(column, errors='coerce')
-  _refuse(
+  refuse(
     frame,
     numbers.isna() & column.notna(),
     source,
     name,
     'not a number',
-    'write plain numbers with a decimal point',
+    'write plain numbers with a decimal point and no thousands separators',
   )
   return numbers.to_numpy(np.float64, na_value=np.nan)
 
@@ -226,7 +288,7 @@ def _flags(frame: pd.DataFrame, name: str, source: str) -> np.ndarray:
     return column.to_numpy(bool)
   text = column.astype('string').str.strip().str.lower()
   true = text.isin(['true', '1', '1.0'])
-  _refuse(
+  refuse(
     frame,
     ~(true | text.isin(['false', '0', '0.0'])),
     source,
@@ -237,7 +299,7 @@ def _flags(frame: pd.DataFrame, name: str, source: str) -> np.ndarray:
   return true.to_numpy(bool)
 
 
-def _refuse(
+def refuse(
   frame: pd.DataFrame,
   bad,
   source: str,

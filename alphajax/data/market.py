@@ -12,24 +12,23 @@ A table is in long format, one row per (date, symbol), with the columns
 and, as features of your own, any columns of numbers that `features` names.
 """
 
-import hashlib
-import io
-import json
 import os
 import pathlib
-import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from alphajax.data import checks, tables
+from alphajax.data import checks, panel_cache, tables
+from alphajax.data import columns as columns_lib
+from alphajax.data import days as days_lib
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import Panel
 
 PRICES = ('open', 'high', 'low', 'close', 'vwap')
 ADJUSTMENTS = ('total_return', 'split', 'none')
 VWAPS = ('auto', 'typical', 'amount')
+FILLED_DAYS = ('drop', 'keep')
 
 
 def load(
@@ -39,29 +38,43 @@ def load(
   vwap: str = 'auto',
   start: str | None = None,
   end: str | None = None,
+  warmup: int = 0,
   universe: str | None = 'member',
   members_only: bool = True,
   features: Sequence[str] = (),
-  columns: Mapping[str, str] | None = None,
+  columns: Mapping[str, str] | str | None = None,
+  timezone: str = '',
+  volume_unit: str | float = 'auto',
+  amount_unit: str | float = 'auto',
+  filled_days: str = 'drop',
   cache: bool = True,
   cache_dir: str | os.PathLike | None = None,
 ) -> Panel:
   """Loads a panel of the days `start..end`.
 
-  source: a Parquet or CSV file, a qlib binary folder, a long DataFrame, or a
-    mapping with `date` [T], `symbol` [S] and `[T, S]` arrays of the rest.
+  source: a Parquet, Feather or CSV file, a folder of them, a qlib binary
+    folder, a long DataFrame, or a mapping with `date` [T], `symbol` [S] and
+    `[T, S]` arrays of the rest.
   adjust: `total_return` (default) adjusts for splits and dividends with
     `factor` or `adj_close`; `split` leaves split-adjusted prices; `none` takes
     prices as they are.
-  vwap: `auto` takes a `vwap` column, else amount / volume, and the typical
-    price (high + low + close) / 3 on rows that have neither; `amount` leaves
-    those rows missing; `typical` ignores both.
+  vwap: `auto` takes a `vwap` column, else amount / volume, else the typical
+    price (high + low + close) / 3; `amount` and `typical` take just that. One
+    definition a column: rows without it are missing.
+  warmup: bars of the table before `start` that are kept as well.
   universe: column of membership, for a qlib folder the instruments file; None
-    makes every stock a member on every day it has a close.
+    or '' makes every stock a member on every day it has a close.
   members_only: keep only stocks that are members at some time in the span.
   features: further columns to load as features, such as `turnover`, taken as
-    they are: finite or missing, not adjusted. In a qlib folder, fields.
-  columns: renames, `{'their name': 'our name'}`.
+    they are: finite or missing, not adjusted. Text, such as `industry`, becomes
+    codes, see `Panel.groups`. In a qlib folder, fields.
+  columns: renames, `{'theirs': 'ours'}` or the text `theirs=ours,...`. Names
+    that vendors use are known without, see `columns.ALIASES`.
+  timezone: of the exchange, where days are stamps in another zone.
+  volume_unit, amount_unit: shares and money that 1 of the column stands for, or
+    `lots`, `thousands`, `millions`; `auto` is 1, and for tushare's and
+    akshare's tables what they write.
+  filled_days: `drop` takes rows of volume 0 as days without a trade; `keep`.
   cache_dir: where loaded files are kept by content hash; default
     $ALPHAJAX_CACHE, else ~/.cache/alphajax. Tables in memory are not cached.
 
@@ -77,38 +90,50 @@ def load(
     vwap=vwap,
     start=start,
     end=end,
-    universe=universe,
+    warmup=warmup,
+    universe=universe or None,
     members_only=members_only,
     features=tuple(features),
+    timezone=timezone,
+    volume_unit=volume_unit,
+    amount_unit=amount_unit,
+    filled_days=filled_days,
   )
   _check_options(**options)
-  columns = dict(columns or {})
+  renames = columns_lib.read_renames(columns)
   if isinstance(source, pd.DataFrame | Mapping):
-    frame, notes = tables.from_memory(source, columns)
-    return build(frame, 'table in memory', notes=notes, **options)
-  path = pathlib.Path(source)
+    frame, notes, names = tables.from_memory(source, renames, features)
+    where = 'table in memory'
+    return build(frame, where, notes=notes, names=names, **options)
+  path = pathlib.Path(source).expanduser()
   if not path.exists():
     raise FileNotFoundError(f'{path}: no such file or folder')
   cached = None
   if cache:
-    key = {**options, 'columns': columns, 'content': content_hash(path)}
-    cached = _cache_path(key, cache_dir)
-    panel = _read_cache(cached)
+    key = {
+      **options,
+      'columns': renames,
+      'content': panel_cache.content_hash(path),
+    }
+    cached = panel_cache.path_of(key, cache_dir)
+    panel = panel_cache.read(cached)
     if panel is not None:
       return panel
-  frame, notes = tables.read(
-    path, columns, universe, members_only, tuple(features)
-  )
-  panel = build(frame, str(path), notes=notes, **options)
+  frame, notes, names = tables.read(
+    path, renames, universe or None, members_only, tuple(features),
+    checks.NUMERIC,
+  )  # fmt: skip
+  panel = build(frame, str(path), notes=notes, names=names, **options)
   if cached is not None:
-    _write_cache(cached, panel)
+    panel_cache.write(cached, panel)
   return panel
 
 
 def _check_options(
-  adjust, vwap, start, end, universe, members_only, features
-) -> None:
-  del universe, members_only
+  adjust, vwap, start, end, warmup, universe, members_only, features,
+  timezone, volume_unit, amount_unit, filled_days,
+) -> None:  # fmt: skip
+  del universe, members_only, timezone
   for name in features:
     if name in (*panel_lib.FEATURES, 'date', 'symbol'):
       raise ValueError(f'features: {name!r} is a column that is always loaded')
@@ -117,10 +142,21 @@ def _check_options(
         f'features: {name!r} cannot be written in a formula; name the column '
         'with letters, digits and underscores'
       )
-  if adjust not in ADJUSTMENTS:
-    raise ValueError(f'adjust={adjust!r}; known: {", ".join(ADJUSTMENTS)}')
-  if vwap not in VWAPS:
-    raise ValueError(f'vwap={vwap!r}; known: {", ".join(VWAPS)}')
+  for key, value, known in (
+    ('adjust', adjust, ADJUSTMENTS),
+    ('vwap', vwap, VWAPS),
+    ('filled_days', filled_days, FILLED_DAYS),
+  ):
+    if value not in known:
+      raise ValueError(f'{key}={value!r}; known: {", ".join(known)}')
+  for key, value in (
+    ('volume_unit', volume_unit),
+    ('amount_unit', amount_unit),
+  ):
+    if value != 'auto':
+      columns_lib.unit(value, key)
+  if warmup < 0:
+    raise ValueError(f'warmup={warmup}: expected a number of bars >= 0')
   for day in (start, end):
     if day is not None:
       panel_lib.parse_day(day)
@@ -136,30 +172,54 @@ def build(
   vwap: str = 'auto',
   start: str | None = None,
   end: str | None = None,
+  warmup: int = 0,
   universe: str | None = 'member',
   members_only: bool = True,
   features: Sequence[str] = (),
-  notes: list[str] | None = None,
+  timezone: str = '',
+  volume_unit: str | float = 'auto',
+  amount_unit: str | float = 'auto',
+  filled_days: str = 'drop',
+  notes: Sequence[str] = (),
+  names: Sequence[object] | None = None,
 ) -> Panel:
   """Checks a long table, adjusts its prices and lays them out by day and stock.
 
-  `source` is the name that errors use; the rest as in `load`.
+  `source` is the name that errors use, `names` what its columns were called;
+  the rest as in `load`.
   """
-  notes = list(notes or [])
-  checks.check_columns(frame.columns, source)
-  checks.check_columns(frame.columns, source, features)
-  universe = _universe(frame, universe, source, notes)
-  frame = checks.parse_dates(frame.reset_index(drop=True), source)
-  frame = _within(frame, source, start, end)
-  frame = checks.clean(frame, source, universe, features)
+  names = list(frame.columns) if names is None else names
+  notes = list(notes)
+  universe = _universe(frame, universe, source, names, notes)
+  frame, more = days_lib.parse(frame.reset_index(drop=True), source, timezone)
+  notes += more
+  frame = _within(frame, source, start, end, warmup)
+  frame, more, groups = checks.clean(
+    frame, source, universe, features, filled_days
+  )
+  notes += more
   values = {n: frame[n].to_numpy() for n in checks.NUMERIC if n in frame}
+  _to_shares(values, names, volume_unit, amount_unit, notes)
   extra = {name: frame[name].to_numpy() for name in features}
-  values['vwap'] = _vwap(values, vwap, source, notes)
+  values['vwap'] = _vwap(values, vwap, source, names, notes)
   values = _adjust(values, adjust, source, notes) | extra
   # A row without a close is a day on which nobody could trade.
   member = np.isfinite(values['close'])
   if universe is not None:
     member &= frame[universe].to_numpy()
+  panel = _lay_out(frame, values, member, members_only, features, notes)
+  sizes = panel.mask.sum(1)
+  middle = int(np.median(sizes[sizes > 0])) if sizes.any() else 0
+  if middle < checks.FEW_MEMBERS:
+    notes.append(
+      f'only {middle} members on a usual day: a rank or a correlation over so '
+      'few stocks says little'
+    )
+  return panel.replace(notes=tuple(notes), groups=groups)
+
+
+def _lay_out(frame, values, member, members_only, features, notes) -> Panel:
+  """Rows -> planes, those who are never members left out."""
   days, day = np.unique(frame['date'].to_numpy(), return_inverse=True)
   stock = frame['symbol'].cat.codes.to_numpy()
   symbols = frame['symbol'].cat.categories.to_numpy(object)
@@ -182,8 +242,23 @@ def build(
     tuple(np.datetime_as_string(days, 'D').tolist()),
     tuple(str(symbol) for symbol in symbols),
     feature_names=names,
-    notes=notes,
   )
+
+
+def _to_shares(values, names, volume_unit, amount_unit, notes) -> None:
+  """Turns volume and amount into shares and money, in place."""
+  vendor = columns_lib.vendor_of(names)
+  for key, choice in (('volume', volume_unit), ('amount', amount_unit)):
+    if key not in values:
+      continue
+    if choice == 'auto':
+      factor = getattr(vendor, key) if vendor else 1.0
+      reason = f' (the columns are those of {vendor.name})' if vendor else ''
+    else:
+      factor, reason = columns_lib.unit(choice, f'{key}_unit'), ''
+    if factor != 1.0:
+      values[key] = values[key] * factor
+      notes.append(f'{key} = {key} * {factor:g}{reason}')
 
 
 def _place(values, day, stock, shape, empty) -> np.ndarray:
@@ -194,39 +269,50 @@ def _place(values, day, stock, shape, empty) -> np.ndarray:
   return plane
 
 
-def _universe(frame, universe, source, notes) -> str | None:
+def _need(name, have, names, source) -> None:
+  """Refuses a table without a column; lists those that it has."""
+  if name not in have:
+    raise ValueError(
+      f'{source}: missing column {name}; the table has '
+      f'{", ".join(map(str, names))}'
+    )
+
+
+def _universe(frame, universe, source, names, notes) -> str | None:
   if universe is not None and universe not in frame:
     if universe != 'member':
-      checks.check_columns(frame.columns, source, (universe,))
+      _need(universe, frame, names, source)
     universe = None
   if universe is None:
     notes.append('no membership: every stock is a member when it has a close')
   return universe
 
 
-def _within(frame, source, start, end) -> pd.DataFrame:
-  dates = frame['date']
+def _within(frame, source, start, end, warmup) -> pd.DataFrame:
+  dates = frame['date'].to_numpy()
   inside = np.ones(len(frame), bool)
   if start is not None:
-    inside &= (dates >= np.datetime64(start)).to_numpy()
+    first = np.datetime64(start)
+    if warmup:
+      first = days_lib.count_before(dates, first, warmup)
+    inside &= dates >= first
   if end is not None:
-    inside &= (dates <= np.datetime64(end)).to_numpy()
+    inside &= dates <= np.datetime64(end)
   if not inside.any():
     raise ValueError(
       f'{source}: no row in {start}..{end}; the data cover '
-      f'{dates.min().date()}..{dates.max().date()}'
+      f'{str(dates.min())[:10]}..{str(dates.max())[:10]}'
     )
   return frame[inside].copy()
 
 
-def _vwap(values, choice: str, source: str, notes: list[str]) -> np.ndarray:
+def _vwap(values, choice, source, names, notes) -> np.ndarray:
   """The vwap of every row in the units of `close`."""
-  typical = (values['high'] + values['low'] + values['close']) / 3
   if choice == 'amount':
-    checks.check_columns(values, source, ('amount',))
+    _need('amount', values, names, source)
   if choice == 'typical' or not ('vwap' in values or 'amount' in values):
     notes.append('vwap = (high + low + close) / 3, the typical price')
-    return typical
+    return (values['high'] + values['low'] + values['close']) / 3
   if 'vwap' in values and choice == 'auto':
     known, origin = values['vwap'], 'the vwap column'
   else:
@@ -236,14 +322,11 @@ def _vwap(values, choice: str, source: str, notes: list[str]) -> np.ndarray:
   checks.check_vwap(known, values['close'], source)
   notes.append(f'vwap = {origin}')
   missing = ~np.isfinite(known)
-  if not missing.any():
-    return known
-  count = f'on {missing.sum()} of {missing.size} rows without it'
-  if choice == 'amount':
-    notes.append(f'vwap is missing {count}')
-    return known
-  notes.append(f'vwap = (high + low + close) / 3 {count}')
-  return np.where(missing, typical, known)
+  if missing.any():
+    notes.append(
+      f'vwap is missing on {missing.sum()} of {missing.size} rows without it'
+    )
+  return known
 
 
 def _adjust(values, adjust: str, source: str, notes: list[str]) -> dict:
@@ -279,74 +362,3 @@ def _adjust(values, adjust: str, source: str, notes: list[str]) -> dict:
   for name in PRICES:
     values[name] = values[name] * factor
   return values
-
-
-def content_hash(path: str | os.PathLike) -> str:
-  """SHA-256 of a file's bytes, or of all files of a folder and their names."""
-  path = pathlib.Path(path)
-  digest = hashlib.sha256()
-  files = sorted(p for p in path.rglob('*') if p.is_file())
-  for file in files if path.is_dir() else [path]:
-    if path.is_dir():
-      digest.update(file.relative_to(path).as_posix().encode() + b'\0')
-    with file.open('rb') as stream:
-      digest.update(hashlib.file_digest(stream, 'sha256').digest())
-  return digest.hexdigest()
-
-
-def _cache_path(key: Mapping, cache_dir) -> pathlib.Path:
-  """Where the panel loaded with this content and these options is kept."""
-  folder = cache_dir or os.environ.get('ALPHAJAX_CACHE')
-  folder = pathlib.Path(folder or pathlib.Path.home() / '.cache' / 'alphajax')
-  # Loading that changes must not find what it stored before.
-  here = pathlib.Path(__file__).parent
-  code = [
-    content_hash(here / f'{name}.py')
-    for name in ('market', 'tables', 'checks', 'qlib_binary', 'panel')
-  ]
-  text = json.dumps({**key, 'code': code}, sort_keys=True)
-  return folder / f'{hashlib.sha256(text.encode()).hexdigest()}.panel'
-
-
-def _write_cache(path: pathlib.Path, panel: Panel) -> None:
-  """Stores a panel behind the digest of its bytes, atomically."""
-  stream = io.BytesIO()
-  meta = dict(
-    dates=panel.dates,
-    symbols=panel.symbols,
-    feature_names=panel.feature_names,
-    notes=panel.notes,
-  )
-  np.savez(
-    stream,
-    features=panel.features,
-    mask=panel.mask,
-    meta=np.frombuffer(json.dumps(meta).encode(), np.uint8),
-  )
-  payload = stream.getbuffer()
-  temporary = path.with_suffix(f'.{os.getpid()}.tmp')
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with temporary.open('wb') as file:
-      file.write(hashlib.sha256(payload).digest())
-      file.write(payload)
-    temporary.replace(path)
-  except OSError as error:  # A full or read-only disk costs only time.
-    warnings.warn(f'{path}: panel not cached: {error}', stacklevel=3)
-
-
-def _read_cache(path: pathlib.Path) -> Panel | None:
-  """The panel stored there; None when there is none or it is damaged."""
-  if not path.is_file():
-    return None
-  stored = memoryview(path.read_bytes())
-  digest, payload = stored[:32], stored[32:]
-  if hashlib.sha256(payload).digest() != digest:
-    warnings.warn(
-      f'{path}: damaged cache file, loading again from the source',
-      stacklevel=3,
-    )
-    return None
-  with np.load(io.BytesIO(payload)) as arrays:
-    meta = json.loads(arrays['meta'].tobytes())
-    return panel_lib.make(arrays['features'], arrays['mask'], **meta)

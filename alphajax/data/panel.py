@@ -27,6 +27,7 @@ class Panel:
     masks a result, never an input: prices of non-members stay in `features`.
   dates: ISO days, ascending.
   notes: what loading decided, one sentence each.
+  groups: (feature, names of its codes 0, 1, ...) of features that were text.
   """
 
   features: jax.Array | np.ndarray  # [F, T, S]
@@ -37,6 +38,9 @@ class Panel:
     pytree_node=False, default=FEATURES
   )
   notes: tuple[str, ...] = struct.field(pytree_node=False, default=())
+  groups: tuple[tuple[str, tuple[str, ...]], ...] = struct.field(
+    pytree_node=False, default=()
+  )
 
 
 class LabelSpec(NamedTuple):
@@ -71,6 +75,7 @@ def make(
   symbols: Sequence[str],
   feature_names: Sequence[str] = FEATURES,
   notes: Sequence[str] = (),
+  groups: Sequence[tuple[str, Sequence[str]]] = (),
 ) -> Panel:
   """Builds a `Panel` of host arrays from `[F, T, S]` and `[T, S]`.
 
@@ -103,6 +108,7 @@ def make(
     symbols=tuple(symbols),
     feature_names=tuple(feature_names),
     notes=tuple(notes),
+    groups=tuple((name, tuple(each)) for name, each in groups),
   )
 
 
@@ -183,9 +189,9 @@ def split(
   score_to = stop - label.exit
   if score_from >= score_to:
     raise ValueError(
-      f'split {name!r}: {start}..{end} holds {stop - first} trading days and '
-      f'{first - begin} days of data before it, too short for a look-back of '
-      f'{lookback} days and a label {label.exit} days ahead; begin earlier, '
+      f'split {name!r}: {start}..{end} holds {stop - first} bars and '
+      f'{first - begin} bars of data before it, too short for a look-back of '
+      f'{lookback} bars and a label {label.exit} bars ahead; begin earlier, '
       'end later or shorten the look-back'
     )
   cut = select_days(panel, slice(begin, stop))
@@ -194,7 +200,7 @@ def split(
       notes=cut.notes
       + (
         f'split {name}: the data begin {panel.dates[begin]}, so the first '
-        f'{lookback} days are warm-up and scoring begins '
+        f'{lookback} bars are warm-up and scoring begins '
         f'{panel.dates[score_from]}',
       )
     )
@@ -212,7 +218,10 @@ def _locate(
   from_day, to_day = parse_day(start), parse_day(end)
   if from_day > to_day:
     raise ValueError(f'split {name!r}: start {start} is after end {end}')
-  holiday = datetime.timedelta(days=HOLIDAY_DAYS)
+  days = np.array(dates, 'datetime64[D]').astype(int)
+  spacing = int(np.median(np.diff(days))) if days.size > 1 else 1
+  # A bar of a week or a month may end as much later than the split begins.
+  holiday = datetime.timedelta(days=max(HOLIDAY_DAYS, 2 * spacing))
   if (
     from_day < parse_day(dates[0]) - holiday
     or to_day > parse_day(dates[-1]) + holiday

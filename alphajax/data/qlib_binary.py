@@ -7,10 +7,13 @@ features/<symbol>/<field>.day.bin  little-endian float32; the first number is
 """
 
 import pathlib
+import re
 
 import numpy as np
 import pandas as pd
 
+# Of Shanghai and Shenzhen, which qlib lists among the stocks.
+_INDEX = re.compile(r'SH000\d{3}|SZ399\d{3}')
 FIELDS = ('open', 'high', 'low', 'close', 'volume', 'vwap', 'amount', 'factor')
 
 
@@ -46,6 +49,8 @@ def read(
   symbols = set(spans)
   if not members_only and 'all' in files:
     symbols |= set(_spans(folder / 'instruments' / 'all.txt'))
+  indices = {symbol for symbol in symbols if _INDEX.fullmatch(symbol.upper())}
+  symbols -= indices
   tables, absent = [], []
   for symbol in sorted(symbols):
     table = _stock(folder, symbol, calendar, (*FIELDS, *features))
@@ -59,6 +64,10 @@ def read(
       f'{folder}: no stock of {universe!r} has a features folder'
     )
   notes = []
+  if indices:
+    notes.append(
+      f'indices are no stocks: {", ".join(sorted(indices))} left out'
+    )
   if absent:
     notes.append(
       f'{len(absent)} listed stocks have no features folder: '
@@ -68,13 +77,24 @@ def read(
 
 
 def _calendar(path: pathlib.Path) -> np.ndarray:
-  days = np.array(path.read_text().split(), 'datetime64[s]')
+  days = np.array(
+    [_day(text, f'{path}: line {n}')
+     for n, text in enumerate(path.read_text().split(), 1)],
+    'datetime64[s]',
+  )  # fmt: skip
   back = np.flatnonzero(days[1:] <= days[:-1])
   if back.size:
     raise ValueError(
       f'{path}: line {back[0] + 2}: days must ascend; sort the calendar'
     )
   return days
+
+
+def _day(text: str, where: str) -> np.datetime64:
+  try:
+    return np.datetime64(text, 's')
+  except ValueError as error:
+    raise ValueError(f'{where}: {text!r} is no day like 2010-01-04') from error
 
 
 def _spans(path: pathlib.Path) -> dict[str, list[tuple]]:
@@ -88,7 +108,7 @@ def _spans(path: pathlib.Path) -> dict[str, list[tuple]]:
           f'{path}: line {number}: {line!r} needs symbol, first, last day'
         )
       continue
-    span = tuple(np.array(cells[1:3], 'datetime64[s]'))
+    span = tuple(_day(cell, f'{path}: line {number}') for cell in cells[1:3])
     spans.setdefault(cells[0], []).append(span)
   return spans
 

@@ -6,30 +6,29 @@ python -m alphajax.report --workdir=runs/csi300 --compare=runs/csi300_random
 Reads only the folder of the run, never market data.
 """
 
-import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
+from alphajax import cli
 from alphajax.report import page
-from alphajax.run.folder import RunError
 
 
-def main(argv: Sequence[str]) -> None:
-  """The command."""
-  if len(argv) > 1:
-    raise app.UsageError(f'unknown arguments: {" ".join(argv[1:])}')
-  try:
-    print(page.write_report(flags.FLAGS.workdir, flags.FLAGS.compare))
-  except RunError as error:
-    sys.exit(f'report: {error}')
-
-
-if __name__ == '__main__':
-  # Here, since `train` and `evaluate` have a flag of the same name and a
-  # process may import all three.
+def define_flags() -> None:
+  """The flags of the command."""
   flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
   flags.DEFINE_multi_string(
     'compare', [], 'Folder of another run to draw beside it; repeatable.'
   )
-  app.run(main)
+
+
+def main(argv: Sequence[str]) -> None:
+  """The command."""
+  cli.no_more(argv)
+  workdir = Path(flags.FLAGS.workdir).expanduser()
+  print(page.write_report(workdir, flags.FLAGS.compare))
+
+
+if __name__ == '__main__':
+  cli.run('alphajax.report.__main__')

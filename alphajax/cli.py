@@ -1,0 +1,195 @@
+"""The command line: `alphajax train ...` is `python -m alphajax.train ...`.
+
+A command is a module with `define_flags()` and `main(argv)`. Here is what all
+of them share: where configs are found, `--help`, `--debug`, and errors of the
+user said in a line, without a traceback.
+"""
+
+import difflib
+import importlib
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+COMMANDS = {
+  'train': ('alphajax.train', 'mine or train what a config says'),
+  'evaluate': ('alphajax.evaluate', 'open the test split of a run'),
+  'report': ('alphajax.report.__main__', 'write report.html of a run'),
+  'refine': ('alphajax.refine', 'fill open parts of one formula anew'),
+  'configs': ('alphajax.show_configs', 'list configs, and every key of one'),
+}
+CONFIGS = Path(__file__).parent / 'configs'
+STOPPED = 130  # What shells return for a program that Ctrl-C ended.
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """The console script."""
+  argv = list(sys.argv if argv is None else argv)
+  name = argv[1] if len(argv) > 1 else '--help'
+  if name in ('-h', '--help', 'help'):
+    print(_overview())
+    return
+  if name in ('-V', '--version'):
+    from alphajax import __version__
+
+    print(f'alphajax {__version__}')
+    return
+  if name not in COMMANDS:
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f' Did you mean {near[0]}?' if near else ''
+    sys.exit(
+      f'error: unknown command {name!r}; there are {", ".join(COMMANDS)}.{hint}'
+    )
+  run(COMMANDS[name][0], [f'alphajax {name}', *argv[2:]])
+
+
+def _overview() -> str:
+  rows = '\n'.join(f'  {n:10}{help_}' for n, (_, help_) in COMMANDS.items())
+  return (
+    'usage: alphajax COMMAND [--flags]\n\n'
+    f'{rows}\n\n'
+    'alphajax COMMAND --help tells more. A first look:\n'
+    '  alphajax train --config=quickstart.py --workdir=runs/quickstart\n'
+    '  alphajax report --workdir=runs/quickstart'
+  )
+
+
+def run(module_name: str, argv: Sequence[str] | None = None) -> None:
+  """Runs the command of a module; leaves the process where it fails."""
+  from absl import flags
+
+  argv = list(sys.argv if argv is None else argv)
+  module = importlib.import_module(module_name)
+  before = set(flags.FLAGS)
+  module.define_flags()
+  names = sorted(set(flags.FLAGS) - before)
+  if 'debug' not in flags.FLAGS:
+    flags.DEFINE_bool('debug', False, 'Show the traceback of an error.')
+  if {'-h', '--help', '-help'} & set(argv):
+    print(_help(module.__doc__, [*names, 'debug']))
+    return
+  debug = {'--debug', '--debug=true', '--debug=True'} & set(argv)
+  with_errors(lambda: module.main(_parse(argv)), debug=bool(debug))
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+  """Reads the flags; returns what is none.
+
+  Raises:
+    ValueError: a flag, config or key of one that does not exist, or a value
+      that cannot be.
+  """
+  from absl import flags
+
+  try:
+    return flags.FLAGS(_find_configs(argv), known_only=False)
+  except (AttributeError, KeyError, TypeError) as error:
+    # What ml_collections raises for a key that no config has.
+    raise ValueError(f'--config: {error.args[0]}') from error
+  except flags.Error as error:
+    text = str(error)
+    if 'Traceback' in text:  # Of a config that failed: its own last words.
+      text = [line for line in text.splitlines() if line.strip()][-1]
+    raise ValueError(f'{text} ({argv[0]} --help lists the flags)') from error
+
+
+def no_more(argv: Sequence[str]) -> None:
+  """Refuses arguments that are no flags.
+
+  Raises:
+    ValueError: there is one after the command's name.
+  """
+  if len(argv) > 1:
+    raise ValueError(
+      f'unexpected argument {argv[1]!r}; flags are written --name=value'
+    )
+
+
+def _find_configs(argv: Sequence[str]) -> list[str]:
+  """Arguments with the config as a path: here, or one that alphajax brings."""
+  found = []
+  for before, argument in zip(['', *argv], argv, strict=False):
+    for start in ('--config=', '-config='):
+      if argument.startswith(start):
+        argument = start + find_config(argument.removeprefix(start))
+    if before in ('--config', '-config'):
+      argument = find_config(argument)
+    found.append(argument)
+  return found
+
+
+def find_config(name: str) -> str:
+  """The path of a config, its variant after the colon kept.
+
+  A file in the working folder goes before one that alphajax brings;
+  `alphacfg.py:csi300`, `alphacfg:csi300` and `configs/alphacfg.py:csi300` are
+  the same.
+
+  Raises:
+    ValueError: there is no such config; names those that there are.
+  """
+  path, colon, variant = name.partition(':')
+  stem = Path(path).expanduser()
+  own = CONFIGS / stem.name
+  for place in (stem, stem.with_suffix('.py'), own, own.with_suffix('.py')):
+    if place.is_file():
+      return f'{place}{colon}{variant}'
+  known = sorted(p.name for p in CONFIGS.glob('*.py') if p.stem != '__init__')
+  known.remove('common.py')
+  near = difflib.get_close_matches(stem.with_suffix('.py').name, known, n=1)
+  hint = f'; did you mean {near[0]}?' if near else ''
+  raise ValueError(
+    f'--config={name}: no such file; alphajax brings {", ".join(known)}{hint}'
+  )
+
+
+def _help(doc: str | None, names: Sequence[str]) -> str:
+  from absl import flags
+
+  lines = [(doc or '').strip(), '', 'Flags:']
+  for name in names:
+    flag = flags.FLAGS[name]
+    default = '' if flag.default is None else f' (default: {flag.default})'
+    lines.append(f'  --{name}: {flag.help}{default}')
+  if 'config' in names:
+    lines.append(
+      '  --config.KEY=VALUE sets a value; `alphajax configs NAME` lists them.'
+    )
+  return '\n'.join(lines)
+
+
+def with_errors(call: Callable[[], None], *, debug: bool) -> None:
+  """Calls; an error of the user ends the process with a line.
+
+  debug: shows where it came from as well.
+  """
+  from alphajax.run.folder import RunError
+
+  try:
+    call()
+  except KeyboardInterrupt:
+    sys.stderr.write(
+      '\nStopped. The same command goes on from the last finished iteration.\n'
+    )
+    sys.exit(STOPPED)
+  except (
+    ValueError, OSError, RunError, FloatingPointError, ModuleNotFoundError
+  ) as error:  # fmt: skip
+    if debug:
+      traceback.print_exc()
+    text = str(error)
+    if isinstance(error, ModuleNotFoundError):
+      text += f'; pip install {error.name}' if error.name else ''
+    sys.exit(f'error: {text}' + ('' if debug else _where(error)))
+
+
+def _where(error: BaseException) -> str:
+  """How to see more, where the text may not be meant for the user."""
+  at = traceback.extract_tb(error.__traceback__)[-1]
+  ours = Path(at.filename).is_relative_to(Path(__file__).parent)
+  return '' if ours else ' (--debug shows where)'
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,94 @@
+"""Loaded panels, kept on disk by what they were loaded from."""
+
+import hashlib
+import io
+import json
+import os
+import pathlib
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+
+from alphajax.data import panel as panel_lib
+from alphajax.data.panel import Panel
+
+
+def content_hash(path: str | os.PathLike) -> str:
+  """SHA-256 of a file's bytes, or of all files of a folder and their names."""
+  path = pathlib.Path(path)
+  digest = hashlib.sha256()
+  files = sorted(p for p in path.rglob('*') if p.is_file())
+  for file in files if path.is_dir() else [path]:
+    if path.is_dir():
+      digest.update(file.relative_to(path).as_posix().encode() + b'\0')
+    with file.open('rb') as stream:
+      digest.update(hashlib.file_digest(stream, 'sha256').digest())
+  return digest.hexdigest()
+
+
+def path_of(key: Mapping, cache_dir) -> pathlib.Path:
+  """Where the panel loaded with this content and these options is kept."""
+  folder = cache_dir or os.environ.get('ALPHAJAX_CACHE')
+  folder = pathlib.Path(folder or pathlib.Path.home() / '.cache' / 'alphajax')
+  # Loading that changes must not find what it stored before.
+  here = pathlib.Path(__file__).parent
+  code = [
+    content_hash(here / f'{name}.py')
+    for name in (
+      'market',
+      'tables',
+      'columns',
+      'days',
+      'checks',
+      'qlib_binary',
+      'panel',
+    )
+  ]
+  text = json.dumps({**key, 'code': code}, sort_keys=True)
+  return folder / f'{hashlib.sha256(text.encode()).hexdigest()}.panel'
+
+
+def write(path: pathlib.Path, panel: Panel) -> None:
+  """Stores a panel behind the digest of its bytes, atomically."""
+  stream = io.BytesIO()
+  meta = dict(
+    dates=panel.dates,
+    symbols=panel.symbols,
+    feature_names=panel.feature_names,
+    notes=panel.notes,
+    groups=panel.groups,
+  )
+  np.savez(
+    stream,
+    features=panel.features,
+    mask=panel.mask,
+    meta=np.frombuffer(json.dumps(meta).encode(), np.uint8),
+  )
+  payload = stream.getbuffer()
+  temporary = path.with_suffix(f'.{os.getpid()}.tmp')
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with temporary.open('wb') as file:
+      file.write(hashlib.sha256(payload).digest())
+      file.write(payload)
+    temporary.replace(path)
+  except OSError as error:  # A full or read-only disk costs only time.
+    warnings.warn(f'{path}: panel not cached: {error}', stacklevel=3)
+
+
+def read(path: pathlib.Path) -> Panel | None:
+  """The panel stored there; None when there is none or it is damaged."""
+  if not path.is_file():
+    return None
+  stored = memoryview(path.read_bytes())
+  digest, payload = stored[:32], stored[32:]
+  if hashlib.sha256(payload).digest() != digest:
+    warnings.warn(
+      f'{path}: damaged cache file, loading again from the source',
+      stacklevel=3,
+    )
+    return None
+  with np.load(io.BytesIO(payload)) as arrays:
+    meta = json.loads(arrays['meta'].tobytes())
+    return panel_lib.make(arrays['features'], arrays['mask'], **meta)

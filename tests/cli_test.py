@@ -1,0 +1,139 @@
+"""The command line: help, where configs are, errors in a line, all keys."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from alphajax import cli, show_configs
+
+ROOT = Path(__file__).parent.parent
+
+
+def command(*arguments, cwd=ROOT):
+  """Runs `alphajax ...` as the console script does."""
+  return subprocess.run(
+    [sys.executable, '-m', 'alphajax.cli', *arguments],
+    capture_output=True, text=True, cwd=cwd,
+    env=os.environ | {'PYTHONPATH': str(ROOT)},
+  )  # fmt: skip
+
+
+def test_overview_imports_no_jax():
+  code = (
+    'import sys, alphajax; from alphajax import cli; cli.main(["alphajax"]); '
+    'assert not {"jax", "numpy", "pandas"} & set(sys.modules)'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT
+  )
+  assert done.returncode == 0, done.stderr
+  for name in cli.COMMANDS:
+    assert f'\n  {name} ' in done.stdout
+
+
+@pytest.mark.parametrize('name', sorted(set(cli.COMMANDS) - {'configs'}))
+def test_help_of_a_command(name, tmp_path):
+  done = command(name, '--help', cwd=tmp_path)
+  assert done.returncode == 0 and not done.stderr
+  assert '--workdir:' in done.stdout and '--debug' in done.stdout
+
+
+@pytest.mark.parametrize(
+  'arguments, message',
+  [
+    (['trian'], "unknown command 'trian'; .* Did you mean train?"),
+    (['train', '--config=alphacgf.py', '--workdir=x'], 'mean alphacfg.py'),
+    (['train', '--config=quickstart', '--workdir=x',
+      '--config.pool.capasity=3'], 'capasity'),
+    (['train', '--config=quickstart', '--workdir=x',
+      '--config.pool.capacity=many'], 'many'),
+    (['train', '--config=alphacfg:nikkei', '--workdir=x'], "'nikkei'"),
+    (['train', '--config=quickstart'], 'workdir'),
+    (['train', '--config=quickstart', '--workdir=x', 'now'], "'now'"),
+    (['train', '--config=quickstart', '--workdir=x', '--fast'], 'fast'),
+    (['train', '--config=alphacfg:csi300', '--workdir=x',
+      '--config.data.path=no.csv'], 'no.csv: no such file'),
+    (['report', '--workdir=x'], 'x: no such folder'),
+    (['evaluate', '--workdir=x', '--split=2020'], 'expected --split=2025'),
+    (['refine', '--config=quickstart', '--workdir=x',
+      '--formula=Maen(close,5)'], "unknown operator 'Maen'"),
+    (['configs', 'alphacgf'], 'did you mean alphacfg.py'),
+  ],
+)  # fmt: skip
+def test_errors_of_the_user_are_lines(arguments, message, tmp_path):
+  done = command(*arguments, cwd=tmp_path)
+  assert done.returncode == 1
+  assert 'Traceback' not in done.stderr
+  assert done.stderr.startswith('error: ')
+  assert len(done.stderr.splitlines()) <= 4, done.stderr
+  assert message.replace('?', '').split(' .* ')[-1] in done.stderr
+  assert not (tmp_path / 'x').exists()
+
+
+def test_debug_shows_the_traceback(tmp_path):
+  done = command('report', '--workdir=x', '--debug', cwd=tmp_path)
+  assert done.returncode == 1 and 'Traceback' in done.stderr
+
+
+def test_ctrl_c_says_how_to_go_on(capsys):
+  def stop():
+    raise KeyboardInterrupt
+
+  with pytest.raises(SystemExit) as stopped:
+    cli.with_errors(stop, debug=False)
+  assert stopped.value.code == 130
+  assert 'The same command goes on' in capsys.readouterr().err
+
+
+def test_a_bug_is_no_error_of_the_user():
+  with pytest.raises(TypeError):
+    cli.with_errors(lambda: len(3), debug=False)
+
+
+def test_configs_are_found_here_then_in_the_package(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  ours = str(cli.CONFIGS / 'alphacfg.py')
+  for name in ('alphacfg', 'alphacfg.py', 'configs/alphacfg.py'):
+    assert cli.find_config(f'{name}:csi300') == f'{ours}:csi300'
+  (tmp_path / 'alphacfg.py').write_text('')
+  assert cli.find_config('alphacfg') == 'alphacfg.py'
+  assert cli.find_config('alphacfg.py:x') == 'alphacfg.py:x'
+
+
+@pytest.mark.parametrize(
+  'name', ['quickstart', 'alphacfg:sp500,best', 'random']
+)
+def test_every_key_has_a_meaning(name):
+  lines = show_configs.describe(name).splitlines()
+  keys = [n for n, line in enumerate(lines) if line.startswith('--config.')]
+  assert len(keys) > 30
+  for n in keys:
+    assert lines[n + 1].startswith('    ') and lines[n + 1].strip(), lines[n]
+
+
+def test_meanings_are_those_of_the_comments(tmp_path):
+  path = tmp_path / 'a.py'
+  path.write_text(
+    'def get_config():\n'
+    '  x = 1  # Not of a key.\n'
+    '  # Above one,\n  # in two lines.\n'
+    '  config.a = 2\n'
+    "  config.b.c = (1,\n    2)  # Behind '#'.\n"
+    '  config.d = dict(e=1)  # A group.\n'
+  )
+  known = show_configs.meanings([path])
+  assert known == {
+    'a': 'Above one, in two lines.',
+    'b.c': "Behind '#'.",
+    'd': 'A group.',
+  }
+  assert show_configs.meaning_of('d.e', known) == 'A group.'
+  assert show_configs.meaning_of('f', known) == ''
+
+
+def test_listing():
+  text = show_configs.listing()
+  assert 'alphacfg.py' in text and 'common.py' not in text
