@@ -19,12 +19,24 @@ from ml_collections import config_flags
 
 from alphajax import cli, experiment
 from alphajax.methods.base import Market, Method
-from alphajax.run import cache, checkpoint, clock, provenance, seeds, writer
+from alphajax.run import (
+  cache,
+  checkpoint,
+  clock,
+  lock,
+  provenance,
+  seeds,
+  tensorboard,
+  writer,
+)
 from alphajax.run import state as state_lib
 
 # Where the file lies and how much memory is used leave the result alone; the
-# hash of the data is compared apart.
-MAY_CHANGE = ('data.path', 'store_bytes')
+# hash of the data is compared apart. A run may also be told to go on longer.
+MAY_CHANGE = (
+  'data.path', 'store_bytes', 'num_iterations', 'early_stop', 'max_evaluated',
+  'log',
+)  # fmt: skip
 
 
 class Trained(NamedTuple):
@@ -43,11 +55,37 @@ def train(config, workdir: str | os.PathLike) -> Trained:
     ValueError: a config that cannot be, or a folder made by another one.
   """
   workdir = Path(workdir).expanduser()
+  _check(config)
   config = experiment.with_rules(config)
   checkpoint.check_config(workdir, config.to_dict(), MAY_CHANGE)
   market, data_hash = experiment.load_market(config)
   method = experiment.make_method(config, market)
   workdir.mkdir(parents=True, exist_ok=True)
+  with lock.hold(workdir):
+    return _train(config, workdir, method, market, data_hash)
+
+
+def _check(config) -> None:
+  """Refuses what would be found out late.
+
+  Raises:
+    ValueError: no data where the config says, or nothing to do.
+  """
+  path = config.data.path
+  if path and not Path(path).expanduser().exists():
+    raise ValueError(
+      f'{path}: no such file or folder; say where the data are with '
+      '--config.data.path=PATH'
+    )
+  if config.num_iterations < 1:
+    raise ValueError(
+      f'config.num_iterations is {config.num_iterations}: expected >= 1'
+    )
+
+
+def _train(config, workdir, method, market, data_hash) -> Trained:
+  """`train` in a folder that is held."""
+  writer.clean(workdir)
   provenance.record(workdir, config.seed, data_hash)
   writer.write_json(workdir / 'config.json', config.to_dict())
   for note in dict.fromkeys(note for s in market for note in s.panel.notes):
@@ -73,7 +111,10 @@ def train(config, workdir: str | os.PathLike) -> Trained:
 def _iterate(config, workdir, method, state, done, rng_key, keep_result):
   """The iterations after `done`; returns the last state."""
   compiling, start = clock.CompileClock(), time.perf_counter()
-  with writer.progress(config.num_iterations, done) as show:
+  board = tensorboard.scalars(
+    workdir, done, on=config.get('log', {}).get('tensorboard', False)
+  )
+  with writer.progress(config.num_iterations, done) as show, board as plot:
     for iteration in range(done + 1, config.num_iterations + 1):
       if method.finished(state):
         break
@@ -94,6 +135,7 @@ def _iterate(config, workdir, method, state, done, rng_key, keep_result):
       if found is not None and found.iteration == iteration:
         keep_result(state)
       show(record)
+      plot(record)
   return state
 
 

@@ -21,6 +21,10 @@ def get_config() -> config_dict.ConfigDict:
   config.store_bytes = 1 << 29  # Device memory for values of subexpressions.
   config.lookback = 0  # Warm-up days; 0: what the language can need.
 
+  config.log = config_dict.ConfigDict()
+  # Scalars for TensorBoard in the folder of the run; needs tensorboardX.
+  config.log.tensorboard = False
+
   # See alphajax.data.market.load, which takes all but path and simulate.
   config.data = config_dict.ConfigDict()
   config.data.path = ''  # File or folder; empty: the simulated market below.

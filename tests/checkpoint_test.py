@@ -2,6 +2,7 @@
 
 import multiprocessing
 import random
+import shutil
 import time
 
 import jax
@@ -181,3 +182,56 @@ def test_check_config_shows_what_differs(tmp_path):
   checkpoint.check_config(tmp_path, other, ['num_iterations', 'data'])
   with pytest.raises(ValueError, match='num_iterations: 20 -> 30'):
     checkpoint.check_config(tmp_path, other, may_change=['num', 'data'])
+
+
+def flip(path, rng):
+  """Changes one bit of a file."""
+  content = bytearray(path.read_bytes())
+  content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+  path.write_bytes(content)
+
+
+def test_a_changed_bit_is_found_or_changes_nothing(tmp_path):
+  """Whatever bit of whatever file: the same values, or a word of damage."""
+  arrays, host = make_arrays(), {'seen': ['Mean(close,20)'], 'best': 0.3}
+  whole = checkpoint.save(tmp_path / 'c', 1, arrays, host)
+  rng, found = random.Random(0), 0
+  files = sorted(
+    p for p in whole.rglob('*') if p.is_file() and p.stat().st_size
+  )
+  assert len(files) > 3
+  for n in range(60):
+    shutil.rmtree(tmp_path / 'd', ignore_errors=True)
+    shutil.copytree(tmp_path / 'c', tmp_path / 'd')
+    file = files[n % len(files)].relative_to(tmp_path / 'c')
+    flip(tmp_path / 'd' / file, rng)
+    try:
+      _, again, host_again = checkpoint.restore(tmp_path / 'd', arrays)
+    except checkpoint.DamagedError as error:
+      assert 'iteration_000001 is damaged' in str(error)
+      found += 1
+    else:
+      assert_same(again, arrays)
+      assert host_again == host
+  assert found > 10
+
+
+@pytest.mark.parametrize('part', ['arrays', 'host', '_CHECKPOINT_METADATA'])
+def test_a_missing_part_is_damage_or_nothing(tmp_path, part):
+  arrays = make_arrays()
+  place = checkpoint.save(tmp_path / 'c', 1, arrays, {})
+  lost = place / part
+  shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
+  try:
+    _, again, _ = checkpoint.restore(tmp_path / 'c', arrays)
+  except checkpoint.DamagedError:
+    return
+  assert_same(again, arrays)
+
+
+def test_set_aside_it_is_no_checkpoint_and_still_there(tmp_path):
+  for _ in range(2):
+    checkpoint.save(tmp_path / 'c', 1, make_arrays(), {})
+    place = checkpoint.set_aside(tmp_path / 'c', 1)
+    assert place.is_dir() and checkpoint.iterations(tmp_path / 'c') == []
+  assert len(list((tmp_path / 'c').glob('*.damaged*'))) == 2

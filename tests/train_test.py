@@ -18,8 +18,10 @@ import pytest
 import tiny
 
 from alphajax import experiment, train
-from alphajax.run import checkpoint, seeds, writer
+from alphajax.run import cache as cache_lib
+from alphajax.run import checkpoint, lock, seeds, writer
 from alphajax.run import state as state_lib
+from alphajax.run.folder import RunError
 
 ROOT = Path(__file__).parent.parent
 METHODS = ('alphacfg', 'random_search')
@@ -40,7 +42,7 @@ def run(config, workdir, die_at=None, cache=None):
     written for the n-th time.
   """
   os.environ['ALPHAJAX_CACHE'] = cache
-  cache.use_disk_cache()
+  cache_lib.use_disk_cache()
   if die_at is not None:
     place, count = die_at
     module, name = {
@@ -165,7 +167,8 @@ def test_started_again_a_finished_run_stays_as_it_is(whole):
   before = {
     path: path.read_bytes()
     for path in workdir.rglob('*')
-    if path.is_file() and path.name not in ('provenance.json', 'daily.npz')
+    if path.is_file()
+    and path.name not in ('provenance.json', 'daily.npz', '.lock')
   }
   train.train(config, workdir)
   assert_same(contents(config, workdir), expected)
@@ -303,13 +306,59 @@ def test_command(tmp_path):
   )
   pool = json.loads((tmp_path / 'pool.json').read_text())
   assert pool['factors'] and set(pool['ceiling']) == {'train', 'valid'}
-  # Another config for the same folder.
+  # More iterations in the same folder: it goes on.
   result = subprocess.run(
     [*command, '--config.num_iterations=3'],
-    cwd=ROOT, capture_output=True, text=True,
+    cwd=ROOT, capture_output=True, text=True, check=True,
   )  # fmt: skip
-  assert result.returncode
-  assert 'num_iterations: 2 -> 3' in result.stderr
+  assert 'Continuing after iteration 2.' in result.stderr
+  assert lines(tmp_path) == 3
+  # Another config for it.
+  result = subprocess.run(
+    [*command, '--config.pool.l1=0.5'], cwd=ROOT, capture_output=True, text=True
+  )
+  assert result.returncode == 1 and 'Traceback' not in result.stderr
+  assert 'pool.l1: 0.005 -> 0.5' in result.stderr
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_told_to_go_on_it_is_the_longer_run(tmp_path, method):
+  train.train(config_of(method, num_iterations=2), tmp_path / 'a')
+  train.train(config_of(method, num_iterations=4), tmp_path / 'a')
+  whole = config_of(method, num_iterations=4)
+  train.train(whole, tmp_path / 'b')
+  assert_same(contents(whole, tmp_path / 'a'), contents(whole, tmp_path / 'b'))
+
+
+def test_refused_at_once(tmp_path):
+  config = config_of('random_search', num_iterations=0)
+  with pytest.raises(ValueError, match='config.num_iterations is 0'):
+    train.train(config, tmp_path / 'x')
+  config = config_of('random_search')
+  config.data.path = 'nowhere.csv'
+  with pytest.raises(ValueError, match='nowhere.csv: no such file.*data.path'):
+    train.train(config, tmp_path / 'x')
+  assert not (tmp_path / 'x').exists()
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+  config = config_of('random_search', num_iterations=1)
+  tmp_path.joinpath('run').mkdir()
+  with lock.hold(tmp_path / 'run'):
+    with pytest.raises(RunError, match='is in use by process'):
+      train.train(config, tmp_path / 'run')
+  train.train(config, str(tmp_path / 'run'))  # A text is a path as well.
+
+
+def test_scalars_for_tensorboard(tmp_path):
+  pytest.importorskip('tensorboardX')
+  config = config_of('random_search', num_iterations=2)
+  config.log.tensorboard = True
+  train.train(config, tmp_path)
+  (events,) = (tmp_path / 'tensorboard').iterdir()
+  content = events.read_bytes()
+  for name in (b'train_ic', b'seconds/total', b'evaluated'):
+    assert name in content
 
 
 def test_seeds_are_runs_of_their_own(tmp_path, capsys):

@@ -56,7 +56,7 @@ def test_truncate_drops_later_lines_and_a_half_written_one(tmp_path):
   assert path.read_text() == ''.join(whole)
   writer.truncate(path, 0)
   assert path.read_text() == ''
-  writer.truncate(tmp_path / 'absent.jsonl', 3)
+  writer.truncate(tmp_path / 'absent.jsonl', 0)
   assert not (tmp_path / 'absent.jsonl').exists()
 
 
@@ -65,8 +65,10 @@ def test_read_survives_a_line_cut_at_any_byte(tmp_path, cut):
   path = tmp_path / 'metrics.jsonl'
   line = '{"iteration": 2, "reason": "größer"}'.encode()
   path.write_bytes(b'{"iteration": 1}\n' + line[:cut])
-  expected = [1] if cut < len(line) else [1, 2]
-  assert [r['iteration'] for r in writer.read(path)] == expected
+  # Whole, but without its end: the kill came before that was written.
+  assert [r['iteration'] for r in writer.read(path)] == [1]
+  path.write_bytes(b'{"iteration": 1}\n' + line + b'\n')
+  assert [r['iteration'] for r in writer.read(path)] == [1, 2]
 
 
 def test_read_refuses_a_broken_line_in_the_middle(tmp_path):
@@ -100,7 +102,7 @@ def test_progress_prints_a_line_each_when_not_on_a_terminal():
     show(record(3, valid_ic=0.041))
   lines = stream.getvalue().splitlines()
   assert lines[0] == (
-    'iteration 2/3, 0:00 left | pool IC train 0.0500 valid - '
+    'iteration 2/3, 0:00 left | IC train 0.0500 valid - '
     '| 2,000 formulas, 1,800 distinct evaluated'
   )
   assert len(lines) == 2 and 'valid 0.0410' in lines[1]
@@ -115,6 +117,24 @@ def test_progress_keeps_one_live_line_on_a_terminal():
   text = stream.getvalue()
   assert '3,000 formulas, 2,700 distinct' in text and ' 75%' in text
   assert text.count('\n') == 1 and '\r' in text
+
+
+def test_time_left_leaves_out_what_was_compiled(monkeypatch):
+  now = iter([0.0, 60.0, 64.0])
+  monkeypatch.setattr(writer.time, 'monotonic', lambda: next(now))
+  stream = io.StringIO()
+  with writer.progress(11, stream=stream) as show:
+    show(record(1, compile_seconds=54.0))
+    show(record(2, compile_seconds=0.0))
+  first, second = stream.getvalue().splitlines()
+  assert '1/11, 1:00 left' in first and '2/11, 0:45 left' in second
+
+
+def test_what_a_record_lacks_is_not_shown():
+  line = writer.status_line({'iteration': 1, 'loss': 0.25}, 3, [1.0])
+  assert line == 'iteration 1/3, 0:02 left | loss 0.25'
+  line = writer.status_line({'iteration': 1, 'valid_ic': 0.01}, 3, [1.0])
+  assert line == 'iteration 1/3, 0:02 left | IC train - valid 0.0100'
 
 
 def test_time_left_ignores_the_iteration_that_compiles():

@@ -3,9 +3,11 @@
 A checkpoint is one orbax folder `iteration_000012`: the leaves of a pytree of
 arrays, and a dictionary for what lives on the host. Orbax writes it beside and
 renames it, so a folder of that name is complete whenever the process dies.
+Every array and the dictionary carry a digest, so that a changed bit is found.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -21,6 +23,16 @@ import orbax.checkpoint as ocp
 
 _NAME = re.compile(r'iteration_(\d{6,})')
 _DOOMED = '.deleted'
+_DAMAGED = '.damaged'
+# What orbax, its storage and JSON raise on files that are not what was written.
+_BROKEN = (
+  ValueError, KeyError, TypeError, AttributeError, IndexError, OSError,
+  RuntimeError,
+)  # fmt: skip
+
+
+class DamagedError(Exception):
+  """A checkpoint whose files are not what was written."""
 
 
 def save(
@@ -65,8 +77,10 @@ def save(
     description['key_impl'] = (
       str(jax.random.key_impl(leaf)) if _is_key(leaf) else None
     )
+    description['sha256'] = _digest(value)
   target = folder / f'iteration_{iteration:06d}'
-  items = {'host': ocp.args.JsonSave({'host': host, 'leaves': described})}
+  text = json.dumps({'host': host, 'leaves': described})
+  items = {'host': ocp.args.JsonSave({'text': text, 'sha256': _digest(text)})}
   sized = _sized(stored)
   if sized:
     items['arrays'] = ocp.args.PyTreeSave(sized)
@@ -95,6 +109,7 @@ def restore(
 
   Raises:
     ValueError: `like` differs from what was saved; the leaves are named.
+    DamagedError: the files are not what was written.
   """
   folder = Path(folder).absolute()
   done = iterations(folder)
@@ -106,33 +121,79 @@ def restore(
   path = folder / f'iteration_{iteration:06d}'
   leaves, structure = jax.tree_util.tree_flatten_with_path(like)
   with _checkpointer() as checkpointer:
-    saved = checkpointer.restore(
-      path, args=ocp.args.Composite(host=ocp.args.JsonRestore())
-    ).host
+    with _damage(path):
+      stored = checkpointer.restore(
+        path, args=ocp.args.Composite(host=ocp.args.JsonRestore())
+      ).host
+      text = stored['text']
+      _check_digest(text, stored['sha256'])
+      saved = json.loads(text)
     _check_leaves(path, saved['leaves'], [_describe(*leaf) for leaf in leaves])
-    empty = [
-      np.empty(leaf['stored_shape'], _stored_dtype(leaf['dtype']))
-      for leaf in saved['leaves']
-    ]
-    sized = _sized(empty)
-    if sized:
-      args = ocp.args.PyTreeRestore(
-        sized,
-        restore_args={
-          name: ocp.RestoreArgs(restore_type=np.ndarray) for name in sized
-        },
-      )
-      sized = checkpointer.restore(
-        path, args=ocp.args.Composite(arrays=args)
-      ).arrays
+    with _damage(path):
+      stored = _read_arrays(checkpointer, path, saved['leaves'])
   values = [
-    _from_numpy(sized.get(_leaf_name(i), empty[i]), leaf, description)
-    for i, ((_, leaf), description) in enumerate(
-      zip(leaves, saved['leaves'], strict=True)
+    _from_numpy(value, leaf, description)
+    for value, (_, leaf), description in zip(
+      stored, leaves, saved['leaves'], strict=True
     )
   ]
   arrays = jax.tree_util.tree_unflatten(structure, values)
   return iteration, arrays, saved['host']
+
+
+def _read_arrays(checkpointer, path: Path, leaves: list[dict]):
+  """The arrays of a checkpoint, checked against their digests."""
+  empty = [
+    np.empty(leaf['stored_shape'], _stored_dtype(leaf['dtype']))
+    for leaf in leaves
+  ]
+  sized = _sized(empty)
+  if sized:
+    args = ocp.args.PyTreeRestore(
+      sized,
+      restore_args={
+        name: ocp.RestoreArgs(restore_type=np.ndarray) for name in sized
+      },
+    )
+    sized = checkpointer.restore(
+      path, args=ocp.args.Composite(arrays=args)
+    ).arrays
+  values = [sized.get(_leaf_name(i), empty[i]) for i in range(len(leaves))]
+  for value, leaf in zip(values, leaves, strict=True):
+    _check_digest(value, leaf['sha256'])
+  return values
+
+
+def set_aside(folder: str | os.PathLike, iteration: int) -> Path:
+  """Renames a damaged checkpoint, so that it is none; returns the place."""
+  path = Path(folder).absolute() / f'iteration_{iteration:06d}'
+  place = path.with_name(path.name + _DAMAGED)
+  number = 1
+  while place.exists():
+    number += 1
+    place = path.with_name(f'{path.name}{_DAMAGED}{number}')
+  return path.rename(place)
+
+
+@contextlib.contextmanager
+def _damage(path: Path):
+  """Turns whatever broken files raise into a `DamagedError`."""
+  try:
+    yield
+  except _BROKEN as error:
+    raise DamagedError(f'{path} is damaged: {error}') from error
+
+
+def _digest(value: np.ndarray | str) -> str:
+  is_text = isinstance(value, str)
+  content = value.encode() if is_text else np.asarray(value).tobytes()
+  return hashlib.sha256(content).hexdigest()
+
+
+def _check_digest(value: np.ndarray | str, expected: str) -> None:
+  """Raises a ValueError where something else was stored."""
+  if _digest(value) != expected:
+    raise ValueError('its digest is not the one that was written with it')
 
 
 def iterations(folder: str | os.PathLike) -> list[int]:
@@ -163,7 +224,12 @@ def check_config(
   path = Path(workdir) / 'config.json'
   if not path.exists():
     return
-  old = flatten(json.loads(path.read_text(encoding='utf-8')))
+  try:
+    old = flatten(json.loads(path.read_text(encoding='utf-8')))
+  except (ValueError, AttributeError) as error:
+    raise ValueError(
+      f'{path} is not a config ({error}); take another --workdir'
+    ) from error
   # Through JSON, which makes a tuple a list.
   new = flatten(json.loads(json.dumps(config)))
   differing = [

@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -66,7 +67,10 @@ def load_run(workdir: str | os.PathLike) -> Run:
       f'{workdir} has no metrics.jsonl, so no iteration was finished or it is '
       f'not the folder of a run; it holds: {found or "nothing"}'
     )
-  metrics = writer.read(metrics_path)
+  try:
+    metrics = writer.read(metrics_path)
+  except ValueError as error:
+    raise RunError(str(error)) from error
   if not metrics:
     raise RunError(f'{metrics_path}: no iteration was finished yet')
   daily = _load_arrays(workdir / 'daily.npz')
@@ -89,13 +93,21 @@ def read_json(path: Path) -> dict[str, Any] | None:
   if not path.exists():
     return None
   try:
-    return json.loads(path.read_text(encoding='utf-8'))
+    value = json.loads(path.read_text(encoding='utf-8'))
   except ValueError as error:
     raise RunError(f'{path} is not JSON: {error}') from error
+  if not isinstance(value, dict):
+    raise RunError(f'{path} holds no {{...}} as alphajax writes it')
+  return value
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:
   if not path.exists():
     return {}
-  with np.load(path) as file:
-    return dict(file)
+  try:
+    with np.load(path) as file:
+      return dict(file)
+  except (ValueError, OSError, EOFError, KeyError, BadZipFile) as error:
+    raise RunError(
+      f'{path} is damaged ({error}); `train` writes it again'
+    ) from error

@@ -2,7 +2,6 @@
 
 import datetime
 import importlib.metadata
-import json
 import os
 import platform
 import shutil
@@ -12,7 +11,7 @@ from typing import Any
 
 import jax
 
-from alphajax.run import writer
+from alphajax.run import folder, writer
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'mctx', 'numpy')
 
@@ -31,7 +30,9 @@ def record(workdir: str | os.PathLike, seed: int, data_hash: str) -> dict:
   if not path.exists():
     value = {'data_hash': data_hash, 'seed': seed, **now, 'resumed': []}
   else:
-    value = json.loads(path.read_text(encoding='utf-8'))
+    value = folder.read_json(path)
+    if 'data_hash' not in value or 'resumed' not in value:
+      raise folder.RunError(f'{path} is not what alphajax writes')
     if value['data_hash'] != data_hash:
       raise ValueError(
         f'{workdir} was started on other data: hash {value["data_hash"]}, '

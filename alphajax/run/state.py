@@ -8,26 +8,45 @@ from typing import Any
 import numpy as np
 
 from alphajax.run import checkpoint, writer
+from alphajax.run.folder import RunError
 
 
 def restore(
   workdir: Path, method, state, say: Callable[[str], None] = lambda text: None
 ) -> tuple[int, Any]:
-  """The newest checkpoint as (iteration, state), or `(0, state)`.
+  """The newest sound checkpoint as (iteration, state), or `(0, state)`.
+
+  A damaged one is set aside, and the one before it is taken.
 
   Args:
     workdir: folder of the run.
     method: a `methods.base.Method`.
     state: its initial one.
     say: is told what was found.
+
+  Raises:
+    RunError: there are checkpoints, and all are damaged.
   """
-  arrays, _ = method.save(state)
-  restored = checkpoint.restore(workdir / 'checkpoints', arrays)
-  if restored is None:
-    return 0, state
-  iteration, arrays, host = restored
-  say(f'Continuing after iteration {iteration}.')
-  return iteration, method.load(arrays, host)
+  folder = workdir / 'checkpoints'
+  like, _ = method.save(state)
+  damaged = []
+  for iteration in reversed(checkpoint.iterations(folder)):
+    try:
+      _, arrays, host = checkpoint.restore(folder, like, iteration)
+    except checkpoint.DamagedError as error:
+      damaged.append(iteration)
+      say(str(error))
+      continue
+    for each in damaged:
+      say(f'It is kept as {checkpoint.set_aside(folder, each)}.')
+    say(f'Continuing after iteration {iteration}.')
+    return iteration, method.load(arrays, host)
+  if damaged:
+    raise RunError(
+      f'{folder}: every checkpoint is damaged (iterations '
+      f'{", ".join(map(str, damaged))}); train again in another --workdir'
+    )
+  return 0, state
 
 
 def keep(workdir: Path, method, state, record: Mapping[str, Any]) -> None:
@@ -63,5 +82,6 @@ def write_result(
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
   """Replaces an npz file, wholly or not at all."""
   draft = path.with_name(f'.{path.stem}.tmp.npz')
-  np.savez(draft, **arrays)
-  os.replace(draft, path)
+  with writer.naming(path):
+    np.savez(draft, **arrays)
+    os.replace(draft, path)

@@ -15,6 +15,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import statistics
 import sys
 import time
@@ -23,6 +24,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import tqdm
+
+_DRAFT = re.compile(r'\..+\.(\d+\.tmp|tmp\.npz)')
 
 
 def plain(value: Any) -> Any:
@@ -38,11 +41,28 @@ def write_text(path: str | os.PathLike, text: str) -> None:
   """Replaces a file by one with this text, wholly or not at all."""
   path = Path(path)
   draft = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-  with open(draft, 'w', encoding='utf-8') as file:
-    file.write(text)
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(draft, path)
+  with naming(path):
+    with open(draft, 'w', encoding='utf-8') as file:
+      file.write(text)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(draft, path)
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+  """Names the file in an error of the system, such as that of a full disk."""
+  try:
+    yield
+  except OSError as error:
+    raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def clean(folder: Path) -> None:
+  """Removes what a killed process was writing; call it where nobody else is."""
+  for path in folder.glob('.*.tmp*'):
+    if _DRAFT.fullmatch(path.name):
+      path.unlink()
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
@@ -83,40 +103,58 @@ def append(path: str | os.PathLike, record: Mapping[str, Any]) -> None:
       + ', '.join(f'{name} = {_look_up(record, name)}' for name in bad)
     )
   line = json.dumps(record, default=plain, allow_nan=False) + '\n'
-  with open(path, 'a', encoding='utf-8') as file:
+  with naming(path), open(path, 'a', encoding='utf-8') as file:
     file.write(line)
     file.flush()
     os.fsync(file.fileno())
 
 
 def read(path: str | os.PathLike) -> list[dict[str, Any]]:
-  """Reads a JSON-lines file; a half-written last line is left out.
+  """Reads a file of records; a last line without its end is left out.
+
+  That is what a kill leaves of a line that was being written.
 
   Raises:
-    ValueError: a line before the last is not JSON, so it is not our file.
+    ValueError: any other line that is no record, or is out of order; names it.
   """
   # Read as bytes: a killed write may end inside a UTF-8 character.
-  lines = Path(path).read_bytes().splitlines()
-  records = []
+  *lines, _ = Path(path).read_bytes().split(b'\n')
+  records, before = [], 0
   for number, line in enumerate(lines, start=1):
     try:
-      records.append(json.loads(line))
-    except ValueError as error:
-      if number < len(lines):
-        raise ValueError(f'{path}, line {number}: {error}') from error
+      record = json.loads(line)
+      iteration = record['iteration']
+      if not iteration > before:
+        raise ValueError(f'iteration {iteration} comes after {before}')
+    except (ValueError, TypeError, KeyError) as error:
+      raise ValueError(
+        f'{path}, line {number} is no record of a run ({error}); the file was '
+        'changed or damaged: mend the line, or take another --workdir'
+      ) from error
+    records.append(record)
+    before = iteration
   return records
 
 
 def truncate(path: str | os.PathLike, iteration: int) -> None:
   """Drops lines after `iteration`, and a half-written last one, in one step.
 
-  Called on restart with the iteration of the checkpoint. A missing file is
-  fine: the run was killed before its first line.
+  Called on restart with the iteration of the checkpoint. Before the first
+  iteration the file may be missing.
+
+  Raises:
+    ValueError: the file is damaged, or lacks lines; it is left as it is.
   """
-  if not Path(path).exists():
-    return
-  kept = [r for r in read(path) if r['iteration'] <= iteration]
-  write_text(path, ''.join(json.dumps(record) + '\n' for record in kept))
+  records = read(path) if Path(path).exists() else []
+  kept = [r for r in records if r['iteration'] <= iteration]
+  last = kept[-1]['iteration'] if kept else 0
+  if last != iteration:
+    raise ValueError(
+      f'{path} ends with iteration {last}, but the checkpoint is that of '
+      f'iteration {iteration}: lines were lost; take another --workdir'
+    )
+  if Path(path).exists():
+    write_text(path, ''.join(json.dumps(record) + '\n' for record in kept))
 
 
 @contextlib.contextmanager
@@ -150,7 +188,9 @@ def progress(
     def show(record: Mapping[str, Any]) -> None:
       nonlocal last
       now = time.monotonic()
-      durations.append(now - last)
+      # What was compiled is not compiled again.
+      compiling = record.get('compile_seconds', 0.0)
+      durations.append(max(now - last - compiling, 0.0))
       last = now
       text = status_line(record, total, durations)
       if not live:
@@ -170,15 +210,23 @@ def status_line(
 
   What matters most comes first: a narrow terminal cuts the end off.
   """
-  # The median of the last few: the first iterations also compile.
+  # The median of the last few: a better pool takes longer.
   left = (total - record['iteration']) * statistics.median(durations[-9:])
-  return (
-    f'iteration {record["iteration"]}/{total}, {_clock(left)} left'
-    f' | pool IC train {_ic(record.get("train_ic"))}'
-    f' valid {_ic(record.get("valid_ic"))}'
-    f' | {record["proposed"]:,} formulas, {record["evaluated"]:,} distinct'
-    ' evaluated'
-  )
+  parts = [f'iteration {record["iteration"]}/{total}, {_clock(left)} left']
+  if 'train_ic' in record or 'valid_ic' in record:
+    parts.append(
+      f'IC train {_ic(record.get("train_ic"))}'
+      f' valid {_ic(record.get("valid_ic"))}'
+    )
+  if 'evaluated' in record:
+    parts.append(
+      f'{record.get("proposed", record["evaluated"]):,} formulas, '
+      f'{record["evaluated"]:,} distinct evaluated'
+    )
+  losses = [key for key in record if key == 'loss' or key.endswith('_loss')]
+  if len(parts) == 1 and losses:
+    parts += [f'{key} {record[key]:.4g}' for key in losses]
+  return ' | '.join(parts)
 
 
 def _ic(value: float | None) -> str:
