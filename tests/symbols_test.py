@@ -94,11 +94,11 @@ def test_a_feature_that_the_data_lack(turnover_file):
     (('a-b',), 1.0, 'cannot be written in a formula'),
     (('turnover',), np.inf, 'column turnover: infinite value'),
     (('turnover',), np.nan, 'column turnover: missing in every row'),
-    (('turnover',), 'high', 'column turnover: not a number'),
+    (('turnover',), ['1', 'high'], 'column turnover: not a number'),
   ],
 )
 def test_bad_feature_columns(features, value, message):
-  frame = pd.DataFrame({'date': ['2020-01-02', '2020-01-03'], 'symbol': 'A'})
+  frame = pd.DataFrame({'date': '2020-01-02', 'symbol': ['A', 'B']})
   frame[['open', 'high', 'low', 'close', 'volume']] = 1.0
   frame['turnover'] = value
   with pytest.raises(ValueError, match=message):

@@ -85,12 +85,10 @@ def clean(
 
 
 def _is_text(column: pd.Series) -> bool:
-  """True for names; False for numbers, also those written as text."""
-  if pd.api.types.is_numeric_dtype(column):
+  """True for names; False for numbers, and where any value is one."""
+  if pd.api.types.is_numeric_dtype(column) or not column.notna().any():
     return False
-  return bool(
-    pd.to_numeric(column, errors='coerce').isna()[column.notna()].any()
-  )
+  return bool(pd.to_numeric(column, errors='coerce').isna().all())
 
 
 def _ascending(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:

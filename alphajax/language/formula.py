@@ -9,6 +9,7 @@ so the language cannot look ahead.
 import dataclasses
 import difflib
 import functools
+import math
 from collections.abc import Iterator, Sequence
 
 import lark
@@ -35,6 +36,47 @@ NAME: /[A-Za-z_][A-Za-z_0-9]*/
 NUMBER: /(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?/
 %ignore /\s+/
 """
+# Nested calls and operators of a formula; all that walks formulas can so far.
+MAX_DEPTH = 200
+# Punctuation as Chinese keyboards write it.
+_NARROW = str.maketrans('（）［］，．＋－＊／｜＄　', '()[],.+-*/|$ ')
+# What other languages call it -> how it is typed here.
+_MEANT = {
+  'rank': 'CSRank(x) ranks a day over the stocks, Rank(x,20) over a window',
+  'cs_rank': 'CSRank(x)',
+  'ts_rank': 'Rank(x,20)',
+  'tsrank': 'Rank(x,20)',
+  **dict.fromkeys(('delay', 'shift', 'lag', 'ts_delay'), 'Ref(x,5)'),
+  **dict.fromkeys(('delta', 'diff', 'ts_delta'), 'Delta(x,5)'),
+  **dict.fromkeys(('correlation', 'corr', 'ts_corr'), 'Corr(x,y,20)'),
+  **dict.fromkeys(('covariance', 'cov', 'ts_cov'), 'Cov(x,y,20)'),
+  **dict.fromkeys(('stddev', 'std', 'ts_std'), 'Std(x,20)'),
+  **dict.fromkeys(('sma', 'ma', 'ts_mean', 'mean', 'average'), 'Mean(x,20)'),
+  **dict.fromkeys(('ts_sum', 'sum'), 'Sum(x,20)'),
+  **dict.fromkeys(('ewm', 'ewma', 'ema'), 'EMA(x,20)'),
+  **dict.fromkeys(('decay_linear', 'decaylinear', 'wma'), 'WMA(x,20)'),
+  'min': 'Less(x,y) of two, Min(x,20) over a window',
+  'max': 'Greater(x,y) of two, Max(x,20) over a window',
+  'ts_min': 'Min(x,20)',
+  'ts_max': 'Max(x,20)',
+  'add': 'Add(x,y) or x+y',
+  **dict.fromkeys(('sub', 'subtract', 'minus'), 'Sub(x,y) or x-y'),
+  **dict.fromkeys(('mul', 'multiply', 'times'), 'Mul(x,y) or x*y'),
+  **dict.fromkeys(('div', 'divide'), 'Div(x,y) or x/y'),
+  'neg': '-x',
+  **dict.fromkeys(('power', 'pow'), 'Pow(x,y)'),
+  'signedpower': 'Sign(x)*Pow(Abs(x),y)',
+  **dict.fromkeys(('abs', 'fabs'), 'Abs(x)'),
+  **dict.fromkeys(('log', 'ln'), 'Log(x)'),
+  'inv': '1/x',
+  'sqrt': 'Pow(x,0.5)',
+}
+# What an operator with the wrong arguments may have been meant for.
+_INSTEAD = {
+  'Rank': 'CSRank(x) ranks a day over the stocks',
+  'Min': 'Less(x,y) is the smaller of two',
+  'Max': 'Greater(x,y) is the larger of two',
+}
 HOLE = '_'  # What a mask writes for a part to fill; see `masks`.
 _INFIX = {'Add': ('+', 1), 'Sub': ('-', 1), 'Mul': ('*', 2), 'Div': ('/', 2)}
 
@@ -176,6 +218,7 @@ def parse(
   """
   if not isinstance(text, str) or not text.strip():
     raise FormulaError('empty formula: expected text such as Mean(close,20)')
+  text = text.translate(_NARROW)
   try:
     tree = _parser().parse(text)
   except lark.exceptions.UnexpectedEOF as error:
@@ -187,7 +230,24 @@ def parse(
       raise _error(text, len(text), 'the formula ends too early') from error
     at = len(text) if at is None else at
     raise _error(text, at, f'unexpected {text[at : at + 1]!r}') from error
+  _check_depth(tree, text)
   return _build(tree, text, tuple(features), holes)
+
+
+def _check_depth(tree: lark.Tree, text: str) -> None:
+  """Refuses a tree that recursion could not walk."""
+  level = [tree]
+  for _ in range(MAX_DEPTH):
+    level = [
+      child
+      for node in level
+      for child in node.children
+      if isinstance(child, lark.Tree) and child.data != 'number'
+    ]
+  if level:
+    raise _error(
+      text, level[0].meta.start_pos, f'nested deeper than {MAX_DEPTH} levels'
+    )
 
 
 def _error(text: str, position: int, what: str) -> FormulaError:
@@ -204,7 +264,10 @@ def _build(
   build = functools.partial(_build, text=text, features=features, holes=holes)
   start = tree.meta.start_pos
   if tree.data == 'number':
-    return number(float(tree.children[0]))
+    value = float(tree.children[0])
+    if math.isinf(value):
+      raise _error(text, start, 'a number beyond 1.8e308')
+    return number(value)
   if tree.data == 'name':
     name = str(tree.children[0])
     if name not in features and not (holes and name == HOLE):
@@ -234,7 +297,7 @@ def _call(tree: lark.Tree, text: str, build, holes: bool) -> Formula:
   if len(operands) != row.arity:
     window = ', the last a window' if row.kind in vocab.WINDOWED else ''
     what = f'{name} takes {row.arity} arguments{window}, not {len(operands)}'
-    raise _error(text, start, what)
+    raise _error(text, start, what + _instead(name))
   args = tuple(map(build, operands))
   if row.kind in vocab.WINDOWED:
     window = args[-1].symbol
@@ -242,11 +305,21 @@ def _call(tree: lark.Tree, text: str, build, holes: bool) -> Formula:
     if not is_hole and (not window.isdigit() or int(window) < 1):
       what = f'the window of {name} must be a positive integer, not'
       at = operands[-1].meta.start_pos
-      raise _error(text, at, f'{what} {to_text(args[-1])}')
+      what = f'{what} {to_text(args[-1])}'
+      if window.removeprefix('-').isdigit() and name in ('Ref', 'Delta'):
+        raise _error(text, at, f'{what}, which would look ahead')
+      raise _error(text, at, what + _instead(name))
   return Formula(name, args)
 
 
+def _instead(name: str) -> str:
+  return f' ({_INSTEAD[name]})' if name in _INSTEAD else ''
+
+
 def _unknown(name: str, kind: str, known) -> str:
+  meant = _MEANT.get(name.lower())
+  if kind == 'operator' and meant and name not in known:
+    return f'unknown operator {name!r} (here: {meant})'
   close = difflib.get_close_matches(name, known, n=1)
   hint = f'did you mean {close[0]}?' if close else f'known: {", ".join(known)}'
   return f'unknown {kind} {name!r} ({hint})'

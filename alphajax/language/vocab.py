@@ -5,6 +5,7 @@ embedding sizes are derived from these rows. A new operator is one row here and
 one function in `alphajax.factor.operators`.
 """
 
+import decimal
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -96,14 +97,14 @@ class Vocab(NamedTuple):
 
 
 def number_text(value: float) -> str:
-  """Prints a number without exponent, shortest form: -0.05, 20, 0.821596."""
+  """Prints a number without exponent, shortest form: -0.05, 20, 0.821596.
+
+  `float` of the text is the number again, exactly.
+  """
   value = float(value)
   if value == int(value) and abs(value) < 1e15:
     return str(int(value))
-  text = repr(value)
-  if 'e' not in text:
-    return text
-  return f'{value:.{20}f}'.rstrip('0')
+  return format(decimal.Decimal(repr(value)), 'f')
 
 
 def make_vocab(
