@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from absl import flags
 from ml_collections import config_dict
 
@@ -47,6 +48,7 @@ class Request(NamedTuple):
 TEST_SPLIT = Request()
 
 
+@jax.enable_x64(False)  # As the run was.
 def evaluate(
   workdir: str | os.PathLike, request: Request = TEST_SPLIT
 ) -> dict[str, Any]:

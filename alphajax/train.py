@@ -48,6 +48,8 @@ class Trained(NamedTuple):
   reason: str
 
 
+# A run is one of 32 bits, whatever else the process does with JAX.
+@jax.enable_x64(False)
 def train(config, workdir: str | os.PathLike) -> Trained:
   """Runs the iterations that `workdir` does not hold yet.
 

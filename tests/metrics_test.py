@@ -217,7 +217,7 @@ def test_a_constant_series_has_an_interval_of_no_width():
   [
     (np.zeros(19), 'needs a series of more days'),
     (np.zeros((2, 50)), r'of shape \(2, 50\)'),
-    (np.full(50, np.nan), 'has NaN'),
+    (np.full(50, np.nan), 'has a NaN'),
   ],
 )
 def test_an_interval_refuses(daily, message):

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Lasso
 
+from alphajax.data import panel as panel_lib
 from alphajax.factor import metrics, pool
+from alphajax.language import formula as formula_lib
+from alphajax.methods import archive
+from alphajax.methods.base import Found
 
 T, S, P = 60, 40, 4
 
@@ -182,3 +186,33 @@ def test_unexplained_is_what_the_pool_leaves_of_the_label():
   whole, _ = insert_all(9, prepared, target)
   _, again = pool.insert(whole, prepared[4:5], jnp.array([9]), target, scored)
   assert abs(float(again.unexplained[0])) <= 0.005 / 2 + 1e-4
+
+
+def test_a_missing_factor_is_covered_by_the_others_and_said():
+  """Weights 3, -1, 0: by hand."""
+  members = np.array([[True, True, True, True, False]])
+  nan = np.nan
+  values = jnp.asarray(
+    [[[1.0, nan, 2.0, nan, 1.0]], [[5.0, 4.0, nan, nan, 1.0]],
+     [[1.0, 2.0, 3.0, 4.0, 5.0]]]
+  )  # fmt: skip
+  weights = jnp.asarray([3.0, -1.0, 0.0])
+  share = pool.coverage(weights, values, members)
+  np.testing.assert_allclose(share, [[1.0, 0.25, 0.75, 0.0, nan]])
+  signal = pool.signal(weights, values, members)
+  # Two values are at -1 and 1; the third factor weighs nothing.
+  np.testing.assert_allclose(signal, [[-4.0, 1.0, 3.0, nan, nan]], atol=1e-6)
+
+
+def test_a_short_history_scores_nobody():
+  """30 days where the pool looks back 107: no score, never a 0."""
+  market = panel_lib.make(
+    np.random.default_rng(0).lognormal(size=(6, 30, 8)).astype(np.float32),
+    np.ones((30, 8), bool),
+    tuple(str(np.datetime64('2020-01-01') + n) for n in range(30)),
+    tuple('abcdefgh'),
+  )
+  texts = ('CSRank(close)', 'Mean(Ref(close,68),40)')
+  found = Found(1, tuple(map(formula_lib.parse, texts)), (1.0, 1.0))
+  assert max(map(formula_lib.lookback, found.formulas)) == 107
+  assert np.isnan(archive.predict(found, market)).all()

@@ -10,7 +10,7 @@ import tiny
 
 from alphajax import experiment
 from alphajax.analysis import tune
-from alphajax.factor import objectives, operators
+from alphajax.factor import gradients, objectives, operators
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
 from alphajax.methods import refinement
@@ -41,10 +41,10 @@ def test_gradients_with_missing_values(name):
   x, y, other = data(0), data(1), data(2)
   members = jnp.ones(x.shape, bool)
   weights = jnp.asarray(np.random.default_rng(3).normal(size=x.shape))
-  operator = tune.guard(
+  operator = gradients.guard(
     lambda *z: operators.apply(name, list(z), window, members), window=window
   )
-  add = tune.guard(lambda a, x, y: a * x + y)
+  add = gradients.guard(lambda a, x, y: a * x + y)
 
   def total(a):
     operands = [add(jnp.full(x.shape, a), x, y)]
@@ -75,7 +75,7 @@ def test_guard_without_it_is_nan():
     return run
 
   plain = jax.grad(total(jnp.multiply))(jnp.float32(2.0))
-  guarded = jax.grad(total(tune.guard(jnp.multiply)))(jnp.float32(2.0))
+  guarded = jax.grad(total(gradients.guard(jnp.multiply)))(jnp.float32(2.0))
   assert np.isnan(plain)
   assert guarded == pytest.approx(float(jnp.nansum(x)), rel=1e-5)
 

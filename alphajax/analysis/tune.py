@@ -7,6 +7,7 @@ compare) has none here, and the result names the constants that got none.
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -16,7 +17,8 @@ import numpy as np
 import optax
 
 from alphajax.data import universe as universe_lib
-from alphajax.factor import evaluate, metrics, operators
+from alphajax.factor import compile as compile_lib
+from alphajax.factor import evaluate, gradients, metrics
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 
@@ -72,48 +74,6 @@ def replace_constants(formula: Formula, values: Sequence[float]) -> Formula:
   return replaced
 
 
-def guard(
-  function: Callable, fill: float | None = 1.0, window: int | None = None
-) -> Callable:
-  """The same values, and gradients that missing values do not poison.
-
-  A missing cell has no cotangent, but 0 times a derivative of NaN or infinity
-  is NaN. Backwards, missing operands are therefore replaced by `fill` ("double
-  where"; None: `function` itself looks past them), and a derivative that is
-  still not finite, such as that of the Std of a constant window, counts 0.
-  window: that of a rolling function; the days before the panel are missing too.
-  """
-  lead = window or 0
-
-  def full(*operands):
-    before = [(lead, 0)] + [(0, 0)] * (operands[0].ndim - 1)
-    longer = (jnp.pad(x, before, constant_values=fill) for x in operands)
-    return function(*longer)[lead:]
-
-  def forward(*operands):
-    result = function(*operands)
-    return result, (operands, jnp.isfinite(result))
-
-  def backward(residuals, cotangent):
-    operands, known = residuals
-    finite = tuple(map(jnp.isfinite, operands))
-    filled = operands
-    if fill is not None:
-      filled = tuple(
-        jnp.where(f, x, fill) for f, x in zip(finite, operands, strict=True)
-      )
-    _, pull = jax.vjp(full if lead else function, *filled)
-    gradients = pull(jnp.where(known, cotangent, 0.0))
-    return tuple(
-      jnp.where(f & jnp.isfinite(g), g, 0.0)
-      for f, g in zip(finite, gradients, strict=True)
-    )
-
-  guarded = jax.custom_vjp(function)
-  guarded.defvjp(forward, backward)
-  return guarded
-
-
 def parametrise(formula: Formula) -> tuple[Callable, list[Formula]]:
   """The formula as a differentiable function of its constants.
 
@@ -121,34 +81,31 @@ def parametrise(formula: Formula) -> tuple[Callable, list[Formula]]:
     (run, parts): `run(constants f32[C], values, members) -> f32[T, S]`, where
     `values` are those of `parts`, the largest subtrees without a constant.
   """
-  parts = []
+  parts, counter = [], itertools.count()
 
-  def build(node: Formula, number: Iterator[int]) -> Callable:
+  def mark(node: Formula) -> Formula:
+    """The node with its constants and parts named by their places."""
     if formula_lib.is_number(node):
-      index = next(number)
-      return lambda c, values, members: jnp.full(
-        values[0].shape, c[index], jnp.float32
-      )
+      return Formula(f'#{next(counter)}')
     if not any(True for _ in _leaves(node)):
-      place = len(parts)
       parts.append(node)
-      return lambda c, values, members: values[place]
-    args, window = node.args, None
-    if formula_lib.is_windowed(node):
-      args, window = args[:-1], int(args[-1].symbol)
-    below = [build(arg, number) for arg in args]
+      return Formula(f'@{len(parts) - 1}')
+    stop = len(node.args) - formula_lib.is_windowed(node)
+    args = (*map(mark, node.args[:stop]), *node.args[stop:])
+    return Formula(node.symbol, args)
 
-    def run(c, values, members):
-      operator = guard(
-        lambda *x: operators.apply(node.symbol, list(x), window, members),
-        window=window,
-      )
-      return operator(*(b(c, values, members) for b in below))
+  marked = mark(formula)
 
-    return run
+  def run(c, values, members):
+    def leaf(node: Formula) -> jax.Array:
+      place = int(node.symbol[1:])
+      if node.symbol[0] == '#':
+        return jnp.full(values[0].shape, c[place], jnp.float32)
+      return values[place]
 
-  counter = iter(range(formula_lib.size(formula)))
-  return build(formula, counter), parts
+    return compile_lib.apply(marked, leaf, members)
+
+  return run, parts
 
 
 def tune(
@@ -222,7 +179,7 @@ def _descend(run, rate, num_steps, target, members, values, start):
   """
   unit = jnp.where(start == 0, 1.0, jnp.abs(start))
   # It looks past missing values itself; a day that does not count has none.
-  daily_ic = guard(lambda v: metrics.target_ic(v, target), fill=None)
+  daily_ic = gradients.guard(lambda v: metrics.target_ic(v, target), fill=None)
   schedule = optax.cosine_decay_schedule(LEARNING_RATE, num_steps)
   optimizer = optax.adam(schedule)
 

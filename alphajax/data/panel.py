@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from alphajax.data import scale
+
 FEATURES = ('open', 'high', 'low', 'close', 'volume', 'vwap')
 SPLITS = ('train', 'valid', 'test')
 # A split may begin or end on a holiday outside the data; the longest market
@@ -303,18 +305,14 @@ def standardize(values: jax.Array, mask: jax.Array) -> jax.Array:
   def mean(x):
     return jnp.where(valid, x, 0.0).sum(axis=-1, keepdims=True) / count
 
-  def shrink(x):  # Into [-1, 1], so that no sum or square overflows.
-    largest = jnp.abs(x).max(axis=-1, keepdims=True)
-    return x / jnp.where(largest > 0, largest, 1.0)
-
-  scaled = shrink(jnp.where(valid, values, 0.0))
+  scaled = scale.shrink(jnp.where(valid, values, 0.0))
   centre = mean(scaled)
   centred = jnp.where(valid, scaled - centre, 0.0)
   # The first mean was rounded; the second pass takes its error off.
   centred = jnp.where(valid, centred - mean(centred), 0.0)
   variance = mean(centred**2)
   varies = variance > CONSTANT * centre**2
-  unit = shrink(centred)
+  unit = scale.shrink(centred)
   deviation = jnp.sqrt(mean(unit**2))
   unit = unit / jnp.where(varies, deviation, 1.0)
   return jnp.where(valid & varies, unit, jnp.nan)

@@ -1,43 +1,65 @@
 """One formula as one jitted function, for composing with other JAX code."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 
-from alphajax.factor import operators
+from alphajax.factor import gradients, operators
 from alphajax.language import formula as formula_lib
-from alphajax.language import vocab
+
+
+def apply(
+  formula: formula_lib.Formula, leaf: Callable, members: jax.Array
+) -> jax.Array:
+  """Applies the operators of a formula to the values of its leaves.
+
+  Gradients pass wherever an operator has one; a missing cell has none.
+
+  Args:
+    formula: finished.
+    leaf: values f32[T, S] of a node without operands.
+    members: what cross-sections are over, see `operators.apply`.
+
+  Returns:
+    f32[T, S].
+  """
+  if not formula.args:
+    return leaf(formula)
+  args, window = formula.args, None
+  if formula_lib.is_windowed(formula):
+    args, window = args[:-1], int(args[-1].symbol)
+  operator = gradients.guard(
+    lambda *x: operators.apply(formula.symbol, list(x), window, members),
+    window=window,
+  )
+  return operator(*(apply(arg, leaf, members) for arg in args))
 
 
 def compile(formula: formula_lib.Formula) -> Callable:
   """Compiles one formula: `fn(panel) -> f32[T, S]`, jitted.
 
   For a formula that is used again and again, and for composing with other
-  JAX code. Many different formulas are faster through `Store` or `values`,
-  which compile nothing.
+  JAX code, gradients included. Many different formulas are faster through
+  `Store` or `values`, which compile nothing.
+
+  Raises:
+    ValueError: when called, where the panel lacks a feature of the formula.
   """
   formula = formula_lib.canonical(formula)
 
   @functools.partial(jax.jit, static_argnames='names')
   def run(features, members, names):
-    def walk(node):
-      if not node.args:
-        if formula_lib.is_number(node):
-          return jnp.full(members.shape, float(node.symbol), jnp.float32)
-        return operators.finite(features[names.index(node.symbol)])
-      kind = vocab.OPERATORS[node.symbol].kind
-      args, window = node.args, None
-      if kind in vocab.WINDOWED:
-        args, window = args[:-1], int(args[-1].symbol)
-      return operators.apply(
-        node.symbol, [walk(arg) for arg in args], window, members
-      )
+    def leaf(node):
+      if formula_lib.is_number(node):
+        return jnp.full(members.shape, float(node.symbol), jnp.float32)
+      return operators.finite(features[names.index(node.symbol)])
 
-    return walk(formula)
+    return apply(formula, leaf, members)
 
   def evaluate(panel):
+    check_features(formula, panel.feature_names)
     return run(
       jnp.asarray(panel.features, jnp.float32),
       jnp.asarray(panel.mask),
@@ -45,3 +67,18 @@ def compile(formula: formula_lib.Formula) -> Callable:
     )
 
   return evaluate
+
+
+def check_features(formula: formula_lib.Formula, names: Sequence[str]) -> None:
+  """Refuses a formula that reads a feature the panel does not have.
+
+  Raises:
+    ValueError: names the formula, the feature and those there are.
+  """
+  for node in formula_lib.nodes(formula):
+    known = node.args or formula_lib.is_number(node)
+    if not known and node.symbol not in names:
+      raise ValueError(
+        f'{formula_lib.to_text(formula)} needs {node.symbol!r}; the panel '
+        f'has {", ".join(names)}'
+      )

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
+from alphajax.data import scale as scale_lib
 from alphajax.factor import sorting
 
 MIN_COVERAGE = 0.5
@@ -57,18 +58,10 @@ def _total(values):
   return jnp.sum(values.astype(jnp.float32), -1, keepdims=True)
 
 
-def _shrink(values):
-  """Scales a day's values into [-1, 1], so that no sum or square overflows."""
-  # In two steps: 1 / 3e38 is no normal number, and would count as 0.
-  root = jnp.sqrt(jnp.max(jnp.abs(values), -1, keepdims=True))
-  inverse = 1.0 / jnp.where(root > 0, root, 1.0)
-  return values * inverse * inverse
-
-
 def _unit(values, seen):
   """Centres over `seen` and divides by the root mean square; 0 elsewhere."""
   count = jnp.maximum(_total(seen), 1)
-  values = _shrink(jnp.where(seen, values, 0.0))
+  values = scale_lib.shrink(jnp.where(seen, values, 0.0))
   mean = _total(values) / count
   deviations = jnp.where(seen, values - mean, 0.0)
   # The mean of many equal numbers is off by rounding: a second pass.
@@ -95,7 +88,7 @@ def ic(values, target: Target, seen, counts):
   """
   count = _total(seen)
   n = jnp.maximum(count, 1)
-  values = _shrink(jnp.where(seen, values, 0.0))
+  values = scale_lib.shrink(jnp.where(seen, values, 0.0))
   mean = _total(values) / n
   deviations = jnp.where(seen, values - mean, 0.0)
   rest = _total(deviations) / n  # What rounding left of the mean.
@@ -218,8 +211,11 @@ def mean_interval(daily: np.ndarray, lag: int) -> Interval:
       f'an interval with lag {lag} needs a series of more days than that, '
       f'not one of shape {daily.shape}'
     )
-  if np.isnan(daily).any():
-    raise ValueError('the daily series has NaN; a day that does not count is 0')
+  if not np.isfinite(daily).all():
+    raise ValueError(
+      'the daily series has a NaN or an infinity; a day that does not count is '
+      '0'
+    )
   n = len(daily)
   count = max(1, int(min(n / (2 * (lag + 1)), 0.4 * n ** (2 / 3))))
   times = np.pi * (np.arange(n) + 0.5) / n
@@ -232,9 +228,14 @@ def mean_interval(daily: np.ndarray, lag: int) -> Interval:
 
 
 def information_ratio(daily: np.ndarray) -> float:
-  """Mean over standard deviation of a daily series: ICIR, RankICIR."""
-  deviation = float(np.std(daily))
-  return float(np.mean(daily)) / deviation if deviation > 0 else 0.0
+  """Mean over standard deviation of a daily series: ICIR, RankICIR.
+
+  0 for a constant series, which has no ratio.
+  """
+  daily = np.asarray(daily, np.float64)
+  mean, deviation = float(np.mean(daily)), float(np.std(daily))
+  # The deviation of a constant is rounding of its mean.
+  return mean / deviation if deviation > 1e-12 * abs(mean) else 0.0
 
 
 def summary(ic: np.ndarray, rank_ic: np.ndarray, lag: int) -> dict:

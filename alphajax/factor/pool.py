@@ -60,7 +60,7 @@ class FitConfig(NamedTuple):
 DEFAULT_FIT = FitConfig()
 
 
-def opinion(values, members, labelled):
+def standardized(values, members, labelled):
   """A factor as the pool sees it: standardised per day, NaN -> 0.
 
   A day with fewer than half of the labelled members covered is all 0, "no
@@ -83,8 +83,8 @@ def opinion(values, members, labelled):
 
 
 def prepare(values, members, target: Target):
-  """A factor as `insert` takes it: `opinion`, centred over labelled members."""
-  z = opinion(values, members, target.labelled)
+  """A factor as `insert` takes it: standardized, and centred where labelled."""
+  z = standardized(values, members, target.labelled)
   count = jnp.maximum(jnp.sum(target.labelled, -1, keepdims=True), 1)
   z = jnp.where(target.labelled, z, 0.0)
   mean = jnp.sum(z, -1, keepdims=True) / count
@@ -278,10 +278,13 @@ def _insert(pool, candidates, ids, target, scored, config, accept, objective):
     )
 
   start = _Slots(
-    jnp.where(pool.ids >= 0, jnp.arange(capacity), -1), pool.weights
+    jnp.where(pool.ids >= 0, jnp.arange(capacity, dtype=jnp.int32), -1),
+    pool.weights,
   )
   (slots, _), trace = jax.lax.scan(
-    commit, (start, ic_of(start)), jnp.arange(ids.shape[0])
+    commit,
+    (start, ic_of(start)),
+    jnp.arange(ids.shape[0], dtype=jnp.int32),
   )
   filled = slots.item >= 0
   pairs = (filled[:, None] & filled)[..., None]
@@ -354,13 +357,34 @@ def insert(
 def signal(weights, values, members):
   """The pool's signal on any panel: weighted sum of standardised factors.
 
+  A factor without a value has no opinion, which is 0 in the sum, as it is in
+  the fit; `coverage` says how much of the pool speaks of a stock.
+
   Args:
     weights: f32[P].
     values: f32[P, T, S], NaN where missing.
     members: bool[T, S].
 
   Returns:
-    f32[T, S]; 0 where no factor has an opinion, NaN for non-members.
+    f32[T, S]; NaN for non-members and where no factor has a value.
   """
-  z = jax.vmap(lambda v: opinion(v, members, members))(values)
-  return jnp.where(members, jnp.einsum('p,pts->ts', weights, z), jnp.nan)
+  z = jax.vmap(lambda v: standardized(v, members, members))(values)
+  known = coverage(weights, values, members) > 0
+  return jnp.where(known, jnp.einsum('p,pts->ts', weights, z), jnp.nan)
+
+
+def coverage(weights, values, members):
+  """Share of the pool's sum of |weights| whose factor has a value.
+
+  Args:
+    weights, values, members: as in `signal`.
+
+  Returns:
+    f32[T, S] from 0 to 1; NaN for non-members.
+  """
+  sizes = jnp.abs(weights)
+  total = jnp.sum(sizes)
+  known = jnp.isfinite(values).astype(jnp.float32)
+  share = jnp.einsum('p,pts->ts', sizes, known)
+  share = share / jnp.where(total > 0, total, 1.0)
+  return jnp.where(members, share, jnp.nan)

@@ -15,6 +15,7 @@ import numpy as np
 
 from alphajax.data import panel as panel_lib
 from alphajax.data import universe as universe_lib
+from alphajax.factor import compile as compile_lib
 from alphajax.factor import operators, plan, runtime
 from alphajax.language import formula as formula_lib
 
@@ -139,13 +140,7 @@ class Store:
     if len(self.graph.nodes) > MAX_NODES:
       self._start(list(self._features.values()))
     for formula in formulas:
-      for node in formula_lib.nodes(formula):
-        known = node.args or formula_lib.is_number(node)
-        if not known and node.symbol not in self.feature_names:
-          raise ValueError(
-            f'{formula_lib.to_text(formula)} needs {node.symbol!r}; the panel '
-            f'has {", ".join(self.feature_names)}'
-          )
+      compile_lib.check_features(formula, self.feature_names)
     return [self.graph.add(formula) for formula in formulas]
 
   def _known(self, node: int) -> bool:

@@ -385,12 +385,20 @@ def found(mined: Mined) -> Found | None:
 
 
 def predict(found: Found | None, panel: Panel) -> jax.Array:
-  """Signal f32[T, S] of a pool on any panel; NaN for non-members."""
+  """Signal f32[T, S] of a pool on any panel.
+
+  NaN for non-members, where no factor has a value, and on the first days of the
+  panel, on which the longest-looking factor cannot have one.
+  """
   if found is None:
     raise ValueError('the run has found no pool yet: train it first')
   values = evaluate.values(found.formulas, panel)
   weights = jnp.asarray(found.weights, jnp.float32)
-  return _signal(weights, values, jnp.asarray(panel.mask))
+  signal = _signal(weights, values, jnp.asarray(panel.mask))
+  first = max(map(formula_lib.lookback, found.formulas))
+  return jnp.where(
+    jnp.arange(signal.shape[0])[:, None] < first, jnp.nan, signal
+  )
 
 
 _signal = jax.jit(pool_lib.signal)

@@ -363,7 +363,7 @@ def _make_alphacfg(config, task: Task, bench: Bench) -> Searcher:
   form = grammar_lib.step(grammar, grammar_lib.init(grammar), form_rule)
   agent = learner_lib.make(config, grammar, form)
   # What the objective gives a formula without any value.
-  silence = float(_rate(bench, jnp.zeros(bench.scored.shape))[0])
+  silence = float(_rate(bench, jnp.zeros(bench.scored.shape, jnp.float32))[0])
 
   def step(state, rng_key, clock):
     play_key, fit_key = jax.random.split(rng_key)

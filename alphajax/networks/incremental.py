@@ -86,18 +86,25 @@ def make_contexts(grammar: grammar_lib.Grammar) -> Contexts:
     strict=True,
   )
   length = max(map(len, chains))
-  fields = {name: jnp.asarray([c[name] for c in found]) for name in found[0]}
+  fields = {name: _table([c[name] for c in found]) for name in found[0]}
   # Nodes of each production that may get a finished child to their left.
   wide = [sum(found[k]['follower'] >= 0 for k in chain) for chain in chains]
   return Contexts(
     **fields,
-    chain=jnp.asarray([c + [0] * (length - len(c)) for c in chains]),
-    chain_len=jnp.asarray([len(chain) for chain in chains]),
-    leaf=jnp.asarray(leaves),
+    chain=_table([c + [0] * (length - len(c)) for c in chains]),
+    chain_len=_table([len(chain) for chain in chains]),
+    leaf=_table(leaves),
     closes=~grammar.is_nonterminal[jnp.asarray(leaves)],
     max_left=_most_left(grammar, wide),
     max_depth=grammar.max_tokens,
   )
+
+
+def _table(values) -> jax.Array:
+  """Numbers in 32 bits, also where JAX takes 64 by default."""
+  values = np.asarray(values)
+  narrow = {'i': np.int32, 'f': np.float32}.get(values.dtype.kind)
+  return jnp.asarray(values, narrow)
 
 
 def refusal(grammar: grammar_lib.Grammar) -> str | None:
@@ -195,7 +202,7 @@ def prepare(contexts: Contexts, tables: tree_lstm.Tables) -> Tables:
   """Rows of all leaves and contexts under these parameters."""
   width = tables.inputs.shape[1] // 4
   num_symbols = tables.inputs.shape[0]
-  none = jnp.zeros((num_symbols, 3, 5 * width))
+  none = jnp.zeros((num_symbols, 3, 5 * width), jnp.float32)
   h, c = tree_lstm.cell(tables.inputs, none, jnp.zeros(num_symbols, bool))
   message = jnp.einsum('vd,kdg->kvg', h, tables.kernels)
   cells = jnp.broadcast_to(c, (message.shape[0], *c.shape))
@@ -219,7 +226,7 @@ def start(
   memory = Memory(
     contexts=jnp.zeros((batch, contexts.max_depth), jnp.int32),
     depth=jnp.zeros(batch, jnp.int32),
-    left=jnp.zeros((batch, contexts.max_left, 4 * width)),
+    left=jnp.zeros((batch, contexts.max_left, 4 * width), jnp.float32),
   )
   return jnp.broadcast_to(tables.leaf_h[symbol], (batch, width)), memory
 
@@ -299,7 +306,7 @@ def _extend(contexts, memory, actions, terminated) -> _Path:
   has_left = contexts.has_left[whole] & (level < depth[:, None])
   return _Path(
     contexts=whole,
-    depth=jnp.where(terminated, 0, depth),
+    depth=jnp.where(terminated, 0, depth).astype(jnp.int32),
     lefts=jnp.cumsum(has_left, axis=1) - has_left,
     closes=contexts.closes[actions],
     leaf=contexts.leaf[actions],
@@ -315,7 +322,7 @@ def _climb(contexts, tables, left, path) -> _Climb:
   climb = _Climb(
     row=tables.leaf_row[contexts.reader[bottom], path.leaf],
     closes=path.closes,
-    entry=jnp.zeros((n, 4 * width)),
+    entry=jnp.zeros((n, 4 * width), jnp.float32),
     stop=jnp.full(n, -1, jnp.int32),
     h=tables.leaf_h[path.leaf],
   )
@@ -340,7 +347,9 @@ def _climb(contexts, tables, left, path) -> _Climb:
     )
 
   height = jnp.max(path.depth)
-  return jax.lax.while_loop(lambda carry: carry[0] < height, up, (0, climb))[1]
+  return jax.lax.while_loop(
+    lambda carry: carry[0] < height, up, (jnp.int32(0), climb)
+  )[1]
 
 
 def _pick(x: jax.Array, level: jax.Array) -> jax.Array:

@@ -88,7 +88,7 @@ def encode(tables: Tables, tokens: jax.Array) -> jax.Array:
   width = tables.inputs.shape[1] // 4
   kernels = tables.kernels.reshape(-1, 4 * width)
   # Row L stays zero: what an absent child says.
-  rows = jnp.zeros((tokens.shape[0] + 1, 5 * width))
+  rows = jnp.zeros((tokens.shape[0] + 1, 5 * width), jnp.float32)
 
   def visit(rows, at):
     below = rows[children[at]]  # Absent: -1, the last row.

@@ -249,7 +249,7 @@ def self_play(
   )
   prepared = evaluator.prepare(params)
   moves = grammar.max_steps
-  temperature = jnp.broadcast_to(jnp.asarray(temperature), moves)
+  temperature = jnp.broadcast_to(jnp.asarray(temperature, jnp.float32), moves)
 
   def move(carry):
     index, states, evaluation, played, kept = carry
@@ -315,7 +315,7 @@ def _no_moves(
   actions = (*moves, grammar.num_actions)
   return Trajectories(
     tokens=jnp.zeros((*moves, grammar.max_tokens), jnp.int32),
-    action_weights=jnp.zeros(actions),
+    action_weights=jnp.zeros(actions, jnp.float32),
     invalid_actions=jnp.zeros(actions, bool),
     active=jnp.zeros(moves, bool),
     final_tokens=states.tokens,

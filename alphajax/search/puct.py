@@ -115,11 +115,11 @@ def temperatures(
       'and either moves or iterations above 0; '
       f'got {start=}, {end=}, {moves=}, {iterations=}'
     )
-  done = jnp.zeros(num_moves)
+  done = jnp.zeros(num_moves, jnp.float32)
   if moves:
     done = jnp.arange(num_moves) / moves
   elif iterations:
-    done = jnp.full(num_moves, iteration / iterations)
+    done = jnp.full(num_moves, iteration / iterations, jnp.float32)
   return start + (end - start) * jnp.minimum(done, 1.0)
 
 

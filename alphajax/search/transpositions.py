@@ -45,7 +45,7 @@ class Known:
 def empty(capacity: int) -> Known:
   """Nothing known yet."""
   hashes = jnp.full((capacity, 2), _UNUSED, jnp.uint32)
-  return Known(hashes, jnp.zeros(capacity))
+  return Known(hashes, jnp.zeros(capacity, jnp.float32))
 
 
 def formula_hash(grammar: grammar_lib.Grammar, tokens: jax.Array) -> jax.Array:

@@ -132,13 +132,13 @@ def empty(embedding: Any, num_nodes: int, num_actions: int) -> Tree:
   nodes = (batch, num_nodes)
   edges = (*nodes, num_actions)
   return Tree(
-    prior=jnp.zeros(edges),
+    prior=jnp.zeros(edges, jnp.float32),
     visits=jnp.zeros(edges, jnp.int32),
-    returns=jnp.zeros(edges),
+    returns=jnp.zeros(edges, jnp.float32),
     children=jnp.full(edges, NO_NODE, jnp.int32),
-    raw_value=jnp.zeros(nodes),
-    reward=jnp.zeros(nodes),
-    discount=jnp.ones(nodes),
+    raw_value=jnp.zeros(nodes, jnp.float32),
+    reward=jnp.zeros(nodes, jnp.float32),
+    discount=jnp.ones(nodes, jnp.float32),
     best_action=jnp.zeros(nodes, jnp.int32),
     best_child=jnp.full(nodes, NO_NODE, jnp.int32),
     embedding=jax.tree.map(
@@ -157,8 +157,8 @@ def _plant(
     0,
     _prior(root.prior_logits, invalid_actions),
     root.value,
-    jnp.zeros(batch),
-    jnp.ones(batch),
+    jnp.zeros(batch, jnp.float32),
+    jnp.ones(batch, jnp.float32),
     root.embedding,
   )
 
