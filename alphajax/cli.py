@@ -12,6 +12,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import alphajax
+
 COMMANDS = {
   'train': ('alphajax.train', 'mine or train what a config says'),
   'evaluate': ('alphajax.evaluate', 'open the test split of a run'),
@@ -31,9 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(_overview())
     return
   if name in ('-V', '--version'):
-    from alphajax import __version__
-
-    print(f'alphajax {__version__}')
+    print(f'alphajax {alphajax.__version__}')
     return
   if name not in COMMANDS:
     near = difflib.get_close_matches(name, COMMANDS, n=1)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alphajax.data import columns, market, panel, qlib_binary
+from alphajax.data import columns, market, panel, panel_cache, qlib_binary
 
 CASES = Path(
   os.environ.get(
@@ -342,8 +342,8 @@ def test_rows_that_are_misread_elsewhere(tmp_path, line, message):
 @pytest.mark.parametrize(
   'name, content, message',
   [
-    ('a.parquet', b'PAR1 garbage', 'not a readable .parquet file'),
-    ('a.feather', b'garbage', 'not a readable .feather file'),
+    ('a.parquet', b'PAR1 garbage', 'not a .parquet file that can be read'),
+    ('a.feather', b'garbage', 'not a .feather file that can be read'),
     ('a.csv', b'\x00\xff\x00\xff', 'neither UTF-8, UTF-16 nor GB18030'),
   ],
 )
@@ -457,6 +457,129 @@ def test_any_layout_gives_the_same_panel(
 def test_a_decimal_comma(tmp_path):
   table().to_csv(tmp_path / 'a.csv', index=False, sep=';', decimal=',')
   check(load(tmp_path / 'a.csv'))
+
+
+@pytest.mark.parametrize('number', ['1,234', '12,345,678'])
+def test_a_comma_that_may_be_either_is_refused(tmp_path, number):
+  path = tmp_path / 'a.csv'
+  row = f'2024-03-08;{{}};10;11;9;10;{number}\n'
+  head = 'date;symbol;open;high;low;close;volume\n'
+  path.write_text(head + row.format('A') + row.format('B'))
+  with pytest.raises(ValueError, match='no thousands separators'):
+    load(path)
+
+
+def test_partitions_by_symbol_keep_their_zeros(tmp_path):
+  table().to_parquet(tmp_path / 'parts', partition_cols=['symbol'])
+  check(load(tmp_path / 'parts'))
+  (tmp_path / 'parts' / 'symbol=NA' / 'more.parquet').write_bytes(b'garbage')
+  with pytest.raises(
+    ValueError, match='not parts of one Parquet table that can'
+  ):
+    load(tmp_path / 'parts')
+
+
+def test_a_stock_named_by_its_file_keeps_its_points(tmp_path):
+  for symbol in ('BRK.A', 'BRK.B'):
+    rows = table(stocks=(symbol,)).drop(columns='symbol')
+    rows.to_csv(tmp_path / f'{symbol}.csv', index=False)
+  assert load(tmp_path).symbols == ('BRK.A', 'BRK.B')
+
+
+def test_a_rename_to_an_unknown_name_is_refused():
+  with pytest.raises(ValueError, match="renames to 'adj_clsoe', which is none"):
+    load(table().assign(Adj=1.0), columns='Adj=adj_clsoe')
+
+
+def test_lots_by_the_header_that_are_shares():
+  frame = table().assign(amount=lambda f: f['volume'] * f['close'])
+  frame = frame.rename(columns={**HEADERS['akshare'], 'amount': '成交额'})
+  with pytest.raises(ValueError, match='config.data.volume_unit=shares'):
+    load(frame)
+  check(load(frame, volume_unit='shares'))
+
+
+def test_errors_name_the_rows_of_the_file():
+  frame = table()
+  frame.loc[1, 'volume'] = 0.0
+  frame.loc[5, 'close'] = -1.0
+  with pytest.raises(ValueError, match='first row 5: '):
+    load(frame)
+  frame = table()[::-1].reset_index(drop=True)
+  frame.loc[0, 'close'] = -1.0
+  with pytest.raises(ValueError, match='first row 0: '):
+    load(frame)
+
+
+def test_days_without_any_trade_are_no_warm_up():
+  days = [str(d.date()) for d in pd.date_range('2020-01-01', periods=60)]
+  frame = table(days=days)
+  weekend = pd.to_datetime(frame['date']).dt.day_of_week > 4
+  frame.loc[weekend, 'volume'] = 0.0
+  loaded = load(frame, start='2020-02-10', warmup=20)
+  assert sum(day < '2020-02-10' for day in loaded.dates) == 20
+
+
+def test_a_start_after_the_data_is_refused():
+  with pytest.raises(ValueError, match='the data cover 2024-03-08..2024-03-12'):
+    load(table(), start='2025-01-01', warmup=5)
+
+
+def test_the_hash_of_data_at_home(tmp_path, monkeypatch):
+  table().to_csv(tmp_path / 'a.csv')
+  monkeypatch.setenv('HOME', str(tmp_path))
+  whole = panel_cache.content_hash(tmp_path / 'a.csv')
+  assert panel_cache.content_hash('~/a.csv') == whole
+
+
+@pytest.mark.parametrize(
+  'spelling', ['{} 00:00:00 UTC', '{} 00:00:00+08', '{}T00:00:00.000Z']
+)
+def test_more_zones(spelling):
+  frame = table()
+  check(load(frame.assign(date=frame['date'].map(spelling.format))))
+
+
+def test_midnights_in_utc_that_do_not_say_so():
+  stamps = midnights('Asia/Shanghai').dt.tz_convert('UTC').dt.tz_localize(None)
+  loaded = load(table().assign(date=stamps), timezone='Asia/Shanghai')
+  check(loaded)
+  said(loaded, 'written in UTC')
+
+
+def test_odd_line_ends_and_blank_files(tmp_path):
+  text = table().to_csv(index=False)
+  (tmp_path / 'a.csv').write_bytes(text.replace('\n', '\r').encode())
+  (tmp_path / 'b.csv').write_text('\n\n' + text)
+  for path in sorted(tmp_path.iterdir()):
+    check(load(path))
+  (tmp_path / 'c.csv').write_text('\n \n')
+  with pytest.raises(ValueError, match='c.csv: the file is blank'):
+    load(tmp_path / 'c.csv')
+
+
+@pytest.mark.parametrize('level', [0, 1])
+def test_yfinance_in_memory(level):
+  """As it downloads; with `group_by='ticker'` the tickers come first."""
+  wide = table().pivot(index='date', columns='symbol', values=ORDER)
+  wide = wide.rename(columns=str.title, level=0)
+  wide = wide.rename(columns=str.upper, level=1)
+  if level:
+    wide = wide.swaplevel(axis=1)
+  wide.index = pd.to_datetime(wide.index)
+  check(load(wide))
+
+
+def test_indices_without_names(tmp_path):
+  frame = table().assign(date=lambda f: pd.to_datetime(f['date']))
+  by_day = frame.set_index('date').rename_axis(None)
+  both = frame.set_index(['date', 'symbol']).rename_axis([None, None])
+  check(load(by_day))
+  check(load(both))
+  by_day.to_csv(tmp_path / 'a.csv')
+  by_day.to_parquet(tmp_path / 'a.parquet')
+  for path in tmp_path.iterdir():
+    check(load(path))
 
 
 def test_vendors_are_known_by_their_columns():

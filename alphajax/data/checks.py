@@ -99,7 +99,7 @@ def _ascending(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
   step = np.diff(frame['date'].to_numpy().astype('int64')[order])[same]
   if step.size and (step < 0).all():
     notes.append('the newest rows come first: turned around')
-    return frame[::-1].reset_index(drop=True)
+    return frame[::-1]
   return frame
 
 
@@ -120,7 +120,7 @@ def _without_filled(frame, source, filled_days, notes) -> pd.DataFrame:
     f'{idle.sum()} rows of volume 0 are days without a trade: left out '
     "(filled_days='keep' keeps them)"
   )
-  return frame[~idle].reset_index(drop=True)
+  return frame[~idle].copy()
 
 
 def check_order(frame: pd.DataFrame, source: str) -> None:
@@ -243,6 +243,7 @@ def check_vwap(vwap: np.ndarray, close: np.ndarray, source: str) -> None:
     'amount_unit=thousands': 1e-3,
     'volume_unit=lots --config.data.amount_unit=thousands': 0.1,
     'amount_unit=millions': 1e-6,
+    'volume_unit=shares': 0.01,  # Lots by the header, which they are not.
   }
   fits = [o for o, factor in options.items() if 0.5 < ratio / factor < 2.0]
   remedy = (

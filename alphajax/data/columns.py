@@ -1,6 +1,6 @@
 """Which column of a user's table is which of ours, and in what units."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 REQUIRED = ('date', 'symbol', 'open', 'high', 'low', 'close', 'volume')
@@ -9,6 +9,7 @@ REQUIRED = ('date', 'symbol', 'open', 'high', 'low', 'close', 'volume')
 ALIASES = {
   'date': (
     'trade_date', 'datetime', 'timestamp', 'time', 'day', 'dt', 't',
+    '__index_level_0__',
     '日期', '交易日期', '时间',
   ),
   'symbol': (
@@ -74,14 +75,18 @@ def match(
   given: Mapping[str, str],
   source: str,
   needed: Iterable[str] = REQUIRED,
+  allowed: Collection[str] | None = None,
 ) -> tuple[dict[object, str], list[str]]:
   """What each column is called here, and notes.
 
   A column that has our name is ours; `given` goes before that; what is then
   still missing is looked for under the names of vendors.
 
+  allowed: what columns may be renamed to; anything where it is None.
+
   Raises:
-    ValueError: a rename of a column that does not exist, two columns of one
+    ValueError: a rename of a column that does not exist or to a name that is
+      none of ours, two columns of one
       name, or a needed column that is not there; lists those of the table.
   """
   listed = ', '.join(map(str, names))
@@ -90,6 +95,13 @@ def match(
       raise ValueError(
         f'{source}: columns: there is no {theirs!r} to rename; the table has '
         f'{listed}'
+      )
+  for theirs, ours in given.items():
+    if allowed is not None and ours not in allowed:
+      known = sorted(map(str, filter(None, allowed)))
+      raise ValueError(
+        f'{source}: columns: {theirs}={ours} renames to {ours!r}, which is '
+        f'none of {", ".join(known)}'
       )
   mapping = {name: given.get(name, name) for name in names}
   taken = set(mapping.values())

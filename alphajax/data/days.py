@@ -17,7 +17,7 @@ FIRST, LAST = '1700-01-01', '2199-12-31'  # Anything else is a mistake.
 _EPOCHS = {10: 's', 13: 'ms', 16: 'us', 19: 'ns'}
 _ZONED = (
   r'(?P<day>\d{4}-\d\d-\d\d)[T ](?P<time>\d\d:\d\d(?::\d\d(?:\.\d+)?)?)'
-  r'\s?(?P<zone>Z|UTC|[+-]\d\d:?\d\d)'
+  r'\s?(?P<zone>Z|UTC|[+-]\d\d(?::?\d\d)?)'
 )
 # Midnight at an exchange, in UTC, by hour.
 _LIKELY = {
@@ -51,6 +51,15 @@ def parse(
   if utc is not None and zone is not None:
     stamps = utc.dt.tz_convert(zone).dt.tz_localize(None)
     notes = [f'days are those of {timezone}']
+  elif zone is not None:
+    local = (
+      stamps.dt.tz_localize('UTC').dt.tz_convert(zone).dt.tz_localize(None)
+    )
+    # Midnights of the exchange, written in UTC without saying so.
+    if (stamps != stamps.dt.normalize()).any() and (
+      local == local.dt.normalize()
+    ).all():
+      stamps, notes = local, [f'days are those of {timezone}, written in UTC']
   within = (stamps != stamps.dt.normalize()).to_numpy()
   if within.any() and utc is not None and zone is None:
     _ask_for_zone(frame, source, utc[within])
@@ -103,7 +112,9 @@ def _stamps(frame: pd.DataFrame, source: str):
   zoned = text.str.extract(f'^{_ZONED}$')
   if zoned['zone'].notna().all():
     wall = pd.to_datetime(zoned['day'] + ' ' + zoned['time'], format='ISO8601')
-    utc = pd.to_datetime(text, format='ISO8601', utc=True)
+    zone = zoned['zone'].replace('UTC', 'Z')
+    joined = zoned['day'] + 'T' + zoned['time'] + zone
+    utc = pd.to_datetime(joined, format='ISO8601', utc=True)
     return wall, utc, []
   compact = text.where(digits)
   plain = text.where(~digits & zoned['zone'].isna())

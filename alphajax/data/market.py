@@ -102,7 +102,9 @@ def load(
   _check_options(**options)
   renames = columns_lib.read_renames(columns)
   if isinstance(source, pd.DataFrame | Mapping):
-    frame, notes, names = tables.from_memory(source, renames, features)
+    frame, notes, names = tables.from_memory(
+      source, renames, features, (*checks.NUMERIC, options['universe'])
+    )
     where = 'table in memory'
     return build(frame, where, notes=notes, names=names, **options)
   path = pathlib.Path(source).expanduser()
@@ -193,7 +195,7 @@ def build(
   universe = _universe(frame, universe, source, names, notes)
   frame, more = days_lib.parse(frame.reset_index(drop=True), source, timezone)
   notes += more
-  frame = _within(frame, source, start, end, warmup)
+  frame = _within(frame, source, start, end, warmup, filled_days)
   frame, more, groups = checks.clean(
     frame, source, universe, features, filled_days
   )
@@ -288,16 +290,22 @@ def _universe(frame, universe, source, names, notes) -> str | None:
   return universe
 
 
-def _within(frame, source, start, end, warmup) -> pd.DataFrame:
+def _within(frame, source, start, end, warmup, filled_days) -> pd.DataFrame:
+  """The rows of `start..end`, and `warmup` bars before."""
   dates = frame['date'].to_numpy()
   inside = np.ones(len(frame), bool)
-  if start is not None:
-    first = np.datetime64(start)
-    if warmup:
-      first = days_lib.count_before(dates, first, warmup)
-    inside &= dates >= first
   if end is not None:
     inside &= dates <= np.datetime64(end)
+  before = inside
+  if start is not None:
+    inside = inside & (dates >= np.datetime64(start))
+  if inside.any() and start is not None and warmup:
+    bars = dates
+    if filled_days == 'drop':  # A day on which nobody traded is no bar.
+      volume = pd.to_numeric(frame['volume'], errors='coerce').to_numpy()
+      bars = dates[volume != 0]
+    first = days_lib.count_before(bars, np.datetime64(start), warmup)
+    inside = before & (dates >= first)
   if not inside.any():
     raise ValueError(
       f'{source}: no row in {start}..{end}; the data cover '

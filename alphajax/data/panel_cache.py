@@ -16,7 +16,7 @@ from alphajax.data.panel import Panel
 
 def content_hash(path: str | os.PathLike) -> str:
   """SHA-256 of a file's bytes, or of all files of a folder and their names."""
-  path = pathlib.Path(path)
+  path = pathlib.Path(path).expanduser()
   digest = hashlib.sha256()
   files = sorted(p for p in path.rglob('*') if p.is_file())
   for file in files if path.is_dir() else [path]:

@@ -1,8 +1,11 @@
 """Files, folders and arrays -> a long table, before any check of values."""
 
+import contextlib
 import csv
+import functools
 import gzip
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -68,17 +71,17 @@ def _folder(path, columns, needed, keep):
       'calendars/day.txt, so neither tables nor a qlib folder'
     )
   if all(p.suffix in ('.parquet', '.pq') for p in files):
-    names = pa.dataset.dataset(path, partitioning='hive').schema.names
+    table = _parts(path, files)
     try:
-      columns_lib.match(names, columns, str(path), ('symbol',))
+      columns_lib.match(table.schema.names, columns, str(path), ('symbol',))
     except ValueError:
       pass  # One stock a file, named by it.
     else:
-      table = pa.dataset.dataset(path, partitioning='hive')
-      return _arrow(
-        lambda used: table.to_table(columns=used), table.schema, path, columns,
-        needed, keep,
-      )  # fmt: skip
+      with _readable(path, 'parts of one Parquet table'):
+        return _arrow(
+          lambda used: table.to_table(columns=used), table.schema, path,
+          columns, needed, keep,
+        )  # fmt: skip
   parts, notes, names = [], [], []
   for file in files:
     frame, notes, names = _file(file, columns, needed, keep, named=True)
@@ -87,13 +90,44 @@ def _folder(path, columns, needed, keep):
   return pd.concat(parts, ignore_index=True), notes, names
 
 
+def _parts(path, files):
+  """The parts of a Parquet table; what their folders are named for is text.
+
+  So a folder `symbol=000001` keeps its zeros.
+  """
+  keys = dict.fromkeys(
+    part.partition('=')[0]
+    for file in files
+    for part in file.relative_to(path).parts[:-1]
+    if '=' in part
+  )
+  schema = pa.schema([(key, pa.string()) for key in keys])
+  with _readable(path, 'parts of one Parquet table'):
+    return pa.dataset.dataset(
+      path, format='parquet', partitioning=pa.dataset.partitioning(
+        schema, flavor='hive'
+      ),
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _readable(path, what):
+  """Names the file in what the reader says of its content."""
+  try:
+    yield
+  except (pa.ArrowInvalid, OSError) as error:
+    raise ValueError(
+      f'{path}: not {what} that can be read: {error}; export it again'
+    ) from error
+
+
 def _file(path, columns, needed, keep, named=False):
   """One file; `named`: it may be a stock's, whose symbol is the file's name."""
   if path.stat().st_size == 0:
     raise ValueError(f'{path}: the file is empty; export it again')
   name = path.name.lower()
   if name.endswith(('.parquet', '.pq', '.feather')):
-    try:
+    with _readable(path, f'a {path.suffix} file'):
       if name.endswith('.feather'):
         whole = pa.feather.read_table(path)
         schema, take = whole.schema, whole.select
@@ -104,10 +138,6 @@ def _file(path, columns, needed, keep, named=False):
           return pq.read_table(path, columns=used)
 
       return _arrow(take, schema, path, columns, needed, keep, named)
-    except (pa.ArrowInvalid, OSError) as error:
-      raise ValueError(
-        f'{path}: not a readable {path.suffix} file: {error}; export it again'
-      ) from error
   if name.endswith(('.csv', '.csv.gz', '.txt')):
     return _csv(path, columns, needed, keep, named)
   raise ValueError(
@@ -116,21 +146,25 @@ def _file(path, columns, needed, keep, named=False):
   )
 
 
-def _match(names, columns, path, needed, named):
+def _match(names, columns, path, needed, keep, named):
   """As `columns.match`; a table without a symbol may have it in its name."""
+  match = functools.partial(
+    columns_lib.match, names, columns, str(path), allowed=keep
+  )
   if named:
     try:
-      return *columns_lib.match(names, columns, str(path), needed), None
+      return *match(needed), None
     except ValueError:
       rest = [n for n in needed if n != 'symbol']
-      symbol = path.name.split('.')[0]
-      return *columns_lib.match(names, columns, str(path), rest), symbol
-  return *columns_lib.match(names, columns, str(path), needed), None
+      endings = '|'.join(map(re.escape, TABLES))
+      symbol = re.sub(f'({endings})$', '', path.name, flags=re.IGNORECASE)
+      return *match(rest), symbol
+  return *match(needed), None
 
 
 def _arrow(take, schema, path, columns, needed, keep, named=False):
   names = schema.names
-  mapping, notes, symbol = _match(names, columns, path, needed, named)
+  mapping, notes, symbol = _match(names, columns, path, needed, keep, named)
   used = [name for name in names if mapping[name] in keep]
   table = take(used)
   for i, field in enumerate(table.schema):
@@ -150,11 +184,17 @@ def _csv(path, columns, needed, keep, named):
   if header.split(separator)[0].strip().lower() == 'price':
     return _two_headers(text, path, columns, needed, keep)
   _check_fields(text, separator, path)
-  names = next(csv.reader([header.strip('\r\n')], delimiter=separator))
-  # pandas writes an index without a name as a first column without one.
-  unnamed = {name: None for name in names[:1] if not name}
-  known = [name for name in names if name not in unnamed]
-  mapping, notes, symbol = _match(known, columns, path, needed, named)
+  names = next(csv.reader([header.strip('\n')], delimiter=separator))
+  if not names[0]:
+    # An index of pandas without a name: of days, where nothing else is.
+    has_day = any(
+      columns_lib.plain(n) in ('date', *columns_lib.ALIASES['date'])
+      for n in (*names, *columns)
+    )
+    names[0] = 'index' if has_day else 'date'
+    text = names[0] + text
+  known = names
+  mapping, notes, symbol = _match(known, columns, path, needed, keep, named)
   # Symbols stay text: 000001 keeps its zeros, and NA is a ticker.
   kinds = {n: str for n, our in mapping.items() if our in ('date', 'symbol')}
   missing = {
@@ -199,7 +239,10 @@ def _decode(path: Path) -> tuple[str, str]:
     except UnicodeDecodeError:
       continue
     if '\0' not in text:
-      return text, encoding
+      lines = text.replace('\r\n', '\n').replace('\r', '\n').lstrip('\n')
+      if not lines.strip():
+        raise ValueError(f'{path}: the file is blank; export it again')
+      return lines, encoding
   raise ValueError(
     f'{path}: neither UTF-8, UTF-16 nor GB18030 text; save it as UTF-8'
   )
@@ -233,29 +276,66 @@ def _rows(text: str, separator: str) -> Iterator[tuple[int, int, int]]:
 
 
 def _decimal(text: str, separator: str) -> str:
-  """The decimal sign: a comma where it separates no columns and is used."""
+  """The decimal sign: a comma where it separates no columns and is none of
+  thousands. Where every comma could be either it is no decimal sign, and the
+  numbers are refused later."""
   if separator == ',':
     return '.'
-  body = text[text.find('\n') + 1 :]
-  return ',' if ',' in body and '.' not in body.split('\n', 1)[0] else '.'
+  commas = re.findall(r'(?<![\d.,])\d+(?:,\d+)+(?![\d.,])', text)
+  is_decimal = any(re.fullmatch(r'\d+,(?!\d{3}$)\d+', each) for each in commas)
+  return ',' if is_decimal else '.'
 
 
 def _two_headers(text, path, columns, needed, keep):
-  """The table of yfinance: prices in one line, tickers in the next."""
+  """The CSV of yfinance: prices in one line, tickers in the next."""
   wide = pd.read_csv(io.StringIO(text), header=[0, 1], index_col=0)
   wide = wide[wide.index.notna() & (wide.index != 'Date')]
-  frame = wide.stack(level=1, future_stack=True)
-  frame.index.names = ['Date', 'Ticker']
-  frame = frame.reset_index().dropna(how='all', subset=frame.columns)
+  frame = _stack(wide)
   names = list(frame.columns)
-  mapping, notes = columns_lib.match(names, columns, str(path), needed)
+  mapping, notes = columns_lib.match(names, columns, str(path), needed, keep)
   frame = frame.rename(columns=mapping)
-  frame = frame[[n for n in frame.columns if n in keep]]
-  frame = frame.sort_values(['symbol', 'date'], kind='stable')
-  return frame.reset_index(drop=True), notes, names
+  return frame[[n for n in frame.columns if n in keep]], notes, names
 
 
-def from_memory(source, columns: Names, features: Sequence[str] = ()):
+def _stack(wide: pd.DataFrame) -> pd.DataFrame:
+  """A day a row, prices x tickers in two levels of columns -> a long table."""
+  known = {*columns_lib.REQUIRED, 'adj_close', 'amount', 'vwap'}
+  found = [
+    len(known & set(map(columns_lib.plain, wide.columns.levels[n])))
+    for n in (0, 1)
+  ]
+  tickers = 1 if found[0] >= found[1] else 0
+  frame = wide.stack(level=tickers, future_stack=True)
+  frame.index.names = ['Date', 'Ticker']
+  prices = list(frame.columns)
+  frame.columns = prices  # Without the name of the level.
+  frame = frame.dropna(how='all').reset_index()
+  return frame.sort_values(['Ticker', 'Date'], kind='stable', ignore_index=True)
+
+
+def _named_index(frame: pd.DataFrame) -> pd.DataFrame:
+  """A table whose index, if it holds days or stocks, is columns."""
+  index = frame.index
+  if isinstance(frame.columns, pd.MultiIndex):
+    return _stack(frame)
+  if isinstance(index, pd.MultiIndex) and not any(index.names):
+    days = [
+      pd.api.types.is_datetime64_any_dtype(level.dtype)
+      for level in index.levels
+    ]
+    if len(days) == 2 and sum(days) == 1:
+      frame = frame.set_axis(
+        index.set_names(['date' if day else 'symbol' for day in days])
+      )
+  elif isinstance(index, pd.DatetimeIndex) and index.name is None:
+    frame = frame.set_axis(index.set_names('date'))
+  named = [n for n in frame.index.names if n is not None]
+  return frame.reset_index(named) if named else frame
+
+
+def from_memory(
+  source, columns: Names, features: Sequence[str] = (), wanted: Sequence = ()
+):
   """A long table of a DataFrame or of a mapping of `[T, S]` arrays.
 
   Returns:
@@ -263,15 +343,14 @@ def from_memory(source, columns: Names, features: Sequence[str] = ()):
   """
   where = 'table in memory'
   needed = (*columns_lib.REQUIRED, *features)
+  keep = {*needed, *wanted}
   if isinstance(source, pd.DataFrame):
-    # symbol and date are often the index.
-    named = [n for n in source.index.names if n is not None]
-    frame = source.reset_index(named) if named else source
+    frame = _named_index(source)  # symbol and date are often the index.
     names = list(frame.columns)
-    mapping, notes = columns_lib.match(names, columns, where, needed)
+    mapping, notes = columns_lib.match(names, columns, where, needed, keep)
     return frame.rename(columns=mapping), notes, names
   where = 'arrays in memory'
-  mapping, notes = columns_lib.match(list(source), columns, where, needed)
+  mapping, notes = columns_lib.match(list(source), columns, where, needed, keep)
   arrays = {mapping[name]: value for name, value in source.items()}
   days, symbols = list(arrays.pop('date')), list(arrays.pop('symbol'))
   shape = (len(days), len(symbols))
