@@ -19,7 +19,7 @@ def forest(
   splits: split -> for each name a dictionary of mean, low, high.
   """
   with matplotlib.rc_context(STYLE):
-    figure = canvas.new_figure(max(3.0, 0.8 + 0.27 * len(names)))
+    figure = canvas.new_figure(max(2.75, 0.7 + 0.24 * len(names)))
     axes = figure.subplots()
     rows = np.arange(len(names))
     offsets = 0.24 * (np.arange(len(splits)) - (len(splits) - 1) / 2)
@@ -51,7 +51,7 @@ def heat_map(names: Sequence[str], correlation: np.ndarray) -> str:
   """Draws the lower triangle of `[P, P]`, opacity for strength; NaN blank."""
   count = len(names)
   with matplotlib.rc_context(STYLE):
-    figure = canvas.new_figure(3.5)
+    figure = canvas.new_figure(3.2)
     axes = figure.subplots()
     axes.set_aspect('equal')
     for row, column in zip(*np.tril_indices(count, -1), strict=True):

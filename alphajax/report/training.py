@@ -118,7 +118,7 @@ def part_colors(parts: Iterable[str]) -> dict[str, str]:
 def seconds(iterations: np.ndarray, parts: Mapping[str, np.ndarray]) -> str:
   """Stacks the seconds `[N]` of each part by iteration."""
   with matplotlib.rc_context(STYLE):
-    figure = canvas.new_figure(2.75 + 0.16 * (len(parts) > 4))
+    figure = canvas.new_figure(2.6 + 0.16 * -(-len(parts) // 4))
     axes = figure.subplots()
     bottom = np.zeros(len(iterations))
     for label, color in part_colors(parts).items():
@@ -135,5 +135,5 @@ def seconds(iterations: np.ndarray, parts: Mapping[str, np.ndarray]) -> str:
     axes.set_ylabel('seconds')
     axes.grid(False, axis='x')
     _whole_ticks(axes)
-    canvas.legend(axes, columns=min(5, -(-len(parts) // 2)) or 1)
+    canvas.legend(axes, columns=4)
     return canvas.svg(figure, 'seconds')
