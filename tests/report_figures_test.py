@@ -120,6 +120,16 @@ def test_below_a_tick_stands_the_iteration_that_reached_it():
   ]
 
 
+def test_one_iteration_has_one_tick():
+  one = np.array([1.0])
+  for svg in (
+    training.curves([('valid', 'valid', '-', one, one)], 'x', 'y', 'one'),
+    training.seconds(one, {'search': 50 * one}),
+  ):
+    below = [text for text in texts(svg) if text in ('960m', '0.8', '1', '1.2')]
+    assert below.count('1') == 1 and len(below) == 1
+
+
 def symmetric(count, pairs):
   out = np.eye(count)
   for (i, j), value in pairs.items():

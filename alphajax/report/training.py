@@ -66,7 +66,7 @@ def _point_at(axes: Axes, point: tuple[float, float]) -> None:
 
 def _whole_ticks(axes: Axes) -> None:
   axes.xaxis.set_major_locator(
-    matplotlib.ticker.MaxNLocator(nbins=6, integer=True)
+    matplotlib.ticker.MaxNLocator(nbins=6, integer=True, min_n_ticks=1)
   )
 
 
