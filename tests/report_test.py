@@ -1,7 +1,4 @@
-"""The report of made-up runs: what it shows, and what it says when it cannot.
-
-`make_run` writes a folder as `train` and `evaluate` do, with realistic numbers.
-"""
+"""The report of made-up runs: what it shows, what it says when it cannot."""
 
 import html.parser
 import json
@@ -12,171 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_run import FORMULAS, make_results, make_run
 
-from alphajax.report import page
+from alphajax.report import compare, page
 from alphajax.run import folder, writer
-
-FORMULAS = (
-  'Corr(CSRank(close),CSRank(volume),20)',
-  'Mean(Log(Abs(high/low)),40)*-0.1',
-  'Delta(vwap,30)/Std(close,40)',
-  'Skew(volume,20)-CSRank(Med(Sub(0.05,close/Ref(close,30)),20))',
-  'Less(Rank(close,40),Rank(volume,20))',
-  'Cov(high-low,Log(Abs(volume)),30)',
-  'Greater(EMA(close,20)/WMA(close,40),Sign(Delta(open,20)))',
-  'Kurt(close/open,40)',
-  'Pow(Mad(volume,30)/Mean(volume,30),0.1)',
-  'Max(Corr(Sum(open,40),high-volume,20),30)-Abs(Min(Var(close/vwap,20),40))',
-)
-SPANS = {
-  'train': ('2010-01-04', '2017-12-01', 0.071),
-  'valid': ('2018-01-02', '2019-11-29', 0.052),
-  'test': ('2021-01-04', '2024-11-29', 0.037),
-}
-
-
-def interval(mean, width):
-  return {'mean': mean, 'low': mean - width, 'high': mean + width}
-
-
-def split_scores(mean, days, width=0.012):
-  return {
-    'ic': interval(mean, width),
-    'rank_ic': interval(1.2 * mean, width),
-    'icir': 6.4 * mean,
-    'rank_icir': 7.7 * mean,
-    'days': days,
-  }
-
-
-def daily_ic(rng, days, mean):
-  """A daily IC as overlapping labels make it: slow waves around the mean."""
-  noise = np.convolve(rng.normal(size=days + 19), np.ones(20), 'valid')
-  return mean + 0.025 * noise + 0.02 * rng.normal(size=days)
-
-
-def make_metrics(rng, iterations, skill):
-  records, best = [], -1.0
-  for i in range(1, iterations + 1):
-    growth = 1 - np.exp(-i / (0.2 * iterations))
-    train = skill * (0.03 + 0.045 * growth) + 0.0008 * rng.normal()
-    valid = skill * (0.025 + 0.03 * growth) + 0.002 * rng.normal()
-    best = max(best, valid)
-    parts = {
-      'search': 14 + rng.gamma(2, 0.5) + (22 if i == 1 else 0),
-      'evaluation': 9 * (0.6 + 0.4 * np.exp(-i / 9)) + rng.gamma(2, 0.3),
-      'pool': 3.1 + rng.gamma(2, 0.1),
-      'update': 4.2 + rng.gamma(2, 0.1),
-    }
-    records.append(
-      {
-        'iteration': i,
-        'train_ic': train,
-        'valid_ic': valid,
-        'best_valid_ic': best,
-        'proposed': 700 * i,
-        'evaluated': int(650 * i**0.94),
-        'valued': int(600 * i**0.94),
-        'pool_size': min(10, 2 * i),
-        'policy_loss': None if i == 1 else 1.4 + 1.2 * np.exp(-i / 15),
-        'value_loss': None if i == 1 else 0.002 + 0.02 / i,
-        'seconds': parts | {'total': sum(parts.values()) + 0.4},
-        'compile_seconds': 31.5 if i == 1 else 0.0,
-      }
-    )
-  return records
-
-
-def make_daily(rng, splits, skill):
-  daily = {}
-  for split in splits:
-    first, last, mean = SPANS[split]
-    dates = np.arange(first, last, dtype='datetime64[D]')
-    dates = dates[np.is_busday(dates)]
-    daily[f'dates_{split}'] = np.datetime_as_string(dates)
-    daily[f'ic_{split}'] = daily_ic(rng, len(dates), skill * mean)
-    daily[f'rank_ic_{split}'] = daily[f'ic_{split}'] * 1.1 + 0.004
-  return daily
-
-
-def make_run(workdir, seed=0, iterations=40, total=40, skill=1.0, test=True):
-  rng = np.random.default_rng(seed)
-  workdir.mkdir(parents=True)
-  for record in make_metrics(rng, iterations, skill):
-    writer.append(workdir / 'metrics.jsonl', record)
-  config = {
-    'method': 'alphacfg' if skill == 1 else 'random',
-    'seed': seed,
-    'num_iterations': total,
-    'data': {'path': 'cn_csi300.parquet', 'universe': 'csi300'},
-    'search': {'num_simulations': 64, 'c_puct': 1.0},
-    'language': {'windows': [20, 30, 40], 'max_length': 10},
-  }
-  writer.write_json(workdir / 'config.json', config)
-  writer.write_json(
-    workdir / 'provenance.json',
-    {
-      'data_hash': 'f31c0d6a9b4e',
-      'seed': seed,
-      'started': '2026-03-02T10:11:12+00:00',
-      'versions': {'python': '3.11.7', 'jax': '0.10.2'},
-      'git': {'commit': '61b851e', 'dirty': False},
-      'device': 'cpu',
-      'resumed': [],
-    },
-  )
-  weights = rng.normal(size=10) * np.geomspace(1, 0.05, 10)
-  factors = [
-    {
-      'formula': formula,
-      'weight': weight,
-      'train': split_scores(0.04 * np.sign(weight) + 0.01 * rng.normal(), 0),
-      'valid': split_scores(
-        0.025 * np.sign(weight) + 0.02 * rng.normal(), 0, 0.022
-      ),
-    }
-    for formula, weight in zip(FORMULAS, weights, strict=True)
-  ]
-  best = max(1, iterations - 3)
-  pool = {
-    'train': split_scores(skill * 0.0712, 1926),
-    'valid': split_scores(skill * 0.0523, 466, 0.02),
-  }
-  writer.write_json(
-    workdir / 'pool.json',
-    {
-      'iteration': best,
-      'label': {'horizon': 20},
-      'pool': pool,
-      'factors': factors,
-    },
-  )
-  mixed = rng.normal(size=(10, 4))
-  correlation = np.corrcoef(mixed + 0.6 * mixed[:, :1])
-  daily = make_daily(rng, ('train', 'valid'), skill)
-  np.savez(workdir / 'daily.npz', correlation=correlation, **daily)
-  if test:
-    make_results(workdir, rng, factors, skill)
-  return workdir
-
-
-def make_results(workdir, rng, factors, skill, opened=1):
-  entries = [
-    {'formula': f['formula'], 'test': split_scores(0.02, 950)} for f in factors
-  ]
-  writer.write_json(
-    workdir / 'results.json',
-    {
-      'test': split_scores(skill * 0.0371, 950, 0.015),
-      'opened': opened,
-      'factors': entries,
-    },
-  )
-  daily = make_daily(rng, ('test',), skill)
-  names = {key: key.removesuffix('_test') for key in daily}
-  np.savez(
-    workdir / 'daily_test.npz', **{names[k]: v for k, v in daily.items()}
-  )
 
 
 class Page(html.parser.HTMLParser):
@@ -240,7 +76,6 @@ def test_shows_the_pool_and_the_splits(finished):
   assert 'opened 1 time' in text
   assert 'cn_csi300.parquet' in text and '61b851e' in text
   for title in (
-    'Pool IC by iteration',
     'Pool IC by formulas evaluated',
     'Cumulative IC',
     'Monthly IC',
@@ -294,7 +129,7 @@ def test_half_finished_run_says_what_is_missing(tmp_path):
   for name in ('pool.json', 'daily.npz', 'config.json', 'provenance.json'):
     (workdir / name).rename(tmp_path / name)
     text = page_of(workdir).text
-    assert 'Pool IC by iteration' in text
+    assert 'Pool IC by formulas evaluated' in text
     assert (f'{name} is missing' in text) == (name != 'provenance.json')
   (tmp_path / 'config.json').rename(workdir / 'config.json')
   text = page_of(workdir).text
@@ -329,7 +164,8 @@ def test_shows_the_pool_as_a_share_of_what_was_planted(tmp_path):
 
 def test_shows_what_a_rescaling_moves(tmp_path):
   workdir = make_run(tmp_path / 'run', iterations=2, total=2)
-  assert 'rescaling' not in page_of(workdir).text  # An old run does not say.
+  said = 'Depends on the price level / the adjustment base'
+  assert said not in page_of(workdir).text  # An old run does not say.
   pool = json.loads((workdir / 'pool.json').read_text())
   for factor in pool['factors']:
     factor['rescaled'] = {
@@ -337,10 +173,106 @@ def test_shows_what_a_rescaling_moves(tmp_path):
       'volume': {'days': 0.0, 'ranks': 0.0},
     }
   pool['factors'][0]['rescaled'] = None
+  pool['factors'][1]['rescaled']['volume'] = {'days': 0.01, 'ranks': 0.0004}
   writer.write_json(workdir / 'pool.json', pool)
   text = page_of(workdir).text
-  assert text.count('price 63.1 % volume none') == 9
-  assert 'Ranks moved by a rescaling' in text
+  assert text.count('price 63.1 % volume none') == 8
+  assert text.count('price 63.1 % volume < 0.1 %') == 1
+  assert said in text
+
+
+def test_one_curve_tells_of_formulas_and_of_iterations(finished):
+  text = page_of(finished).text
+  assert text.count('Pool IC by') == 1
+  assert 'formulas evaluated (below: the iteration)' in text
+
+
+def test_a_result_without_formulas_has_a_page(tmp_path):
+  workdir = make_run(tmp_path / 'gbdt', iterations=5, total=5)
+  lines = writer.read(workdir / 'metrics.jsonl')
+  (workdir / 'metrics.jsonl').unlink()
+  for line in lines:
+    for key in ('evaluated', 'proposed', 'train_ic', 'pool_size'):
+      del line[key]
+    writer.append(workdir / 'metrics.jsonl', line)
+  pool = json.loads((workdir / 'pool.json').read_text())
+  writer.write_json(workdir / 'pool.json', pool | {'factors': []})
+  text = page_of(workdir).text
+  assert 'a signal without formulas' in text
+  assert 'no train IC and no number of formulas evaluated by iteration' in text
+  assert 'signal from iteration 2' in text and '0.0523' in text
+  for title in ('IC by iteration', 'Monthly IC', 'Time by part'):
+    assert title in text
+  for title in ('The pool', 'IC of each factor', 'Factor correlations'):
+    assert title not in text
+  assert 'distinct formulas' not in text
+
+
+def test_a_record_of_the_iteration_alone_has_a_page(tmp_path):
+  writer.append(tmp_path / 'metrics.jsonl', {'iteration': 1})
+  text = page_of(tmp_path).text
+  assert 'no train IC and no validation IC and no number' in text
+  assert '1 iteration in 0 s' in text
+  assert 'Time by part' not in text and 'IC by' not in text
+
+
+def test_a_run_without_formulas_is_compared_by_iteration(tmp_path, finished):
+  other = make_run(tmp_path / 'gbdt', seed=1, iterations=4, total=4)
+  lines = writer.read(other / 'metrics.jsonl')
+  (other / 'metrics.jsonl').unlink()
+  for line in lines:
+    del line['evaluated'], line['best_valid_ic']
+    writer.append(other / 'metrics.jsonl', line)
+  text = page_of(finished, [other]).text
+  assert 'IC by iteration' in text and 'IC by formulas' not in text.replace(
+    'Pool IC by formulas', ''
+  )
+  assert 'gbdt: best validation IC \N{EN DASH}' in text
+  assert 'evaluated against' not in text
+
+
+def test_shows_the_coverage_where_it_is_known(tmp_path):
+  workdir = make_run(tmp_path / 'run', iterations=2, total=2)
+  assert 'coverage' not in page_of(workdir).text
+  pool = json.loads((workdir / 'pool.json').read_text())
+  pool['pool']['valid']['coverage'] = 0.8937
+  writer.write_json(workdir / 'pool.json', pool)
+  text = page_of(workdir).text
+  assert text.count('coverage') == 1 and 'coverage 89.4 %' in text
+
+
+def test_names_the_factors_that_say_the_same(tmp_path):
+  workdir = make_run(tmp_path / 'run', iterations=2, total=2)
+  rows = page.factor_rows(folder.load_run(workdir))
+  first, third = rows[0], rows[2]
+  arrays = dict(np.load(workdir / 'daily.npz'))
+  correlation = np.eye(10)
+  # Whatever the signs of their weights, the product opposes.
+  value = -0.81 * np.sign(first['weight'] * third['weight'])
+  for pair in ((first, third), (third, first)):
+    correlation[pair[0]['index'], pair[1]['index']] = value
+  arrays['correlation'] = correlation
+  np.savez(workdir / 'daily.npz', **arrays)
+  text = page_of(workdir).text
+  assert 'F1 and F3 say nearly the same' in text
+  assert 'oppose each other: the pool trades their small difference' in text
+  arrays['correlation'] = np.eye(10)
+  np.savez(workdir / 'daily.npz', **arrays)
+  assert 'nearly the same' not in page_of(workdir).text
+
+
+def test_draws_every_part_that_is_there(tmp_path):
+  workdir = make_run(tmp_path / 'run', iterations=2, total=2)
+  lines = writer.read(workdir / 'metrics.jsonl')
+  (workdir / 'metrics.jsonl').unlink()
+  for line in lines:
+    line['seconds'] |= {'checkpoint': 0.3, 'tree_fit': 0.05}
+    writer.append(workdir / 'metrics.jsonl', line)
+  text = page_of(workdir).text
+  order = 'search evaluation pool update checkpoint tree fit other'.split()
+  legend = text[text.index('Time by part') :]
+  legend = re.findall('|'.join(order), legend[: legend.index('How it was')])
+  assert legend[: len(order)] == order
 
 
 def test_says_that_an_evaluation_was_interrupted(tmp_path):
@@ -368,7 +300,7 @@ def test_compare_draws_both_and_pairs_the_days(tmp_path, finished):
   text = page_of(finished, [other]).text
   assert 'csi300 minus' in text and 'random' in text
   both = [folder.load_run(finished), folder.load_run(other)]
-  row = page.compare(both[0], both[1:])['rows'][0]
+  row = compare.compare(both[0], both[1:])['rows'][0]
   assert list(row['differences']) == ['train', 'valid']
   _, ic, _ = both[0].series('valid')
   _, other_ic, _ = both[1].series('valid')
@@ -393,7 +325,7 @@ def test_compare_pairs_only_common_days_and_warns(tmp_path, finished):
     other / 'provenance.json', provenance | {'data_hash': 'other'}
   )
   both = [folder.load_run(finished), folder.load_run(other)]
-  row = page.compare(both[0], both[1:])['rows'][0]
+  row = compare.compare(both[0], both[1:])['rows'][0]
   assert row['differences']['train']['days'] == len(arrays['ic_train'])
   mine = both[0].series('train')[1][100:]
   assert row['differences']['train']['mean'] == pytest.approx(

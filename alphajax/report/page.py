@@ -1,9 +1,9 @@
 """`report.html` of a run: one self-contained page, from its folder alone."""
 
 import datetime
-import json
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,52 +12,12 @@ import numpy as np
 from markupsafe import Markup
 
 from alphajax.data.panel import SPLITS
-from alphajax.factor import metrics as factor_metrics
-from alphajax.report import figures
+from alphajax.report import canvas, compare, days, factors, notices, training
 from alphajax.run import checkpoint, writer
 from alphajax.run.folder import Run, RunError, load_run
 
-PARTS = ('search', 'evaluation', 'pool', 'update')
 LOSSES = {'policy_loss': 'policy loss', 'value_loss': 'value loss'}
-
-
-def notices(run: Run) -> list[str]:
-  """Sentences on what a reader must know before the figures."""
-  lines = []
-  total = (run.config or {}).get('num_iterations')
-  done = run.metrics[-1]['iteration']
-  if total is not None and done < total:
-    lines.append(
-      f'{done} of {total} iterations: the run stopped early, was interrupted, '
-      'or is still under way.'
-    )
-  for name, what in (('pool', 'no pool'), ('config', 'no config')):
-    if getattr(run, name) is None:
-      lines.append(f'{name}.json is missing: {what} is shown.')
-  if 'ic_train' not in run.daily:
-    lines.append('daily.npz is missing: no daily figures are shown.')
-  results = run.results or {}
-  if run.results and 'test' not in results:
-    lines.append(
-      'The test split was opened, but its figures were not written: evaluate '
-      'was interrupted.'
-    )
-  elif run.results and not len(run.daily.get('ic_test', ())):
-    lines.append('daily_test.npz is missing: no test days are drawn.')
-  at = (run.pool or {}).get('iteration')
-  if results.get('iteration', at) != at:
-    lines.append(
-      f'The test figures are those of the pool of iteration '
-      f'{results["iteration"]}, not of the one shown: the run went on after '
-      'the test split was opened.'
-    )
-  opened = results.get('opened', 0)
-  if opened > 1:
-    lines.append(
-      f'The test split was opened {opened} times: its figures are no longer '
-      'those of a split never looked at.'
-    )
-  return lines
+Drawn = tuple[str, str, str]  # Title, caption, SVG.
 
 
 def split_figures(run: Run) -> dict[str, dict[str, Any]]:
@@ -86,16 +46,16 @@ def factor_rows(run: Run) -> list[dict[str, Any]]:
     entry['formula']: entry.get('test', entry)
     for entry in (run.results or {}).get('factors', [])
   }
-  factors = run.pool['factors']
-  largest = max((abs(f['weight']) for f in factors), default=0) or 1
-  order = sorted(range(len(factors)), key=lambda i: -abs(factors[i]['weight']))
+  found = run.pool.get('factors') or []
+  largest = max((abs(f['weight']) for f in found), default=0) or 1
+  order = sorted(range(len(found)), key=lambda i: -abs(found[i]['weight']))
   return [
     {
       'name': f'F{rank}',
       'index': i,  # Where `pool.json` and `daily.npz` have it.
-      'share': abs(factors[i]['weight']) / largest,
-      'test': tested.get(factors[i]['formula']),
-      **factors[i],
+      'share': abs(found[i]['weight']) / largest,
+      'test': tested.get(found[i]['formula']),
+      **found[i],
     }
     for rank, i in enumerate(order, start=1)
   ]
@@ -103,145 +63,124 @@ def factor_rows(run: Run) -> list[dict[str, Any]]:
 
 def run_figures(run: Run, rows: Sequence[dict[str, Any]]) -> list[dict]:
   """Title, caption and SVG of each figure that the folder has data for."""
-  iteration, evaluated = run.column('iteration'), run.column('evaluated')
-  ics = {split: run.column(f'{split}_ic') for split in ('train', 'valid')}
-  out = []
-
-  def add(title: str, caption: str, svg: str) -> None:
-    out.append({'title': title, 'caption': caption, 'svg': Markup(svg)})
-
-  for name, x, label in (
-    ('iteration', iteration, 'iteration'),
-    ('evaluated', evaluated, 'formulas evaluated'),
-  ):
-    lines = [(s, s, '-', x, y) for s, y in ics.items()]
-    best = iteration == (run.pool or {}).get('iteration')
-    mark = (x[best][0], ics['valid'][best][0]) if best.any() else None
-    add(
-      f'Pool IC by {label}',
-      'The pool with the best validation IC is the result.',
-      figures.curves(lines, label, 'IC of the pool', name, mark),
-    )
-  if run.splits():
-    series = {split: run.series(split) for split in run.splits()}
-    add(
-      'Cumulative IC',
-      'Each split starts from 0. A straight line is a steady factor.',
-      figures.cumulative(series),
-    )
-    add(
-      'Monthly IC',
-      'Mean of the daily IC of the pool within each month.',
-      figures.monthly({split: s[:2] for split, s in series.items()}),
-    )
-  for title, caption, svg in _factor_figures(run, rows):
-    add(title, caption, svg)
-  found = {label: run.column(key) for key, label in LOSSES.items()}
-  found = {k: y for k, y in found.items() if np.isfinite(y).any()}
-  if found:
-    add(
-      'Losses',
-      'Means over the updates of an iteration.',
-      figures.losses(iteration, found),
-    )
-  parts = {part: run.seconds(part) for part in PARTS}
-  rest = run.seconds('total') - sum(parts.values())
-  add(
-    'Time by part',
-    'Seconds of each iteration, compile time included.',
-    figures.seconds(iteration, parts | {'other': np.maximum(rest, 0)}),
+  parts = (
+    _learning_figures(run),
+    _daily_figures(run),
+    _factor_figures(run, rows),
+    _cost_figures(run),
   )
-  return out
+  return [
+    {'title': title, 'caption': caption, 'svg': Markup(svg)}
+    for title, caption, svg in itertools.chain(*parts)
+  ]
 
 
-def _factor_figures(run: Run, rows: Sequence[dict[str, Any]]):
-  """Title, caption and SVG of the figures about single factors."""
+def _learning_figures(run: Run) -> Iterator[Drawn]:
+  """The IC as the run went on."""
+  ics = {split: run.column(f'{split}_ic') for split in ('train', 'valid')}
+  ics = {split: y for split, y in ics.items() if np.isfinite(y).any()}
+  if not ics:
+    return
+  iteration, evaluated = run.column('iteration'), run.column('evaluated')
+  counted = np.isfinite(evaluated).all()
+  x = evaluated if counted else iteration
+  best = iteration == (run.pool or {}).get('iteration')
+  mark = None
+  if 'valid' in ics and best.any():
+    mark = x[best][0], ics['valid'][best][0]
+  yield (
+    'Pool IC by formulas evaluated' if counted else 'IC by iteration',
+    'The one with the best validation IC is the result.',
+    training.curves(
+      [(split, split, '-', x, y) for split, y in ics.items()],
+      'formulas evaluated (below: the iteration)' if counted else 'iteration',
+      'IC of the pool' if counted else 'IC of the signal',
+      'learning',
+      mark,
+      iteration if counted else None,
+    ),
+  )
+
+
+def _daily_figures(run: Run) -> Iterator[Drawn]:
+  """The IC by day and by month."""
+  series = {split: run.series(split) for split in run.splits()}
+  if not series:
+    return
+  yield (
+    'Cumulative IC',
+    'Each split starts from 0. A straight line is a steady factor.',
+    days.cumulative(series),
+  )
+  yield (
+    'Monthly IC',
+    'Mean of the daily IC within each month, and within each year. The stripe '
+    'at the left is the split.',
+    days.monthly({split: each[:2] for split, each in series.items()}),
+  )
+
+
+def _factor_figures(
+  run: Run, rows: Sequence[dict[str, Any]]
+) -> Iterator[Drawn]:
+  """Each factor alone, and how alike they are."""
   if not rows:
     return
   names = [row['name'] for row in rows]
-  splits = [s for s in SPLITS if all(row[s] for row in rows)]
+  splits = [s for s in SPLITS if all(row.get(s) for row in rows)]
   yield (
     'IC of each factor',
     'Mean and interval of the daily IC of each factor alone.',
-    figures.forest(names, {s: [row[s]['ic'] for row in rows] for s in splits}),
+    factors.forest(names, {s: [row[s]['ic'] for row in rows] for s in splits}),
   )
-  if len(rows) > 1 and 'correlation' in run.daily:
-    order = [row['index'] for row in rows]
+  correlation = _correlation(run, rows)
+  if correlation is not None:
     yield (
       'Factor correlations',
       'Mean over train days of the cross-sectional correlation.',
-      figures.heat_map(names, run.daily['correlation'][np.ix_(order, order)]),
+      factors.heat_map(names, correlation),
     )
 
 
-def compare(run: Run, others: Sequence[Run]) -> dict[str, Any]:
-  """Curves of several runs by evaluated formulas, and paired differences."""
-  names = _unique_names([run, *others])
-  lines = []
-  for i, (name, each) in enumerate(zip(names, (run, *others), strict=True)):
-    x = each.column('evaluated')
-    lines.append((name, f'run{i}', '-', x, each.column('valid_ic')))
-    lines.append(('_', f'run{i}', ':', x, each.column('train_ic')))
-  rows = []
-  for name, other in zip(names[1:], others, strict=True):
-    differences = {
-      split: _paired_difference(run, other, split)
-      for split in SPLITS
-      if run.pool and split in run.splits() and split in other.splits()
-    }
-    rows.append(
-      {
-        'name': name,
-        'last': other.metrics[-1],
-        'differences': differences,
-        'warnings': _mismatches(run, other),
-      }
+def _correlation(run: Run, rows: Sequence[dict[str, Any]]) -> np.ndarray | None:
+  """Correlation of the factors in the order of the rows, `[P, P]`."""
+  if len(rows) < 2 or 'correlation' not in run.daily:
+    return None
+  order = [row['index'] for row in rows]
+  return run.daily['correlation'][np.ix_(order, order)]
+
+
+def twins(run: Run, rows: Sequence[dict[str, Any]]) -> list[str]:
+  """Sentences on the factors of the pool that say nearly the same."""
+  correlation = _correlation(run, rows)
+  if correlation is None:
+    return []
+  names, weights = zip(*((r['name'], r['weight']) for r in rows), strict=True)
+  return factors.twins(names, weights, correlation)
+
+
+def _cost_figures(run: Run) -> Iterator[Drawn]:
+  """Losses of the networks, and where the time went."""
+  iteration = run.column('iteration')
+  found = {label: run.column(key) for key, label in LOSSES.items()}
+  found = {k: y for k, y in found.items() if np.isfinite(y).any()}
+  if found:
+    yield (
+      'Losses',
+      'Means over the updates of an iteration.',
+      training.losses(iteration, found),
     )
-  svg = figures.curves(lines, 'formulas evaluated', 'IC of the pool', 'compare')
-  return {'svg': Markup(svg), 'rows': rows, 'name': names[0]}
-
-
-def _paired_difference(run: Run, other: Run, split: str) -> dict[str, Any]:
-  """Mean daily IC of `run` minus that of `other` on their common days."""
-  dates, ic, _ = run.series(split)
-  other_dates, other_ic, _ = other.series(split)
-  common, mine, theirs = np.intersect1d(
-    dates, other_dates, assume_unique=True, return_indices=True
+  names = set().union(*(record.get('seconds', ()) for record in run.metrics))
+  if 'total' not in names:
+    return
+  parts = {name: run.seconds(name) for name in names - {'total', 'other'}}
+  rest = run.seconds('total') - sum(parts.values())
+  yield (
+    'Time by part',
+    'Seconds of each iteration, compile time included; other is what no part '
+    'measures.',
+    training.seconds(iteration, parts | {'other': np.maximum(rest, 0)}),
   )
-  lag = run.pool['label']['horizon'] - 1  # Labels of h days overlap.
-  if len(common) <= lag:
-    return {'days': len(common)}  # Too few for an interval.
-  mean, low, high = factor_metrics.mean_interval(
-    ic[mine] - other_ic[theirs], lag
-  )
-  return {
-    'mean': float(mean),
-    'low': float(low),
-    'high': float(high),
-    'days': len(common),
-  }
-
-
-def _mismatches(run: Run, other: Run) -> list[str]:
-  """What makes a comparison unfair or void."""
-  lines = []
-  hashes = {(r.provenance or {}).get('data_hash') for r in (run, other)}
-  if len(hashes) > 1:
-    lines.append('other data')
-  labels = {json.dumps((r.pool or {}).get('label')) for r in (run, other)}
-  if len(labels) > 1:
-    lines.append('other label')
-  ends = [r.metrics[-1]['evaluated'] for r in (run, other)]
-  if max(ends) > 1.05 * min(ends):
-    lines.append(f'{ends[1]:,} formulas evaluated against {ends[0]:,}')
-  return lines
-
-
-def _unique_names(runs: Sequence[Run]) -> list[str]:
-  names = [run.name for run in runs]
-  if len(set(names)) < len(names):
-    return [str(run.workdir) for run in runs]
-  return names
 
 
 def render(run: Run, others: Sequence[Run] = ()) -> str:
@@ -260,13 +199,14 @@ def render(run: Run, others: Sequence[Run] = ()) -> str:
     last=run.metrics[-1],
     compile_seconds=np.nansum(run.column('compile_seconds')),
     total_seconds=run.seconds('total').sum(),
-    notices=notices(run),
+    notices=notices.notices(run),
     splits=split_figures(run),
     rows=rows,
+    twins=twins(run, rows),
     # Runs of older versions do not say.
     rescaled=any('rescaled' in row for row in rows),
     figures=run_figures(run, rows),
-    comparison=compare(run, others) if others else None,
+    comparison=compare.compare(run, others) if others else None,
     config=checkpoint.flatten(run.config or {}),
     provenance=checkpoint.flatten(run.provenance or {}),
     now=datetime.datetime.now().astimezone().strftime('%Y-%m-%d %H:%M %Z'),
@@ -297,8 +237,8 @@ def write_report(
   Raises:
     RunError: a folder is not that of a run, or there are too many.
   """
-  if len(others) >= figures.MAX_RUNS:
-    raise RunError(f'at most {figures.MAX_RUNS - 1} runs can be compared with')
+  if len(others) >= canvas.MAX_RUNS:
+    raise RunError(f'at most {canvas.MAX_RUNS - 1} runs can be compared with')
   page = render(load_run(workdir), [load_run(other) for other in others])
   path = Path(workdir) / 'report.html'
   writer.write_text(path, page)

@@ -35,7 +35,7 @@ class Run(NamedTuple):
 
   def seconds(self, part: str) -> np.ndarray:
     """Seconds of one part by iteration, `[N]`."""
-    values = [record['seconds'].get(part, 0) for record in self.metrics]
+    values = [record.get('seconds', {}).get(part, 0) for record in self.metrics]
     return np.array(values, float)
 
   def series(self, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,0 +1,79 @@
+"""Sentences on what a reader must know before the figures."""
+
+import numpy as np
+
+from alphajax.run.folder import Run
+
+
+def notices(run: Run) -> list[str]:
+  """What is unfinished, missing or no longer unseen, a sentence each."""
+  return [*_unfinished(run), *_missing(run), *_opened(run)]
+
+
+def _unfinished(run: Run) -> list[str]:
+  total = (run.config or {}).get('num_iterations')
+  done = run.metrics[-1]['iteration']
+  if total is None or done >= total:
+    return []
+  return [
+    f'{done} of {total} iterations: the run stopped early, was interrupted, '
+    'or is still under way.'
+  ]
+
+
+def _missing(run: Run) -> list[str]:
+  """What the folder does not hold, so that the page does not show it."""
+  lines = [
+    f'{name}.json is missing: {what} is shown.'
+    for name, what in (('pool', 'no pool'), ('config', 'no config'))
+    if getattr(run, name) is None
+  ]
+  if run.pool is not None and not run.pool.get('factors'):
+    lines.append(
+      'The result is a signal without formulas: there is no pool and no factor '
+      'to show.'
+    )
+  if 'ic_train' not in run.daily:
+    lines.append('daily.npz is missing: no daily figures are shown.')
+  unknown = [
+    what
+    for key, what in (
+      ('train_ic', 'train IC'),
+      ('valid_ic', 'validation IC'),
+      ('evaluated', 'number of formulas evaluated'),
+    )
+    if not np.isfinite(run.column(key)).any()
+  ]
+  if unknown:
+    lines.append(
+      f'metrics.jsonl has no {" and no ".join(unknown)} by iteration: what '
+      'needs it is left out.'
+    )
+  return lines
+
+
+def _opened(run: Run) -> list[str]:
+  """What became of the test split."""
+  lines = []
+  results = run.results or {}
+  if run.results and 'test' not in results:
+    lines.append(
+      'The test split was opened, but its figures were not written: evaluate '
+      'was interrupted.'
+    )
+  elif run.results and not len(run.daily.get('ic_test', ())):
+    lines.append('daily_test.npz is missing: no test days are drawn.')
+  at = (run.pool or {}).get('iteration')
+  if results.get('iteration', at) != at:
+    lines.append(
+      f'The test figures are those of the pool of iteration '
+      f'{results["iteration"]}, not of the one shown: the run went on after '
+      'the test split was opened.'
+    )
+  opened = results.get('opened', 0)
+  if opened > 1:
+    lines.append(
+      f'The test split was opened {opened} times: its figures are no longer '
+      'those of a split never looked at.'
+    )
+  return lines

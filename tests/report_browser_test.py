@@ -1,0 +1,130 @@
+"""The report in Chromium, where there is one: phone, errors, figures, paper."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+from made_run import make_run
+
+from alphajax.report import page
+
+CHROMIUM = next(
+  filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'chrome'))),
+  shutil.which('google-chrome'),
+)
+pytestmark = pytest.mark.skipif(
+  CHROMIUM is None, reason='no Chromium on this machine to open the page in'
+)
+# Its width is that of a phone, whatever Chromium allows for a window.
+FRAME = """<!doctype html><pre id="found"></pre>
+<iframe style="width: {width}px; height: 800px; border: 0"
+ srcdoc="{page}"></iframe>
+<script>
+addEventListener('load', () => {{
+  const root = document.querySelector('iframe').contentDocument;
+  const figures = [...root.querySelectorAll('figure')].map(figure => ({{
+    title: figure.querySelector('h3').textContent,
+    marks: figure.querySelectorAll(
+      'svg path[style*="var(--"], svg use').length,
+    texts: figure.querySelectorAll('svg text').length,
+    width: figure.querySelector('svg').getBoundingClientRect().width,
+    height: figure.querySelector('svg').getBoundingClientRect().height,
+  }}));
+  const wide = [...root.querySelectorAll('body *')].filter(
+    each => each.getBoundingClientRect().right > {width} + 0.5);
+  document.querySelector('#found').textContent = JSON.stringify({{
+    scroll: root.documentElement.scrollWidth, figures,
+    wide: wide.map(each => each.tagName + ' ' + each.textContent.slice(0, 40)),
+    cells: root.querySelector('tbody')
+      && getComputedStyle(root.querySelector('tbody tr')).display,
+  }});
+}});
+</script>"""
+
+
+def chromium(folder, *arguments):
+  """Runs headless Chromium with a profile of its own."""
+  done = subprocess.run(
+    [
+      CHROMIUM,
+      '--headless',
+      '--no-sandbox',
+      '--disable-gpu',
+      '--enable-logging=stderr',
+      f'--user-data-dir={folder / "profile"}',
+      *arguments,
+    ],
+    capture_output=True,
+    text=True,
+    timeout=120,
+    check=True,
+  )
+  return done.stdout, re.findall(r'.*CONSOLE.*', done.stderr)
+
+
+def opened(folder, text, width):
+  """What the page is like in a frame of `width` pixels; console lines."""
+  frame = folder / f'frame_{width}.html'
+  frame.write_text(FRAME.format(width=width, page=html.escape(text)))
+  out, console = chromium(folder, '--dump-dom', frame.as_uri())
+  found = re.search(r'<pre id="found">(.+?)</pre>', out, re.DOTALL)
+  return json.loads(html.unescape(found[1])), console
+
+
+@pytest.fixture(scope='module')
+def report(tmp_path_factory):
+  workdir = make_run(tmp_path_factory.mktemp('browser') / 'csi300')
+  return page.write_report(workdir)
+
+
+@pytest.mark.parametrize('width', [390, 1200])
+def test_the_page_fits_and_draws_every_figure(report, tmp_path, width):
+  found, console = opened(tmp_path, report.read_text(), width)
+  assert console == []
+  assert found['scroll'] <= width and found['wide'] == []
+  assert found['cells'] == ('block' if width == 390 else 'table-row')
+  assert len(found['figures']) == 7
+  for figure in found['figures']:
+    assert figure['marks'] > 4 and figure['texts'] > 4, figure
+    assert figure['width'] > 300 and figure['height'] > 150, figure
+
+
+def test_what_does_not_fit_or_fails_is_noticed(report, tmp_path):
+  broken = report.read_text().replace(
+    '<footer>',
+    '<p style="width: 600px">wide</p><script>undefined_name()</script><footer>',
+  )
+  found, console = opened(tmp_path, broken, 390)
+  assert found['scroll'] > 390 and 'P wide' in found['wide']
+  assert any('undefined_name' in line for line in console)
+
+
+def test_is_dark_where_the_reader_is(report, tmp_path):
+  seen = {}
+  text = report.read_text().replace(
+    '</main>',
+    '</main><script>document.title = '
+    'getComputedStyle(document.body).backgroundColor</script>',
+  )
+  (tmp_path / 'page.html').write_text(text)
+  for scheme, setting in (('dark', 0), ('light', 1)):
+    out, _ = chromium(
+      tmp_path,
+      f'--blink-settings=preferredColorScheme={setting}',
+      '--dump-dom',
+      (tmp_path / 'page.html').as_uri(),
+    )
+    seen[scheme] = re.search(r'<title>(.*?)</title>', out)[1]
+  assert seen == {'dark': 'rgb(15, 19, 24)', 'light': 'rgb(244, 245, 247)'}
+
+
+def test_prints_on_few_pages(report, tmp_path):
+  path = tmp_path / 'report.pdf'
+  chromium(tmp_path, f'--print-to-pdf={path}', report.as_uri())
+  pages = re.findall(rb'/Type\s*/Page\b', path.read_bytes())
+  assert 1 <= len(pages) <= 3
+  box = re.search(rb'/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]', path.read_bytes())
+  assert [round(float(side)) for side in box.groups()] == [595, 842]  # A4.
