@@ -1,42 +1,97 @@
-"""What the README shows works."""
+"""What the READMEs show works."""
 
+import functools
+import importlib
 import re
 from pathlib import Path
 
 import pytest
+import tiny
 
+from alphajax import evaluate, train
 from alphajax.configs import alphacfg
+from alphajax.report import page
+from alphajax.run import folder
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / 'README.md').read_text()
-BLOCKS = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
-
-
-# What each snippet ends with saying, in the README's order.
-SAID = ('volume\nFalse\n', 'Interval(mean=')
+FILES = {
+  str(path.relative_to(ROOT)): path.read_text()
+  for path in (
+    ROOT / 'README.md',
+    *(ROOT / 'alphajax').glob('*/README.md'),
+    *(ROOT / name / 'README.md' for name in ('configs', 'scripts')),
+  )
+}
+BLOCKS = {
+  name: re.findall(r'```python\n(.*?)```', text, re.DOTALL)
+  for name, text in FILES.items()
+}
+# What each snippet ends with saying, by file.
+SAID = {
+  'README.md': ['Interval(mean='],
+  'alphajax/language/README.md': ['volume\nFalse\n'],
+}
+METHOD = 'alphajax/methods/README.md'  # Its snippet is a module.
 
 
 def test_no_snippet_is_left_out():
-  assert len(BLOCKS) == len(SAID)
+  counts = {name: len(blocks) for name, blocks in BLOCKS.items() if blocks}
+  for name in (*SAID, METHOD):
+    assert counts.pop(name) == len(SAID.get(name, ['a module']))
+  # Those of other rooms have tests of their own beside what they show.
+  assert set(counts) <= {'alphajax/factor/README.md'}
 
 
-@pytest.mark.parametrize('index', range(len(SAID)))
-def test_snippets_run(index, capsys):
-  exec(compile(BLOCKS[index], 'README.md', 'exec'), {})
-  assert SAID[index] in capsys.readouterr().out
+@pytest.mark.parametrize('name', SAID)
+def test_snippets_run(name, capsys):
+  for block, said in zip(BLOCKS[name], SAID[name], strict=True):
+    exec(compile(block, name, 'exec'), {})
+    assert said in capsys.readouterr().out
 
 
-def test_named_files_exist():
-  named = set(re.findall(r'\b(?:scripts|configs|tests)/[\w./]*\w', README))
-  assert {'scripts/quickstart.sh', 'configs/alphacfg.py'} <= named
-  missing = {name for name in named if not (ROOT / name).exists()}
+def test_the_method_is_trained_resumed_reported_and_evaluated(
+  tmp_path, monkeypatch
+):
+  (tmp_path / 'my_methods').mkdir()
+  (tmp_path / 'my_methods' / 'volume.py').write_text(BLOCKS[METHOD][0])
+  monkeypatch.syspath_prepend(tmp_path)
+  importlib.invalidate_caches()
+  config = tiny.get_config('random_search')
+  config.method = 'my_methods.volume'
+  run = functools.partial(train.train, workdir=tmp_path / 'run')
+  config.num_iterations = 4
+  run(config)
+  config.num_iterations = 8  # It goes on.
+  trained = run(config)
+  assert trained.state['iteration'] == 8
+  results = evaluate.evaluate(tmp_path / 'run')
+  assert results['factors'] == [] and results['test']['coverage'] > 0.9
+  found = folder.load_run(tmp_path / 'run')
+  assert found.pool['pool']['train']['ic']['mean'] == pytest.approx(
+    trained.state['best'], abs=1e-6
+  )
+  assert 'IC' in page.write_report(tmp_path / 'run').read_text()
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_named_files_exist(name):
+  text = FILES[name]
+  named = set(re.findall(r'\b(?:scripts|configs|tests)/[\w./]*\w', text))
+  links = re.findall(r'\]\((?!http)([^)]+)\)', text)
+  missing = {each for each in named if not (ROOT / each).exists()}
+  missing |= {x for x in links if not ((ROOT / name).parent / x).exists()}
   assert not missing
 
 
-def test_named_options_exist():
+@pytest.mark.parametrize('name', FILES)
+def test_named_options_exist(name):
   config = alphacfg.get_config()
-  for key in set(re.findall(r'--config\.([a-z_.]+[a-z])', README)):
+  for key in set(re.findall(r'--config\.([a-z_0-9.]+[a-z0-9])', FILES[name])):
     node = config
     for part in key.split('.'):
       assert part in node, f'--config.{key}'
       node = node[part]
+
+
+def test_the_first_page_is_short():
+  assert len(FILES['README.md'].splitlines()) <= 150
