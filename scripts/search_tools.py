@@ -5,8 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-from scipy import stats
+from alphajax.run import seeds
 
 DATA = {'csi300': 'cn_csi300.parquet', 'sp500': 'us_sp500.parquet'}
 
@@ -44,7 +43,6 @@ def history(workdir: Path) -> list[dict]:
 
 def interval(values, digits: int = 3) -> str:
   """Mean with its 95 % Student interval over seeds."""
-  values = np.asarray(values)
-  half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-  numbers = (values.mean(), values.mean() - half, values.mean() + half)
+  mean, _, *bounds = seeds.student_interval(values)
+  numbers = (mean, *bounds)
   return '{} [{}, {}]'.format(*(f'{x:+.{digits}f}' for x in numbers))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alphajax.run import checkpoint, writer
+from alphajax.run import checkpoint
 
 # Bit patterns that a conversion on the way would lose.
 _ODD_FLOATS = np.array([0x7FC01234, 0xFF800001, 0x80000000, 1], np.uint32)
@@ -159,31 +159,6 @@ def test_kill_at_any_moment_leaves_the_last_complete_checkpoint(tmp_path):
   assert cut_short  # Some kills did hit a save or a deletion.
 
 
-CONFIG = {
-  'seed': 1,
-  'num_iterations': 20,
-  'data': {'path': 'a', 'days': (1, 2)},
-}
-
-
-def test_check_config_shows_what_differs(tmp_path):
-  checkpoint.check_config(tmp_path, CONFIG)  # A fresh folder.
-  writer.write_json(tmp_path / 'config.json', CONFIG)
-  checkpoint.check_config(tmp_path, CONFIG)
-  other = {'seed': 1, 'num_iterations': 30, 'data': {'path': 'b', 'x': None}}
-  with pytest.raises(ValueError) as error:
-    checkpoint.check_config(tmp_path, other, may_change=['num_iterations'])
-  assert str(error.value).splitlines()[1:4] == [
-    '  data.days: [1, 2] -> (absent)',
-    '  data.path: "a" -> "b"',
-    '  data.x: (absent) -> null',
-  ]
-  assert 'num_iterations' not in str(error.value)
-  checkpoint.check_config(tmp_path, other, ['num_iterations', 'data'])
-  with pytest.raises(ValueError, match='num_iterations: 20 -> 30'):
-    checkpoint.check_config(tmp_path, other, may_change=['num', 'data'])
-
-
 def flip(path, rng):
   """Changes one bit of a file."""
   content = bytearray(path.read_bytes())
@@ -206,7 +181,7 @@ def test_a_changed_bit_is_found_or_changes_nothing(tmp_path):
     file = files[n % len(files)].relative_to(tmp_path / 'c')
     flip(tmp_path / 'd' / file, rng)
     try:
-      _, again, host_again = checkpoint.restore(tmp_path / 'd', arrays)
+      _, again, host_again = checkpoint.restore(tmp_path / 'd', arrays, 1)
     except checkpoint.DamagedError as error:
       assert 'iteration_000001 is damaged' in str(error)
       found += 1

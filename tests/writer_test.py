@@ -1,14 +1,14 @@
-"""JSON-lines files, whole-file writes and the progress line."""
+"""The metrics of a run: appended, read, and cut; never silently shortened."""
 
-import io
-import json
-import os
+import errno
+import random
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from alphajax.run import writer
+from alphajax.run.folder import RunError
 
 
 def record(iteration, **more):
@@ -71,72 +71,85 @@ def test_read_survives_a_line_cut_at_any_byte(tmp_path, cut):
   assert [r['iteration'] for r in writer.read(path)] == [1, 2]
 
 
-def test_read_refuses_a_broken_line_in_the_middle(tmp_path):
+LINES = [b'{"iteration": %d, "loss": 0.5}' % n for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+  'lines, message',
+  [
+    ([LINES[0], b'{"iteration": 2, "los', LINES[2]], 'line 2: not JSON'),
+    ([LINES[0], b'\xff\xfe', LINES[2]], 'line 2: not JSON'),
+    ([LINES[0], b'', LINES[1]], 'line 2: not JSON'),
+    ([LINES[0], b'{"iteration": 2, "loss": NaN}'], 'line 2: .*NaN is no num'),
+    ([b'[' * 100_000], 'line 1: not JSON'),
+    ([b'[1]', *LINES[1:]], 'line 1: no record'),
+    ([LINES[0], b'{"loss": 0.5}'], 'line 2: no record'),
+    ([LINES[1], LINES[0]], 'line 1: iteration 2 where 1 is due'),
+    ([LINES[0], LINES[2]], 'line 2: iteration 3 where 2 is due'),
+    ([LINES[0], LINES[0]], 'line 2: iteration 1 where 2 is due'),
+  ],
+)
+def test_a_damaged_line_is_named_and_the_file_left_alone(
+  tmp_path, lines, message
+):
   path = tmp_path / 'metrics.jsonl'
-  path.write_text('{"iteration": 1}\n{"iter\n{"iteration": 3}\n')
-  with pytest.raises(ValueError, match='line 2'):
-    writer.read(path)
+  path.write_bytes(b''.join(line + b'\n' for line in lines))
+  before = path.read_bytes()
+  for act in (writer.read, lambda path: writer.truncate(path, 1)):
+    with pytest.raises(RunError, match=f'metrics.jsonl, {message}') as error:
+      act(path)
+    assert 'put a copy back, or take another --workdir' in str(error.value)
+  assert path.read_bytes() == before
 
 
-def test_write_json_replaces_wholly_or_not_at_all(tmp_path):
-  path = tmp_path / 'pool.json'
-  writer.write_json(path, {'weight': np.float64(0.1), 'ids': np.arange(2)})
-  assert json.loads(path.read_text()) == {'weight': 0.1, 'ids': [0, 1]}
-  with pytest.raises(ValueError):
-    writer.write_json(path, {'weight': float('nan')})
-  with pytest.raises(TypeError, match='object'):
-    writer.write_json(path, {'weight': object()})
-  assert json.loads(path.read_text()) == {'weight': 0.1, 'ids': [0, 1]}
-  assert os.listdir(tmp_path) == ['pool.json']
+@pytest.mark.parametrize('present', [0, 1, 2])
+def test_fewer_lines_than_the_checkpoint_says_are_refused(tmp_path, present):
+  path = tmp_path / 'metrics.jsonl'
+  if present:
+    path.write_bytes(b''.join(line + b'\n' for line in LINES[:present]))
+  with pytest.raises(RunError, match=f'has {present} lines.*of iteration 3'):
+    writer.truncate(path, 3)
+  assert path.exists() == bool(present)
 
 
-class Terminal(io.StringIO):
-  def isatty(self):
-    return True
+def test_truncate_keeps_the_bytes_of_what_it_keeps(tmp_path):
+  path = tmp_path / 'metrics.jsonl'
+  by_hand = b'{ "iteration":1 , "why": "gr\xc3\xb6\xc3\x9fer", "x": 1e-1 }\n'
+  path.write_bytes(by_hand + LINES[1] + b'\n')
+  writer.truncate(path, 1)
+  assert path.read_bytes() == by_hand
 
 
-def test_progress_prints_a_line_each_when_not_on_a_terminal():
-  stream = io.StringIO()
-  with writer.progress(3, done=1, stream=stream) as show:
-    show(record(2))
-    show(record(3, valid_ic=0.041))
-  lines = stream.getvalue().splitlines()
-  assert lines[0] == (
-    'iteration 2/3, 0:00 left | IC train 0.0500 valid - '
-    '| 2,000 formulas, 1,800 distinct evaluated'
-  )
-  assert len(lines) == 2 and 'valid 0.0410' in lines[1]
+def test_whatever_byte_is_hit_no_line_is_lost_silently(tmp_path):
+  """Bytes replaced, dropped or doubled: all the records, or an error."""
+  path, rng, refused = tmp_path / 'metrics.jsonl', random.Random(0), 0
+  whole = b''.join(line + b'\n' for line in LINES)
+  for _ in range(300):
+    at = rng.randrange(len(whole) - 1)  # The very last end may be missing.
+    piece = rng.choice(
+      [b'', whole[at : at + 1] * 2, bytes([rng.randrange(256)])]
+    )
+    path.write_bytes(whole[:at] + piece + whole[at + 1 :])
+    try:
+      records = writer.read(path)
+    except RunError as error:
+      refused += 1
+      assert 'metrics.jsonl, line' in str(error)
+    else:
+      assert [record['iteration'] for record in records] == [1, 2, 3]
+  assert refused > 100
 
 
-def test_progress_keeps_one_live_line_on_a_terminal():
-  stream = Terminal()
-  with writer.progress(4, done=1, stream=stream) as show:
-    assert 'iteration 2/4' in stream.getvalue()
-    show(record(2))
-    show(record(3))
-  text = stream.getvalue()
-  assert '3,000 formulas, 2,700 distinct' in text and ' 75%' in text
-  assert text.count('\n') == 1 and '\r' in text
+def test_a_full_disk_names_the_file_and_the_line_is_dropped(tmp_path):
+  path = tmp_path / 'metrics.jsonl'
+  path.symlink_to('/dev/full')
+  with pytest.raises(RunError, match='metrics.jsonl: the disk is full; free'):
+    writer.append(path, record(1))
 
 
-def test_time_left_leaves_out_what_was_compiled(monkeypatch):
-  now = iter([0.0, 60.0, 64.0])
-  monkeypatch.setattr(writer.time, 'monotonic', lambda: next(now))
-  stream = io.StringIO()
-  with writer.progress(11, stream=stream) as show:
-    show(record(1, compile_seconds=54.0))
-    show(record(2, compile_seconds=0.0))
-  first, second = stream.getvalue().splitlines()
-  assert '1/11, 1:00 left' in first and '2/11, 0:45 left' in second
-
-
-def test_what_a_record_lacks_is_not_shown():
-  line = writer.status_line({'iteration': 1, 'loss': 0.25}, 3, [1.0])
-  assert line == 'iteration 1/3, 0:02 left | loss 0.25'
-  line = writer.status_line({'iteration': 1, 'valid_ic': 0.01}, 3, [1.0])
-  assert line == 'iteration 1/3, 0:02 left | IC train - valid 0.0100'
-
-
-def test_time_left_ignores_the_iteration_that_compiles():
-  line = writer.status_line(record(3), total=103, durations=[95.0, 40.0, 40.0])
-  assert line.startswith('iteration 3/103, 1:06:40 left')
+def test_what_cannot_be_read_is_named(tmp_path):
+  with pytest.raises(RunError, match='metrics.jsonl: no such file'):
+    writer.read(tmp_path / 'metrics.jsonl')
+  with pytest.raises(RunError, match=f'{tmp_path}: Is a directory') as error:
+    writer.read(tmp_path)
+  assert error.value.__cause__.errno == errno.EISDIR

@@ -1,9 +1,10 @@
-"""Checkpoints of a run, and the check that a folder belongs to a config.
+"""Checkpoints of a run: saved whole, restored bit for bit or not at all.
 
 A checkpoint is one orbax folder `iteration_000012`: the leaves of a pytree of
 arrays, and a dictionary for what lives on the host. Orbax writes it beside and
 renames it, so a folder of that name is complete whenever the process dies.
-Every array and the dictionary carry a digest, so that a changed bit is found.
+Every array and the dictionary carry a digest, so that a disk that changes a
+bit is found out.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,25 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from alphajax.run import files
+from alphajax.run.config import check_config as check_config
+from alphajax.run.config import differences
+from alphajax.run.config import flatten as flatten
+from alphajax.run.files import RunError
+
 _NAME = re.compile(r'iteration_(\d{6,})')
 _DOOMED = '.deleted'
 _DAMAGED = '.damaged'
+# How the storage of the arrays tells what the system refused, a full disk say.
+_REFUSED = re.compile(r"os_error_code='(\d+)'")
 # What orbax, its storage and JSON raise on files that are not what was written.
 _BROKEN = (
   ValueError, KeyError, TypeError, AttributeError, IndexError, OSError,
-  RuntimeError,
+  RuntimeError, OverflowError, MemoryError,
 )  # fmt: skip
 
 
-class DamagedError(Exception):
+class DamagedError(RunError):
   """A checkpoint whose files are not what was written."""
 
 
@@ -56,17 +65,17 @@ def save(
   Raises:
     ValueError: the iteration is not newer than the newest checkpoint.
     TypeError: a leaf is not an array (numbers and text belong in `host`).
+    RunError: the system refuses, on a full disk say.
   """
   folder = Path(folder).absolute()
-  folder.mkdir(parents=True, exist_ok=True)
+  with files.naming(folder):
+    folder.mkdir(parents=True, exist_ok=True)
   done = iterations(folder)
   if done and iteration <= done[-1]:
     raise ValueError(
       f'{folder} already has iteration {done[-1]}: cannot save {iteration}'
     )
-  for path in folder.iterdir():  # What a killed save or deletion left.
-    if ocp.utils.is_tmp_checkpoint(path) or path.name.endswith(_DOOMED):
-      shutil.rmtree(path)
+  clean(folder)
   leaves = jax.tree_util.tree_flatten_with_path(arrays)[0]
   described = [_describe(path, leaf) for path, leaf in leaves]
   stored = [_to_numpy(leaf) for _, leaf in leaves]
@@ -77,57 +86,96 @@ def save(
     description['key_impl'] = (
       str(jax.random.key_impl(leaf)) if _is_key(leaf) else None
     )
-    description['sha256'] = _digest(value)
+    description['sha256'] = _digest(value.tobytes())
   target = folder / f'iteration_{iteration:06d}'
   text = json.dumps({'host': host, 'leaves': described})
-  items = {'host': ocp.args.JsonSave({'text': text, 'sha256': _digest(text)})}
-  sized = _sized(stored)
-  if sized:
-    items['arrays'] = ocp.args.PyTreeSave(sized)
-  with _checkpointer() as checkpointer:
-    checkpointer.save(target, args=ocp.args.Composite(**items))
+  _write(target, text, _sized(stored))
   for old in (*done, iteration)[:-keep]:
     path = folder / f'iteration_{old:06d}'
     # Renamed first: a deletion that is killed must not look complete.
-    shutil.rmtree(path.rename(path.with_name(path.name + _DOOMED)))
+    with files.naming(path):
+      shutil.rmtree(path.rename(path.with_name(path.name + _DOOMED)))
   return target
 
 
+def _write(target: Path, text: str, sized: Mapping[str, np.ndarray]) -> None:
+  """Hands both items to orbax."""
+  host = {'text': text, 'sha256': _digest(text.encode())}
+  items = {'host': ocp.args.JsonSave(host)}
+  if sized:
+    items['arrays'] = ocp.args.PyTreeSave(sized)
+  with files.naming(target), _checkpointer() as checkpointer:
+    try:
+      checkpointer.save(target, args=ocp.args.Composite(**items))
+    except ValueError as error:
+      refused = _REFUSED.search(str(error))
+      if refused is None:
+        raise
+      raise OSError(int(refused[1]), os.strerror(int(refused[1]))) from error
+
+
 def restore(
-  folder: str | os.PathLike, like: Any, iteration: int | None = None
+  folder: str | os.PathLike,
+  like: Any,
+  iteration: int | None = None,
+  say: Callable[[str], None] = lambda text: None,
 ) -> tuple[int, Any, dict[str, Any]] | None:
-  """Reads the newest checkpoint (or a given one), bit for bit.
+  """Reads the newest sound checkpoint (or a given one), bit for bit.
+
+  Nothing is changed: a damaged checkpoint stays where it is, see `set_aside`.
+  It may be called while another process trains.
 
   Args:
     folder: what was given to `save`.
     like: pytree with the structure, shapes and dtypes that were saved. Where a
       leaf is a NumPy array, so is the result; else it is a JAX array.
-    iteration: which; the newest by default.
+    iteration: which; the newest sound one by default.
+    say: is told of each damaged one that was passed over.
 
   Returns:
     `(iteration, arrays, host)`, or None where there is no checkpoint.
 
   Raises:
     ValueError: `like` differs from what was saved; the leaves are named.
-    DamagedError: the files are not what was written.
+    DamagedError: its files, or those of all there are, are not what was
+      written.
+    RunError: a file cannot be read.
   """
   folder = Path(folder).absolute()
   done = iterations(folder)
-  if iteration is None and not done:
-    return None
-  iteration = done[-1] if iteration is None else iteration
-  if iteration not in done:
-    raise ValueError(f'{folder} has no iteration {iteration}, only {done}')
-  path = folder / f'iteration_{iteration:06d}'
+  if iteration is not None:
+    if iteration not in done:
+      raise ValueError(f'{folder} has no iteration {iteration}, only {done}')
+    return iteration, *_read(folder / f'iteration_{iteration:06d}', like)
+  for newest in reversed(done):
+    path = folder / f'iteration_{newest:06d}'
+    try:
+      return newest, *_read(path, like)
+    except RunError as error:
+      if not path.exists():  # Training went on, and newer ones took its place.
+        return restore(folder, like, None, say)
+      if not isinstance(error, DamagedError):
+        raise
+      say(str(error))
+  if done:
+    raise DamagedError(
+      f'{folder}: every checkpoint is damaged (iterations '
+      f'{", ".join(map(str, done))}); put a copy back, or train again in '
+      'another --workdir'
+    )
+  return None
+
+
+def _read(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
+  """`(arrays, host)` of one checkpoint."""
+  for file in path.rglob('*'):
+    if file.is_file():
+      with files.naming(file):  # What may not be read is not damaged.
+        file.open('rb').close()
   leaves, structure = jax.tree_util.tree_flatten_with_path(like)
   with _checkpointer() as checkpointer:
     with _damage(path):
-      stored = checkpointer.restore(
-        path, args=ocp.args.Composite(host=ocp.args.JsonRestore())
-      ).host
-      text = stored['text']
-      _check_digest(text, stored['sha256'])
-      saved = json.loads(text)
+      saved = _read_host(checkpointer, path)
     _check_leaves(path, saved['leaves'], [_describe(*leaf) for leaf in leaves])
     with _damage(path):
       stored = _read_arrays(checkpointer, path, saved['leaves'])
@@ -137,8 +185,17 @@ def restore(
       stored, leaves, saved['leaves'], strict=True
     )
   ]
-  arrays = jax.tree_util.tree_unflatten(structure, values)
-  return iteration, arrays, saved['host']
+  return jax.tree_util.tree_unflatten(structure, values), saved['host']
+
+
+def _read_host(checkpointer, path: Path) -> dict[str, Any]:
+  stored = checkpointer.restore(
+    path, args=ocp.args.Composite(host=ocp.args.JsonRestore())
+  ).host
+  if stored.keys() == {'host', 'leaves'}:
+    return stored  # Of a version that wrote no digests.
+  _check_digest('the host part', stored['text'].encode(), stored['sha256'])
+  return json.loads(stored['text'])
 
 
 def _read_arrays(checkpointer, path: Path, leaves: list[dict]):
@@ -159,20 +216,49 @@ def _read_arrays(checkpointer, path: Path, leaves: list[dict]):
       path, args=ocp.args.Composite(arrays=args)
     ).arrays
   values = [sized.get(_leaf_name(i), empty[i]) for i in range(len(leaves))]
-  for value, leaf in zip(values, leaves, strict=True):
-    _check_digest(value, leaf['sha256'])
+  for value, leaf, expected in zip(values, leaves, empty, strict=True):
+    if (value.shape, value.dtype) != (expected.shape, expected.dtype):
+      raise ValueError(f'{leaf["path"]} is {value.dtype}{list(value.shape)}')
+    if 'sha256' in leaf:
+      _check_digest(leaf['path'], value.tobytes(), leaf['sha256'])
   return values
 
 
 def set_aside(folder: str | os.PathLike, iteration: int) -> Path:
-  """Renames a damaged checkpoint, so that it is none; returns the place."""
+  """Renames a damaged checkpoint: it is kept, but no longer one.
+
+  Returns:
+    Where it is now.
+  """
   path = Path(folder).absolute() / f'iteration_{iteration:06d}'
   place = path.with_name(path.name + _DAMAGED)
   number = 1
   while place.exists():
     number += 1
     place = path.with_name(f'{path.name}{_DAMAGED}{number}')
-  return path.rename(place)
+  with files.naming(path):
+    return path.rename(place)
+
+
+def clean(folder: str | os.PathLike) -> None:
+  """Removes what killed saves and deletions left; nobody else may save."""
+  folder = Path(folder)
+  if not folder.exists():
+    return
+  with files.naming(folder):
+    for path in folder.iterdir():
+      if path.name.endswith(_DOOMED) or ocp.utils.is_tmp_checkpoint(path):
+        shutil.rmtree(path)
+
+
+def iterations(folder: str | os.PathLike) -> list[int]:
+  """Iterations with a complete checkpoint, in order."""
+  folder = Path(folder)
+  if not folder.exists():
+    return []
+  with files.naming(folder):
+    names = [_NAME.fullmatch(path.name) for path in folder.iterdir()]
+  return sorted(int(name[1]) for name in names if name)
 
 
 @contextlib.contextmanager
@@ -184,93 +270,14 @@ def _damage(path: Path):
     raise DamagedError(f'{path} is damaged: {error}') from error
 
 
-def _digest(value: np.ndarray | str) -> str:
-  is_text = isinstance(value, str)
-  content = value.encode() if is_text else np.asarray(value).tobytes()
+def _digest(content: bytes) -> str:
   return hashlib.sha256(content).hexdigest()
 
 
-def _check_digest(value: np.ndarray | str, expected: str) -> None:
+def _check_digest(name: str, content: bytes, expected: str) -> None:
   """Raises a ValueError where something else was stored."""
-  if _digest(value) != expected:
-    raise ValueError('its digest is not the one that was written with it')
-
-
-def iterations(folder: str | os.PathLike) -> list[int]:
-  """Iterations with a complete checkpoint, in order."""
-  folder = Path(folder)
-  if not folder.exists():
-    return []
-  names = (_NAME.fullmatch(path.name) for path in folder.iterdir())
-  return sorted(int(name[1]) for name in names if name)
-
-
-def check_config(
-  workdir: str | os.PathLike,
-  config: Mapping[str, Any],
-  may_change: Sequence[str] = (),
-) -> None:
-  """Refuses a work folder that another config made.
-
-  Args:
-    workdir: folder of the run; one without `config.json` is accepted.
-    config: nested dictionary, as it would be written to `config.json`.
-    may_change: dotted keys that may differ, `num_iterations` or a whole
-      branch such as `data`.
-
-  Raises:
-    ValueError: they differ; each key is shown with its old and new value.
-  """
-  path = Path(workdir) / 'config.json'
-  if not path.exists():
-    return
-  try:
-    old = flatten(json.loads(path.read_text(encoding='utf-8')))
-  except (ValueError, AttributeError) as error:
-    raise ValueError(
-      f'{path} is not a config ({error}); take another --workdir'
-    ) from error
-  # Through JSON, which makes a tuple a list.
-  new = flatten(json.loads(json.dumps(config)))
-  differing = [
-    line
-    for key, line in _differences(old, new)
-    if not any(key == k or key.startswith(k + '.') for k in may_change)
-  ]
-  if differing:
-    raise ValueError(
-      f'{workdir} was made by another config (old -> new):\n'
-      + '\n'.join(differing)
-      + '\nTake another --workdir, or the old config to continue that run.'
-    )
-
-
-def _differences(
-  old: Mapping[str, Any], new: Mapping[str, Any]
-) -> list[tuple[str, str]]:
-  """Keys whose values differ, each with a line that shows both."""
-
-  def show(values: Mapping[str, Any], key: str) -> str:
-    return json.dumps(values[key]) if key in values else '(absent)'
-
-  lines = [
-    (key, f'  {key}: {show(old, key)} -> {show(new, key)}')
-    for key in sorted(old.keys() | new.keys())
-  ]
-  return [
-    (key, line) for key, line in lines if show(old, key) != show(new, key)
-  ]
-
-
-def flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-  """A nested dictionary with dotted keys: `{'data.path': ...}`."""
-  flat = {}
-  for key, value in config.items():
-    if isinstance(value, Mapping) and value:
-      flat |= flatten(value, f'{prefix}{key}.')
-    else:
-      flat[f'{prefix}{key}'] = value
-  return flat
+  if _digest(content) != expected:
+    raise ValueError(f'the digest of {name} is not the one written with it')
 
 
 @contextlib.contextmanager
@@ -333,9 +340,9 @@ def _check_leaves(path: Path, saved: list[dict], wanted: list[dict]) -> None:
     {leaf['path']: f'{leaf["dtype"]}{leaf["shape"]}' for leaf in leaves}
     for leaves in (saved, wanted)
   )
-  differing = _differences(old, new)
+  differing = differences(old, new)
   if differing:
     raise ValueError(
       f'{path} holds other arrays than asked for (saved -> asked):\n'
-      + '\n'.join(line for _, line in differing)
+      + '\n'.join(f'  {line}' for _, line in differing)
     )

@@ -1,6 +1,7 @@
 """Seconds of an iteration: of its parts, and of compiling."""
 
 import contextlib
+import functools
 import time
 from collections.abc import Iterator
 
@@ -26,13 +27,24 @@ class CompileClock:
   """Seconds that XLA spent compiling, since it was last asked."""
 
   def __init__(self):
-    self._seconds = 0.0
-    jax.monitoring.register_event_duration_secs_listener(self._hear)
-
-  def _hear(self, event: str, seconds: float, **_) -> None:
-    if event == '/jax/core/compile/backend_compile_duration':
-      self._seconds += seconds
+    self._taken = _compiled()[0]
 
   def take(self) -> float:
-    seconds, self._seconds = self._seconds, 0.0
-    return seconds
+    before, self._taken = self._taken, _compiled()[0]
+    return self._taken - before
+
+
+@functools.cache
+def _compiled() -> list[float]:
+  """The seconds so far, one number, since this was first called.
+
+  All clocks of a process share it: JAX keeps a listener for ever.
+  """
+  total = [0.0]
+
+  def hear(event: str, seconds: float, **_) -> None:
+    if event == '/jax/core/compile/backend_compile_duration':
+      total[0] += seconds
+
+  jax.monitoring.register_event_duration_secs_listener(hear)
+  return total

@@ -1,19 +1,23 @@
-"""The folder of a run, read back."""
+"""The folder of a run: read back, cleaned, and what may change in it."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 
 from alphajax.data.panel import SPLITS
-from alphajax.run import writer
+from alphajax.run import checkpoint, files, writer
+from alphajax.run.files import RunError as RunError
+from alphajax.run.files import read_json as read_json
 
-
-class RunError(Exception):
-  """A folder that does not hold what is asked for; the text is for the user."""
+# Keys of a config that may differ when a folder is started again. Where the
+# data lie and how much memory is used leave the result alone (the hash of the
+# data is compared apart); a run may be told to go on longer, or to end sooner.
+MAY_CHANGE = (
+  'data.path', 'store_bytes', 'num_iterations', 'early_stop', 'max_evaluated',
+  'num_seeds', 'log',
+)  # fmt: skip
 
 
 class Run(NamedTuple):
@@ -55,26 +59,25 @@ def load_run(workdir: str | os.PathLike) -> Run:
   """Reads the folder of a run, finished or not.
 
   Raises:
-    RunError: the folder or its metrics are missing, or it is not a run.
+    RunError: the folder or its metrics are missing, it is not a run, or a file
+      in it is damaged.
   """
   workdir = Path(workdir)
   if not workdir.is_dir():
     raise RunError(f'{workdir}: no such folder')
   metrics_path = workdir / 'metrics.jsonl'
   if not metrics_path.exists():
-    found = ', '.join(sorted(path.name for path in workdir.iterdir()))
+    with files.naming(workdir):
+      found = ', '.join(sorted(path.name for path in workdir.iterdir()))
     raise RunError(
       f'{workdir} has no metrics.jsonl, so no iteration was finished or it is '
       f'not the folder of a run; it holds: {found or "nothing"}'
     )
-  try:
-    metrics = writer.read(metrics_path)
-  except ValueError as error:
-    raise RunError(str(error)) from error
+  metrics = writer.read(metrics_path)
   if not metrics:
     raise RunError(f'{metrics_path}: no iteration was finished yet')
-  daily = _load_arrays(workdir / 'daily.npz')
-  test = _load_arrays(workdir / 'daily_test.npz')
+  daily = files.read_arrays(workdir / 'daily.npz')
+  test = files.read_arrays(workdir / 'daily_test.npz')
   daily |= {f'{name}_test': values for name, values in test.items()}
   return Run(
     name=workdir.resolve().name,
@@ -88,26 +91,12 @@ def load_run(workdir: str | os.PathLike) -> Run:
   )
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-  """A JSON file of a run; None where it was not written."""
-  if not path.exists():
-    return None
-  try:
-    value = json.loads(path.read_text(encoding='utf-8'))
-  except ValueError as error:
-    raise RunError(f'{path} is not JSON: {error}') from error
-  if not isinstance(value, dict):
-    raise RunError(f'{path} holds no {{...}} as alphajax writes it')
-  return value
+def clean(workdir: str | os.PathLike) -> None:
+  """Removes what a kill left half-written, and nothing else.
 
-
-def _load_arrays(path: Path) -> dict[str, np.ndarray]:
-  if not path.exists():
-    return {}
-  try:
-    with np.load(path) as file:
-      return dict(file)
-  except (ValueError, OSError, EOFError, KeyError, BadZipFile) as error:
-    raise RunError(
-      f'{path} is damaged ({error}); `train` writes it again'
-    ) from error
+  Only for the one who holds the folder, see `lock.hold`.
+  """
+  workdir = Path(workdir)
+  files.clean(workdir)
+  for name in ('checkpoints', 'failed'):
+    checkpoint.clean(workdir / name)

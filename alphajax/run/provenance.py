@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from alphajax.run import folder, writer
+from alphajax.run import files
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'mctx', 'numpy')
 
@@ -24,22 +24,26 @@ def record(workdir: str | os.PathLike, seed: int, data_hash: str) -> dict:
 
   Raises:
     ValueError: the run was started on data with another hash.
+    RunError: `provenance.json` is damaged.
   """
   path = Path(workdir) / 'provenance.json'
   now = _describe_start()
-  if not path.exists():
+  value = files.read_json(path)
+  if value is None:
     value = {'data_hash': data_hash, 'seed': seed, **now, 'resumed': []}
   else:
-    value = folder.read_json(path)
-    if 'data_hash' not in value or 'resumed' not in value:
-      raise folder.RunError(f'{path} is not what alphajax writes')
+    if 'data_hash' not in value or not isinstance(value.get('resumed'), list):
+      raise files.RunError(
+        f'{path} lacks `data_hash` or `resumed`, which a run has; put a copy '
+        'back, or take another --workdir'
+      )
     if value['data_hash'] != data_hash:
       raise ValueError(
         f'{workdir} was started on other data: hash {value["data_hash"]}, '
         f'now {data_hash}. Take another --workdir.'
       )
     value['resumed'].append(now)
-  writer.write_json(path, value)
+  files.write_json(path, value)
   return value
 
 

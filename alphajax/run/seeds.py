@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
 
+from alphajax.run import config as config_lib
 from alphajax.run import writer
 
 
@@ -41,39 +43,78 @@ def train_each(config, workdir: Path, train: Callable) -> None:
   print(seed_table(summary))
 
 
+# What comes first in the table.
 SEED_FIGURES = ('train_ic', 'valid_ic', 'best_valid_ic', 'evaluated')
+
+
+class Interval(NamedTuple):
+  """Mean and sample deviation of a few values, and where their mean lies."""
+
+  mean: float
+  sd: float
+  low: float
+  high: float
+
+
+def student_interval(values: Sequence[float]) -> Interval:
+  """95 % interval of the mean by Student's t, of independent values.
+
+  For days in a row, which are not, see `factor.metrics.mean_interval`.
+
+  Raises:
+    ValueError: fewer than two values, which tell nothing of their spread.
+  """
+  values = np.asarray(values, np.float64)
+  if len(values) < 2:
+    raise ValueError(f'{len(values)} value: an interval needs two or more')
+  mean, deviation = float(values.mean()), float(values.std(ddof=1))
+  half = float(special.stdtrit(len(values) - 1, 0.975)) * deviation
+  half /= len(values) ** 0.5
+  return Interval(mean, deviation, mean - half, mean + half)
 
 
 def seed_summary(runs: Sequence[dict]) -> dict:
   """Mean, standard deviation and 95 % Student interval over seeds.
 
+  Of every number that all runs have, nested ones as `seconds.total`. A run
+  without any pool has no opinion: an IC that is None is worth 0.
+
   Args:
-    runs: the last metrics of each, two or more.
+    runs: the last metrics of each, and its `seed`; two or more.
   """
+  runs = [config_lib.flatten(run) for run in runs]
+  names = sorted(set.intersection(*(set(run) for run in runs)) - {'seed'})
   figures = {}
-  for name in SEED_FIGURES:
-    # A run without any pool has no opinion, which is worth 0.
-    values = np.array([run[name] or 0.0 for run in runs], np.float64)
-    deviation = float(values.std(ddof=1))
-    half = special.stdtrit(len(values) - 1, 0.975) * deviation
-    half /= len(values) ** 0.5
-    figures[name] = {
-      'mean': float(values.mean()),
-      'sd': deviation,
-      'low': float(values.mean() - half),
-      'high': float(values.mean() + half),
-      'values': values.tolist(),
-    }
+  for name in sorted(names, key=_place):
+    values = [run[name] for run in runs]
+    if name.endswith('_ic'):
+      values = [0.0 if value is None else value for value in values]
+    if all(isinstance(value, int | float) for value in values):
+      interval = student_interval(values)
+      figures[name] = {**interval._asdict(), 'values': values}
   return {'seeds': [run['seed'] for run in runs], 'figures': figures}
 
 
+def _place(name: str) -> int:
+  known = SEED_FIGURES.index(name) if name in SEED_FIGURES else None
+  return len(SEED_FIGURES) if known is None else known
+
+
 def seed_table(summary: dict) -> str:
-  """The summary as text."""
-  lines = [f'{len(summary["seeds"])} seeds   mean      sd        95 % interval']
-  for name, row in summary['figures'].items():
-    digits = 0 if name == 'evaluated' else 4
+  """The summary as text, without the seconds."""
+  figures = {
+    name: row
+    for name, row in summary['figures'].items()
+    if not name.startswith(('seconds', 'compile_seconds'))
+  }
+  width = max(len(name) for name in ('10 seeds', *figures)) + 2
+  title = f'{len(summary["seeds"])} seeds'
+  lines = [f'{title:{width}}{"mean":12}{"sd":12}95 % interval']
+  for name, row in figures.items():
+    whole = all(isinstance(value, int) for value in row['values'])
     mean, sd, low, high = (
-      f'{row[key]:.{digits}f}' for key in ('mean', 'sd', 'low', 'high')
+      f'{row[key]:.{0 if whole else 4}f}'
+      for key in ('mean', 'sd', 'low', 'high')
     )
-    lines.append(f'{name:13}{mean:<10}{sd:<10}[{low}, {high}]')
+    lines.append(f'{name:{width}}{mean:12}{sd:12}[{low}, {high}]')
   return '\n'.join(lines)

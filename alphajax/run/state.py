@@ -1,52 +1,51 @@
 """The state of a method in the folder of its run: kept and restored."""
 
-import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from alphajax.run import checkpoint, writer
-from alphajax.run.folder import RunError
+from alphajax.run import checkpoint, files, writer
+from alphajax.run.files import write_arrays as write_arrays
 
 
 def restore(
-  workdir: Path, method, state, say: Callable[[str], None] = lambda text: None
+  workdir: Path,
+  method,
+  state,
+  say: Callable[[str], None] | None = None,
+  *,
+  set_aside: bool = True,
 ) -> tuple[int, Any]:
   """The newest sound checkpoint as (iteration, state), or `(0, state)`.
-
-  A damaged one is set aside, and the one before it is taken.
 
   Args:
     workdir: folder of the run.
     method: a `methods.base.Method`.
     state: its initial one.
-    say: is told what was found.
+    say: is told what was found; without it, damage is a warning.
+    set_aside: renames damaged checkpoints after the one that is taken, so that
+      the run can go on from it. Not for one that only reads the folder.
 
   Raises:
-    RunError: there are checkpoints, and all are damaged.
+    RunError: there are checkpoints, and all are damaged, or cannot be read.
   """
   folder = workdir / 'checkpoints'
   like, _ = method.save(state)
-  damaged = []
-  for iteration in reversed(checkpoint.iterations(folder)):
-    try:
-      _, arrays, host = checkpoint.restore(folder, like, iteration)
-    except checkpoint.DamagedError as error:
-      damaged.append(iteration)
-      say(str(error))
-      continue
-    for each in damaged:
-      say(f'It is kept as {checkpoint.set_aside(folder, each)}.')
+  warn = say or warnings.warn
+  restored = checkpoint.restore(folder, like, say=warn)
+  if restored is None:
+    return 0, state
+  iteration, arrays, host = restored
+  if set_aside:
+    for damaged in checkpoint.iterations(folder):
+      if damaged > iteration:
+        warn(f'It is kept as {checkpoint.set_aside(folder, damaged)}.')
+  if say:
     say(f'Continuing after iteration {iteration}.')
-    return iteration, method.load(arrays, host)
-  if damaged:
-    raise RunError(
-      f'{folder}: every checkpoint is damaged (iterations '
-      f'{", ".join(map(str, damaged))}); train again in another --workdir'
-    )
-  return 0, state
+  return iteration, method.load(arrays, host)
 
 
 def keep(workdir: Path, method, state, record: Mapping[str, Any]) -> None:
@@ -55,6 +54,7 @@ def keep(workdir: Path, method, state, record: Mapping[str, Any]) -> None:
   Raises:
     FloatingPointError: a metric is NaN or infinite; the state is kept in
       `failed`, the last good one in `checkpoints`.
+    RunError: the system refuses to write; the checkpoint before stays.
   """
   arrays, host = method.save(state)
   bad = writer.nonfinite(record)
@@ -76,12 +76,4 @@ def write_result(
 ) -> None:
   """Writes `daily.npz`, then `pool.json`, each wholly or not at all."""
   write_arrays(workdir / 'daily.npz', daily)
-  writer.write_json(workdir / 'pool.json', summary)
-
-
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-  """Replaces an npz file, wholly or not at all."""
-  draft = path.with_name(f'.{path.stem}.tmp.npz')
-  with writer.naming(path):
-    np.savez(draft, **arrays)
-    os.replace(draft, path)
+  files.write_json(workdir / 'pool.json', summary)

@@ -1,4 +1,4 @@
-"""Files of a run: metrics as JSON lines, whole-file writes, the progress line.
+"""The metrics of a run as JSON lines: appended, read back, cut on a restart.
 
 The order that `train` keeps, so that a kill at any moment loses nothing:
 
@@ -11,69 +11,19 @@ A line without its checkpoint is dropped by `truncate` on restart and written
 again; a checkpoint without its line cannot exist.
 """
 
-import contextlib
 import json
 import math
 import os
-import re
-import statistics
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-import tqdm
-
-_DRAFT = re.compile(r'\..+\.(\d+\.tmp|tmp\.npz)')
-
-
-def plain(value: Any) -> Any:
-  """Converts what `json` does not know: arrays, array scalars, paths."""
-  if isinstance(value, Path):
-    return str(value)
-  if hasattr(value, 'tolist'):  # NumPy and JAX arrays and their scalars.
-    return value.tolist()
-  raise TypeError(f'{type(value).__name__} cannot be written as JSON')
-
-
-def write_text(path: str | os.PathLike, text: str) -> None:
-  """Replaces a file by one with this text, wholly or not at all."""
-  path = Path(path)
-  draft = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-  with naming(path):
-    with open(draft, 'w', encoding='utf-8') as file:
-      file.write(text)
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(draft, path)
-
-
-@contextlib.contextmanager
-def naming(path: str | os.PathLike) -> Iterator[None]:
-  """Names the file in an error of the system, such as that of a full disk."""
-  try:
-    yield
-  except OSError as error:
-    raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def clean(folder: Path) -> None:
-  """Removes what a killed process was writing; call it where nobody else is."""
-  for path in folder.glob('.*.tmp*'):
-    if _DRAFT.fullmatch(path.name):
-      path.unlink()
-
-
-def write_json(path: str | os.PathLike, value: Any) -> None:
-  """Replaces a JSON file, wholly or not at all. NaN is refused.
-
-  Raises:
-    ValueError: the value holds a NaN or an infinity, which JSON does not have;
-      what is not known is written as None.
-  """
-  text = json.dumps(value, indent=2, default=plain, allow_nan=False)
-  write_text(path, text + '\n')
+from alphajax.run import files
+from alphajax.run.files import RunError
+from alphajax.run.files import clean as clean
+from alphajax.run.files import write_json as write_json
+from alphajax.run.files import write_text as write_text
+from alphajax.run.progress import progress as progress
 
 
 def nonfinite(record: Mapping[str, Any], prefix: str = '') -> list[str]:
@@ -95,6 +45,8 @@ def append(path: str | os.PathLike, record: Mapping[str, Any]) -> None:
 
   Raises:
     FloatingPointError: an entry is NaN or infinite; nothing is written.
+    RunError: the system refuses, on a full disk say; what was written of the
+      line has no end and is dropped on restart.
   """
   bad = nonfinite(record)
   if bad:
@@ -102,143 +54,83 @@ def append(path: str | os.PathLike, record: Mapping[str, Any]) -> None:
       f'iteration {record.get("iteration")}: '
       + ', '.join(f'{name} = {_look_up(record, name)}' for name in bad)
     )
-  line = json.dumps(record, default=plain, allow_nan=False) + '\n'
-  with naming(path), open(path, 'a', encoding='utf-8') as file:
+  line = json.dumps(record, default=files.plain, allow_nan=False) + '\n'
+  with files.naming(path), open(path, 'a', encoding='utf-8') as file:
     file.write(line)
     file.flush()
     os.fsync(file.fileno())
 
 
 def read(path: str | os.PathLike) -> list[dict[str, Any]]:
-  """Reads a file of records; a last line without its end is left out.
+  """Reads the records of a run, that of iteration n in line n.
 
-  That is what a kill leaves of a line that was being written.
+  A last line without its end is left out: it was being written when the
+  process was killed. Nothing else is.
 
   Raises:
-    ValueError: any other line that is no record, or is out of order; names it.
+    RunError: a line is no record, or not of the iteration that is due there;
+      names file and line. Or the file cannot be read.
   """
-  # Read as bytes: a killed write may end inside a UTF-8 character.
-  *lines, _ = Path(path).read_bytes().split(b'\n')
-  records, before = [], 0
-  for number, line in enumerate(lines, start=1):
-    try:
-      record = json.loads(line)
-      iteration = record['iteration']
-      if not iteration > before:
-        raise ValueError(f'iteration {iteration} comes after {before}')
-    except (ValueError, TypeError, KeyError) as error:
-      raise ValueError(
-        f'{path}, line {number} is no record of a run ({error}); the file was '
-        'changed or damaged: mend the line, or take another --workdir'
-      ) from error
-    records.append(record)
-    before = iteration
-  return records
+  return [json.loads(line) for line in _lines(path)]
 
 
 def truncate(path: str | os.PathLike, iteration: int) -> None:
   """Drops lines after `iteration`, and a half-written last one, in one step.
 
-  Called on restart with the iteration of the checkpoint. Before the first
-  iteration the file may be missing.
+  Called on restart with the iteration of the checkpoint. For iteration 0 a
+  missing file is fine: the run was killed before its first line.
 
   Raises:
-    ValueError: the file is damaged, or lacks lines; it is left as it is.
+    RunError: a line is damaged, or there are fewer than `iteration`; the file
+      is left as it is.
   """
-  records = read(path) if Path(path).exists() else []
-  kept = [r for r in records if r['iteration'] <= iteration]
-  last = kept[-1]['iteration'] if kept else 0
-  if last != iteration:
-    raise ValueError(
-      f'{path} ends with iteration {last}, but the checkpoint is that of '
-      f'iteration {iteration}: lines were lost; take another --workdir'
+  path = Path(path)
+  if iteration == 0 and not path.exists():
+    return
+  lines = _lines(path) if path.exists() else []
+  if len(lines) < iteration:
+    raise RunError(
+      f'{path} has {len(lines)} lines, but the checkpoint is that of iteration '
+      f'{iteration}: lines were lost; put a copy back, or take another '
+      '--workdir'
     )
-  if Path(path).exists():
-    write_text(path, ''.join(json.dumps(record) + '\n' for record in kept))
+  kept = b''.join(line + b'\n' for line in lines[:iteration])
+  if path.read_bytes() != kept:
+    with files.replacing(path) as file:
+      file.write(kept)
 
 
-@contextlib.contextmanager
-def progress(
-  total: int, done: int = 0, stream: TextIO | None = None
-) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-  """Shows how a run goes: one live line on a terminal, else a line each.
-
-    with writer.progress(total, done) as show:
-      show(record)  # A record of metrics.jsonl, once an iteration.
-
-  Args:
-    total: iterations of the whole run.
-    done: iterations that earlier starts of the run completed.
-    stream: where to, standard error by default.
-  """
-  stream = sys.stderr if stream is None else stream
-  durations = []
-  last = time.monotonic()
-  live = stream.isatty()
-  with tqdm.tqdm(
-    total=total,
-    initial=done,
-    file=stream,
-    disable=not live,
-    dynamic_ncols=True,
-    bar_format='{percentage:3.0f}% |{bar:10}| {desc}',
-    desc=f'iteration {done + 1}/{total}, the first one compiles',
-  ) as bar:
-
-    def show(record: Mapping[str, Any]) -> None:
-      nonlocal last
-      now = time.monotonic()
-      # What was compiled is not compiled again.
-      compiling = record.get('compile_seconds', 0.0)
-      durations.append(max(now - last - compiling, 0.0))
-      last = now
-      text = status_line(record, total, durations)
-      if not live:
-        print(text, file=stream, flush=True)
-        return
-      bar.set_description_str(text, refresh=False)
-      bar.update(record['iteration'] - bar.n)
-      bar.refresh()
-
-    yield show
+def _lines(path: str | os.PathLike) -> list[bytes]:
+  """The whole lines of a file, each the record that is due."""
+  with files.naming(path):
+    # As bytes: a killed write may end inside a UTF-8 character.
+    content = Path(path).read_bytes()
+  *lines, _ = content.split(b'\n')
+  for number, line in enumerate(lines, start=1):
+    problem = _problem(line, number)
+    if problem:
+      raise RunError(
+        f'{path}, line {number}: {problem}. The file was damaged or changed '
+        'after it was written; put a copy back, or take another --workdir.'
+      )
+  return lines
 
 
-def status_line(
-  record: Mapping[str, Any], total: int, durations: Sequence[float]
-) -> str:
-  """One line of text about an iteration; `durations` in seconds, so far.
-
-  What matters most comes first: a narrow terminal cuts the end off.
-  """
-  # The median of the last few: a better pool takes longer.
-  left = (total - record['iteration']) * statistics.median(durations[-9:])
-  parts = [f'iteration {record["iteration"]}/{total}, {_clock(left)} left']
-  if 'train_ic' in record or 'valid_ic' in record:
-    parts.append(
-      f'IC train {_ic(record.get("train_ic"))}'
-      f' valid {_ic(record.get("valid_ic"))}'
-    )
-  if 'evaluated' in record:
-    parts.append(
-      f'{record.get("proposed", record["evaluated"]):,} formulas, '
-      f'{record["evaluated"]:,} distinct evaluated'
-    )
-  losses = [key for key in record if key == 'loss' or key.endswith('_loss')]
-  if len(parts) == 1 and losses:
-    parts += [f'{key} {record[key]:.4g}' for key in losses]
-  return ' | '.join(parts)
+def _problem(line: bytes, number: int) -> str | None:
+  """What keeps a line from being the record of iteration `number`."""
+  try:
+    record = json.loads(line, parse_constant=_no_constant)
+  except (ValueError, RecursionError) as error:
+    return f'not JSON: {error}'
+  if not isinstance(record, dict) or 'iteration' not in record:
+    return 'no record of an iteration'
+  if record['iteration'] != number:
+    return f'iteration {record["iteration"]} where {number} is due'
+  return None
 
 
-def _ic(value: float | None) -> str:
-  return '-' if value is None else f'{value:.4f}'
-
-
-def _clock(seconds: float) -> str:
-  minutes, seconds = divmod(round(seconds), 60)
-  hours, minutes = divmod(minutes, 60)
-  if hours:
-    return f'{hours}:{minutes:02d}:{seconds:02d}'
-  return f'{minutes}:{seconds:02d}'
+def _no_constant(name: str) -> None:
+  raise ValueError(f'{name} is no number')
 
 
 def _look_up(record: Mapping[str, Any], name: str) -> Any:

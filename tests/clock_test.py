@@ -1,0 +1,47 @@
+"""Seconds of parts, and of compiling, counted once each."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from alphajax.run import clock
+
+
+def test_parts_add_up():
+  seconds_of = clock.Clock()
+  for _ in range(2):
+    with seconds_of('search'):
+      time.sleep(0.02)
+  with seconds_of('pool'):
+    pass
+  assert 0.04 <= seconds_of.seconds['search'] < 1
+  assert 0 <= seconds_of.seconds['pool'] < 0.02
+
+
+def compile_something(n):
+  # Of a shape and constant that no other test has, past every cache.
+  jax.jit(lambda x: jnp.sin(x) * n).lower(jnp.ones(n)).compile()
+
+
+def test_compiling_is_counted_by_each_clock_since_it_was_asked():
+  first = clock.CompileClock()
+  compile_something(1237)
+  second = clock.CompileClock()
+  compile_something(1238)
+  later = second.take()
+  assert 0 < later < first.take()
+  assert first.take() == second.take() == 0
+  compile_something(1239)
+  both = first.take(), second.take()
+  assert both[0] == pytest.approx(both[1]) and both[0] > 0
+
+
+def test_a_process_has_one_listener(monkeypatch):
+  clock.CompileClock()
+  monkeypatch.setattr(
+    jax.monitoring, 'register_event_duration_secs_listener', None
+  )
+  for _ in range(3):
+    clock.CompileClock()
