@@ -1,5 +1,7 @@
 """Checkpoints: same bits back, and always one left whatever is killed."""
 
+import errno
+import json
 import multiprocessing
 import random
 import shutil
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from alphajax.run import checkpoint
+from alphajax.run.files import RunError
 
 # Bit patterns that a conversion on the way would lose.
 _ODD_FLOATS = np.array([0x7FC01234, 0xFF800001, 0x80000000, 1], np.uint32)
@@ -210,3 +213,128 @@ def test_set_aside_it_is_no_checkpoint_and_still_there(tmp_path):
     place = checkpoint.set_aside(tmp_path / 'c', 1)
     assert place.is_dir() and checkpoint.iterations(tmp_path / 'c') == []
   assert len(list((tmp_path / 'c').glob('*.damaged*'))) == 2
+
+
+def test_without_digests_it_is_read_as_it_was(tmp_path, monkeypatch):
+  """Folders of earlier versions go on."""
+  arrays, host = make_arrays(), {'seen': ['close'], 'best': 0.3}
+
+  def write_as_before(target, text, sized):
+    saved = json.loads(text)
+    for leaf in saved['leaves']:
+      del leaf['sha256']
+    items = {'host': checkpoint.ocp.args.JsonSave(saved)}
+    items['arrays'] = checkpoint.ocp.args.PyTreeSave(sized)
+    with checkpoint._checkpointer() as checkpointer:
+      checkpointer.save(target, args=checkpoint.ocp.args.Composite(**items))
+
+  monkeypatch.setattr(checkpoint, '_write', write_as_before)
+  checkpoint.save(tmp_path, 1, arrays, host)
+  iteration, again, host_again = checkpoint.restore(tmp_path, arrays)
+  assert (iteration, host_again) == (1, host)
+  assert_same(again, arrays)
+
+
+@pytest.mark.parametrize(
+  'change',
+  [
+    lambda leaf: leaf.update(stored_shape=[3, 4]),
+    lambda leaf: leaf.update(sha256='0' * 64),
+  ],
+)
+def test_other_bits_of_the_same_size_are_damage(tmp_path, monkeypatch, change):
+  """The shape counts as well: its change may leave the bytes alone."""
+  like, write = {'w': np.ones((4, 3), np.float32)}, checkpoint._write
+
+  def write_other(target, text, sized):
+    saved = json.loads(text)
+    change(saved['leaves'][0])
+    write(target, json.dumps(saved), sized)
+
+  monkeypatch.setattr(checkpoint, '_write', write_other)
+  checkpoint.save(tmp_path, 1, like, {})
+  with pytest.raises(checkpoint.DamagedError, match='every checkpoint'):
+    checkpoint.restore(tmp_path, like)
+
+
+def test_the_one_before_a_damaged_one_is_read_and_nothing_moved(tmp_path):
+  arrays, said = {'x': np.arange(50)}, []
+  for iteration in (1, 2):
+    place = checkpoint.save(tmp_path, iteration, arrays, {'i': iteration})
+  shutil.rmtree(place / 'arrays')
+  found = checkpoint.restore(tmp_path, arrays, say=said.append)
+  assert (found[0], found[2]) == (1, {'i': 1})
+  assert len(said) == 1 and 'iteration_000002 is damaged' in said[0]
+  assert checkpoint.iterations(tmp_path) == [1, 2]
+  with pytest.raises(checkpoint.DamagedError, match='iteration_000002 is dam'):
+    checkpoint.restore(tmp_path, arrays, 2)
+
+
+def test_other_arrays_than_asked_for_are_no_damage(tmp_path):
+  for iteration, size in ((1, 3), (2, 4)):
+    checkpoint.save(tmp_path, iteration, {'x': np.zeros(size)}, {})
+  with pytest.raises(ValueError, match=r'float64\[4\]" -> "float64\[3\]'):
+    checkpoint.restore(tmp_path, {'x': np.zeros(3)})
+
+
+def test_what_may_not_be_read_is_not_damaged(tmp_path, monkeypatch):
+  arrays = {'x': np.arange(3)}
+  for iteration in (1, 2):
+    checkpoint.save(tmp_path, iteration, arrays, {})
+  opened = checkpoint.Path.open
+
+  def refuse(path, *args, **options):
+    if 'iteration_000002' in str(path):
+      raise PermissionError(errno.EACCES, 'Permission denied')
+    return opened(path, *args, **options)
+
+  monkeypatch.setattr(checkpoint.Path, 'open', refuse)
+  with pytest.raises(RunError, match='000002.*no permission') as error:
+    checkpoint.restore(tmp_path, arrays)
+  assert not isinstance(error.value, checkpoint.DamagedError)
+
+
+@pytest.mark.parametrize(
+  'refusal',
+  [
+    OSError(errno.ENOSPC, 'No space left on device'),
+    # As the storage of the arrays tells it.
+    ValueError("RESOURCE_EXHAUSTED: Failed to write [os_error_code='28']"),
+  ],
+)
+def test_a_full_disk_is_named_and_the_one_before_stays(
+  tmp_path, monkeypatch, refusal
+):
+  arrays = {'x': np.arange(3)}
+  checkpoint.save(tmp_path, 1, arrays, {})
+
+  def refuse(*args, **options):
+    raise refusal
+
+  with monkeypatch.context() as patch:
+    patch.setattr(checkpoint.ocp.Checkpointer, 'save', refuse)
+    with pytest.raises(RunError, match='iteration_000002: the disk is full'):
+      checkpoint.save(tmp_path, 2, arrays, {})
+  assert checkpoint.restore(tmp_path, arrays)[0] == 1
+  checkpoint.save(tmp_path, 2, arrays, {})
+
+
+def test_read_while_another_process_saves_it_is_always_whole(tmp_path):
+  """What is replaced meanwhile is neither damaged nor missing."""
+  context = multiprocessing.get_context('forkserver')
+  context.set_forkserver_preload(['alphajax.run.checkpoint'])
+  announced = context.Value('i', 0)
+  process = context.Process(
+    target=save_until_killed, args=(tmp_path, announced)
+  )
+  process.start()
+  seen, said = [], []
+  while len(set(seen)) < 8 and process.is_alive():
+    found = checkpoint.restore(tmp_path, numbered_arrays(0), say=said.append)
+    if found is not None:
+      assert_same(found[1], numbered_arrays(found[0]))
+      seen.append(found[0])
+  process.kill()
+  process.join()
+  assert process.exitcode == -9
+  assert seen == sorted(seen) and said == []

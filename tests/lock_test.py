@@ -146,6 +146,25 @@ def test_a_lock_removed_by_hand_is_not_removed_from_its_next_owner(tmp_path):
   assert (tmp_path / '.lock').exists()
 
 
+def test_a_lock_on_a_file_that_was_just_removed_counts_nothing(
+  tmp_path, monkeypatch
+):
+  """Its owner lets go between the opening of the file and its locking."""
+  flock, calls = lock.fcntl.flock, []
+
+  def let_go_first(file, how):
+    if not calls:
+      (tmp_path / '.lock').unlink()
+    calls.append(how)
+    flock(file, how)
+
+  monkeypatch.setattr(lock.fcntl, 'flock', let_go_first)
+  with lock.hold(tmp_path):
+    assert len(calls) == 2
+    with pytest.raises(RunError, match='is in use'), lock.hold(tmp_path):
+      pass
+
+
 def test_however_many_want_it_one_at_a_time_has_it(tmp_path):
   inside, most, times = [0], [0], [0]
 

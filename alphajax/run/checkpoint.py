@@ -168,10 +168,11 @@ def restore(
 
 def _read(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
   """`(arrays, host)` of one checkpoint."""
-  for file in path.rglob('*'):
-    if file.is_file():
-      with files.naming(file):  # What may not be read is not damaged.
-        file.open('rb').close()
+  with files.naming(path):
+    contents = [file for file in path.rglob('*') if file.is_file()]
+  for file in contents:
+    with files.naming(file):  # What may not be read is not damaged.
+      file.open('rb').close()
   leaves, structure = jax.tree_util.tree_flatten_with_path(like)
   with _checkpointer() as checkpointer:
     with _damage(path):
