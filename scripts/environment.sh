@@ -20,10 +20,14 @@ if [[ ! -x .venv/bin/pip ]]; then
   "$python" -m venv .venv
 fi
 
-# The stamp is the requirements that were installed last.
-if ! cmp -s requirements.txt .venv/requirements.stamp; then
-  echo 'Installing requirements.txt'
+# The stamp is what was installed last. The package goes in as it lies here, so
+# that its sources may change, and `alphajax` is a command; the pins stay.
+if ! cat requirements.txt pyproject.toml | cmp -s - .venv/requirements.stamp
+then
+  echo 'Installing requirements.txt and alphajax'
   .venv/bin/python -m pip install -qq --disable-pip-version-check \
     -r requirements.txt
-  cp requirements.txt .venv/requirements.stamp
+  .venv/bin/python -m pip install -qq --disable-pip-version-check \
+    --no-deps --no-build-isolation -e .
+  cat requirements.txt pyproject.toml > .venv/requirements.stamp
 fi
