@@ -67,7 +67,7 @@ def make(
   windows: Sequence[int] = vocab_lib.WINDOWS,
   operators: Sequence[str] | None = None,
 ) -> Rpn:
-  """The language of the given symbols (None: all operators).
+  """The language of the given symbols (None: the paper's).
 
   Raises:
     ValueError: as `grammar.from_rows`: no feature, or no formula that short.
