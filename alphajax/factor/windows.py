@@ -148,9 +148,9 @@ def centre(x, window) -> Centred:
   the data (a volume of 1e10, a constant); a power of two divides exactly.
   """
   largest = over(
-    window, lambda _, past: _size(past - x), x, combine=jnp.maximum
+    window, lambda _, past: size_bits(past - x), x, combine=jnp.maximum
   )
-  unit, inverse = _power_of_two(largest)
+  unit, inverse = power_of_two(largest)
   total = over(window, lambda _, past: (past - x) * inverse, x)
   return Centred(x, window, unit, inverse, total / window)
 
@@ -165,12 +165,12 @@ def products(a: Centred, b: Centred):
   )
 
 
-def _size(x):
+def size_bits(x):
   """Bits of the absolute value: as integers, they compare at once."""
   return jax.lax.bitcast_convert_type(x, jnp.int32) & 0x7FFFFFFF
 
 
-def _power_of_two(bits):
+def power_of_two(bits):
   """The power of two at or below a float >= 0 and its inverse, both normal.
 
   Of 0, and of what is not finite, any will do.
