@@ -8,6 +8,7 @@ digits at any level of the data, a volume of 1e10 as a return of 1e-3.
 import jax
 import jax.numpy as jnp
 
+from alphajax.data import scale
 from alphajax.factor import sorting, windows
 from alphajax.factor.windows import centre
 
@@ -250,11 +251,11 @@ def ts_product(x, window):
   half = 1 << 22
 
   def fraction(_, past):
-    return past * windows.power_of_two(windows.size_bits(past) + half)[1]
+    return past * scale.power_of_two(scale.size_bits(past) + half)[1]
 
   def exponent(_, past):
-    bits = windows.size_bits(past) + half
-    return (windows.size_bits(windows.power_of_two(bits)[0]) >> 23) - 127
+    bits = scale.size_bits(past) + half
+    return (scale.size_bits(scale.power_of_two(bits)[0]) >> 23) - 127
 
   product = windows.over(window, fraction, x, combine=jnp.multiply)
   return _times_power_of_two(product, windows.over(window, exponent, x))

@@ -181,19 +181,18 @@ def _in_blocks(function, x, group):
 def _each_group(codes, visit, start):
   """`visit(result, members of a group bool[S, D])` of every group of a day."""
 
+  def after(code):
+    later = jnp.where(codes > code, codes, NOBODY)
+    return jnp.min(later, axis=0, keepdims=True)
+
   def body(carry):
-    last, result = carry
-    later = jnp.where(codes > last, codes, NOBODY)
-    code = jnp.min(later, axis=0, keepdims=True)
-    return code, visit(result, (codes == code) & (codes < NOBODY))
+    code, result = carry
+    inside = (codes == code) & (codes < NOBODY)
+    return after(code), visit(result, inside)
 
-  before = jnp.full((1, codes.shape[1]), jnp.iinfo(jnp.int32).min)
-  carry = before, start
-
-  def more(carry):
-    return jnp.any((codes > carry[0]) & (codes < NOBODY))
-
-  return jax.lax.while_loop(more, body, carry)[1]
+  first = after(jnp.full((1, codes.shape[1]), -NOBODY - 1, jnp.int32))
+  carry = first, start
+  return jax.lax.while_loop(lambda c: jnp.any(c[0] < NOBODY), body, carry)[1]
 
 
 def _centre_within(x, codes):

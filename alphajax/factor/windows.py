@@ -10,6 +10,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from alphajax.data import scale
+
 # XLA fuses a window of at most `FUSED` days into one good loop. Much longer
 # ones would take minutes to compile and seconds to run: they are cut into
 # blocks of at most `BLOCK` days.
@@ -148,9 +150,9 @@ def centre(x, window) -> Centred:
   the data (a volume of 1e10, a constant); a power of two divides exactly.
   """
   largest = over(
-    window, lambda _, past: size_bits(past - x), x, combine=jnp.maximum
+    window, lambda _, past: scale.size_bits(past - x), x, combine=jnp.maximum
   )
-  unit, inverse = power_of_two(largest)
+  unit, inverse = scale.power_of_two(largest)
   total = over(window, lambda _, past: (past - x) * inverse, x)
   return Centred(x, window, unit, inverse, total / window)
 
@@ -163,19 +165,3 @@ def products(a: Centred, b: Centred):
     a.today,
     b.today,
   )
-
-
-def size_bits(x):
-  """Bits of the absolute value: as integers, they compare at once."""
-  return jax.lax.bitcast_convert_type(x, jnp.int32) & 0x7FFFFFFF
-
-
-def power_of_two(bits):
-  """The power of two at or below a float >= 0 and its inverse, both normal.
-
-  Of 0, and of what is not finite, any will do.
-  """
-  exponent = jnp.clip(bits & 0x7F800000, 1 << 23, 253 << 23)
-  unit = jax.lax.bitcast_convert_type(exponent, jnp.float32)
-  inverse = jax.lax.bitcast_convert_type(0x7F000000 - exponent, jnp.float32)
-  return unit, inverse
