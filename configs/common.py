@@ -63,7 +63,7 @@ def get_config() -> config_dict.ConfigDict:
   config.language.constants = vocab.CONSTANTS  # Of binary operators.
   config.language.windows = vocab.WINDOWS  # In bars.
   # Names of the operators that formulas may use.
-  config.language.operators = tuple(vocab.OPERATORS)
+  config.language.operators = vocab.PAPER_OPERATORS
   config.language.rules = ''  # Rows of custom, or the file that holds them.
 
   config.pool = config_dict.ConfigDict()

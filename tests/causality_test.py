@@ -58,8 +58,19 @@ def test_operators_see_no_future(name, window):
   features, members, _ = messy()
 
   def run(planes, mask):
-    chosen = (4,) if oracle.arity(name) == 1 else (0, 3)  # volume; open, close
+    # volume; open, close; open, close, volume.
+    chosen = ((4,), (0, 3), (0, 3, 4))[oracle.arity(name) - 1]
     operands = [jnp.asarray(planes[i]) for i in chosen]
+    kind = vocab.OPERATORS[name].kind
+    for place, slot in enumerate(vocab.SLOTS[kind][: len(operands)]):
+      if slot == 'level':
+        operands[place] = (jnp.abs(operands[place]) % 1).at[:10].set(0.8)
+      if slot == 'group':  # A handful of codes.
+        operands[place] = jnp.round(jnp.abs(operands[place])) % 5
+      if name == 'Product':  # That of 40 volumes is out of range.
+        operands[place] = jnp.abs(operands[place]) ** 0.01
+      if slot == 'condition':
+        operands[place] = jnp.floor(jnp.abs(operands[place])) % 2
     return np.asarray(
       operators.apply(name, operands, window, jnp.asarray(mask))
     )

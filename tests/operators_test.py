@@ -24,6 +24,7 @@ ROUNDING = 2.0**-20
 # number, also where the result is 0 (the skew of any two numbers). Kurt is a
 # quotient less 3.
 UNITS = {'Kurt': 3, 'Skew': 1, 'Corr': 1, 'Rank': 1, 'CSRank': 1, 'Sign': 1}
+UNITS |= {'Rsquare': 1, 'GroupRank': 1}
 WINDOWS = (1, 2, 5, 20, 40)
 # Too long for one loop: two blocks and a day, three blocks and two days.
 LONG = (windows.FUSED + 1, 131)
@@ -124,6 +125,26 @@ def operands_of(kind, count=2):
   return x, members
 
 
+def operands_for(name, kind):
+  """As `operands_of`, with what else the operator takes: codes, levels, ..."""
+  slots = vocab.SLOTS[vocab.OPERATORS[name].kind]
+  x, members = operands_of(kind, len(slots))
+  rng = np.random.default_rng(11)
+  special = {
+    'condition': rng.choice([0, 1, 1, 0.5, np.nan], (T, S)),
+    'level': rng.choice(
+      [0, 0.2, 0.5, 0.8, 1, 1 / 3, -0.1, 1.1, np.nan], (T, S)
+    ),
+    'group': rng.choice([0, 1, 2, 7, np.nan], (T, S)),
+  }
+  x = [
+    special.get(slot, plane).astype(np.float32)
+    for slot, plane in zip(slots, x, strict=True)
+    if slot != 'window'
+  ]
+  return x, members
+
+
 def run(name, operands, window, members):
   out = operators.apply(
     name, [jnp.asarray(x) for x in operands], window, jnp.asarray(members)
@@ -177,7 +198,7 @@ def cases():
 @pytest.mark.parametrize('kind', DATA)
 @pytest.mark.parametrize('name, window', list(cases()))
 def test_equals_oracle(name, window, kind):
-  x, members = operands_of(kind, oracle.arity(name))
+  x, members = operands_for(name, kind)
   expected = oracle.apply(name, x, window, members)
   assert_agrees(name, run(name, x, window, members), expected)
 
@@ -193,7 +214,7 @@ def compiled(name, window):
 @pytest.mark.parametrize('window', LONG)
 @pytest.mark.parametrize('name', oracle.WINDOWED)
 def test_long_windows_equal_oracle(name, window, kind):
-  x, members = operands_of(kind, oracle.arity(name))
+  x, members = operands_for(name, kind)
   expected = oracle.apply(name, x, window, members)
   actual = np.asarray(compiled(name, window)(x, members))
   assert_agrees(name, actual, expected)

@@ -28,6 +28,18 @@ def _log(x):
   return np.log(np.where(x > 0, x, np.nan))
 
 
+def _truth(compare):
+  def function(*operands):
+    missing = np.any([np.isnan(x) for x in operands], axis=0)
+    return np.where(missing, np.nan, compare(*operands).astype(float))
+
+  return function
+
+
+def _if(condition, x, y):
+  return np.where(np.isnan(condition), np.nan, np.where(condition != 0, x, y))
+
+
 ELEMENTWISE = {
   'Abs': np.abs,
   'Sign': np.sign,
@@ -39,6 +51,17 @@ ELEMENTWISE = {
   'Pow': np.power,
   'Greater': np.maximum,  # Both give NaN if either operand is.
   'Less': np.minimum,
+  'SignedPower': lambda x, a: np.sign(x) * np.abs(x) ** a,
+  'Gt': _truth(lambda x, y: x > y),
+  'Lt': _truth(lambda x, y: x < y),
+  'Ge': _truth(lambda x, y: x >= y),
+  'Le': _truth(lambda x, y: x <= y),
+  'Eq': _truth(lambda x, y: x == y),
+  'Ne': _truth(lambda x, y: x != y),
+  'And': _truth(lambda x, y: (x != 0) & (y != 0)),
+  'Or': _truth(lambda x, y: (x != 0) | (y != 0)),
+  'Not': _truth(lambda x: x == 0),
+  'If': _if,
 }
 
 
@@ -113,6 +136,46 @@ def _ema(x):
   return _weighted(x, decay ** np.arange(n - 1.0, -1.0, -1.0))
 
 
+def _line(x):
+  """(slope, residuals) of the regression on 1..w, by solving it."""
+  n = x.shape[-1]
+  days = np.arange(1.0, n + 1)
+  design = np.stack([np.ones(n), days], axis=1)
+  # Less today, so that the solver keeps its digits.
+  x = x - x[..., -1:]
+  solved = x @ np.linalg.pinv(design).T  # [..., 2]
+  residuals = x - solved @ design.T
+  noise = 1e-13 * np.abs(x).max(-1, keepdims=True)
+  return solved[..., 1], np.where(np.abs(residuals) <= noise, 0.0, residuals)
+
+
+def _slope(x):
+  return _line(x)[0] if x.shape[-1] > 1 else np.full(x.shape[:-1], np.nan)
+
+
+def _resi(x):
+  residual = _line(x)[1][..., -1]
+  return residual if x.shape[-1] > 1 else np.full(x.shape[:-1], np.nan)
+
+
+def _rsquare(x):
+  squares = ((x - x.mean(-1, keepdims=True)) ** 2).sum(-1)
+  share = 1 - (_line(x)[1] ** 2).sum(-1) / squares
+  return np.where(_constant(x), np.nan, share)
+
+
+def _quantile(x, level):
+  """Linear between the two nearest of the sorted values; NaN off [0, 1]."""
+  ordered = np.sort(x, axis=-1)
+  place = level * (x.shape[-1] - 1)
+  known = (level >= 0) & (level <= 1)
+  low = np.where(known, np.floor(place), 0).astype(int)
+  high = np.minimum(low + 1, x.shape[-1] - 1)
+  pick = [np.take_along_axis(ordered, i[..., None], -1)[..., 0]
+          for i in (low, high)]  # fmt: skip
+  return np.where(known, pick[0] + (place - low) * (pick[1] - pick[0]), np.nan)
+
+
 ROLLING = {
   'Mean': lambda x: x.mean(-1),
   'Sum': lambda x: x.sum(-1),
@@ -129,16 +192,26 @@ ROLLING = {
   'EMA': _ema,
   'Cov': _cov,
   'Corr': _corr,
+  'ArgMax': lambda x: x.argmax(-1) + 1.0,
+  'ArgMin': lambda x: x.argmin(-1) + 1.0,
+  'Slope': _slope,
+  'Resi': _resi,
+  'Rsquare': _rsquare,
+  'Product': lambda x: x.prod(-1),
 }
-WINDOWED = ('Ref', 'Delta', *ROLLING)
+WINDOWED = ('Ref', 'Delta', *ROLLING, 'Quantile')
 PAIRED = ('Cov', 'Corr')
-UNARY = ('Abs', 'Sign', 'Log', 'CSRank')
-NAMES = ('CSRank', *ELEMENTWISE, *WINDOWED)
+UNARY = ('Abs', 'Sign', 'Log', 'CSRank', 'Not', 'Scale')
+CROSS_SECTIONAL = ('CSRank', 'Scale', 'GroupRank', 'GroupNeutral')
+NAMES = (*CROSS_SECTIONAL, *ELEMENTWISE, *WINDOWED)
 
 
 def arity(name: str) -> int:
   """Operands of an operator, its window not counted."""
-  single = name in UNARY or (name in WINDOWED and name not in PAIRED)
+  if name == 'If':
+    return 3
+  two = (*PAIRED, 'Quantile')
+  single = name in UNARY or (name in WINDOWED and name not in two)
   return 1 if single else 2
 
 
@@ -160,6 +233,16 @@ def _rolling(function, operands, window):
   return out
 
 
+def _quantile_of(x, level, window):
+  """The level is that of today; earlier days of it may be missing."""
+  out = _rolling(lambda w: w[..., -1], [x], window)  # NaN where incomplete.
+  known = ~np.isnan(out) & np.isfinite(level)
+  if known.any():
+    full = _windows(x, window)[known[window - 1 :]]
+    out[known] = _quantile(full, level[known])
+  return np.where(known, out, np.nan)
+
+
 def _ref(x, window):
   out = np.full_like(x, np.nan)
   out[window:] = x[: max(len(x) - window, 0)]
@@ -175,11 +258,39 @@ def _csrank(x, members):
   return out
 
 
+def _scale(x, members):
+  size = np.nansum(np.where(members, np.abs(x), 0), axis=1, keepdims=True)
+  return np.where(members, x / size, np.nan)
+
+
+def _by_group(function, x, group, members):
+  """`function` of the members' values that share a code, one day at a time."""
+  out = np.full_like(x, np.nan)
+  known = members & ~np.isnan(x) & ~np.isnan(group)
+  for day in range(len(x)):
+    for code in np.unique(group[day, known[day]]):
+      inside = known[day] & (group[day] == code)
+      out[day, inside] = function(x[day, inside])
+  return out
+
+
+_GROUPED = {
+  'GroupRank': lambda x: stats.rankdata(x, method='average') / len(x),
+  'GroupNeutral': lambda x: x - x.mean(),
+}
+
+
 def _dispatch(name, operands, window, members):
   if name in ELEMENTWISE:
     return ELEMENTWISE[name](*operands)
   if name == 'CSRank':
     return _csrank(operands[0], members)
+  if name == 'Scale':
+    return _scale(operands[0], members)
+  if name in _GROUPED:
+    return _by_group(_GROUPED[name], *operands, members)
+  if name == 'Quantile':
+    return _quantile_of(*operands, window)
   if name == 'Ref':
     return _ref(operands[0], window)
   if name == 'Delta':
@@ -197,9 +308,9 @@ def apply(
 
   Args:
     name: an operator of `NAMES`.
-    operands: one or two planes; what is not finite is missing.
+    operands: one to three planes; what is not finite is missing.
     window: days, for the operators that take one, else None.
-    members: `bool[T, S]`, read by `CSRank` only.
+    members: `bool[T, S]`, read by `CROSS_SECTIONAL` only.
 
   Raises:
     KeyError: an unknown operator.

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from alphajax.language import vocab
+
 T, S = 120, 12
 
 
@@ -45,6 +47,9 @@ PANDAS = {
   'Std': lambda r: r.std(),
   'Var': lambda r: r.var(),
   'Med': lambda r: r.median(),
+  'ArgMax': lambda r: r.apply(np.argmax, raw=True) + 1,
+  'ArgMin': lambda r: r.apply(np.argmin, raw=True) + 1,
+  'Product': lambda r: r.apply(np.prod, raw=True),
   'Rank': lambda r: r.rank(pct=True),
 }
 WINDOW_LOOPS = {
@@ -52,11 +57,21 @@ WINDOW_LOOPS = {
   'Kurt': stats.kurtosis,
   'Mad': lambda x: np.abs(x - x.mean()).mean(),
   'WMA': lambda x: np.average(x, weights=range(1, len(x) + 1)),
+  'Slope': lambda x: line(x).slope,
+  'Rsquare': lambda x: line(x).rvalue ** 2,
+  'Resi': lambda x: x[-1] - line(x).intercept - line(x).slope * (len(x) - 1),
 }
 
 
+def line(x):
+  return stats.linregress(range(len(x)), x)
+
+
 def test_names_are_the_table():
-  assert len(oracle.NAMES) == len(set(oracle.NAMES)) == 28
+  assert len(oracle.NAMES) == len(set(oracle.NAMES))
+  assert set(oracle.NAMES) == set(vocab.OPERATORS)
+  for name, row in vocab.OPERATORS.items():
+    assert oracle.arity(name) == vocab.OPERANDS[row.kind]
 
 
 @pytest.mark.parametrize('window', [1, 2, 5, 40])
@@ -94,6 +109,55 @@ def test_rolling_equals_a_loop(name, window):
   np.testing.assert_allclose(
     apply(name, x, window=window), expected, rtol=1e-9, atol=1e-9
   )
+
+
+@pytest.mark.parametrize('window', [1, 5, 40])
+@pytest.mark.parametrize('level', [0.0, 0.2, 0.5, 0.8, 1.0])
+def test_quantile_equals_pandas(level, window):
+  x = planes()[0]
+  expected = pd.DataFrame(x).rolling(window).quantile(level).to_numpy()
+  actual = apply('Quantile', x, np.full_like(x, level), window=window)
+  np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_groups_equal_pandas():
+  x, members = planes()[0], np.random.default_rng(1).random((T, S)) < 0.7
+  group = np.random.default_rng(2).choice([0, 3, 8, np.nan], (T, S))
+  frame = pd.DataFrame(
+    {'x': np.where(members, x, np.nan).ravel(), 'group': group.ravel()}
+  )
+  by = frame.x.groupby([np.arange(T).repeat(S), frame.group])
+  for name, expected in (
+    ('GroupRank', by.rank(pct=True)),
+    ('GroupNeutral', frame.x - by.transform('mean')),
+  ):
+    actual = oracle.apply(name, [x, group], None, members)
+    expected = expected.to_numpy().reshape(T, S)
+    np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_conditions_by_hand():
+  nan = np.nan
+  x = np.array([[-1.0, 0, nan, 2, nan]])
+  y = np.array([[0.0, 0, 1, nan, nan]])
+
+  def row(name, *operands):
+    ones = np.ones((1, 5), bool)
+    return oracle.apply(name, operands, None, ones)[0]
+
+  np.testing.assert_equal(row('Gt', x, y), [0, 0, nan, nan, nan])
+  np.testing.assert_equal(row('Le', x, y), [1, 1, nan, nan, nan])
+  np.testing.assert_equal(row('Eq', x, y), [0, 1, nan, nan, nan])
+  np.testing.assert_equal(row('Or', x, y), [1, 0, nan, nan, nan])
+  np.testing.assert_equal(row('And', x, x), [1, 0, nan, 1, nan])
+  np.testing.assert_equal(row('Not', x), [0, 1, nan, 0, nan])
+  # What is not taken may be missing.
+  np.testing.assert_equal(row('If', x, y, 7 + y), [0, 7, nan, nan, nan])
+  np.testing.assert_equal(row('If', y + 1, y, x), [0, 0, 1, nan, nan])
+  np.testing.assert_equal(
+    row('SignedPower', x, 2 + 0 * x), [-1, 0, nan, 4, nan]
+  )
+  np.testing.assert_allclose(row('Scale', x), [-1 / 3, 0, nan, 2 / 3, nan])
 
 
 def test_shifts_equal_pandas():
@@ -279,7 +343,7 @@ def apply_std(x):
 
 def test_it_is_fast_enough_to_be_used():
   rng = np.random.default_rng(0)
-  x = rng.normal(size=(2, 600, 60))
+  x = rng.normal(size=(3, 600, 60))
   members = np.ones((600, 60), bool)
   for name in oracle.NAMES:
     window = 40 if name in oracle.WINDOWED else None

@@ -1,8 +1,7 @@
 """Plain-words readings of formulas, generated from their trees (Table 9)."""
 
-from collections.abc import Sequence
-
 from alphajax.language import formula as formula_lib
+from alphajax.language import vocab
 from alphajax.language.formula import Formula
 
 FEATURES = {
@@ -13,44 +12,13 @@ FEATURES = {
   'volume': 'volume',
   'vwap': 'volume-weighted price',
 }
-# {0}, {1}: the operands; {n}: the window.
-_PHRASES = {
-  'Abs': 'the absolute value of {0}',
-  'Sign': 'the sign of {0}',
-  'Log': 'the logarithm of {0}',
-  'CSRank': 'the rank among the stocks of {0}',
-  'Add': '{0} plus {1}',
-  'Sub': '{0} less {1}',
-  'Mul': '{0} times {1}',
-  'Div': '{0} over {1}',
-  'Pow': '{0} to the power of {1}',
-  'Greater': 'the larger of {0} and {1}',
-  'Less': 'the smaller of {0} and {1}',
-  'Ref': '{0} {n} days ago',
-  'Delta': 'the change over {n} days of {0}',
-  'Mean': 'the {n}-day mean of {0}',
-  'Sum': 'the {n}-day sum of {0}',
-  'Max': 'the {n}-day maximum of {0}',
-  'Min': 'the {n}-day minimum of {0}',
-  'Std': 'the {n}-day standard deviation of {0}',
-  'Var': 'the {n}-day variance of {0}',
-  'Skew': 'the {n}-day skewness of {0}',
-  'Kurt': 'the {n}-day kurtosis of {0}',
-  'Med': 'the {n}-day median of {0}',
-  'Mad': 'the {n}-day mean absolute deviation of {0}',
-  'Rank': 'the rank within its last {n} days of {0}',
-  'WMA': 'the {n}-day linearly weighted mean of {0}',
-  'EMA': 'the {n}-day exponential mean of {0}',
-  'Cov': 'the {n}-day covariance of {0} and {1}',
-  'Corr': 'the {n}-day correlation of {0} and {1}',
-}
 
 
 def reading(formula: Formula) -> str:
   """What a formula says: `the 20-day correlation of the volume and ...`.
 
   Operands of more than a leaf stand in brackets wherever a reader could take
-  them for two. An operator without a phrase of its own is read as its call.
+  them for two. The phrases are those of the symbol table.
   """
   if formula_lib.is_number(formula):
     return formula.symbol
@@ -61,10 +29,17 @@ def reading(formula: Formula) -> str:
     args, window = args[:-1], args[-1].symbol
   if formula.symbol == 'Mul' and args[0] == formula_lib.number(-1):
     return f'the negative of {_operand(args[1])}'
-  phrase = _PHRASES.get(formula.symbol)
-  if phrase is None:
-    return f'{formula.symbol} of {_all(formula.args)}'
-  return phrase.format(*map(_operand, args), n=window)
+  return _phrase(formula.symbol).format(*map(_operand, args), n=window)
+
+
+def _phrase(name: str) -> str:
+  """An operator with {0}, {1} for its operands and {n} for its window."""
+  row = vocab.OPERATORS[name]
+  if row.phrase:
+    return row.phrase
+  operands = [f'{{{i}}}' for i in range(vocab.OPERANDS[row.kind])]
+  window = 'the {n}-day ' if row.kind in vocab.WINDOWED else ''
+  return f'{window}{name} of {" and ".join(operands)}'
 
 
 def _operand(formula: Formula) -> str:
@@ -73,10 +48,6 @@ def _operand(formula: Formula) -> str:
   is_joined = len(formula.args) > 1 and (
     not formula_lib.is_windowed(formula)
     or len(formula.args) > 2
-    or formula.symbol == 'Ref'
+    or _phrase(formula.symbol).startswith('{0}')
   )
   return f'({text})' if is_joined else text
-
-
-def _all(formulas: Sequence[Formula]) -> str:
-  return ', '.join(map(_operand, formulas))

@@ -7,212 +7,11 @@ non-finite result is NaN. Windows end today, so no operator sees a later day.
 
 import functools
 
-import jax
 import jax.numpy as jnp
 
 from alphajax.data import universe as universe_lib
-from alphajax.factor import sorting, windows
-from alphajax.factor.windows import centre
+from alphajax.factor import rolling, sorting
 from alphajax.language import vocab
-
-# A window is constant when its population standard deviation is at most this
-# share of its mean: float32 noise of a constant. A relative test, since prices
-# and volumes have no common scale.
-CONSTANT_WINDOW = 1e-6
-
-
-@jax.custom_jvp
-def _root(x):
-  """Square root; its derivative at 0 counts 0 and is not infinite.
-
-  Not by a "double where": its selects cost the fused loop several times over.
-  """
-  return jnp.sqrt(x)
-
-
-@jax.custom_jvp
-def _inverse_root(x):
-  """1 / sqrt(x), with the same derivative at 0."""
-  return jax.lax.rsqrt(x)
-
-
-@_root.defjvp
-def _root_jvp(primals, tangents):
-  (x,), (tangent,) = primals, tangents
-  slope = jnp.where(x > 0, 0.5 / jnp.sqrt(jnp.where(x > 0, x, 1.0)), 0.0)
-  return _root(x), slope * tangent
-
-
-@_inverse_root.defjvp
-def _inverse_root_jvp(primals, tangents):
-  (x,), (tangent,) = primals, tangents
-  inverse = jax.lax.rsqrt(jnp.where(x > 0, x, 1.0))
-  slope = jnp.where(x > 0, -0.5 * inverse**3, 0.0)
-  return _inverse_root(x), slope * tangent
-
-
-def _constant(centred: windows.Centred, squares):
-  """True where the window is constant up to float32 noise."""
-  deviation = jnp.sqrt(squares / centred.window) * centred.unit
-  return deviation <= CONSTANT_WINDOW * jnp.abs(centred.mean)
-
-
-def _sample(window):
-  """n - 1, NaN for a window of one day."""
-  return window - 1 or jnp.nan
-
-
-def ts_sum(x, window):
-  """Sum of the trailing window."""
-  return windows.over(window, lambda _, past: past, x)
-
-
-def ts_mean(x, window):
-  """Mean of the trailing window."""
-  return ts_sum(x, window) / window
-
-
-def _extremum(pick, x, window):
-  """Extremum of the window by doubling: overlapping blocks do no harm to it."""
-  x = jnp.pad(x, ((window - 1, 0), (0, 0)), constant_values=jnp.nan)
-  days = 1
-  while days < window:
-    step = min(days, window - days)
-    x = pick(x[step:], x[: x.shape[0] - step])
-    days += step
-  return x
-
-
-def ts_max(x, window):
-  """Largest value of the trailing window."""
-  return _extremum(jnp.maximum, x, window)
-
-
-def ts_min(x, window):
-  """Smallest value of the trailing window."""
-  return _extremum(jnp.minimum, x, window)
-
-
-def ts_var(x, window):
-  """Variance of the trailing window, n - 1 in the denominator."""
-  centred = centre(x, window)
-  unit = centred.unit
-  return centred.squares() / _sample(window) * unit * unit
-
-
-def ts_std(x, window):
-  """Standard deviation of the trailing window, n - 1 in the denominator."""
-  centred = centre(x, window)
-  return _root(centred.squares() / _sample(window)) * centred.unit
-
-
-def _standardized_moment(x, window, power):
-  """Mean power of the window's z-scores; NaN for a constant window."""
-  centred = centre(x, window)
-  squares = centred.squares()
-  varies = ~_constant(centred, squares)
-  scale = jnp.where(varies, _inverse_root(squares / window), 0.0)
-  moment = centred.total(lambda d: (d * scale) ** power) / window
-  return jnp.where(varies, moment, jnp.nan)
-
-
-def ts_skew(x, window):
-  """Skewness m3 / m2^1.5, population moments; NaN for a constant window."""
-  return _standardized_moment(x, window, 3)
-
-
-def ts_kurt(x, window):
-  """Excess kurtosis m4 / m2^2 - 3, population moments."""
-  return _standardized_moment(x, window, 4) - 3.0
-
-
-def ts_mad(x, window):
-  """Mean absolute deviation from the window's mean."""
-  centred = centre(x, window)
-  return centred.total(jnp.abs) / window * centred.unit
-
-
-def ts_med(x, window):
-  """Median; the mean of the two middle values for an even window."""
-  low, high = _middle(x, window)
-  return low + 0.5 * (high - low) + _missing(x, window)
-
-
-def _middle(x, window):
-  """The two middle values of the window, the same one if it is odd."""
-  if window <= windows.FUSED:
-    keys = [sorting.sortable(day) for day in windows.trailing(x, window)]
-    low, high = sorting.middle(keys)
-    return sorting.unsortable(low), sorting.unsortable(high)
-
-  def below(value):
-    def is_below(_, past):
-      return (~(past >= value)).astype(jnp.int32)
-
-    return windows.over(window, is_below, x)
-
-  shape = x.shape
-  low = sorting.select(below, (window - 1) // 2, shape)
-  return low, sorting.select(below, window // 2, shape)
-
-
-def _missing(x, window):
-  """0, or NaN where a day of the window is missing."""
-  return windows.over(window, lambda _, past: past - past, x)
-
-
-def ts_rank(x, window):
-  """Percentile of today in the window, ascending, average of ties."""
-
-  def below(_, past):
-    # 2 when below today, 1 when equal; today itself counts 1.
-    return jnp.where(past < x, 2.0, jnp.where(past == x, 1.0, 0.0))
-
-  doubled = windows.over(window, below, x) + 1.0
-  return doubled / (2 * window) + _missing(x, window)
-
-
-def _weighted(x, window, weight):
-  """Weighted mean; `weight(days_ago)` is relative."""
-  scale = sum(map(weight, range(window)))
-  return windows.over(window, lambda i, past: weight(i) / scale * past, x)
-
-
-def ts_wma(x, window):
-  """Weighted mean, weights 1..window, today the largest."""
-  return _weighted(x, window, lambda i: window - i)
-
-
-def ts_ema(x, window):
-  """Weights (1 - a)^i for i days ago, a = 2 / (window + 1), normalised."""
-  decay = 1.0 - 2.0 / (window + 1)
-  return _weighted(x, window, lambda i: decay**i)
-
-
-def ts_ref(x, window):
-  """The value `window` days ago."""
-  return windows.delay(x, window)
-
-
-def ts_delta(x, window):
-  """Today's value less that of `window` days ago."""
-  return x - windows.delay(x, window)
-
-
-def ts_cov(x, y, window):
-  """Covariance over the trailing window, n - 1 in the denominator."""
-  a, b = centre(x, window), centre(y, window)
-  return windows.products(a, b) / _sample(window) * a.unit * b.unit
-
-
-def ts_corr(x, y, window):
-  """Pearson correlation; NaN when either side is constant."""
-  a, b = centre(x, window), centre(y, window)
-  squares_a, squares_b = a.squares(), b.squares()
-  varies = ~(_constant(a, squares_a) | _constant(b, squares_b))
-  norm = jnp.where(varies, _root(squares_a) * _root(squares_b), 1.0)
-  correlation = jnp.clip(windows.products(a, b) / norm, -1.0, 1.0)
-  return jnp.where(varies, correlation, jnp.nan)
 
 
 def cs_rank(x, members):
@@ -225,6 +24,37 @@ def cs_rank(x, members):
   compact = universe_lib.gather(members, x)
   ranks = sorting.cross_sectional_rank(compact, members.present)
   return universe_lib.scatter(members, ranks)
+
+
+def cs_scale(x, members):
+  """x over the sum of |x| over the members of the day; NaN if that is 0."""
+  if isinstance(members, universe_lib.Universe):
+    members = members.mask
+  x = jnp.where(members, x, jnp.nan)
+  # Shares of the largest cannot overflow when they are added.
+  x /= jnp.nanmax(jnp.abs(x), axis=1, keepdims=True, initial=0.0)
+  return x / jnp.nansum(jnp.abs(x), axis=1, keepdims=True)
+
+
+def group_rank(x, group, members):
+  """As `cs_rank`, among the stocks with the same code in `group`."""
+  return _in_groups(sorting.rank_within, x, group, members)
+
+
+def group_neutral(x, group, members):
+  """x less its mean over the members with a value and the same code.
+
+  NaN where the code is missing.
+  """
+  return _in_groups(sorting.centre_within, x, group, members)
+
+
+def _in_groups(function, x, group, members):
+  """`function(x, group)` over members with a value and a code, else NaN."""
+  if not isinstance(members, universe_lib.Universe):
+    return function(x, jnp.where(members, group, jnp.nan))
+  compact = (universe_lib.gather(members, plane) for plane in (x, group))
+  return universe_lib.scatter(members, function(*compact))
 
 
 def _sign(x):
@@ -252,6 +82,27 @@ def _pow(x, y):
   return jnp.where(jnp.isnan(x) | jnp.isnan(y), jnp.nan, result)
 
 
+def _signed_pow(x, y):
+  """sign(x) |x|^y."""
+  return _sign(x) * _pow(jnp.abs(x), y)
+
+
+def _truth(compare):
+  """A comparison as 1.0 or 0.0, NaN where an operand is."""
+
+  def function(*operands):
+    missing = functools.reduce(jnp.logical_or, map(jnp.isnan, operands))
+    return jnp.where(missing, jnp.nan, compare(*operands).astype(jnp.float32))
+
+  return function
+
+
+def _if(condition, x, y):
+  """x where the condition is not 0, else y; what is not taken may be NaN."""
+  chosen = jnp.where(condition != 0, x, y)
+  return jnp.where(jnp.isnan(condition), jnp.nan, chosen)
+
+
 FUNCTIONS = {
   'Abs': jnp.abs,
   'Sign': _sign,
@@ -263,23 +114,48 @@ FUNCTIONS = {
   'Pow': _pow,
   'Greater': jnp.maximum,
   'Less': jnp.minimum,
-  'Ref': ts_ref,
-  'Delta': ts_delta,
-  'Mean': ts_mean,
-  'Sum': ts_sum,
-  'Max': ts_max,
-  'Min': ts_min,
-  'Std': ts_std,
-  'Var': ts_var,
-  'Skew': ts_skew,
-  'Kurt': ts_kurt,
-  'Med': ts_med,
-  'Mad': ts_mad,
-  'Rank': ts_rank,
-  'WMA': ts_wma,
-  'EMA': ts_ema,
-  'Cov': ts_cov,
-  'Corr': ts_corr,
+  'Ref': rolling.ts_ref,
+  'Delta': rolling.ts_delta,
+  'Mean': rolling.ts_mean,
+  'Sum': rolling.ts_sum,
+  'Max': rolling.ts_max,
+  'Min': rolling.ts_min,
+  'Std': rolling.ts_std,
+  'Var': rolling.ts_var,
+  'Skew': rolling.ts_skew,
+  'Kurt': rolling.ts_kurt,
+  'Med': rolling.ts_med,
+  'Mad': rolling.ts_mad,
+  'Rank': rolling.ts_rank,
+  'WMA': rolling.ts_wma,
+  'EMA': rolling.ts_ema,
+  'Cov': rolling.ts_cov,
+  'Corr': rolling.ts_corr,
+  'SignedPower': _signed_pow,
+  'Gt': _truth(jnp.greater),
+  'Lt': _truth(jnp.less),
+  'Ge': _truth(jnp.greater_equal),
+  'Le': _truth(jnp.less_equal),
+  'Eq': _truth(jnp.equal),
+  'Ne': _truth(jnp.not_equal),
+  'And': _truth(jnp.logical_and),
+  'Or': _truth(jnp.logical_or),
+  'Not': _truth(jnp.logical_not),
+  'If': _if,
+  'ArgMax': rolling.ts_argmax,
+  'ArgMin': rolling.ts_argmin,
+  'Slope': rolling.ts_slope,
+  'Rsquare': rolling.ts_rsquare,
+  'Resi': rolling.ts_resi,
+  'Product': rolling.ts_product,
+  'Quantile': rolling.ts_quantile,
+}
+# They look across stocks: their last argument is who is a member.
+CROSS_SECTIONAL = {
+  'CSRank': cs_rank,
+  'Scale': cs_scale,
+  'GroupRank': group_rank,
+  'GroupNeutral': group_neutral,
 }
 
 
@@ -291,14 +167,14 @@ def apply(name, operands, window, members):
     operands: list of f32[T, S]; missing and non-finite values count as NaN.
     window: days, static; None for an operator without one.
     members: bool[T, S] or, faster where many stocks are no members, its
-      `Universe`; read by CSRank alone.
+      `Universe`; read by the cross-sectional operators alone.
 
   Returns:
     f32[T, S], finite or NaN.
   """
   operands = [finite(operand) for operand in operands]
-  if name == 'CSRank':
-    return cs_rank(operands[0], members)
+  if name in CROSS_SECTIONAL:
+    return finite(CROSS_SECTIONAL[name](*operands, members))
   function = FUNCTIONS[name]
   if vocab.OPERATORS[name].kind in vocab.WINDOWED:
     function = functools.partial(function, window=window)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 # `cross_sectional_rank` compares with so many stocks per pass, and lays so many
 # days side by side that these stocks stay in a core's nearest cache.
 OTHERS, DAYS = 30, 64
+NOBODY = 0x7FFFFFFF  # Code of a stock in no group, the largest integer.
 
 
 def sortable(x):
@@ -135,6 +136,113 @@ def _count(compare, keys, start):
     others = jax.lax.optimization_barrier(others)
     for j in range(OTHERS):
       count += compare(others[j : j + 1], keys).astype(count.dtype)
+    return count
+
+  return jax.lax.fori_loop(0, keys.shape[0] // OTHERS, body, start)
+
+
+def rank_within(x, group):
+  """Average rank / count within equal `group` per day, `[T, S] -> [T, S]`.
+
+  NaN where either is NaN; such stocks are in no group.
+  """
+  return _in_blocks(_rank_within, x, group)
+
+
+def centre_within(x, group):
+  """x less its mean within equal `group` per day; NaN where either is NaN."""
+  return _in_blocks(_centre_within, x, group)
+
+
+def _in_blocks(function, x, group):
+  """`function(x[S, D], codes i32[S, D])` on blocks of days; NaN in no group."""
+  num_days, num_stocks = x.shape
+  days = -(-num_days // DAYS) * DAYS
+  width = -(-num_stocks // OTHERS) * OTHERS
+  padding = ((0, days - num_days), (0, width - num_stocks))
+  known = ~(jnp.isnan(x) | jnp.isnan(group))
+  # As integers, -0 and 0 would be two groups.
+  codes = jnp.where(known, sortable(jnp.where(group == 0, 0.0, group)), NOBODY)
+
+  def columns(plane, fill):  # [blocks, S, DAYS]
+    plane = jnp.pad(plane, padding, constant_values=fill)
+    return plane.reshape(-1, DAYS, width).transpose(0, 2, 1)
+
+  blocks = columns(jnp.where(known, x, 0.0), 0.0), columns(codes, NOBODY)
+  blocks = jax.lax.optimization_barrier(blocks)
+  if jax.default_backend() == 'cpu':
+    result = jax.lax.map(lambda block: function(*block), blocks)
+  else:
+    result = jax.vmap(function)(*blocks)
+  result = result.transpose(0, 2, 1).reshape(days, width)
+  return jnp.where(known, result[:num_days, :num_stocks], jnp.nan)
+
+
+def _each_group(codes, visit, start):
+  """`visit(result, members of a group bool[S, D])` of every group of a day."""
+
+  def after(code):
+    later = jnp.where(codes > code, codes, NOBODY)
+    return jnp.min(later, axis=0, keepdims=True)
+
+  def body(carry):
+    code, result = carry
+    inside = (codes == code) & (codes < NOBODY)
+    return after(code), visit(result, inside)
+
+  first = after(jnp.full((1, codes.shape[1]), -NOBODY - 1, jnp.int32))
+  carry = first, start
+  return jax.lax.while_loop(lambda c: jnp.any(c[0] < NOBODY), body, carry)[1]
+
+
+def _centre_within(x, codes):
+  def visit(centred, inside):
+    share = 1.0 / jnp.maximum(jnp.sum(inside, axis=0), 1).astype(jnp.float32)
+
+    def mean(values):  # Shares are added: no sum that overflows.
+      return jnp.sum(jnp.where(inside, values * share, 0.0), axis=0)
+
+    # Twice: the first mean of large numbers is off by some of their last bits.
+    first = x - mean(x)
+    return jnp.where(inside, first - mean(first), centred)
+
+  return _each_group(codes, visit, jnp.zeros_like(x))
+
+
+def _rank_within(x, codes):
+  def visit(size, inside):
+    count = jnp.sum(inside, axis=0, dtype=jnp.int32)
+    return jnp.where(inside, count, size)
+
+  zeros = jnp.zeros(x.shape, jnp.int32)
+  size = _each_group(codes, visit, zeros)
+  keys = sortable(jnp.where(x == 0, 0.0, x))
+  keys = jax.lax.optimization_barrier(keys)
+  below = _count_within(jax.lax.lt, keys, codes, zeros)
+  known = codes < NOBODY
+  doubled = jnp.sum(jnp.where(known, 2 * below, 0), axis=0)
+  doubled = jax.lax.cond(
+    # No two of a group are level.
+    jnp.all(doubled == jnp.sum(jnp.where(known, size - 1, 0), axis=0)),
+    lambda: 2 * below + 2,
+    lambda: _count_within(jax.lax.eq, keys, codes, 2 * below + 1),
+  )
+  return doubled.astype(jnp.float32) / (2 * jnp.maximum(size, 1))
+
+
+def _count_within(compare, keys, codes, start):
+  """As `_count`, among the stocks with the same code."""
+
+  def body(i, count):
+    others = [
+      jax.lax.dynamic_slice_in_dim(each, i * OTHERS, OTHERS)
+      for each in (keys, codes)
+    ]
+    others = jax.lax.optimization_barrier(others)
+    for j in range(OTHERS):
+      key, code = (other[j : j + 1] for other in others)
+      hits = (code == codes) & compare(key, keys)
+      count += hits.astype(count.dtype)
     return count
 
   return jax.lax.fori_loop(0, keys.shape[0] // OTHERS, body, start)

@@ -102,7 +102,7 @@ def most_history(
     name = symbols[rhs[last]].name
     window = int(name) if name.isdigit() else deepest
     # A masked operator may become Ref.
-    reaches_back = symbol.name in ('Ref', 'Delta', 'RollingOp')
+    reaches_back = symbol.reaches_back or symbol.name == 'RollingOp'
     return below + window - (not reaches_back), end
 
   changed = True

@@ -143,14 +143,16 @@ def lookback(formula: Formula) -> int:
   if not is_windowed(formula):
     return below
   window = int(formula.args[-1].symbol)
-  return below + (window if formula.symbol in ('Ref', 'Delta') else window - 1)
+  row = vocab.OPERATORS.get(formula.symbol)
+  return below + window - (row is None or not row.reaches_back)
 
 
 def canonical(formula: Formula) -> Formula:
   """Sorts commutative operands, numbers last.
 
   Isomorphic formulas (Definition 6 of AlphaCFG) have one canonical form:
-  operands of Add, Mul, Greater, Less and the two operands of Cov and Corr.
+  operands of Add, Mul, Greater, Less, Eq, Ne, And, Or and the two operands of
+  Cov and Corr.
   """
   if not formula.args:
     return formula

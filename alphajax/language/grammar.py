@@ -71,7 +71,7 @@ def make(
   operators: Sequence[str] | None = None,
   rules: str = '',
 ) -> Grammar:
-  """A grammar over the given symbols (None: all operators).
+  """A grammar over the given symbols (None: the paper's).
 
   name: a preset of `rules.PRESETS`, or `custom` for rows of your own.
   rules: those rows, or the file that holds them; see `row_text`.

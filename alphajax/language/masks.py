@@ -20,13 +20,9 @@ from alphajax.language.formula import HOLE, Formula
 START = '<form>'
 # An operand of a binary operator: an expression or, once, a constant.
 OPERAND = 'Operand'
-_OF_KIND = {
-  'unary': 'UnaryOp',
-  'binary': 'BinaryOp',
-  'binary_asym': 'BinaryOp',
-  'rolling': 'RollingOp',
-  'paired': 'PairedOp',
-}
+_OF_KIND = {kind: name for name, kind in vocab_lib.MASKED.items()}
+_OF_KIND['binary'] = _OF_KIND['binary_asym']
+_OPEN = {OPERAND, *vocab_lib.NONTERMINALS, *vocab_lib.WRITERS.values()}
 
 
 class MaskError(ValueError):
@@ -109,8 +105,15 @@ def lay_over(mask: Formula, formula: Formula, start: str = 'Expr') -> Formula:
     ):
       args.append(open_up(arg, below, place, slot))
       place += formula_lib.size(below)
-    is_hole = mask.symbol == HOLE
-    symbol = _OF_KIND[formula_lib.kind(node)] if is_hole else node.symbol
+    symbol = node.symbol
+    if mask.symbol == HOLE:
+      kind = formula_lib.kind(node)
+      if kind not in _OF_KIND:
+        raise MaskError(
+          f'{symbol} of {whole[1]} cannot be left open: no other operator '
+          f'takes what it takes; mask an operand of it, or all of {node}'
+        )
+      symbol = _OF_KIND[kind]
     return Formula(symbol, tuple(args))
 
   return open_up(mask, formula, 0, start)
@@ -125,10 +128,12 @@ def _head(node: Formula) -> str:
 
 def _slots(mask: Formula, node: Formula, start: str) -> list[str]:
   """The nonterminal that each operand of a node becomes where it is open."""
-  slots = [start] * len(node.args)
-  if formula_lib.is_windowed(node):
-    slots[-1] = 'Num'
-  elif len(slots) == 2:
+  if not node.args:
+    return []
+  kind = formula_lib.kind(node)
+  writers = vocab_lib.WRITERS | {'value': start}
+  slots = [writers[slot] for slot in vocab_lib.SLOTS[kind]]
+  if vocab_lib.SLOTS[kind] == ('value', 'value'):
     # Two constants have no cross-section; of two open operands the second may
     # be one, as in alpha-Sem.
     left, right = mask.args
@@ -142,7 +147,8 @@ def _slots(mask: Formula, node: Formula, start: str) -> list[str]:
 def length(formula: Formula) -> int:
   """Length k by the increments of Table 7; open parts count 0.
 
-  Leaf 0, unary 1, binary and rolling 2, paired 3; `Log(Abs(.))` is one.
+  Leaf 0, unary 1, binary and rolling 2, paired 3, in general a node a child;
+  `Log(Abs(.))` is one.
   """
   logs = sum(
     node.symbol == 'Log' and node.args[0].symbol == 'Abs'
@@ -173,8 +179,7 @@ def make_grammar(
   written = {lhs for lhs, _, _ in rows}
   for node in formula_lib.nodes(form):
     symbol = node.symbol
-    is_open = symbol in (OPERAND, *vocab_lib.NONTERMINALS)
-    if is_open and symbol not in written:
+    if symbol in _OPEN and symbol not in written:
       raise ValueError(
         f'{symbol} in {form} is to be filled and the grammar has no rule for '
         'it; see config.language'
@@ -227,7 +232,7 @@ def _extend(vocab: vocab_lib.Vocab, form: Formula) -> vocab_lib.Vocab:
     name = node.symbol
     if name in vocab_lib.OPERATORS:
       known[vocab_lib.OPERATORS[name]] = None
-    elif name in nonterminals or name == OPERAND:
+    elif name in nonterminals or name in _OPEN:
       pass  # `from_rows` adds those that it lacks.
     elif not formula_lib.is_number(node):
       known[vocab_lib.Symbol(name, 'feature')] = None

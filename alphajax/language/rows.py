@@ -17,16 +17,51 @@ Rule = tuple[int, tuple[int, ...], int]
 
 
 # How the children of a symbol count, for isomorphism and the Tree-LSTM.
-LEAF, ORDERED, SYMMETRIC, PAIRED = range(4)
+# SYMMETRIC: the two children commute; PAIRED: so do the first two, a window
+# follows; TRIPLE: three in their order.
+LEAF, ORDERED, SYMMETRIC, PAIRED, TRIPLE = range(5)
 
 
-_ROLES = {
-  'unary': ORDERED,
-  'binary': SYMMETRIC,
-  'binary_asym': ORDERED,
-  'rolling': ORDERED,
-  'paired': PAIRED,
+# What an operator lacks where nothing fills a slot, and what to do about it.
+_REMEDIES = {
+  'window': 'a window and there is none: add one to language.windows',
+  'condition': (
+    'a condition and there is none: add a comparison such as Gt to '
+    'language.operators'
+  ),
+  'level': (
+    'a level in [0, 1] and there is none: add one such as 0.8 to '
+    'language.constants'
+  ),
+  'group': (
+    'a feature of group codes and there is none: add one of '
+    f'{", ".join(vocab_lib.GROUPS)} to language.features'
+  ),
 }
+
+
+def by_kind(vocab: vocab_lib.Vocab) -> dict[str, list[str]]:
+  """Names of the symbols of each kind, `[]` for kinds without any.
+
+  Group codes are no features but of the kind `group`. The kind `level` repeats
+  the constants in [0, 1], and `condition` the comparisons.
+
+  Raises:
+    ValueError: nothing can stand where an operator takes a window, a condition,
+      a level or a group; names both and the remedy.
+  """
+  names = {kind: [] for kind in (*vocab_lib.KINDS, 'group', 'level')}
+  for symbol in vocab.symbols:
+    is_group = symbol.kind == 'feature' and symbol.name in vocab_lib.GROUPS
+    kind = 'group' if is_group else symbol.kind
+    names.setdefault(kind, []).append(symbol.name)
+  names['level'] = [c for c in names['constant'] if 0 <= float(c) <= 1]
+  names['condition'] = names['comparison'] + names['equality']
+  for kind, slots in vocab_lib.SLOTS.items():
+    for slot in slots:
+      if names[kind] and slot in _REMEDIES and not names[slot]:
+        raise ValueError(f'{names[kind][0]} needs {_REMEDIES[slot]}')
+  return names
 
 
 def _unmasked(symbol: vocab_lib.Symbol) -> vocab_lib.Symbol:
@@ -55,8 +90,13 @@ def children_of(
 
 
 def role_of(symbol: vocab_lib.Symbol) -> int:
-  """LEAF, ORDERED, SYMMETRIC or PAIRED."""
-  return _ROLES.get(_unmasked(symbol).kind, LEAF)
+  """LEAF, ORDERED, SYMMETRIC, PAIRED or TRIPLE; derived from the kind."""
+  kind, arity = _unmasked(symbol).kind, arity_of(symbol)
+  if not arity:
+    return LEAF
+  if kind in vocab_lib.COMMUTATIVE:
+    return PAIRED if kind in vocab_lib.WINDOWED else SYMMETRIC
+  return TRIPLE if arity == 3 else ORDERED
 
 
 def is_windowed(symbol: vocab_lib.Symbol) -> bool:

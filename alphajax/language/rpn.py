@@ -7,7 +7,8 @@ unbatched.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +23,11 @@ from alphajax.language.formula import Formula, size
 from alphajax.language.grammar import State
 
 BEGIN, END = '<begin>', '<end>'
-# What lies on the stack: nothing, a value that varies, a number, a window.
-NOTHING, VARYING, CONSTANT, WINDOW = range(4)
-_ITEMS = {'constant': CONSTANT, 'window': WINDOW}
-# Actions by the kind of their token, in the order of `_conditions`.
-_KINDS = (*vocab_lib.KINDS, 'marker')
+# What lies on the stack: nothing, a value that varies, a number, a window; a
+# value that is 1 or 0, a number in [0, 1], group codes.
+NOTHING, VARYING, CONSTANT, WINDOW, CONDITION, LEVEL, GROUP = range(7)
+# Actions by the kind of their token, the keys of what `_conditions` returns.
+_KINDS = (*vocab_lib.KINDS, 'group', 'marker')
 _NEVER = 1 << 20
 
 
@@ -67,7 +68,7 @@ def make(
   windows: Sequence[int] = vocab_lib.WINDOWS,
   operators: Sequence[str] | None = None,
 ) -> Rpn:
-  """The language of the given symbols (None: all operators).
+  """The language of the given symbols (None: the paper's).
 
   Raises:
     ValueError: as `grammar.from_rows`: no feature, or no formula that short.
@@ -88,13 +89,8 @@ def make(
   known = [symbol.kind in vocab_lib.KINDS for symbol in vocab.symbols]
   return Rpn(
     token=ints([i for i, _ in actions]),
-    kind=ints([_KINDS.index(symbol.kind) for _, symbol in actions]),
-    item=ints(
-      [
-        _ITEMS.get(symbol.kind, VARYING) if is_known else NOTHING
-        for symbol, is_known in zip(vocab.symbols, known, strict=True)
-      ]
-    ),
+    kind=ints([_KINDS.index(_kind_of(symbol)) for _, symbol in actions]),
+    item=ints([_item_of(symbol) for symbol in vocab.symbols]),
     change=ints(
       [
         1 - symbol.arity if is_known else 0
@@ -104,8 +100,26 @@ def make(
     trees=trees,
     vocab=vocab,
     max_length=max_length,
-    kinds=frozenset(symbol.kind for _, symbol in actions),
+    kinds=frozenset(_kind_of(symbol) for _, symbol in actions),
   )
+
+
+def _kind_of(symbol: vocab_lib.Symbol) -> str:
+  """One of `_KINDS`."""
+  is_group = symbol.kind == 'feature' and symbol.name in vocab_lib.GROUPS
+  return 'group' if is_group else symbol.kind
+
+
+def _item_of(symbol: vocab_lib.Symbol) -> int:
+  """What a symbol leaves on top of the stack."""
+  kind = _kind_of(symbol)
+  if kind not in _KINDS or kind == 'marker':
+    return NOTHING
+  if kind == 'constant':
+    return LEVEL if 0 <= float(symbol.name) <= 1 else CONSTANT
+  if kind in vocab_lib.CONDITIONS:
+    return CONDITION
+  return {'window': WINDOW, 'group': GROUP}.get(kind, VARYING)
 
 
 def lookback(rpn: Rpn) -> int:
@@ -149,9 +163,9 @@ def observe(rpn: Rpn, tokens: jax.Array, length: jax.Array) -> State:
     there = (depth == count - n) & (items != NOTHING)
     return items[jnp.max(jnp.where(there, jnp.arange(tokens.shape[0]), 0))]
 
-  allowed, need = zip(
-    *_conditions(rpn.kinds, count, below(0), below(1), below(2)), strict=True
-  )
+  stack = _Stack(*map(_serves, (below(0), below(1), below(2))), count)
+  conditions = _conditions(rpn.kinds, stack)
+  allowed, need = zip(*(conditions[kind] for kind in _KINDS), strict=True)
   fits = length + 1 + jnp.stack(need) <= rpn.max_length
   # <end> is no token of the formula.
   fits = fits.at[_KINDS.index('marker')].set(True)
@@ -159,42 +173,104 @@ def observe(rpn: Rpn, tokens: jax.Array, length: jax.Array) -> State:
   return State(tokens, length, terminated, ~valid & ~terminated)
 
 
-def _conditions(kinds, count, top, second, third):
+class _Item(NamedTuple):
+  """What an item of the stack can serve as; bool[] each."""
+
+  varies: jax.Array
+  is_constant: jax.Array
+  is_window: jax.Array
+  is_condition: jax.Array
+  is_level: jax.Array
+  is_group: jax.Array
+
+
+def _serves(item: jax.Array) -> _Item:
+  return _Item(
+    varies=(item == VARYING) | (item == CONDITION),
+    is_constant=(item == CONSTANT) | (item == LEVEL),
+    is_window=item == WINDOW,
+    is_condition=item == CONDITION,
+    is_level=item == LEVEL,
+    is_group=item == GROUP,
+  )
+
+
+class _Stack(NamedTuple):
+  """The three items on top of the stack, and how many there are."""
+
+  top: _Item
+  second: _Item
+  third: _Item
+  count: jax.Array
+
+
+def _conditions(kinds: frozenset[str], stack: _Stack) -> dict[str, tuple]:
   """(the stack allows it, tokens needed after it) of each kind of action."""
-  if kinds & {'binary', 'binary_asym'}:
+  top, second, third, count = stack
+  joins = {'binary', 'binary_asym', 'comparison', 'equality'}
+  if kinds & joins:
     join = 1  # Tokens that make one item of two.
   else:
     join = 2 if 'paired' in kinds else _NEVER
-  varies, window = top == VARYING, top == WINDOW
-  pair = window & (second == VARYING) & (third == VARYING)
-  binary = (varies & ((second == VARYING) | (second == CONSTANT))) | (
-    (top == CONSTANT) & (second == VARYING)
-  )
 
   def merge(items):
     """Tokens that make one item of `items`, the top varying."""
     return (items - 1) * join
 
+  # Beside a window or group codes, an operand of the operator that takes them.
+  is_open = ~(top.is_window | top.is_group)
+  both = top.varies & (second.varies | second.is_constant)
+  two = (both | (top.is_constant & second.varies), merge(count - 1))
+  branches = (top.varies | top.is_constant) & (
+    second.varies | second.is_constant
+  )
   # A constant on a varying item is joined with it; on another, or alone, it
   # first needs a feature.
-  after_constant = jnp.where(varies, merge(count + 1), 1 + merge(count + 2))
-  after_window = _NEVER
+  after_constant = jnp.where(top.varies, merge(count + 1), 1 + merge(count + 2))
+  under_level = top.is_level & second.varies & ('quantile' in kinds)
+  return {
+    'feature': (is_open, merge(count + 1)),
+    'constant': (is_open, after_constant),
+    'window': (top.varies | under_level, _after_window(kinds, stack, merge)),
+    'unary': (top.varies, merge(count)),
+    'binary': two,
+    'binary_asym': two,
+    'rolling': (top.is_window & second.varies, merge(count - 1)),
+    'paired': (
+      top.is_window & second.varies & third.varies,
+      merge(count - 2),
+    ),
+    'comparison': two,
+    'equality': two,
+    'logical': (top.is_condition & second.is_condition, merge(count - 1)),
+    'negation': (top.is_condition, merge(count)),
+    'choice': (branches & third.is_condition, merge(count - 2)),
+    'quantile': (
+      top.is_window & second.is_level & third.varies,
+      merge(count - 2),
+    ),
+    'group': (top.varies & ('grouped' in kinds), 1 + merge(count)),
+    'grouped': (top.is_group, merge(count - 1)),
+    'marker': (top.varies & (count == 1), jnp.zeros_like(count)),  # <end>
+  }
+
+
+def _after_window(
+  kinds: frozenset[str], stack: _Stack, merge: Callable
+) -> jax.Array:
+  """Tokens needed after a window that is put on the stack."""
+  need = jnp.asarray(_NEVER)
   if 'rolling' in kinds:
-    after_window = 1 + merge(count)
+    need = 1 + merge(stack.count)
   if 'paired' in kinds:
-    closes_pair = jnp.where(second == VARYING, 1 + merge(count - 1), _NEVER)
-    after_window = jnp.minimum(after_window, closes_pair)
-  return (
-    (~window, merge(count + 1)),  # feature
-    (~window, after_constant),
-    (varies, jnp.asarray(after_window)),
-    (varies, merge(count)),  # unary
-    (binary, merge(count - 1)),
-    (binary, merge(count - 1)),  # binary_asym
-    (window, merge(count - 1)),  # rolling
-    (pair, merge(count - 2)),
-    (varies & (count == 1), jnp.zeros_like(count)),  # <end>
-  )
+    closes_pair = jnp.where(
+      stack.second.varies, 1 + merge(stack.count - 1), _NEVER
+    )
+    need = jnp.minimum(need, closes_pair)
+  if 'quantile' in kinds:
+    closes = 1 + merge(stack.count - 1)
+    need = jnp.where(stack.top.is_level, closes, need)
+  return need
 
 
 def _marker(rpn: Rpn, name: str) -> int:

@@ -1,8 +1,8 @@
 """The symbol table: what a formula is written with.
 
-One row per symbol. Ids, arities, printing, parsing, grammar rules, masks and
-embedding sizes are derived from these rows. A new operator is one row here and
-one function in `alphajax.factor.operators`.
+One row per symbol. Ids, arities, printing, parsing, grammar rules, masks,
+embedding sizes, units and readings in words are derived from these rows. A new
+operator is one row here and one function in `alphajax.factor.operators`.
 """
 
 import decimal
@@ -14,52 +14,137 @@ CONSTANTS = (-0.1, -0.05, -0.01, 0.01, 0.05, 0.1)  # Table 5 of the paper.
 WINDOWS = (20, 30, 40)  # Table 5.
 PAD = '<pad>'
 
-# Operands each kind takes before its window, and whether it takes a window.
-OPERANDS = {
-  'unary': 1,
-  'binary': 2,
-  'binary_asym': 2,
-  'rolling': 1,
-  'paired': 2,
+# What each kind of operator takes, in order: values, a condition (1 true, 0
+# false), a quantile level in [0, 1], a feature of group codes, a window.
+SLOTS = {
+  'unary': ('value',),
+  'binary': ('value', 'value'),
+  'binary_asym': ('value', 'value'),
+  'rolling': ('value', 'window'),
+  'paired': ('value', 'value', 'window'),
+  'comparison': ('value', 'value'),
+  'equality': ('value', 'value'),
+  'logical': ('condition', 'condition'),
+  'negation': ('condition',),
+  'choice': ('condition', 'value', 'value'),
+  'quantile': ('value', 'level', 'window'),
+  'grouped': ('value', 'group'),
 }
-WINDOWED = ('rolling', 'paired')
+# The nonterminal that writes each of those in a grammar.
+WRITERS = {
+  'value': 'Expr',
+  'condition': 'Cond',
+  'level': 'Level',
+  'group': 'Group',
+  'window': 'Num',
+}
+# Operands each kind takes before its window.
+OPERANDS = {
+  kind: len(slots) - ('window' in slots) for kind, slots in SLOTS.items()
+}
+WINDOWED = tuple(kind for kind, slots in SLOTS.items() if 'window' in slots)
 # Kinds whose operands may be swapped without changing the value.
-COMMUTATIVE = ('binary', 'paired')
+COMMUTATIVE = ('binary', 'paired', 'equality', 'logical')
+CONDITIONS = ('comparison', 'equality', 'logical', 'negation')  # 1 or 0.
 LEAVES = ('feature', 'constant', 'window')
 KINDS = (*LEAVES, *OPERANDS)  # Of symbols that a formula is made of.
+# Features that are codes of groups: operands of group operators and no values.
+GROUPS = ('sector', 'industry', 'subindustry')
+
+KEEPS, FREES = 'keeps', 'frees'
 
 
 class Symbol(NamedTuple):
   """One symbol of the language.
 
   name: how formula text spells it.
-  kind: one of `KINDS`, `nonterminal`, `marker` or `pad`.
+  kind: a key of `SLOTS`, one of `LEAVES`, `nonterminal`, `marker` or `pad`.
+  phrase: an operator in words; {0}, {1}: the operands, {n}: the window. Empty:
+    one made of the name.
+  units: what comes of a positive factor on all values that it takes: `KEEPS`,
+    the result has the factor too; `FREES`, it is gone; empty: neither, so that
+    only values without a unit may be taken.
+  reaches_back: it reads the day `window` days ago, which is before its window.
   """
 
   name: str
   kind: str
+  phrase: str = ''
+  units: str = ''
+  reaches_back: bool = False
 
   @property
   def arity(self) -> int:
     """Children of a node with this symbol, the window included."""
-    return OPERANDS.get(self.kind, 0) + (self.kind in WINDOWED)
+    return len(SLOTS.get(self.kind, ()))
 
 
 # Table 6 of the paper. `CSRank` takes one operand and no window.
-_TABLE = {
-  'unary': 'Abs Sign Log CSRank',
-  'binary': 'Add Mul Greater Less',
-  'binary_asym': 'Sub Div Pow',
-  'rolling': (
-    'Ref Delta Mean Sum Max Min Std Var Skew Kurt Med Mad Rank WMA EMA'
+_PAPER = (
+  Symbol('Abs', 'unary', 'the absolute value of {0}', KEEPS),
+  Symbol('Sign', 'unary', 'the sign of {0}'),
+  Symbol('Log', 'unary', 'the logarithm of {0}'),
+  Symbol('CSRank', 'unary', 'the rank among the stocks of {0}'),
+  Symbol('Add', 'binary', '{0} plus {1}', KEEPS),
+  Symbol('Mul', 'binary', '{0} times {1}'),
+  Symbol('Greater', 'binary', 'the larger of {0} and {1}', KEEPS),
+  Symbol('Less', 'binary', 'the smaller of {0} and {1}', KEEPS),
+  Symbol('Sub', 'binary_asym', '{0} less {1}', KEEPS),
+  Symbol('Div', 'binary_asym', '{0} over {1}', FREES),
+  Symbol('Pow', 'binary_asym', '{0} to the power of {1}'),
+  Symbol('Ref', 'rolling', '{0} {n} days ago', KEEPS, reaches_back=True),
+  Symbol(
+    'Delta',
+    'rolling',
+    'the change over {n} days of {0}',
+    KEEPS,
+    reaches_back=True,
   ),
-  'paired': 'Cov Corr',
-}
-OPERATORS = {
-  name: Symbol(name, kind)
-  for kind, names in _TABLE.items()
-  for name in names.split()
-}
+  Symbol('Mean', 'rolling', 'the {n}-day mean of {0}', KEEPS),
+  Symbol('Sum', 'rolling', 'the {n}-day sum of {0}', KEEPS),
+  Symbol('Max', 'rolling', 'the {n}-day maximum of {0}', KEEPS),
+  Symbol('Min', 'rolling', 'the {n}-day minimum of {0}', KEEPS),
+  Symbol('Std', 'rolling', 'the {n}-day standard deviation of {0}', KEEPS),
+  Symbol('Var', 'rolling', 'the {n}-day variance of {0}'),
+  Symbol('Skew', 'rolling', 'the {n}-day skewness of {0}', FREES),
+  Symbol('Kurt', 'rolling', 'the {n}-day kurtosis of {0}', FREES),
+  Symbol('Med', 'rolling', 'the {n}-day median of {0}', KEEPS),
+  Symbol('Mad', 'rolling', 'the {n}-day mean absolute deviation of {0}', KEEPS),
+  Symbol('Rank', 'rolling', 'the rank within its last {n} days of {0}', FREES),
+  Symbol('WMA', 'rolling', 'the {n}-day linearly weighted mean of {0}', KEEPS),
+  Symbol('EMA', 'rolling', 'the {n}-day exponential mean of {0}', KEEPS),
+  Symbol('Cov', 'paired', 'the {n}-day covariance of {0} and {1}'),
+  Symbol('Corr', 'paired', 'the {n}-day correlation of {0} and {1}', FREES),
+)
+# Beyond the paper: in a language only where `config.language.operators` names
+# them. For what Alpha101, GTJA191 and qlib's Alpha158 are written with.
+_MORE = (
+  Symbol('Scale', 'unary', 'the share among the stocks of {0}'),
+  Symbol('SignedPower', 'binary_asym', 'the signed power {1} of {0}'),
+  Symbol('ArgMax', 'rolling', 'the day of the {n}-day maximum of {0}', FREES),
+  Symbol('ArgMin', 'rolling', 'the day of the {n}-day minimum of {0}', FREES),
+  Symbol('Slope', 'rolling', 'the slope of the {n}-day line of {0}', KEEPS),
+  Symbol('Rsquare', 'rolling', 'the fit of the {n}-day line of {0}', FREES),
+  Symbol(
+    'Resi', 'rolling', 'what lies today off the {n}-day line of {0}', KEEPS
+  ),
+  Symbol('Product', 'rolling', 'the {n}-day product of {0}'),
+  Symbol('Gt', 'comparison', '{0} being above {1}', FREES),
+  Symbol('Lt', 'comparison', '{0} being below {1}', FREES),
+  Symbol('Ge', 'comparison', '{0} being at least {1}', FREES),
+  Symbol('Le', 'comparison', '{0} being at most {1}', FREES),
+  Symbol('Eq', 'equality', '{0} being {1}', FREES),
+  Symbol('Ne', 'equality', '{0} differing from {1}', FREES),
+  Symbol('And', 'logical', '{0} and {1}', FREES),
+  Symbol('Or', 'logical', '{0} or {1}', FREES),
+  Symbol('Not', 'negation', 'the contrary of {0}', FREES),
+  Symbol('If', 'choice', '{1} in the case of {0}, else {2}', KEEPS),
+  Symbol('Quantile', 'quantile', 'the {n}-day quantile {1} of {0}', KEEPS),
+  Symbol('GroupRank', 'grouped', 'the rank within {1} of {0}'),
+  Symbol('GroupNeutral', 'grouped', '{0} less its mean within {1}'),
+)
+OPERATORS = {row.name: row for row in (*_PAPER, *_MORE)}
+PAPER_OPERATORS = tuple(row.name for row in _PAPER)  # The default.
 
 # Nonterminals of the grammars. The last four mask an operator of a formula
 # that is being refined and rewrite to one symbol of their kind.
@@ -119,7 +204,7 @@ def make_vocab(
     ValueError: an unknown operator, a repeated symbol, a window that is not a
       positive integer.
   """
-  names = tuple(OPERATORS if operators is None else operators)
+  names = tuple(PAPER_OPERATORS if operators is None else operators)
   for name in names:
     if name not in OPERATORS:
       raise ValueError(

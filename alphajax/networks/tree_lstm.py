@@ -3,7 +3,9 @@
 Every symbol's `W x + b` is a row of a table. A node reads its children through
 `message = U h`: position 1 and position 2 of the N-ary cell (for Cov and Corr
 the unordered operands are position 1 and the window is position 2), or the
-shared `U` of the Child-Sum cell. Isomorphic formulas get the same bits.
+shared `U` of the Child-Sum cell. Isomorphic formulas get the same bits. Where
+the language has operators of three ordered children, which the paper's has not,
+there is a position 3.
 """
 
 from typing import NamedTuple
@@ -17,11 +19,12 @@ from alphajax.language import grammar as grammar_lib
 from alphajax.language import rows, tree
 
 # Which kernel reads the child in slot 0, 1, 2 of a parent with each role.
-_FIRST, _SECOND, _SUM = range(3)
-READERS = np.zeros((4, tree.MAX_ARITY), np.int32)
+_FIRST, _SECOND, _SUM, _THIRD = range(4)
+READERS = np.zeros((5, tree.MAX_ARITY), np.int32)
 READERS[rows.ORDERED] = _FIRST, _SECOND, _SECOND
 READERS[rows.SYMMETRIC] = _SUM
 READERS[rows.PAIRED] = _FIRST, _FIRST, _SECOND
+READERS[rows.TRIPLE] = _FIRST, _SECOND, _THIRD
 # Roles whose first two children are averaged in the gates.
 _AVERAGED = (rows.SYMMETRIC, rows.PAIRED)
 
@@ -33,7 +36,7 @@ class Tables(NamedTuple):
   """
 
   inputs: jax.Array  # [V, 4D] W x + b of each symbol.
-  kernels: jax.Array  # [3, D, 4D] U of each reader.
+  kernels: jax.Array  # [3 or 4, D, 4D] U of each reader.
   arity: jax.Array  # [V]
   role: jax.Array  # [V]
 
@@ -55,8 +58,9 @@ class TreeLSTM(nn.Module):
     self.ordered = nn.Dense(gates)
     self.symmetric = nn.Dense(gates)
     kernel_init = nn.initializers.lecun_normal(batch_axis=0)
+    count = _THIRD + (rows.TRIPLE in self.role)
     self.kernels = self.param(
-      'kernels', kernel_init, (len((_FIRST, _SECOND, _SUM)), self.width, gates)
+      'kernels', kernel_init, (count, self.width, gates)
     )
 
   def tables(self) -> Tables:
@@ -124,7 +128,7 @@ def is_averaged(role: jax.Array) -> jax.Array:
 
 
 def read(kernels: jax.Array, reader: jax.Array, h: jax.Array) -> jax.Array:
-  """`U h` with the kernel `reader`, `[3D, 4D], [n], [n, D] -> [n, 4D]`."""
+  """`U h` with the kernel `reader`, `[kD, 4D], [n], [n, D] -> [n, 4D]`."""
   width = h.shape[-1]
   chosen = jnp.arange(kernels.shape[0] // width) == reader[..., None]
   # One product over the stacked kernels: a gathered kernel per example costs
