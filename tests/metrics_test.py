@@ -55,6 +55,40 @@ def test_any_scale_of_the_factor(name, scale, shift):
   assert (expected != 0).all()
 
 
+@pytest.mark.parametrize('level', [1.0, 3e9, -7e-20])
+@pytest.mark.parametrize('ratio', [1e4, 1e5, 9e5])
+def test_a_level_far_above_the_spread_costs_no_digit(ratio, level):
+  """The values that float32 can still tell apart, to the last digit."""
+  values, target, mask, rng = random_case()
+  noise = rng.normal(size=values.shape)
+  # At 1e6 a day would be constant.
+  noise /= np.std(noise, axis=1, where=mask, keepdims=True)
+  values = np.float32(level * (1 + noise / ratio))
+  expected = check('daily_ic', values, target, mask, 1e-6)
+  assert (expected != 0).all()
+  goal = metrics.make_target(jnp.asarray(target, jnp.float32), mask)
+  actual = jax.jit(metrics.target_ic)(jnp.asarray(values), goal)
+  np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize('days', [10, T])  # Within a block, and in several.
+@pytest.mark.parametrize('size', [1e3, 1e8, 1e30])
+def test_a_label_that_has_no_value_beside_it_costs_no_digit(size, days):
+  values, target, mask, _ = random_case()
+  values, target, mask = values[:days], target[:days], mask[:days]
+  target[::3, 5], mask[::3, 5], values[::3, 5] = size, True, np.nan
+  expected = check('daily_ic', values, target, mask)
+  assert np.abs(expected).max() > 0.2
+  goal = metrics.make_target(jnp.asarray(target, jnp.float32), mask)
+  values = jnp.asarray(values, jnp.float32)
+  actual = jax.jit(metrics.target_ic)(values, goal)
+  np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
+  slope = jax.grad(lambda v: metrics.target_ic(v, goal).sum())(
+    jnp.nan_to_num(values)
+  )
+  assert np.isfinite(slope).all() and np.any(slope)
+
+
 @each_metric
 def test_volume_like_factor(name):
   _, target, mask, rng = random_case()
@@ -212,12 +246,33 @@ def test_a_constant_series_has_an_interval_of_no_width():
   np.testing.assert_allclose(metrics.mean_interval(np.full(50, 0.2), 3), 0.2)
 
 
+@pytest.mark.parametrize('as_array', [np.asarray, jnp.asarray])
+def test_information_ratio(as_array):
+  daily = np.random.default_rng(0).normal(0.03, 0.1, (2, 300))
+  ratio = metrics.information_ratio(as_array(daily))
+  np.testing.assert_allclose(ratio, daily.mean(1) / daily.std(1), rtol=1e-5)
+  # A constant, and one that rounding moves: there is no ratio.
+  for constant in (0.0, 0.1, -0.3, 0.1 + np.spacing(0.1) * (daily[0] > 0)):
+    series = as_array(np.broadcast_to(constant, 300))
+    assert metrics.information_ratio(series) == 0
+  barely = as_array(1 + 1e-4 * np.sign(daily[0] - np.median(daily[0])))
+  assert metrics.information_ratio(barely) == pytest.approx(1e4, rel=1e-2)
+  for bad in (np.nan, np.inf, -np.inf):
+    spoilt = np.append(daily[0], bad)
+    assert np.isnan(metrics.information_ratio(as_array(spoilt)))
+    scored = np.append(np.ones(300, bool), False)
+    again = metrics.information_ratio(as_array(spoilt), scored)
+    assert again == pytest.approx(float(ratio[0]), rel=1e-5)
+
+
 @pytest.mark.parametrize(
   'daily, message',
   [
     (np.zeros(19), 'needs a series of more days'),
     (np.zeros((2, 50)), r'of shape \(2, 50\)'),
-    (np.full(50, np.nan), 'has a NaN'),
+    (np.full(50, np.nan), 'has nan at position 0 and 50 such days of 50'),
+    (np.append(np.ones(50), np.inf), 'has inf at position 50 and 1 such days'),
+    (np.append(-np.inf, np.ones(50)), 'has -inf at position 0'),
   ],
 )
 def test_an_interval_refuses(daily, message):

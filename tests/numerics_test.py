@@ -52,7 +52,7 @@ def test_ratios_of_constants_and_series_that_are_none():
   series = np.array([0.1, 0.3])
   assert metrics.information_ratio(series) == pytest.approx(2.0)
   for bad in (np.nan, np.inf):
-    with pytest.raises(ValueError, match='a NaN or an infinity'):
+    with pytest.raises(ValueError, match='expected a finite number a day'):
       metrics.mean_interval(np.array([0.1, bad, 0.2]), lag=1)
 
 

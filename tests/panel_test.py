@@ -217,3 +217,13 @@ def test_standardize_is_the_loop(scale, shift):
   np.testing.assert_allclose(actual, expected, rtol=2e-4, atol=2e-4)
   stacked = panel_lib.standardize(np.stack([values, -values]), mask)
   np.testing.assert_allclose(stacked[1], -actual, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('ratio', [1e4, 1e5, 9e5])
+def test_standardize_of_a_level_far_above_the_spread(ratio):
+  rng = np.random.default_rng(1)
+  values = np.float32(3e9 * (1 + rng.normal(size=(20, 50)) / ratio))
+  mask = rng.random(values.shape) < 0.8
+  actual = panel_lib.standardize(values, mask)
+  expected = slow_standardize(values, mask)
+  np.testing.assert_allclose(actual, expected, rtol=2e-6, atol=2e-6)

@@ -9,15 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from alphajax.data import scale
+from alphajax.data import cross_section
 
 FEATURES = ('open', 'high', 'low', 'close', 'volume', 'vwap')
 SPLITS = ('train', 'valid', 'test')
 # A split may begin or end on a holiday outside the data; the longest market
 # holidays (Chinese New Year, Golden Week) last less than two weeks.
 HOLIDAY_DAYS = 14
-# A day whose variance is this share of its squared mean is float32 noise.
-CONSTANT = 1e-12
 
 
 @struct.dataclass
@@ -300,19 +298,5 @@ def standardize(values: jax.Array, mask: jax.Array) -> jax.Array:
   """
   values = jnp.asarray(values, jnp.float32)
   valid = mask & jnp.isfinite(values)
-  count = jnp.maximum(valid.sum(axis=-1, keepdims=True), 1)
-
-  def mean(x):
-    return jnp.where(valid, x, 0.0).sum(axis=-1, keepdims=True) / count
-
-  scaled = scale.shrink(jnp.where(valid, values, 0.0))
-  centre = mean(scaled)
-  centred = jnp.where(valid, scaled - centre, 0.0)
-  # The first mean was rounded; the second pass takes its error off.
-  centred = jnp.where(valid, centred - mean(centred), 0.0)
-  variance = mean(centred**2)
-  varies = variance > CONSTANT * centre**2
-  unit = scale.shrink(centred)
-  deviation = jnp.sqrt(mean(unit**2))
-  unit = unit / jnp.where(varies, deviation, 1.0)
-  return jnp.where(valid & varies, unit, jnp.nan)
+  z, constant = cross_section.unit(values, valid)
+  return jnp.where(valid & ~constant, z, jnp.nan)

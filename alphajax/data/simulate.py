@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from alphajax.data import cross_section
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import Panel, Split
 
@@ -290,7 +291,7 @@ def _standardize(value, member) -> np.ndarray:
     return out
   known = value[valid]
   variance = known.var()
-  if variance > panel_lib.CONSTANT * known.mean() ** 2:
+  if variance > cross_section.CONSTANT * known.mean() ** 2:
     out[valid] = (known - known.mean()) / np.sqrt(variance)
   return out
 

@@ -5,22 +5,28 @@ of the labelled members covered, or with a constant factor or label, counts as
 0 and not as absent: otherwise a search learns to be defined on lucky days only.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
-from alphajax.data import scale as scale_lib
+from alphajax.data import cross_section
+from alphajax.data.cross_section import CONSTANT, sum_stocks
+from alphajax.data.scale import shrink
 from alphajax.factor import sorting
 
 MIN_COVERAGE = 0.5
-# A cross-section is constant when its variance is at most this share of its
-# squared mean: float32 noise of a constant, in whatever unit.
-CONSTANT = 1e-12
 # The same for a standardised label on the stocks that have a value.
 CONSTANT_LABEL = 1e-6
+# A label is faint where it varies over the stocks that have a value by less
+# than this share of its mean square there: what makes it large is elsewhere.
+FAINT = 1e-2
+# A daily series is constant when it varies by less than this share of its mean.
+CONSTANT_SERIES = 1e-6
 # On a CPU so many days at a time: they stay in a core's own cache while a dozen
 # passes go over them, which takes half the time.
 DAYS = 64
@@ -31,6 +37,7 @@ class Target(NamedTuple):
 
   label: standardised per day over labelled members, 0 elsewhere.
   labelled: members with a known label.
+  raw: the label as it came, 0 where not labelled.
   """
 
   label: jax.Array  # f32[T, S]
@@ -38,44 +45,32 @@ class Target(NamedTuple):
   count: jax.Array  # f32[T, 1], of the labelled
   total: jax.Array  # f32[T, 1], of the label, 0 but for rounding
   power: jax.Array  # f32[T, 1], of its squares
+  raw: jax.Array  # f32[T, S]
 
 
-def make_target(label, members) -> Target:
+def make_target(label: jax.Array, members: jax.Array) -> Target:
   """Standardises a label `[..., T, S]` (NaN where unknown) over members."""
+  chex.assert_equal_shape([label, members], dims=(-2, -1))
   labelled = members & jnp.isfinite(label)
   return _target(jnp.where(labelled, label, 0.0), labelled)
 
 
-def _target(values, labelled) -> Target:
+def _target(values: jax.Array, labelled: jax.Array) -> Target:
   """Values, finite where labelled, standardised; and their sums."""
-  label = _unit(values, labelled)
-  power = _total(jnp.square(label))
-  return Target(label, labelled, _total(labelled), _total(label), power)
-
-
-def _total(values):
-  """Sum over stocks, kept as an axis; counts too are exact as floats."""
-  return jnp.sum(values.astype(jnp.float32), -1, keepdims=True)
-
-
-def _unit(values, seen):
-  """Centres over `seen` and divides by the root mean square; 0 elsewhere."""
-  count = jnp.maximum(_total(seen), 1)
-  values = scale_lib.shrink(jnp.where(seen, values, 0.0))
-  mean = _total(values) / count
-  deviations = jnp.where(seen, values - mean, 0.0)
-  # The mean of many equal numbers is off by rounding: a second pass.
-  rest = _total(deviations) / count
-  deviations = jnp.where(seen, deviations - rest, 0.0)
-  power = _total(jnp.square(deviations)) / count
-  constant = power <= CONSTANT * jnp.square(mean)
-  scale = jnp.where(
-    constant, 0.0, 1.0 / jnp.sqrt(jnp.where(constant, 1.0, power))
+  label, _ = cross_section.unit(values, labelled)
+  return Target(
+    label=label,
+    labelled=labelled,
+    count=sum_stocks(labelled),
+    total=sum_stocks(label),
+    power=sum_stocks(jnp.square(label)),
+    raw=values,
   )
-  return deviations * scale
 
 
-def ic(values, target: Target, seen, counts):
+def _correlate(
+  values: jax.Array, target: Target, seen: jax.Array, counts: jax.Array
+) -> tuple[jax.Array, jax.Array]:
   """Daily Pearson correlation over `seen`; 0 on days that do not count.
 
   Sums over the stocks, as few as there can be: this runs once a formula.
@@ -85,14 +80,17 @@ def ic(values, target: Target, seen, counts):
     target: standardised, so that its sums lose no digits.
     seen: bool[..., T, S], within `target.labelled`.
     counts: bool[..., T].
+
+  Returns:
+    (f32[..., T], the days that count on which the label is `FAINT`, likewise).
   """
-  count = _total(seen)
+  count = sum_stocks(seen)
   n = jnp.maximum(count, 1)
-  values = scale_lib.shrink(jnp.where(seen, values, 0.0))
-  mean = _total(values) / n
+  values = shrink(jnp.where(seen, values, 0.0))
+  mean = sum_stocks(values) / n
   deviations = jnp.where(seen, values - mean, 0.0)
-  rest = _total(deviations) / n  # What rounding left of the mean.
-  variance = _total(jnp.square(deviations)) / n - jnp.square(rest)
+  rest = sum_stocks(deviations) / n  # What rounding left of the mean.
+  variance = sum_stocks(jnp.square(deviations)) / n - jnp.square(rest)
   total, power = jax.lax.cond(
     jnp.all(count == target.count),  # Whoever has a label has a value.
     lambda: (target.total, target.power),
@@ -100,56 +98,95 @@ def ic(values, target: Target, seen, counts):
   )
   label_mean, power = total / n, power / n
   label_variance = power - jnp.square(label_mean)
-  covariance = _total(deviations * target.label) / n - rest * label_mean
+  covariance = sum_stocks(deviations * target.label) / n - rest * label_mean
   constant = (variance <= CONSTANT * jnp.square(mean)) | (
     label_variance <= CONSTANT_LABEL * power
   )
+  faint = counts & (label_variance < FAINT * power)[..., 0]
   counts = counts & ~constant[..., 0]
   norm = jnp.sqrt(variance * label_variance)[..., 0]
   norm = jnp.where(counts, norm, 1.0)
-  return jnp.where(counts, jnp.clip(covariance[..., 0] / norm, -1.0, 1.0), 0.0)
+  ic = jnp.clip(covariance[..., 0] / norm, -1.0, 1.0)
+  return jnp.where(counts, ic, 0.0), faint
 
 
-def _label_sums(target: Target, seen):
+def _label_sums(target: Target, seen: jax.Array) -> tuple[jax.Array, jax.Array]:
   """The label and its squares, summed over `seen`."""
   label = jnp.where(seen, target.label, 0.0)
-  return _total(label), _total(jnp.square(label))
+  return sum_stocks(label), sum_stocks(jnp.square(label))
 
 
-def _covered(seen, count):
+def _covered(seen: jax.Array, count: jax.Array) -> jax.Array:
   """True on days where half of the labelled members have a value."""
-  return (_total(seen) >= MIN_COVERAGE * count)[..., 0]
+  return (sum_stocks(seen) >= MIN_COVERAGE * count)[..., 0]
 
 
-def target_ic(values, target: Target):
+def by_days(function: Callable, arrays: Any, size: int) -> Any:
+  """`function` of `size` days at a time, its results put together.
+
+  Args:
+    function: arrays of some days -> arrays `[..., days]`, each day's results
+      from that day alone.
+    arrays: a tree of arrays `[..., T, n]`.
+    size: days; where there are no more, `function` is called once.
+
+  Returns:
+    What `function` makes of all days, a tree of `[..., T]`.
+  """
+  num_days = jax.tree.leaves(arrays)[0].shape[-2]
+  if num_days <= size:
+    return function(arrays)
+
+  def cut(start):
+    return jax.tree.map(
+      lambda x: jax.lax.dynamic_slice_in_dim(x, start, size, axis=-2), arrays
+    )
+
+  def block(i, results):
+    # The last one steps back and repeats a few days rather than be short.
+    start = jnp.minimum(i * size, num_days - size)
+    return jax.tree.map(
+      lambda whole, part: jax.lax.dynamic_update_slice_in_dim(
+        whole, part, start, axis=-1
+      ),
+      results,
+      function(cut(start)),
+    )
+
+  results = jax.tree.map(
+    lambda part: jnp.zeros((*part.shape[:-1], num_days), part.dtype),
+    jax.eval_shape(lambda: function(cut(0))),
+  )
+  return jax.lax.fori_loop(0, -(-num_days // size), block, results)
+
+
+def target_ic(values: jax.Array, target: Target) -> jax.Array:
   """`daily_ic` for a target that was standardised before, in half the time.
 
-  Digits of the label are lost only where a label left out because its stock
-  has no value is millions of times larger than the others.
+  Where a label so large that the others lose their digits beside it belongs to
+  a stock without a value, all is done afresh from the raw label.
   """
-  num_days = target.label.shape[0]
-  if num_days <= DAYS or jax.default_backend() != 'cpu':
-    return _target_ic(values, target)
+  chex.assert_equal_shape([values, target.label], dims=(-2, -1))
 
-  def block(i, daily):
-    start = jnp.minimum(i * DAYS, num_days - DAYS)  # The last one overlaps.
-    part, *cut = (
-      jax.lax.dynamic_slice_in_dim(x, start, DAYS, axis=-2)
-      for x in (values, *target)
-    )
-    part = _target_ic(part, Target(*cut))
-    return jax.lax.dynamic_update_slice_in_dim(daily, part, start, axis=-1)
+  def correlate(arrays):
+    values, target = arrays
+    seen = target.labelled & jnp.isfinite(values)
+    return _correlate(values, target, seen, _covered(seen, target.count))
 
-  daily = jnp.zeros(values.shape[:-1], jnp.float32)
-  return jax.lax.fori_loop(0, -(-num_days // DAYS), block, daily)
-
-
-def _target_ic(values, target: Target):
-  seen = target.labelled & jnp.isfinite(values)
-  return ic(values, target, seen, _covered(seen, target.count))
+  size = DAYS if jax.default_backend() == 'cpu' else target.label.shape[-2]
+  # The raw label stays out of the loop: no ordinary day reads it.
+  arrays = values, target._replace(raw=target.labelled)
+  daily, faint = by_days(correlate, arrays, size)
+  return jax.lax.cond(
+    jnp.any(faint),
+    lambda: daily_ic(values, target.raw, target.labelled),
+    lambda: daily,
+  )
 
 
-def daily_ic(values, target, mask):
+def daily_ic(
+  values: jax.Array, target: jax.Array, mask: jax.Array
+) -> jax.Array:
   """Pearson correlation of factor and label per day (Eq. 2 of AlphaCFG).
 
   Args:
@@ -161,14 +198,19 @@ def daily_ic(values, target, mask):
     f32[..., T]; 0 on a day that is constant or covers fewer than half of the
     labelled members, never NaN.
   """
+  chex.assert_equal_shape([values, target, mask], dims=(-2, -1))
   labelled = mask & jnp.isfinite(target)
   seen = labelled & jnp.isfinite(values)
   goal = _target(jnp.broadcast_to(target, values.shape), seen)
-  return ic(values, goal, seen, _covered(seen, _total(labelled)))
+  counts = _covered(seen, sum_stocks(labelled))
+  return _correlate(values, goal, seen, counts)[0]
 
 
-def daily_rank_ic(values, target, mask):
+def daily_rank_ic(
+  values: jax.Array, target: jax.Array, mask: jax.Array
+) -> jax.Array:
   """Spearman correlation per day, average ranks for ties; see `daily_ic`."""
+  chex.assert_equal_shape([values, target, mask], dims=(-2, -1))
   labelled = mask & jnp.isfinite(target)
   seen = labelled & jnp.isfinite(values)
   rank = sorting.cross_sectional_rank
@@ -177,7 +219,8 @@ def daily_rank_ic(values, target, mask):
   target = jnp.broadcast_to(jnp.where(labelled, target, 0.0), values.shape)
   ranks = rank(jnp.where(seen, values, 0.0), seen)
   goal = _target(rank(target, seen), seen)
-  return ic(ranks, goal, seen, _covered(seen, _total(labelled)))
+  counts = _covered(seen, sum_stocks(labelled))
+  return _correlate(ranks, goal, seen, counts)[0]
 
 
 class Interval(NamedTuple):
@@ -199,11 +242,11 @@ def mean_interval(daily: np.ndarray, lag: int) -> Interval:
   Newey and West's with 19 lags and 1.96 in 84 to 88.
 
   Args:
-    daily: `[T]`, without NaN.
+    daily: `[T]`, finite.
     lag: at least horizon - 1, since labels of h days overlap on h - 1 of them.
 
   Raises:
-    ValueError: no more days than lags, or a NaN.
+    ValueError: no more days than lags, or a day that is NaN or infinite.
   """
   daily = np.asarray(daily, np.float64)
   if daily.ndim != 1 or len(daily) <= lag:
@@ -211,10 +254,12 @@ def mean_interval(daily: np.ndarray, lag: int) -> Interval:
       f'an interval with lag {lag} needs a series of more days than that, '
       f'not one of shape {daily.shape}'
     )
-  if not np.isfinite(daily).all():
+  bad = np.flatnonzero(~np.isfinite(daily))
+  if bad.size:
     raise ValueError(
-      'the daily series has a NaN or an infinity; a day that does not count is '
-      '0'
+      f'the daily series has {daily[bad[0]]} at position {bad[0]} and '
+      f'{bad.size} such days of {len(daily)}: expected a finite number a day, '
+      'and 0 for one that does not count'
     )
   n = len(daily)
   count = max(1, int(min(n / (2 * (lag + 1)), 0.4 * n ** (2 / 3))))
@@ -227,15 +272,43 @@ def mean_interval(daily: np.ndarray, lag: int) -> Interval:
   return Interval(mean, mean - half, mean + half)
 
 
-def information_ratio(daily: np.ndarray) -> float:
-  """Mean over standard deviation of a daily series: ICIR, RankICIR.
+def series_mean(daily, scored=True):
+  """Mean over the scored days, `[..., T] -> [...]`; NumPy's in NumPy."""
+  xp = daily.__array_namespace__()
+  # Not a product of matrices, which rounds differently in another batch.
+  total = xp.sum(xp.where(scored, daily, 0.0), -1)
+  num_days = xp.sum(xp.broadcast_to(xp.asarray(scored), daily.shape[-1:]))
+  return total / xp.maximum(num_days, 1)
 
-  0 for a constant series, which has no ratio.
+
+def series_deviation(daily, scored=True):
+  """Population standard deviation over the scored days; see `series_mean`."""
+  xp = daily.__array_namespace__()
+  centred = daily - series_mean(daily, scored)[..., None]
+  variance = series_mean(xp.square(centred), scored)
+  flat = variance == 0
+  # The inner `where` keeps the derivative of the root at 0 out of gradients.
+  return xp.where(flat, 0.0, xp.sqrt(xp.where(flat, 1.0, variance)))
+
+
+def information_ratio(daily, scored=True):
+  """Mean over standard deviation of daily series: ICIR, RankICIR.
+
+  Of NumPy arrays in their own precision, of JAX arrays to be differentiated.
+
+  Args:
+    daily: `[..., T]`.
+    scored: bool[T], the days that count.
+
+  Returns:
+    `[...]`; 0 for a constant series, which has no ratio, and NaN for one with
+    a scored day that is not finite. Constant is what varies by rounding alone,
+    at most `CONSTANT_SERIES` of its mean.
   """
-  daily = np.asarray(daily, np.float64)
-  mean, deviation = float(np.mean(daily)), float(np.std(daily))
-  # The deviation of a constant is rounding of its mean.
-  return mean / deviation if deviation > 1e-12 * abs(mean) else 0.0
+  xp = daily.__array_namespace__()
+  mean, spread = series_mean(daily, scored), series_deviation(daily, scored)
+  constant = spread <= CONSTANT_SERIES * xp.abs(mean)
+  return xp.where(constant, 0.0, mean / xp.where(constant, 1.0, spread))
 
 
 def summary(ic: np.ndarray, rank_ic: np.ndarray, lag: int) -> dict:
@@ -243,7 +316,7 @@ def summary(ic: np.ndarray, rank_ic: np.ndarray, lag: int) -> dict:
   return {
     'ic': mean_interval(ic, lag)._asdict(),
     'rank_ic': mean_interval(rank_ic, lag)._asdict(),
-    'icir': information_ratio(ic),
-    'rank_icir': information_ratio(rank_ic),
+    'icir': float(information_ratio(np.asarray(ic, np.float64))),
+    'rank_icir': float(information_ratio(np.asarray(rank_ic, np.float64))),
     'days': len(ic),
   }

@@ -1,4 +1,4 @@
-"""Objectives: what a signal is worth, from its daily correlations.
+"""Objectives: the score of a signal, from its daily correlations.
 
 An objective is a small pure function of a daily series, so that it scores one
 formula, a batch of them or a pool alike, and can be differentiated.
@@ -29,28 +29,9 @@ class Objective(NamedTuple):
   score: Callable
 
 
-def mean(daily: jax.Array, scored: jax.Array) -> jax.Array:
-  """Mean over the scored days: IC, RankIC (Eq. 2 of AlphaCFG)."""
-  # Not a product of matrices, which rounds differently in another batch.
-  total = jnp.sum(jnp.where(scored, daily, 0.0), -1)
-  return total / jnp.maximum(jnp.sum(scored), 1)
-
-
-def deviation(daily: jax.Array, scored: jax.Array) -> jax.Array:
-  """Population standard deviation over the scored days."""
-  centred = daily - mean(daily, scored)[..., None]
-  variance = mean(jnp.square(centred), scored)
-  positive = variance > 0
-  return jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1.0)), 0.0)
-
-
-def ratio(daily: jax.Array, scored: jax.Array) -> jax.Array:
-  """Mean over standard deviation: ICIR, RankICIR. 0 for a constant series."""
-  spread = deviation(daily, scored)
-  varies = spread > 0
-  return jnp.where(
-    varies, mean(daily, scored) / jnp.where(varies, spread, 1.0), 0.0
-  )
+# Over the scored days: IC or RankIC (Eq. 2 of AlphaCFG), and their ratios.
+mean, deviation = metrics.series_mean, metrics.series_deviation
+ratio = metrics.information_ratio
 
 
 def lower_bound(
@@ -98,8 +79,8 @@ def oriented(
 ) -> tuple[jax.Array, jax.Array]:
   """The better score of a signal and its negative, and the sign of that.
 
-  A factor of IC -0.05 is worth one of 0.05: the paper's Table 3 has absolute
-  values. `f32[..., T] -> (f32[...], f32[...] of 1 or -1)`.
+  A factor of IC -0.05 is as good as one of 0.05: the paper's Table 3 has
+  absolute values. `f32[..., T] -> (f32[...], f32[...] of 1 or -1)`.
   """
   plus, minus = (objective.score(s * daily, scored) for s in (1.0, -1.0))
   return jnp.maximum(plus, minus), jnp.where(minus > plus, -1.0, 1.0)
@@ -115,12 +96,11 @@ def of_pool(objective: Objective) -> Callable:
 
 def of_factor(
   values: jax.Array,
-  members: jax.Array,
   target: Target,
   scored: jax.Array,
   objective: Objective,
 ) -> jax.Array:
-  """What a factor f32[T, M] is worth alone, `f32[]`.
+  """The reward of a factor f32[T, M] alone, `f32[]`.
 
   By the IC, its mean with its sign; by another objective, that of the factor
   or of its negative, whichever is better, since the pool can weigh it
@@ -129,8 +109,7 @@ def of_factor(
   if objective.series == 'ic':
     daily = metrics.target_ic(values, target)
   else:
-    label = jnp.where(target.labelled, target.label, jnp.nan)
-    daily = metrics.daily_rank_ic(values, label, members)
+    daily = metrics.daily_rank_ic(values, target.raw, target.labelled)
   if objective == make('ic'):
     return daily @ scored / jnp.sum(scored)
   return oriented(objective, daily, scored)[0]

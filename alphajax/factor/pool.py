@@ -112,25 +112,16 @@ def _products(left, right, target: Target):
   Returns:
     (f32[N, M, T], those of `left` with the label f32[N, T]).
   """
-  num_days = target.label.shape[0]
   count = jnp.maximum(jnp.sum(target.labelled, -1), 1).astype(jnp.float32)
-  size = min(DAYS, num_days)
 
-  def body(i, products):
-    # The last step steps back and repeats a few days rather than be short.
-    start = jnp.minimum(i * size, num_days - size)
-    sides = [
-      jnp.stack([jax.lax.dynamic_slice_in_dim(x, start, size) for x in side])
-      for side in (left, (*right, target.label))
-    ]
-    part = jnp.einsum(
+  def multiply(sides):
+    sides = (jnp.stack(side) for side in sides)
+    return jnp.einsum(
       'nts,mts->nmt', *sides, precision=jax.lax.Precision.HIGHEST
     )
-    return jax.lax.dynamic_update_slice_in_dim(products, part, start, 2)
 
-  products = jnp.zeros((len(left), len(right) + 1, num_days), jnp.float32)
-  steps = -(-num_days // size)
-  products = jax.lax.fori_loop(0, steps, body, products) / count
+  sides = tuple(left), (*right, target.label)
+  products = metrics.by_days(multiply, sides, DAYS) / count
   return products[:, :-1], products[:, -1]
 
 

@@ -241,7 +241,7 @@ def _prepare_one(values, members, target, scored, objective):
   values = universe.gather(members, values)
   members = members.present
   prepared = pool_lib.prepare(values, members, target)
-  own = objectives.of_factor(values, members, target, scored, objective)
+  own = objectives.of_factor(values, target, scored, objective)
   silent = ~jnp.any(prepared * scored[:, None])
   return prepared, jnp.where(silent, jnp.nan, own)
 
