@@ -31,7 +31,7 @@ def test_progress_prints_a_line_each_when_not_on_a_terminal():
     show(record(3, valid_ic=0.041))
   lines = stream.getvalue().splitlines()
   assert lines[0] == (
-    'iteration 2/3, 0:00 left | IC train 0.0500 valid - '
+    'iteration 2/3, 0:02 left | IC train 0.0500 valid - '
     '| 2,000 formulas, 1,800 distinct evaluated'
   )
   assert len(lines) == 2 and 'valid 0.0410' in lines[1]
@@ -60,12 +60,28 @@ def clock(monkeypatch):
 def test_time_left_leaves_out_what_was_compiled(clock, stream):
   stream = stream()
   with progress.progress(11, stream=stream) as show:
-    clock[0] += 60
-    show(record(1, compile_seconds=54.0))
+    show(record(1, seconds={'total': 60.0}, compile_seconds=54.0))
     assert '1/11, 1:00 left' in stream.getvalue()
     clock[0] += 14
-    show(record(2, compile_seconds=10.0))
+    show(record(2, seconds={'total': 14.0}, compile_seconds=10.0))
   assert '2/11, 0:45 left' in stream.getvalue()
+
+
+def test_time_after_an_iteration_counts_with_what_it_compiled(clock):
+  """The result is written, and compiled for, before the record is shown."""
+  stream = io.StringIO()
+  with progress.progress(11, stream=stream) as show:
+    clock[0] += 100
+    show(record(1, seconds={'total': 60.0}, compile_seconds=54.0))
+  assert '1/11, 1:00 left' in stream.getvalue()
+
+
+def test_a_record_without_seconds_is_timed(clock):
+  stream = io.StringIO()
+  with progress.progress(11, stream=stream) as show:
+    clock[0] += 6
+    show({'iteration': 1, 'loss': 0.5})
+  assert stream.getvalue() == 'iteration 1/11, 1:00 left | loss 0.5\n'
 
 
 def test_a_log_grows_by_a_line_each_ten_seconds_and_has_the_last(clock):

@@ -36,9 +36,10 @@ def progress(
     def show(record: Mapping[str, Any]) -> None:
       nonlocal last
       now = time.monotonic()
-      # What was compiled is not compiled again.
-      compiling = record.get('compile_seconds') or 0.0
-      durations.append(max(now - last - compiling, 0.0))
+      # The record's own total is of the same time as its `compile_seconds`,
+      # and what was compiled is not compiled again.
+      took = (record.get('seconds') or {}).get('total', now - last)
+      durations.append(max(took - record.get('compile_seconds', 0.0), 0.0))
       last = now
       write(record['iteration'], status_line(record, total, durations))
 
