@@ -203,10 +203,16 @@ def test_values_are_those_of_take_and_one_by_one(panel, large):
 def every_operator():
   """Each operator on moving data: of ratios, as factors are made of."""
   texts = []
+  special = {
+    'window': '8',
+    'level': '0.8',
+    'condition': 'Gt(close,open)',
+    'group': 'Sign(vwap-open)',
+  }
   for name, row in vocab.OPERATORS.items():
-    operands = ['close/open', 'high/low', 'volume'][: row.arity]
-    if row.kind in vocab.WINDOWED:
-      operands[-1] = '8'
+    values = iter(['close/open', 'high/low', 'volume'])
+    slots = vocab.SLOTS[row.kind]
+    operands = [special.get(slot) or next(values) for slot in slots]
     texts.append(f'{name}({",".join(operands)})')
   return texts
 

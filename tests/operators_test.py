@@ -14,6 +14,7 @@ import numpy as np
 import oracle
 import pytest
 
+from alphajax.data import universe
 from alphajax.factor import operators, windows
 from alphajax.language import vocab
 
@@ -303,6 +304,144 @@ def test_a_window_longer_than_the_data_is_missing(name):
   short = [plane[:30] for plane in x]
   for window in (40, LONG[0]):
     assert np.isnan(run(name, short, window, members[:30])).all()
+
+
+@pytest.mark.parametrize('window', [20, LONG[0]])
+def test_a_product_in_range_whose_parts_are_not(window):
+  """Volumes of 1e5 to 1e10 and their inverses: parts reach 1e100 and more."""
+  (x,), members = operands_of('volume', 1)
+  half = np.arange(T)[:, None] % window < window // 2
+  x = np.where(half, x, 1 / x).astype(np.float32)
+  expected = oracle.apply('Product', [x], window, members)
+  known = ~np.isnan(expected) & (expected != 0)
+  assert known[window - 1 :].mean() > 0.3
+  actual = run('Product', [x], window, members)
+  np.testing.assert_allclose(actual[known], expected[known], rtol=1e-4)
+  np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))
+
+
+@pytest.mark.parametrize('level', [0.0, 0.1, 0.2, 0.5, 0.8, 1.0])
+@pytest.mark.parametrize('kind', ['volume', 'ties', 'level'])
+def test_quantile_of_a_number(kind, level):
+  """Levels as formulas have them: a product that float32 rounds to a place."""
+  x, members = operands_of(kind, 1)
+  operands = [*x, np.full((T, S), level, np.float32)]
+  for window in (5, 11, 21):
+    expected = oracle.apply('Quantile', operands, window, members)
+    actual = run('Quantile', operands, window, members)
+    assert_agrees('Quantile', actual, expected)
+    if level == 0.5:
+      median = run('Med', x, window, members)
+      np.testing.assert_array_equal(actual, median)
+
+
+@pytest.mark.parametrize('name', ['Slope', 'Resi', 'Rsquare'])
+@pytest.mark.parametrize('start', [0.0, 1e9])
+def test_lines(name, start):
+  """A straight line has its slope, no residual and all of its variance."""
+  x = start + 1024.0 * np.arange(T)[:, None] * np.ones((1, S))
+  actual = run(name, [x.astype(np.float32)], 20, np.ones((T, S), bool))[19:]
+  expected = {'Slope': 1024.0, 'Resi': 0.0, 'Rsquare': 1.0}[name]
+  np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-2)
+
+
+def test_line_of_a_constant():
+  x = np.full((T, S), 1.1e10, np.float32)
+  everyone = np.ones((T, S), bool)
+  assert (run('Slope', [x], 20, everyone)[19:] == 0).all()
+  assert (run('Resi', [x], 20, everyone)[19:] == 0).all()
+  assert np.isnan(run('Rsquare', [x], 20, everyone)).all()
+  for name in ('Slope', 'Resi', 'Rsquare'):  # One day has no line.
+    assert np.isnan(run(name, [x], 1, everyone)).all()
+
+
+def test_scale_at_the_ends_of_the_range():
+  x = np.array([[3e38, -3e38, np.nan, 1e38], [2e-38, 6e-38, 0, 0]], np.float32)
+  members = np.array([[1, 1, 1, 0]] * 2, bool)
+  expected = [[0.5, -0.5, np.nan, np.nan], [0.25, 0.75, 0, np.nan]]
+  actual = run('Scale', [x], None, members)
+  np.testing.assert_allclose(actual, expected, rtol=1e-6)
+  assert np.isnan(run('Scale', [0 * x], None, members)).all()
+
+
+@pytest.mark.parametrize('name', ['GroupRank', 'GroupNeutral', 'Scale'])
+def test_cross_sections_see_members_only(name):
+  x, members = operands_for(name, 'volume')
+  before = run(name, x, None, members)
+  assert np.isnan(before[~members]).all()
+  x[0] = np.where(members, x[0], 1e9).astype(np.float32)
+  np.testing.assert_array_equal(before, run(name, x, None, members))
+  x[0] = np.where(members, x[0], np.nan).astype(np.float32)
+  np.testing.assert_array_equal(before, run(name, x, None, members))
+
+
+def test_groups_of_a_universe_equal_those_of_a_mask():
+  """Members side by side, as the store has them; many groups, negative ones."""
+  rng = np.random.default_rng(5)
+  x = rng.integers(0, 9, (70, 40)).astype(np.float32)
+  group = rng.choice([-3.0, -0.0, 0.0, 1.5, *range(20, 40)], x.shape)
+  members = rng.random(x.shape) < 0.5
+  for name in ('GroupRank', 'GroupNeutral'):
+    operands = [x, group.astype(np.float32)]
+    expected = oracle.apply(name, operands, None, members)
+    for where in (jnp.asarray(members), universe.make(members)):
+      actual = operators.apply(name, operands, None, where)
+      np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['Slope', 'Resi', 'Rsquare', 'Product', 'If',
+                                  'Scale', 'GroupNeutral', 'SignedPower',
+                                  'Quantile'])  # fmt: skip
+def test_gradients(name):
+  """Of today's values by a number inside, against finite differences."""
+  rng = np.random.default_rng(0)
+  x, y = rng.uniform(0.5, 2.0, (2, 12, 6)).astype(np.float32)
+  slots = vocab.SLOTS[vocab.OPERATORS[name].kind]
+  window = 5 if 'window' in slots else None
+  codes = np.tile([0, 0, 1, 1, 1, 2], (12, 1)).astype(np.float32)
+  special = {'condition': y > 1, 'level': np.full_like(x, 0.3), 'group': codes}
+  weights = rng.normal(size=(12, 6))
+
+  def total(a):
+    operands = [special.get(slot, y) for slot in slots if slot != 'window']
+    place = slots.index('value')
+    operands[place] = a * x + y
+    if name == 'Quantile':
+      operands = [x, jnp.full_like(x, a)]
+    # Days before it: what is missing in the first windows poisons gradients.
+    days = ((window or 0, 0), (0, 0))
+    operands = [jnp.pad(z, days, constant_values=1.0) for z in operands]
+    members = jnp.ones(operands[0].shape, bool)
+    result = operators.apply(name, operands, window, members)[window or 0 :]
+    return jnp.sum(result * weights)
+
+  gradient, step = float(jax.grad(total)(jnp.float32(0.7))), 1e-2
+  slope = float(total(0.7 + step) - total(0.7 - step)) / (2 * step)
+  assert gradient == pytest.approx(slope, rel=0.02, abs=0.01) and gradient != 0
+
+
+def test_gradients_of_groups_pass_by_the_missing():
+  rng = np.random.default_rng(0)
+  x, weights = rng.normal(size=(2, 3, 8)).astype(np.float32)
+  x[0, 1] = np.nan
+  group = np.array([[0, 0, 0, 1, 1, 1, 1, np.nan]] * 3, np.float32)
+  members = jnp.asarray(rng.random((3, 8)) < 0.8)
+
+  def total(x, name):
+    operands = [x, group][: oracle.arity(name)]
+    result = operators.apply(name, operands, None, members)
+    return jnp.nansum(result * weights)
+
+  for name in ('GroupNeutral', 'Scale'):
+    gradient = jax.grad(total)(jnp.asarray(x), name)
+    assert np.isfinite(gradient).all()
+    for day, stock in [(0, 0), (1, 3), (2, 5)]:
+      moved = [np.array(x) for _ in range(2)]
+      moved[0][day, stock] += 1e-2
+      moved[1][day, stock] -= 1e-2
+      slope = float(total(moved[0], name) - total(moved[1], name)) / 2e-2
+      assert float(gradient[day, stock]) == pytest.approx(slope, abs=2e-3)
+    assert (gradient[~np.asarray(members)] == 0).all() and gradient[0, 1] == 0
 
 
 def test_csrank_sees_members_only():

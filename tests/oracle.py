@@ -164,6 +164,12 @@ def _rsquare(x):
   return np.where(_constant(x), np.nan, share)
 
 
+def _product(x):
+  """By logarithms: parts of it leave float64's range."""
+  size = np.exp(np.log(np.abs(x)).sum(-1))
+  return np.sign(x).prod(-1) * size
+
+
 def _quantile(x, level):
   """Linear between the two nearest of the sorted values; NaN off [0, 1]."""
   ordered = np.sort(x, axis=-1)
@@ -197,7 +203,7 @@ ROLLING = {
   'Slope': _slope,
   'Resi': _resi,
   'Rsquare': _rsquare,
-  'Product': lambda x: x.prod(-1),
+  'Product': _product,
 }
 WINDOWED = ('Ref', 'Delta', *ROLLING, 'Quantile')
 PAIRED = ('Cov', 'Corr')

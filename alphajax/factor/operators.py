@@ -9,6 +9,7 @@ import functools
 
 import jax.numpy as jnp
 
+from alphajax.data import scale
 from alphajax.data import universe as universe_lib
 from alphajax.factor import rolling, sorting
 from alphajax.language import vocab
@@ -30,10 +31,11 @@ def cs_scale(x, members):
   """x over the sum of |x| over the members of the day; NaN if that is 0."""
   if isinstance(members, universe_lib.Universe):
     members = members.mask
-  x = jnp.where(members, x, jnp.nan)
-  # Shares of the largest cannot overflow when they are added.
-  x /= jnp.nanmax(jnp.abs(x), axis=1, keepdims=True, initial=0.0)
-  return x / jnp.nansum(jnp.abs(x), axis=1, keepdims=True)
+  known = members & ~jnp.isnan(x)
+  x = scale.shrink(jnp.where(known, x, 0.0))
+  total = jnp.sum(jnp.abs(x), axis=1, keepdims=True)
+  scaled = x / jnp.where(total > 0, total, 1.0)
+  return jnp.where(known & (total > 0), scaled, jnp.nan)
 
 
 def group_rank(x, group, members):

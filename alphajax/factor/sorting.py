@@ -149,9 +149,26 @@ def rank_within(x, group):
   return _in_blocks(_rank_within, x, group)
 
 
+@jax.custom_vjp
 def centre_within(x, group):
   """x less its mean within equal `group` per day; NaN where either is NaN."""
   return _in_blocks(_centre_within, x, group)
+
+
+def _centre_forward(x, group):
+  centred = centre_within(x, group)
+  return centred, (~jnp.isnan(centred), group)
+
+
+def _centre_backward(residuals, cotangent):
+  # The loop over groups cannot run backwards, and need not: centring is linear
+  # and its matrix symmetric.
+  known, group = residuals
+  gradient = centre_within(jnp.where(known, cotangent, jnp.nan), group)
+  return jnp.where(known, gradient, 0.0), jnp.zeros_like(group)
+
+
+centre_within.defvjp(_centre_forward, _centre_backward)
 
 
 def _in_blocks(function, x, group):

@@ -301,6 +301,7 @@ def _call(tree: lark.Tree, text: str, build, holes: bool) -> Formula:
     what = f'{name} takes {row.arity} arguments{window}, not {len(operands)}'
     raise _error(text, start, what + _instead(name))
   args = tuple(map(build, operands))
+  _check_levels(row, args, operands, text)
   if row.kind in vocab.WINDOWED:
     window = args[-1].symbol
     is_hole = holes and args[-1] == Formula(HOLE)
@@ -325,3 +326,16 @@ def _unknown(name: str, kind: str, known) -> str:
   close = difflib.get_close_matches(name, known, n=1)
   hint = f'did you mean {close[0]}?' if close else f'known: {", ".join(known)}'
   return f'unknown {kind} {name!r} ({hint})'
+
+
+def _check_levels(row: vocab.Symbol, args, operands, text: str) -> None:
+  """Refuses a quantile level that is no number in [0, 1]."""
+  slots = vocab.SLOTS[row.kind]
+  for slot, arg, operand in zip(slots, args, operands, strict=True):
+    if slot != 'level' or arg.symbol == HOLE:
+      continue
+    if not is_number(arg) or not 0 <= float(arg.symbol) <= 1:
+      what = f'the level of {row.name} must be a number in [0, 1], not'
+      example = f'{row.name}(close,0.8,20)'
+      at = operand.meta.start_pos
+      raise _error(text, at, f'{what} {to_text(arg)}, as in {example}')
