@@ -284,6 +284,8 @@ def test_rpn_refuses_tokens_of_no_game():
   ('options', 'message'),
   [
     ({'name': 'sem_j'}, "language.name is 'sem_j': expected one of sem_k, sem"),
+    ({'name': 'no_such.language'}, "'no_such.language': there is no such"),
+    ({'name': 'os.path'}, r'that module has no make, .* make\(\*\*options\)'),
     ({'name': 'syn', 'rules': 'Expr -> close'}, "set it to 'custom'"),
     ({'name': 'rpn', 'rules': 'Expr -> close'}, "set it to 'custom'"),
     ({'name': 'rpn', 'max_length': 0}, 'language.max_length is 0'),
@@ -309,3 +311,86 @@ def test_rpn_refuses_tokens_of_no_game():
 def test_bad_languages(options, message):
   with pytest.raises(ValueError, match=message):
     environment.make(**options)
+
+
+TOY = '''
+"""Words of a fixed length over the features, read as sums: a toy language."""
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from alphajax.language import formula as formula_lib
+from alphajax.language import grammar as grammar_lib
+from alphajax.language import vocab as vocab_lib
+from alphajax.language.grammar import State
+
+
+@struct.dataclass
+class Sums:
+  first: jax.Array  # i32[A] ids of the features.
+  vocab: vocab_lib.Vocab = struct.field(pytree_node=False)
+  max_tokens: int = struct.field(pytree_node=False)
+
+  writes_prefix_trees = False
+
+  @property
+  def num_actions(self):
+    return self.first.shape[0]
+
+  @property
+  def max_steps(self):
+    return self.max_tokens
+
+
+def make(*, max_length, features=vocab_lib.FEATURES, **unused):
+  vocab = vocab_lib.make_vocab(features, (), (), ['Add'])
+  ids = [i for i, s in enumerate(vocab.symbols) if s.kind == 'feature']
+  return Sums(jnp.asarray(ids, jnp.int32), vocab, max_length)
+
+
+def init(sums):
+  tokens = jnp.zeros(sums.max_tokens, jnp.int32)
+  none = jnp.zeros(sums.num_actions, bool)
+  return State(tokens, jnp.int32(0), jnp.asarray(False), none)
+
+
+def step(sums, state, action):
+  tokens = state.tokens.at[state.length].set(sums.first[action])
+  length = state.length + 1
+  done = length == sums.max_tokens
+  after = State(tokens, length, done, state.invalid_actions)
+  return jax.tree.map(
+    lambda old, new: jnp.where(state.terminated, old, new), state, after
+  )
+
+
+def lookback(sums):
+  return 0
+
+
+def random_tokens(sums, rng_key, num_formulas):
+  return grammar_lib.play_out(
+    init(sums), lambda s, a: step(sums, s, a), rng_key, num_formulas
+  )
+
+
+def formula_of(sums, tokens):
+  names = [sums.vocab.symbols[t].name for t in tokens.tolist() if t]
+  return formula_lib.parse('+'.join(names))
+'''
+
+
+def test_a_language_of_your_own_is_a_module(tmp_path, monkeypatch):
+  (tmp_path / 'toy_language.py').write_text(TOY)
+  monkeypatch.syspath_prepend(tmp_path)
+  language = environment.make('toy_language.make', max_length=3)
+  assert environment.lookback(language) == 0
+  formulas = environment.random_formulas(language, jax.random.key(0), 9)
+  assert all(formula_lib.size(formula) == 5 for formula in formulas)
+  state = play(language, [3, 0, 4])
+  assert state.terminated
+  assert str(environment.formula_of(language, state.tokens)) == (
+    'close+open+volume'
+  )
+  with pytest.raises(ValueError, match="toy_language.make', which has none"):
+    environment.make('toy_language.make', rules='Expr -> close')

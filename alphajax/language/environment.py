@@ -1,27 +1,61 @@
 """Any language as one environment: search and methods play through this.
 
-A language is a `grammar.Grammar` (alpha-Syn, alpha-Sem, alpha-Sem-k, rows of
-your own) or an `rpn.Rpn`. Both have `num_actions`, `max_tokens`, `max_steps`
-and `vocab`, and share the type of their states.
+A language is a struct with the fields of `Language`, and the module that
+defines its type has the functions below: `init`, `step`, `lookback`,
+`random_tokens`, `formula_of`, `tokens_of` and `derivation`. `grammar` (alpha-
+Syn, alpha-Sem, alpha-Sem-k, rows of your own) and `rpn` are such modules. All
+share the type of their states.
+
+The config names a language by a short name or by the import path of a module
+of your own, whose `make(**options)` gets the options of `config.language` but
+`name` and `rules`. It may return a `Grammar` whose rows a program has written.
 """
 
+import functools
+import sys
 from collections.abc import Sequence
+from typing import Protocol
 
 import jax
 import numpy as np
 
+from alphajax import lookup
 from alphajax.language import grammar, presets, rpn
 from alphajax.language.formula import Formula
 from alphajax.language.grammar import State
+from alphajax.language.vocab import Vocab
 
-Language = grammar.Grammar | rpn.Rpn
-NAMES = (*presets.PRESETS, 'rpn', 'custom')
+
+class Language(Protocol):
+  """What search, networks and methods read of a language.
+
+  writes_prefix_trees: the tokens of every state spell a tree in prefix order.
+    Such a language has `arity` and `role`, i32[V], of its symbols, as a
+    `Grammar`; the Tree-LSTM and the table of rewards need them.
+  """
+
+  vocab: Vocab
+  max_tokens: int  # L
+  max_steps: int  # Actions of the longest game.
+  writes_prefix_trees: bool
+
+  @property
+  def num_actions(self) -> int:
+    """A"""
+
+
+_GRAMMARS = {
+  name: functools.partial(grammar.make, name)
+  for name in (*presets.PRESETS, 'custom')
+}
+_MAKERS = {**_GRAMMARS, 'rpn': rpn.make}
+NAMES = tuple(_MAKERS)
 
 
 def make(name: str = 'sem_k', *, rules: str = '', **options) -> Language:
   """The language that `config.language` describes.
 
-  name: one of `NAMES`.
+  name: one of `NAMES`, or the import path of a module.
   rules: rows of `custom`, or the file that holds them; see `row_text`.
   options: max_length, features, constants, windows, operators.
 
@@ -29,22 +63,22 @@ def make(name: str = 'sem_k', *, rules: str = '', **options) -> Language:
     ValueError: an unknown name or symbol, rules that cannot be used, a bound
       that no formula satisfies.
   """
-  if name not in NAMES:
-    raise ValueError(
-      f'language.name is {name!r}: expected one of {", ".join(NAMES)}'
-    )
-  if name != 'rpn':
-    return grammar.make(name, rules=rules, **options)
+  make_language = lookup.function(
+    name, _MAKERS, 'make(**options)', key='config.language.name'
+  )
+  if name in _GRAMMARS:
+    return make_language(rules=rules, **options)
   if rules:
     raise ValueError(
-      "language.rules is given, but language.name is 'rpn', which has none: "
-      "set it to 'custom' to play those rules"
+      f'language.rules is given, but language.name is {name!r}, which has '
+      "none: set it to 'custom' to play those rules"
     )
-  return rpn.make(**options)
+  return make_language(**options)
 
 
 def _module(language: Language):
-  return rpn if isinstance(language, rpn.Rpn) else grammar
+  """Where the type of a language is defined, its functions are too."""
+  return sys.modules[type(language).__module__]
 
 
 def init(language: Language) -> State:

@@ -45,6 +45,8 @@ class Grammar:
   max_steps: int = struct.field(pytree_node=False)  # Longest derivation.
   rules: tuple[rows_lib.Row, ...] = struct.field(pytree_node=False)
 
+  writes_prefix_trees = True  # See `environment.Language`.
+
   @property
   def num_actions(self) -> int:
     """A, the number of productions."""

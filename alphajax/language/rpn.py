@@ -44,6 +44,8 @@ class Rpn:
   max_length: int = struct.field(pytree_node=False)
   kinds: frozenset[str] = struct.field(pytree_node=False)  # Those in use.
 
+  writes_prefix_trees = False  # See `environment.Language`.
+
   @property
   def num_actions(self) -> int:
     """A, the number of symbols that can be written, <end> included."""
