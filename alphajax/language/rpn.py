@@ -166,7 +166,12 @@ def observe(rpn: Rpn, tokens: jax.Array, length: jax.Array) -> State:
     return items[jnp.max(jnp.where(there, jnp.arange(tokens.shape[0]), 0))]
 
   stack = _Stack(*map(_serves, (below(0), below(1), below(2))), count)
-  conditions = _conditions(rpn.kinds, stack)
+  merge = functools.partial(_merge, rpn.kinds, count)
+  if 'choice' in rpn.kinds:
+    places = jnp.arange(rpn.max_tokens + 4)
+    lies = jax.vmap(below)(places) == CONDITION
+    merge = _merge_by_choice(lies & (places < count), count).__getitem__
+  conditions = _conditions(rpn.kinds, stack, merge)
   allowed, need = zip(*(conditions[kind] for kind in _KINDS), strict=True)
   fits = length + 1 + jnp.stack(need) <= rpn.max_length
   # <end> is no token of the formula.
@@ -206,72 +211,110 @@ class _Stack(NamedTuple):
   count: jax.Array
 
 
-def _conditions(kinds: frozenset[str], stack: _Stack) -> dict[str, tuple]:
-  """(the stack allows it, tokens needed after it) of each kind of action."""
-  top, second, third, count = stack
+def _merge(kinds: frozenset[str], count: jax.Array, taken: int) -> jax.Array:
+  """Tokens that make one item of a varying one put in the place of `taken`.
+
+  Those are the items on top that an action replaces; it remains to join the
+  new one with what lies below.
+  """
   joins = {'binary', 'binary_asym', 'comparison', 'equality'}
   if kinds & joins:
     join = 1  # Tokens that make one item of two.
   else:
     join = 2 if 'paired' in kinds else _NEVER
+  return (count - taken) * join
 
-  def merge(items):
-    """Tokens that make one item of `items`, the top varying."""
-    return (items - 1) * join
 
+def _merge_by_choice(is_condition: jax.Array, count: jax.Array) -> jax.Array:
+  """`_merge` of 0, 1, ... items where `If` may join three items at once.
+
+  is_condition: bool[n] of the items from the top down.
+  """
+
+  def read(carry, item):
+    after_one, after_two = carry
+    exists, next_is_condition = item
+    # A language with If has comparisons, which join two.
+    by_choice = jnp.where(next_is_condition, after_two, _NEVER)
+    need = jnp.where(exists, 1 + jnp.minimum(after_one, by_choice), 0)
+    return (need, after_one), need
+
+  exists = jnp.arange(is_condition.shape[0]) < count
+  below = jnp.append(is_condition[1:], False)
+  none = (jnp.int32(0), jnp.int32(0))
+  return jax.lax.scan(read, none, (exists, below), reverse=True)[1]
+
+
+def _conditions(
+  kinds: frozenset[str], stack: _Stack, merge: Callable[[int], jax.Array]
+) -> dict[str, tuple]:
+  """(the stack allows it, tokens needed after it) of each kind of action.
+
+  merge: tokens that join a new item with what lies below so many of the top.
+  """
+  top, second, third, count = stack
   # Beside a window or group codes, an operand of the operator that takes them.
   is_open = ~(top.is_window | top.is_group)
   both = top.varies & (second.varies | second.is_constant)
-  two = (both | (top.is_constant & second.varies), merge(count - 1))
+  two = (both | (top.is_constant & second.varies), merge(2))
   branches = (top.varies | top.is_constant) & (
     second.varies | second.is_constant
   )
-  # A constant on a varying item is joined with it; on another, or alone, it
-  # first needs a feature.
-  after_constant = jnp.where(top.varies, merge(count + 1), 1 + merge(count + 2))
   under_level = top.is_level & second.varies & ('quantile' in kinds)
   return {
-    'feature': (is_open, merge(count + 1)),
-    'constant': (is_open, after_constant),
+    'feature': (is_open, merge(0)),
+    'constant': (is_open, _after_constant(kinds, stack, merge)),
     'window': (top.varies | under_level, _after_window(kinds, stack, merge)),
-    'unary': (top.varies, merge(count)),
+    'unary': (top.varies, merge(1)),
     'binary': two,
     'binary_asym': two,
-    'rolling': (top.is_window & second.varies, merge(count - 1)),
+    'rolling': (top.is_window & second.varies, merge(2)),
     'paired': (
       top.is_window & second.varies & third.varies,
-      merge(count - 2),
+      merge(3),
     ),
     'comparison': two,
     'equality': two,
-    'logical': (top.is_condition & second.is_condition, merge(count - 1)),
-    'negation': (top.is_condition, merge(count)),
-    'choice': (branches & third.is_condition, merge(count - 2)),
+    'logical': (top.is_condition & second.is_condition, merge(2)),
+    'negation': (top.is_condition, merge(1)),
+    'choice': (branches & third.is_condition, merge(3)),
     'quantile': (
       top.is_window & second.is_level & third.varies,
-      merge(count - 2),
+      merge(3),
     ),
-    'group': (top.varies & ('grouped' in kinds), 1 + merge(count)),
-    'grouped': (top.is_group, merge(count - 1)),
+    'group': (top.varies & ('grouped' in kinds), 1 + merge(1)),
+    'grouped': (top.is_group, merge(2)),
     'marker': (top.varies & (count == 1), jnp.zeros_like(count)),  # <end>
   }
 
 
+def _after_constant(
+  kinds: frozenset[str], stack: _Stack, merge: Callable[[int], jax.Array]
+) -> jax.Array:
+  """Tokens needed after a constant that is put on the stack.
+
+  On a varying item it is joined with that. On another, or alone, it first needs
+  a feature that is joined with it, or an If that takes both constants.
+  """
+  alone = 1 + _merge(kinds, jnp.int32(1), 0) + merge(0)
+  if 'choice' in kinds:
+    both = stack.top.is_constant & stack.second.is_condition
+    alone = jnp.where(both, jnp.minimum(alone, 1 + merge(2)), alone)
+  return jnp.where(stack.top.varies, merge(0), alone)
+
+
 def _after_window(
-  kinds: frozenset[str], stack: _Stack, merge: Callable
+  kinds: frozenset[str], stack: _Stack, merge: Callable[[int], jax.Array]
 ) -> jax.Array:
   """Tokens needed after a window that is put on the stack."""
   need = jnp.asarray(_NEVER)
   if 'rolling' in kinds:
-    need = 1 + merge(stack.count)
+    need = 1 + merge(1)
   if 'paired' in kinds:
-    closes_pair = jnp.where(
-      stack.second.varies, 1 + merge(stack.count - 1), _NEVER
-    )
+    closes_pair = jnp.where(stack.second.varies, 1 + merge(2), _NEVER)
     need = jnp.minimum(need, closes_pair)
   if 'quantile' in kinds:
-    closes = 1 + merge(stack.count - 1)
-    need = jnp.where(stack.top.is_level, closes, need)
+    need = jnp.where(stack.top.is_level, 1 + merge(2), need)
   return need
 
 
