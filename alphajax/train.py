@@ -18,10 +18,10 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from alphajax import cli, experiment
+from alphajax.configs import common
 from alphajax.methods.base import Market, Method
 from alphajax.run import (
   cache,
-  checkpoint,
   clock,
   lock,
   provenance,
@@ -29,6 +29,7 @@ from alphajax.run import (
   tensorboard,
   writer,
 )
+from alphajax.run import config as config_lib
 from alphajax.run import state as state_lib
 
 # Where the file lies and how much memory is used leave the result alone; the
@@ -59,11 +60,15 @@ def train(config, workdir: str | os.PathLike) -> Trained:
   workdir = Path(workdir).expanduser()
   _check(config)
   config = experiment.with_rules(config)
-  checkpoint.check_config(workdir, config.to_dict(), MAY_CHANGE)
+  changed = config_lib.check_config(
+    workdir, config.to_dict(), MAY_CHANGE, common.get_config().to_dict()
+  )
   market, data_hash = experiment.load_market(config)
   method = experiment.make_method(config, market)
   workdir.mkdir(parents=True, exist_ok=True)
-  with lock.hold(workdir):
+  with lock.hold(workdir, _say):
+    for line in changed:
+      _say(f'Other than before: {line}')
     return _train(config, workdir, method, market, data_hash)
 
 

@@ -10,7 +10,7 @@ CHAIN = (
   'lookup data language factor analysis networks search run methods'.split()
 )
 # Beside the chain, each may import what stands before it, and the chain.
-TOP = 'judge cli report experiment evaluate train refine show_configs'.split()
+TOP = 'judge configs cli report experiment evaluate train refine show_configs'.split()
 ORDER = [*CHAIN, *TOP]
 
 

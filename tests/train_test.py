@@ -330,6 +330,22 @@ def test_told_to_go_on_it_is_the_longer_run(tmp_path, method):
   assert_same(contents(whole, tmp_path / 'a'), contents(whole, tmp_path / 'b'))
 
 
+def test_a_key_that_is_new_has_its_default(tmp_path, capsys):
+  """The folder of an older version goes on, and says what is other."""
+  config = config_of('random_search', num_iterations=1)
+  train.train(config, tmp_path)
+  old = json.loads((tmp_path / 'config.json').read_text())
+  del old['log'], old['data']['filled_days']
+  (tmp_path / 'config.json').write_text(json.dumps(old))
+  config.num_iterations = 2
+  train.train(config, tmp_path)
+  assert lines(tmp_path) == 2
+  assert 'Other than before: num_iterations: 1 -> 2' in capsys.readouterr().err
+  config.data.filled_days = 'keep'
+  with pytest.raises(ValueError, match='data.filled_days: "drop" -> "keep"'):
+    train.train(config, tmp_path)
+
+
 def test_refused_at_once(tmp_path):
   config = config_of('random_search', num_iterations=0)
   with pytest.raises(ValueError, match='config.num_iterations is 0'):
