@@ -10,7 +10,8 @@ CHAIN = (
   'lookup data language factor analysis networks search run methods'.split()
 )
 # Beside the chain, each may import what stands before it, and the chain.
-TOP = 'judge configs cli report experiment evaluate train refine show_configs'.split()
+TOP = 'judge configs cli report experiment evaluate train'.split()
+TOP += ['refine', 'show_configs']
 ORDER = [*CHAIN, *TOP]
 
 
