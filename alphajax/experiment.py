@@ -191,7 +191,7 @@ def restore(config, workdir: Path) -> tuple[Method, Any]:
   market, _ = load_market(config)
   method = make_method(config, market)
   start = method.init(jax.random.key(0))
-  iteration, state = state_lib.restore(workdir, method, start)
+  iteration, state = state_lib.restore(workdir, method, start, set_aside=False)
   if not iteration:
     raise RunError(f'{workdir / "checkpoints"} is empty: train the run first')
   return method, state

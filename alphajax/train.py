@@ -23,6 +23,7 @@ from alphajax.methods.base import Market, Method
 from alphajax.run import (
   cache,
   clock,
+  folder,
   lock,
   provenance,
   seeds,
@@ -31,13 +32,6 @@ from alphajax.run import (
 )
 from alphajax.run import config as config_lib
 from alphajax.run import state as state_lib
-
-# Where the file lies and how much memory is used leave the result alone; the
-# hash of the data is compared apart. A run may also be told to go on longer.
-MAY_CHANGE = (
-  'data.path', 'store_bytes', 'num_iterations', 'early_stop', 'max_evaluated',
-  'log',
-)  # fmt: skip
 
 
 class Trained(NamedTuple):
@@ -60,8 +54,9 @@ def train(config, workdir: str | os.PathLike) -> Trained:
   workdir = Path(workdir).expanduser()
   _check(config)
   config = experiment.with_rules(config)
+  defaults = common.get_config()
   changed = config_lib.check_config(
-    workdir, config.to_dict(), MAY_CHANGE, common.get_config().to_dict()
+    workdir, config.to_dict(), _may_change(config), defaults.to_dict()
   )
   market, data_hash = experiment.load_market(config)
   method = experiment.make_method(config, market)
@@ -90,9 +85,17 @@ def _check(config) -> None:
     )
 
 
+def _may_change(config) -> tuple[str, ...]:
+  """Keys that a run which goes on may have otherwise than before."""
+  if config.get('search', {}).get('known_rewards'):
+    # The table of rewards has room for the formulas of all iterations.
+    return tuple(k for k in folder.MAY_CHANGE if k != 'num_iterations')
+  return folder.MAY_CHANGE
+
+
 def _train(config, workdir, method, market, data_hash) -> Trained:
   """`train` in a folder that is held."""
-  writer.clean(workdir)
+  folder.clean(workdir)
   provenance.record(workdir, config.seed, data_hash)
   writer.write_json(workdir / 'config.json', config.to_dict())
   for note in dict.fromkeys(note for s in market for note in s.panel.notes):
