@@ -22,7 +22,7 @@ def language():
 @functools.cache
 def made(name, width=16):
   """The encoder of 12 formulas, its parameters, and it under jit and vmap."""
-  encoder = sequence.make(name, language(), width)
+  encoder = sequence.make(name, language().vocab.size, width)
   tokens = jnp.ones(language().max_tokens, jnp.int32)
   params = encoder.init(jax.random.key(1), tokens)
   return params, jax.jit(jax.vmap(encoder.apply, (None, 0)))

@@ -11,7 +11,7 @@ import functools
 import graphlib
 import os
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +40,7 @@ def device() -> jax.Device:
       del os.environ['NPROC']
     else:
       os.environ['NPROC'] = before
-  return client.local_devices()[0]  # type: ignore[attr-defined]
+  return client.local_devices()[0]
 
 
 def bring(tree):
@@ -76,14 +76,14 @@ def num_workers() -> int:
   return os.cpu_count() or 1
 
 
-def signature(tree) -> tuple:
+def signature(tree) -> Hashable:
   """What a program is compiled for: structure, shapes and dtypes."""
   leaves, structure = jax.tree.flatten(tree)
   return structure, tuple(jax.typeof(leaf) for leaf in leaves)
 
 
 @functools.cache
-def operator(symbol: str, window: int | None, like: tuple) -> Callable:
+def operator(symbol: str, window: int | None, like: Hashable) -> Callable:
   """One operator on several nodes: a tuple of operand tuples -> a tuple.
 
   like: the signature of `(universe, operands)`.
@@ -100,7 +100,7 @@ def operator(symbol: str, window: int | None, like: tuple) -> Callable:
 
 
 @functools.cache
-def reduction(reduce: Callable, like: tuple) -> Callable:
+def reduction(reduce: Callable, like: Hashable) -> Callable:
   """`reduce(values, *args)` of several values, stacked.
 
   like: the signature of `(values, args)`, values being a tuple.
@@ -113,7 +113,7 @@ def reduction(reduce: Callable, like: tuple) -> Callable:
   return _compile(run, like, wide=True)
 
 
-def _compile(function: Callable, like: tuple, *, wide: bool) -> Callable:
+def _compile(function: Callable, like: Hashable, *, wide: bool) -> Callable:
   structure, types = like
   here = jax.sharding.SingleDeviceSharding(device())
   args = jax.tree.unflatten(
@@ -122,7 +122,7 @@ def _compile(function: Callable, like: tuple, *, wide: bool) -> Callable:
        t.shape, t.dtype, weak_type=t.weak_type, sharding=here
      ) for t in types],
   )  # fmt: skip
-  options: dict[str, bool | int] = {}
+  options = {}
   if device().platform == 'cpu':
     # Sets them apart in the cache on disk from the same, but split, programs.
     options['xla_cpu_multi_thread_eigen'] = False
@@ -132,7 +132,7 @@ def _compile(function: Callable, like: tuple, *, wide: bool) -> Callable:
 
 def in_order(
   needs: Mapping[int, Collection[int]],
-  work: Callable[[int], object],
+  work: Callable[[int], None],
   num_threads: int,
 ) -> None:
   """Calls `work(node)` for every node of `needs` on so many threads.

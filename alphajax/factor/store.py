@@ -8,7 +8,6 @@ import collections
 import functools
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +63,7 @@ class Store:
         f'give it {plane * MIN_VALUES} bytes or more'
       )
     self.feature_names = tuple(panel.feature_names)
-    self.universe = universe_lib.make(np.asarray(panel.mask))
+    self.universe = universe_lib.make(panel.mask)
     self._universe = runtime.bring(self.universe)
     self.computed = 0  # Nodes evaluated so far.
     self._programs: dict[tuple, Callable] = {}
@@ -83,14 +82,14 @@ class Store:
     self,
     formulas: Sequence[formula_lib.Formula],
     reduce: Callable,
-    *args: Any,
+    *args: jax.Array,
   ):
     """Evaluates formulas and returns `reduce(values[T, S], *args)` of each.
 
     Args:
       formulas: any number; evaluated in as many parts as the budget demands.
       reduce: pure function, one object for the life of the program (jitted).
-      *args: pytrees of arrays handed to `reduce`.
+      *args: arrays handed to `reduce`.
 
     Returns:
       A pytree of NumPy arrays `[N, ...]`.
@@ -267,15 +266,14 @@ class Store:
   def _compiled(self, nodes) -> dict[int, Callable]:
     """The programs of nodes, new ones compiled on as many threads as cores."""
     distinct = {plan.group(self.graph.nodes[node]): node for node in nodes}
-    new: dict[int, tuple[int, ...]] = {
+    new = {
       node: ()
       for group, node in distinct.items()
       if (*group, 1) not in self._programs
     }
     if new:
-      runtime.in_order(
-        new, lambda node: self._program(node, 1), runtime.num_workers()
-      )
+      compile_ = functools.partial(self._program, lanes=1)
+      runtime.in_order(new, compile_, runtime.num_workers())
     return {node: self._program(node, 1) for node in nodes}
 
   def _program(self, node: int, lanes: int) -> Callable:

@@ -7,7 +7,6 @@ what search and pool said.
 """
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -38,7 +37,7 @@ def make(config, market: Market) -> Method:
   grammar = environment.make(**config.language)
   bench = archive.make_bench(config, market)
   agent = learner_lib.make(config, grammar)
-  targets_of: Callable[..., tuple] = functools.partial(
+  targets_of = functools.partial(
     value_targets,
     grammar,
     objective=bench.objective,

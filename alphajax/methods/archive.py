@@ -163,10 +163,8 @@ def commit(
     if is_new:
       ic, members, unexplained = after.pop(key)
     own_ic = book[key]
-    if own_ic is None:
-      outcomes.append(Outcome(0.0, 0.0, 0.0, is_new, before))
-    else:
-      outcomes.append(Outcome(ic, own_ic, unexplained, is_new, before))
+    ics = (0.0,) * 3 if own_ic is None else (ic, own_ic, unexplained)
+    outcomes.append(Outcome(*ics, is_new, before))
   mined = mined._replace(
     pool=pool,
     book=book,

@@ -107,7 +107,7 @@ def _make_play(config, grammar, evaluator, start):
       f'config.search.openings is {share}: expected a share of the games, '
       'from 0 to 1'
     )
-  temperatures: Callable[..., jax.Array] = functools.partial(
+  temperatures = functools.partial(
     puct.temperatures, num_moves=grammar.max_steps, **options.pop('temperature')
   )
   is_plain = np.all(temperatures(0) == 1)  # A bad schedule is refused here.

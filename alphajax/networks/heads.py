@@ -1,29 +1,14 @@
-"""Policy and value heads (Appendix H) and the network that the search asks.
+"""Policy and value heads (Appendix H) and the network that the search asks."""
 
-An encoder is a flax module `tokens i32[L] -> f32[D]`, unbatched, made by a
-function `make(language, width)`; id 0 is padding and should not matter to it.
-The config names it by a short name of `ENCODERS`, or by the import path of such
-a function or of a module that has it.
-"""
-
-import functools
-from collections.abc import Callable
-
-import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from alphajax import lookup
-from alphajax.language.environment import Language
+from alphajax.language import environment
+from alphajax.language import grammar as grammar_lib
 from alphajax.networks import sequence, tree_lstm
 
-ENCODERS: dict[str, Callable[..., nn.Module]] = {
-  'tree_lstm': tree_lstm.make,
-  **{
-    name: functools.partial(sequence.make, name) for name in sequence.ENCODERS
-  },
-}
+ENCODERS = ('tree_lstm', *sequence.ENCODERS)
 
 
 class PolicyHead(nn.Module):
@@ -53,15 +38,11 @@ class PolicyValue(nn.Module):
 
   Dropout acts on the encoding, and only where the caller passes a `dropout`
   rng and `train=True`.
-
-  context_width: C of a vector that joins the encoding before the heads, such as
-    what another network says of a panel or a pool; 0: there is none.
   """
 
   encoder: nn.Module  # `tokens [L] -> [D]`.
   num_actions: int
   dropout_rate: float = 0.1
-  context_width: int = 0
 
   def setup(self):
     self.policy = PolicyHead(self.num_actions)
@@ -69,75 +50,55 @@ class PolicyValue(nn.Module):
     self.dropout = nn.Dropout(self.dropout_rate)
 
   def __call__(
-    self,
-    tokens: jax.Array,
-    context: jax.Array | None = None,
-    train: bool = False,
+    self, tokens: jax.Array, train: bool = False
   ) -> tuple[jax.Array, jax.Array]:
     x = self.dropout(self.encoder(tokens), deterministic=not train)
-    return self.heads(x, context)
+    return self.heads(x)
 
-  def heads(
-    self, x: jax.Array, context: jax.Array | None = None
-  ) -> tuple[jax.Array, jax.Array]:
-    """Both heads on encodings, `[..., D], [..., C] -> ([..., A], [...])`.
-
-    Raises:
-      ValueError: a context where the network has none, or the reverse.
-    """
-    if (context is None) == (self.context_width > 0):
-      raise ValueError(
-        f'a network of context_width {self.context_width} was given '
-        f'{"no" if context is None else "a"} context'
-      )
-    if context is not None:
-      chex.assert_shape(context, (*x.shape[:-1], self.context_width))
-      x = jnp.concatenate([x, context], axis=-1)
+  def heads(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Both heads on encodings, `[..., D] -> ([..., A], [...])`."""
     return self.policy(x), self.value(x)
 
-  @property
-  def is_incremental(self) -> bool:
-    """Whether `networks.incremental` can follow the encoder, by `tables`."""
-    return getattr(self.encoder, 'is_incremental', False)
-
   def tables(self) -> tree_lstm.Tables:
-    """The tables of an incremental encoder."""
+    """The tables of a Tree-LSTM."""
     return self.encoder.tables()
 
 
 def make(
-  language: Language,
+  grammar: environment.Language,
   *,
   encoder: str = 'tree_lstm',
   width: int = 128,
   dropout_rate: float = 0.1,
-  context_width: int = 0,
 ) -> PolicyValue:
   """The network of a language; sizes of Appendix H by default.
-
-  encoder: a key of `ENCODERS`, or an import path.
 
   Raises:
     ValueError: an unknown encoder, or one that cannot read the language.
   """
-  make_encoder = lookup.function(
-    encoder, ENCODERS, 'make(language, width)', key='config.network.encoder'
-  )
-  return PolicyValue(
-    make_encoder(language, width),
-    language.num_actions,
-    dropout_rate,
-    context_width,
-  )
+  if encoder not in ENCODERS:
+    raise ValueError(
+      f'config.network.encoder is {encoder!r}: expected one of {ENCODERS}'
+    )
+  if encoder != 'tree_lstm':
+    reader = sequence.make(encoder, grammar.vocab.size, width)
+  elif isinstance(grammar, grammar_lib.Grammar):
+    reader = tree_lstm.make(grammar, width)
+  else:
+    raise ValueError(
+      "config.network.encoder is 'tree_lstm', which reads trees in prefix "
+      "order, and config.language.name = 'rpn' writes postfix tokens: take "
+      f'one of {tuple(sequence.ENCODERS)}'
+    )
+  return PolicyValue(reader, grammar.num_actions, dropout_rate)
 
 
-def init(network: PolicyValue, language: Language, rng_key: jax.Array) -> dict:
+def init(
+  network: PolicyValue, grammar: environment.Language, rng_key: jax.Array
+) -> dict:
   """Parameters."""
-  tokens = jnp.zeros(language.max_tokens, jnp.int32)
-  context = None
-  if network.context_width:
-    context = jnp.zeros(network.context_width, jnp.float32)
-  return jax.jit(network.init)(rng_key, tokens, context)
+  tokens = jnp.zeros(grammar.max_tokens, jnp.int32)
+  return jax.jit(network.init)(rng_key, tokens)
 
 
 def mask_logits(logits: jax.Array, invalid_actions: jax.Array) -> jax.Array:
@@ -150,21 +111,15 @@ def apply_batch(
   params: dict,
   tokens: jax.Array,
   rng_key: jax.Array | None = None,
-  context: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
   """`tokens [B, L] -> (logits [B, A], values [B])`.
 
   rng_key: dropout of training, one mask per formula; None: no dropout.
-  context: `[B, C]` for a network that takes one.
   """
-  chex.assert_rank(tokens, 2)
   if rng_key is None:
-    return jax.vmap(lambda t, c: network.apply(params, t, c))(tokens, context)
+    return jax.vmap(lambda t: network.apply(params, t))(tokens)
 
-  def one(rng_key, tokens, context):
-    return network.apply(
-      params, tokens, context, train=True, rngs={'dropout': rng_key}
-    )
+  def one(rng_key, tokens):
+    return network.apply(params, tokens, train=True, rngs={'dropout': rng_key})
 
-  rng_keys = jax.random.split(rng_key, tokens.shape[0])
-  return jax.vmap(one)(rng_keys, tokens, context)
+  return jax.vmap(one)(jax.random.split(rng_key, tokens.shape[0]), tokens)

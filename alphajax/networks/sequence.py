@@ -13,8 +13,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from alphajax.language.environment import Language
-
 LSTM_LAYERS = 2
 CNN_LAYERS = 4
 CNN_WINDOW = 5
@@ -84,8 +82,8 @@ class Transformer(nn.Module):
 ENCODERS = {'lstm': LSTM, 'cnn': CNN, 'transformer': Transformer}
 
 
-def make(name: str, language: Language, width: int = 128) -> nn.Module:
-  """The encoder of that name, a key of `ENCODERS`, for any language.
+def make(name: str, vocab_size: int, width: int = 128) -> nn.Module:
+  """The encoder of that name, a key of `ENCODERS`.
 
   Raises:
     ValueError: a width that does not fit the Transformer.
@@ -95,7 +93,7 @@ def make(name: str, language: Language, width: int = 128) -> nn.Module:
       f'config.network.width is {width}: the Transformer has '
       f'{TRANSFORMER_HEADS} heads and needs a multiple of that'
     )
-  return ENCODERS[name](language.vocab.size, width)
+  return ENCODERS[name](vocab_size, width)
 
 
 def mean(x: jax.Array, there: jax.Array) -> jax.Array:

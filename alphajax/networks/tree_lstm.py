@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from alphajax.language import grammar as grammar_lib
 from alphajax.language import rows, tree
-from alphajax.language.environment import Language
 
 # Which kernel reads the child in slot 0, 1, 2 of a parent with each role.
 _FIRST, _SECOND, _SUM, _THIRD = range(4)
@@ -52,8 +52,6 @@ class TreeLSTM(nn.Module):
   role: tuple[int, ...]
   width: int = 128
 
-  is_incremental = True  # `networks.incremental` follows it by its tables.
-
   def setup(self):
     gates = 4 * self.width
     self.embed = nn.Embed(len(self.arity), self.width)
@@ -78,19 +76,9 @@ class TreeLSTM(nn.Module):
     return encode(self.tables(), tokens)
 
 
-def make(language: Language, width: int = 128) -> TreeLSTM:
-  """The encoder of formulas that are written in prefix order.
-
-  Raises:
-    ValueError: the language writes them otherwise.
-  """
-  if not language.writes_prefix_trees:
-    raise ValueError(
-      "config.network.encoder is 'tree_lstm', which reads trees in prefix "
-      "order, and the language writes others, as config.language.name = 'rpn' "
-      "does: take 'lstm', 'cnn' or 'transformer'"
-    )
-  arity, role = np.asarray(language.arity), np.asarray(language.role)
+def make(grammar: grammar_lib.Grammar, width: int = 128) -> TreeLSTM:
+  """The encoder of a grammar's formulas."""
+  arity, role = np.asarray(grammar.arity), np.asarray(grammar.role)
   return TreeLSTM(tuple(arity.tolist()), tuple(role.tolist()), width)
 
 
