@@ -5,8 +5,8 @@ is written there and what it is here: `delay(x,d) = Ref(x,d)`. Its letters say
 what is taken: x, y, z a value; c, e a condition; d a window; n a number; q one
 in [0, 1]; g a feature of group codes; s the d of `SEQUENCE(d)`. Of several
 definitions of one name the first that fits is read; of several that fit a
-formula the largest is written, the first of equals. `adv#` stands for adv5,
-adv20 and so on.
+formula the largest is written, of equals the one that takes least and stands
+first. `adv#` stands for adv5, adv20 and so on.
 
 A value occurs once in what it becomes, so that no text can grow.
 """
@@ -88,6 +88,7 @@ _SIGNS_OF_C = {
   'And': ('&&', 3),
   **_ORDER,
   'Eq': ('==', 4),
+  'Ne': ('!=', 4),
   **_SUMS,
   'Pow': ('^', 8),
 }
