@@ -156,7 +156,10 @@ def test_no_other_reading_is_made_up():
   ],
 )
 def test_features_that_cannot_be_written_are_refused(name, message):
-  remedy = f'the feature \'{name}\' {message}.*data.columns="{name}=other"'
+  remedy = (
+    f'the feature \'{name}\' {message}.*data.columns="{name}=other" '
+    r"--config.language.features=\"\('close','other'\)\""
+  )
   with pytest.raises(ValueError, match=remedy):
     parse('close', ('close', name))
   with pytest.raises(ValueError, match=remedy):
