@@ -110,7 +110,10 @@ def test_hints_are_by_meaning(text, hint):
     ('close>=open', r'here: Ge\(x,y\)'),
     ('close^2', r'here: Pow\(x,y\)'),
     ('close?1:2', r'here: If\(x,y,z\)'),
-    ('Quantile(close,8,5)', r'level of Quantile .* \[0, 1\], not 8 at .* 16'),
+    (
+      'Quantile(close,8,5)',
+      r'level of Quantile .* \[0, 1\], not 8.* position 16',
+    ),
     ('Quantile(close,open,5)', r'in \[0, 1\], not open'),
     ('GroupRank(close,5)', 'groups of GroupRank must be a feature, not 5 at'),
     ('Ref(close,Abs(open))', r'positive integer, not Abs\(open\)'),
