@@ -11,7 +11,7 @@ import tiny
 from alphajax import experiment, train
 from alphajax.language import environment
 from alphajax.networks import heads, incremental
-from alphajax.search import mcts
+from alphajax.search import evaluators
 
 CUSTOM = """
 # Momentum and volume, each scaled.
@@ -78,7 +78,7 @@ def test_rules_that_cannot_be_read_incrementally_are_read_whole():
   assert 'beside its path' in incremental.refusal(language)
   network = heads.make(language, width=8)
   params = heads.init(network, language, jax.random.key(0))
-  evaluator = mcts.from_network(network, language)
+  evaluator = evaluators.from_derivation(network, language)
   prepared = evaluator.prepare(params)
   states = jax.tree.map(lambda x: x[None], environment.init(language))
   logits, value, memory = evaluator.init(prepared, states)

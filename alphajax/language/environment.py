@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from alphajax import lookup
@@ -84,6 +85,16 @@ def _module(language: Language):
 def init(language: Language) -> State:
   """The state before the first action. Unbatched."""
   return _module(language).init(language)
+
+
+def starts(
+  language: Language, num_games: int, start: State | None = None
+) -> State:
+  """The state at which B games begin, `[B, ...]`; `init` unless another."""
+  return jax.tree.map(
+    lambda x: jnp.broadcast_to(x, (num_games, *x.shape)),
+    init(language) if start is None else start,
+  )
 
 
 def step(language: Language, state: State, action: jax.Array) -> State:

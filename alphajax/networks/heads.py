@@ -145,6 +145,11 @@ def mask_logits(logits: jax.Array, invalid_actions: jax.Array) -> jax.Array:
   return jnp.where(invalid_actions, jnp.finfo(logits.dtype).min, logits)
 
 
+def log_probs(logits: jax.Array, invalid_actions: jax.Array) -> jax.Array:
+  """Logarithms of the policy, `[..., A]`; about -3e38 where forbidden."""
+  return jax.nn.log_softmax(mask_logits(logits, invalid_actions))
+
+
 def apply_batch(
   network: PolicyValue,
   params: dict,

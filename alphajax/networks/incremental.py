@@ -18,6 +18,7 @@ from flax import struct
 
 from alphajax.language import grammar as grammar_lib
 from alphajax.language import rows as rows_lib
+from alphajax.language.environment import Language
 from alphajax.networks import tree_lstm
 
 
@@ -107,8 +108,10 @@ def _table(values) -> jax.Array:
   return jnp.asarray(values, narrow)
 
 
-def refusal(grammar: grammar_lib.Grammar) -> str | None:
+def refusal(grammar: Language) -> str | None:
   """Why a grammar cannot be read incrementally; None where it can."""
+  if not hasattr(grammar, 'rhs'):
+    return 'the language has no productions in tables'
   symbols = grammar.vocab.symbols
   for body in _bodies(grammar):
     text = ' '.join(symbols[s].name for s in body)
