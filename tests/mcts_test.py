@@ -445,3 +445,34 @@ def test_incremental_network_plays_the_same_games():
     games[1].action_weights[:, same],
     atol=0.1,
   )
+
+
+@pytest.mark.parametrize('encoder', ['tree_lstm', 'cnn'])
+def test_each_game_is_searched_with_its_own_context(encoder):
+  """Games of several contexts are as if each were alone with its own."""
+  grammar = sem_k(4)
+  network = heads.make(grammar, encoder=encoder, width=8, context_width=2)
+  params = heads.init(network, grammar, jax.random.key(0))
+  play = jax.jit(
+    functools.partial(
+      mcts.self_play,
+      evaluator=evaluators.make(network, grammar),
+      grammar=grammar,
+      num_games=6,
+      num_simulations=12,
+      c_puct=0.1,
+    )
+  )
+  contexts = 20.0 * jax.random.normal(jax.random.key(2), (6, 2))
+  mixed = play((params, contexts), jax.random.key(1))
+  first = np.asarray(mixed.action_weights[0])
+  assert len(np.unique(first, axis=0)) > 1
+  for game in (0, 3):
+    alike = jnp.broadcast_to(contexts[game], (6, 2))
+    alone = play((params, alike), jax.random.key(1))
+    np.testing.assert_array_equal(
+      alone.final_tokens[game], mixed.final_tokens[game]
+    )
+    np.testing.assert_allclose(
+      alone.action_weights[:, game], mixed.action_weights[:, game], atol=1e-5
+    )
