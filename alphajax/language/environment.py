@@ -14,6 +14,7 @@ of your own, whose `make(**options)` gets the options of `config.language` but
 import functools
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Protocol
 
 import jax
@@ -77,7 +78,7 @@ def make(name: str = 'sem_k', *, rules: str = '', **options) -> Language:
   return make_language(**options)
 
 
-def _module(language: Language):
+def _module(language: Language) -> ModuleType:
   """Where the type of a language is defined, its functions are too."""
   return sys.modules[type(language).__module__]
 

@@ -4,10 +4,12 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from ml_collections import ConfigDict
 
 from alphajax.language import environment
 from alphajax.methods import openings
@@ -49,7 +51,7 @@ class Agent(NamedTuple):
 
 
 def make(
-  config,
+  config: ConfigDict,
   grammar: environment.Language,
   start: environment.State | None = None,
 ) -> Agent:
@@ -102,7 +104,7 @@ def make(
 
 
 def _make_play(
-  config,
+  config: ConfigDict,
   grammar: environment.Language,
   evaluator: evaluators.Evaluator,
   start: environment.State | None,
@@ -189,6 +191,7 @@ def fit_network(
 ) -> tuple[Learner, dict[str, jax.Array]]:
   """Adds the games to the replay and takes `num_updates` gradient steps."""
   del replay_size, learning_rate  # In the replay and the optimizer already.
+  chex.assert_equal_shape([games.active, targets])
   rows = losses.Batch(
     games.tokens, games.action_weights, games.invalid_actions, targets
   )

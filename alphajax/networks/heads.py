@@ -63,7 +63,7 @@ class PolicyValue(nn.Module):
   dropout_rate: float = 0.1
   context_width: int = 0
 
-  def setup(self):
+  def setup(self) -> None:
     self.policy = PolicyHead(self.num_actions)
     self.value = ValueHead()
     self.dropout = nn.Dropout(self.dropout_rate)

@@ -8,6 +8,7 @@ shared `U` of the Child-Sum cell. Isomorphic formulas get the same bits.
 
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,7 +52,7 @@ class TreeLSTM(nn.Module):
 
   is_incremental = True  # `networks.incremental` follows it by its tables.
 
-  def setup(self):
+  def setup(self) -> None:
     gates = 4 * self.width
     self.embed = nn.Embed(len(self.arity), self.width)
     self.ordered = nn.Dense(gates)
@@ -95,6 +96,7 @@ def encode(tables: Tables, tokens: jax.Array) -> jax.Array:
 
   A scan in reverse: children come after their parent, so theirs are ready.
   """
+  chex.assert_rank(tokens, 1)
   children = tree.children(tables.arity, tokens)
   reader = readers(tables, tokens, children)
   width = tables.inputs.shape[1] // 4
@@ -154,6 +156,7 @@ def cell(
   averaged: the gates take the mean of the first two children.
   """
   width = inputs.shape[-1] // 4
+  chex.assert_shape(below, (*inputs.shape[:-1], tree.MAX_ARITY, 5 * width))
   message, cells = below[..., : 4 * width], below[..., 4 * width :]
   said, forget = message[..., : 3 * width], message[..., 3 * width :]
   share = jnp.where(averaged, 0.5, 1.0)[..., None]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 
 from alphajax.language.environment import Language, State
-from alphajax.networks import heads, incremental
+from alphajax.networks import contexts, heads, incremental
 
 
 class Evaluator(NamedTuple):
@@ -65,16 +65,16 @@ def from_derivation(
   follow is read whole at every step: the same values, slower.
   chunk: see `incremental.step`; None: 32 on a CPU, else all games.
   """
-  if incremental.refusal(grammar):
+  if contexts.refusal(grammar):
     return from_network(network)
-  contexts = incremental.make_contexts(grammar)
+  places = contexts.make(grammar)
   # Measured on two cores: 16 and 32 are equal, 64 is 1.4 times slower.
   default_chunk = 32 if jax.default_backend() == 'cpu' else 2**31
 
   def prepare(params):
     params, context = params if network.context_width else (params, None)
     tables = network.apply(params, method='tables')
-    return params, context, incremental.prepare(contexts, tables)
+    return params, context, incremental.prepare(places, tables)
 
   def evaluate(prepared, h, memory):
     params, context, _ = prepared
@@ -82,13 +82,13 @@ def from_derivation(
 
   def init(prepared, states):
     batch = states.length.shape[0]
-    start = incremental.start(contexts, prepared[2], grammar.start, batch)
+    start = incremental.start(places, prepared[2], grammar.start, batch)
     return evaluate(prepared, *start)
 
   def step(prepared, memory, states, actions, next_states):
     del next_states
     h, memory = incremental.step(
-      contexts,
+      places,
       prepared[2],
       memory,
       actions,

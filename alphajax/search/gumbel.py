@@ -9,6 +9,7 @@ are rescaled to [0, 1] node by node, so their unit does not matter.
 import math
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import mctx
@@ -28,7 +29,7 @@ class _Node(NamedTuple):
   children_qvalues: jax.Array  # [1, A]
   raw_values: jax.Array  # [1]
 
-  def qvalues(self, node_index):
+  def qvalues(self, node_index: int) -> jax.Array:
     return self.children_qvalues[node_index]
 
 
@@ -42,6 +43,7 @@ def completed_q(
 ) -> tuple[jax.Array, jax.Array]:
   """Logits and completed Q of one node, `[A]` each, in the logits' scale."""
   del node_value
+  chex.assert_equal_shape([prior, visits, qvalues, invalid_actions])
   logits = jnp.log(jnp.maximum(prior, jnp.finfo(prior.dtype).tiny))
   logits = heads.mask_logits(logits, invalid_actions)
   parts = (logits, visits, qvalues, raw_value)
@@ -49,13 +51,15 @@ def completed_q(
   return logits, mctx.qtransform_completed_by_mix_value(node, 0)
 
 
-def improved_policy(prior, visits, *rest) -> jax.Array:
+def improved_policy(
+  prior: jax.Array, visits: jax.Array, *rest: jax.Array
+) -> jax.Array:
   """`softmax(logits + completed Q)` of one node, `[A]`."""
   logits, q = completed_q(prior, visits, *rest)
   return jax.nn.softmax(logits + q)
 
 
-def score(prior, visits, *rest) -> jax.Array:
+def score(prior: jax.Array, visits: jax.Array, *rest: jax.Array) -> jax.Array:
   """Below the root: visits follow the improved policy, `[A]`."""
   policy = improved_policy(prior, visits, *rest)
   return policy - visits / (1 + jnp.sum(visits))

@@ -1,5 +1,6 @@
 """Grammar-aware search and self-play (Algorithm 3 and the play of 4)."""
 
+import functools
 from types import ModuleType
 from typing import Any
 
@@ -201,29 +202,6 @@ def self_play(
   if openings is not None:
     chex.assert_shape(openings, (num_games, moves))
 
-  def move(games: _Games) -> _Games:
-    index, states = games.index, games.states
-    search_key, act_key = jax.random.split(jax.random.fold_in(rng_key, index))
-    trees, noise = search(
-      prepared, search_key, states, games.evaluation, evaluator=evaluator,
-      grammar=grammar, num_simulations=num_simulations, policy=policy,
-      engine=engine, kept=games.kept,
-    )  # fmt: skip
-    actions, weights = policy.conclude(
-      act_key, noise, *engine.roots(trees), temperature=temperature[index]
-    )
-    actions, chosen = _open(openings, index, actions)
-    played = _record(
-      games.played, index, states, weights, chosen & ~states.terminated
-    )
-    after = jax.vmap(environment.step, (None, 0, 0))(grammar, states, actions)
-    memory = games.evaluation[2]
-    evaluation = evaluator.step(prepared, memory, states, actions, after)
-    kept = None
-    if reuse_subtree:
-      kept = reuse.keep(trees, actions, num_simulations, moves)
-    return _Games(index + 1, after, evaluation, played, kept)
-
   states = environment.starts(grammar, num_games, start)
   evaluation = evaluator.init(prepared, states)
   kept = None
@@ -232,10 +210,52 @@ def self_play(
     kept = reuse.nothing(embedding, num_simulations, grammar.num_actions)
   games = jax.lax.while_loop(
     lambda games: ~jnp.all(games.states.terminated),
-    move,
+    functools.partial(
+      _move, rng_key=rng_key, prepared=prepared, evaluator=evaluator,
+      grammar=grammar, num_simulations=num_simulations, policy=policy,
+      engine=engine, openings=openings, temperature=temperature,
+      reuse_subtree=reuse_subtree,
+    ),
     _Games(jnp.int32(0), states, evaluation, _no_moves(grammar, states), kept),
-  )
+  )  # fmt: skip
   return games.played.replace(final_tokens=games.states.tokens)
+
+
+def _move(
+  games: _Games,
+  *,
+  rng_key: jax.Array,
+  prepared: Any,
+  evaluator: Evaluator,
+  grammar: environment.Language,
+  num_simulations: int,
+  policy: tree_search.Policy,
+  engine: ModuleType,
+  openings: jax.Array | None,
+  temperature: jax.Array,
+  reuse_subtree: bool,
+) -> _Games:
+  """One search and one move in every game."""
+  index, states = games.index, games.states
+  search_key, act_key = jax.random.split(jax.random.fold_in(rng_key, index))
+  trees, noise = search(
+    prepared, search_key, states, games.evaluation, evaluator=evaluator,
+    grammar=grammar, num_simulations=num_simulations, policy=policy,
+    engine=engine, kept=games.kept,
+  )  # fmt: skip
+  actions, weights = policy.conclude(
+    act_key, noise, *engine.roots(trees), temperature=temperature[index]
+  )
+  actions, chosen = _open(openings, index, actions)
+  active = chosen & ~states.terminated
+  played = _record(games.played, index, states, weights, active)
+  after = jax.vmap(environment.step, (None, 0, 0))(grammar, states, actions)
+  memory = games.evaluation[2]
+  evaluation = evaluator.step(prepared, memory, states, actions, after)
+  kept = None
+  if reuse_subtree:
+    kept = reuse.keep(trees, actions, num_simulations, grammar.max_steps)
+  return _Games(index + 1, after, evaluation, played, kept)
 
 
 def _open(

@@ -178,7 +178,15 @@ def prior_of(logits: jax.Array, invalid_actions: jax.Array) -> jax.Array:
   return jnp.where(invalid_actions, FORBIDDEN, prior)
 
 
-def _write_node(tree, index, prior, value, reward, discount, embedding) -> Tree:
+def _write_node(
+  tree: Tree,
+  index: jax.Array | int,
+  prior: jax.Array,
+  value: jax.Array,
+  reward: jax.Array,
+  discount: jax.Array,
+  embedding: Any,
+) -> Tree:
   """Writes node `index`, the same in every game: no scatter is needed."""
 
   def put(x, new):
@@ -241,7 +249,12 @@ def _put_column(x: jax.Array, column: jax.Array, at: jax.Array) -> jax.Array:
 
 
 def _expand(
-  tree, walk, output, embedding, invalid_actions, index
+  tree: Tree,
+  walk: _Walk,
+  output: mctx.RecurrentFnOutput,
+  embedding: Any,
+  invalid_actions: jax.Array,
+  index: jax.Array,
 ) -> tuple[Tree, jax.Array]:
   """Adds node `index` at the end of each walk. Returns the leaf of each.
 
