@@ -1,9 +1,10 @@
 """mctx's own loops as an engine: `mctx.search` with our policies.
 
-The trees of `tree_search` grow by other loops, several times faster on a CPU;
-these are the reference, and what a reader may know already. mctx walks on below
-a finished formula, whose discount of 0 makes that worth nothing, and masks
-forbidden actions at the root alone; the scores here mask them everywhere.
+The reference that `tree_search` is held to, and what a reader may know already.
+It plays the same games, 1.3 times slower for 100 games of 64 simulations with
+the paper's network on two cores. mctx walks on below a finished formula, whose
+discount of 0 makes that worth nothing, and masks forbidden actions at the root
+alone; the scores here mask them everywhere.
 """
 
 from collections.abc import Callable
