@@ -58,8 +58,8 @@ def table(name: str) -> Table:
     by_name.setdefault(fold(row.name, dialect), []).append(row)
     by_root.setdefault(row.body.symbol, []).append(row)
   for those in by_root.values():
-    # The largest first; sorting keeps the order of equals.
-    those.sort(key=lambda row: -formula_lib.size(row.body))
+    # The largest first, then what takes least; sorting keeps other orders.
+    those.sort(key=lambda row: (-formula_lib.size(row.body), len(row.params)))
   parser = lark.Lark(
     dialect.grammar,
     start='start',

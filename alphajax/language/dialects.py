@@ -5,12 +5,13 @@ is written there and what it is here: `delay(x,d) = Ref(x,d)`. Its letters say
 what is taken: x, y, z a value; c, e a condition; d a window; n a number; q one
 in [0, 1]; g a feature of group codes; s the d of `SEQUENCE(d)`. Of several
 definitions of one name the first that fits is read; of several that fit a
-formula the largest is written, the first of equals. `adv#` stands for adv5,
-adv20 and so on.
+formula the largest is written, of equals the one that takes least and stands
+first. `adv#` stands for adv5, adv20 and so on.
 
 A value occurs once in what it becomes, so that no text can grow.
 """
 
+import functools
 from typing import NamedTuple
 
 # Arithmetic; the other grammars say what stands above `sum`, in `{top}`.
@@ -26,8 +27,7 @@ _ARITHMETIC = r"""
   | power
 ?power: atom
   | atom "{power}" signed -> pow
-?atom: NUMBER -> number
-  | DAYS -> days
+?atom: NUMBER -> number{days}
   | NAME "(" [{top} ("," {top})*] ")" -> call
   | "$" NAME -> name
   | NAME -> name
@@ -48,7 +48,7 @@ _COMPARED = r"""
 # As in C: a choice binds weakest, then or, and, comparisons.
 _LIKE_C = (
   _ARITHMETIC.format(
-    top='choice', times='"*" | ".*"', over='"/" | "./"', power='^'
+    top='choice', times='"*" | ".*"', over='"/" | "./"', power='^', days=''
   )
   + r"""
 ?choice: either
@@ -67,7 +67,9 @@ _AND.2: /and\b/i
 )
 # As in Python: comparisons bind weakest.
 _LIKE_PYTHON = (
-  _ARITHMETIC.format(top='compared', times='"*"', over='"/"', power='**')
+  _ARITHMETIC.format(
+    top='compared', times='"*"', over='"/"', power='**', days=''
+  )
   + '?compared: either'
   + _COMPARED.format(below='either', equal='"=="')
   + r"""
@@ -77,7 +79,9 @@ _LIKE_PYTHON = (
   | both "&" sum -> both
 """
 )
-_CALLS = _ARITHMETIC.format(top='sum', times='"*"', over='"/"', power='^')
+_CALLS = functools.partial(
+  _ARITHMETIC.format, top='sum', times='"*"', over='"/"', power='^'
+)
 
 # How operators are written between their operands, and how strongly they bind.
 _SUMS = {'Add': ('+', 5), 'Sub': ('-', 5), 'Mul': ('*', 6), 'Div': ('/', 6)}
@@ -88,6 +92,7 @@ _SIGNS_OF_C = {
   'And': ('&&', 3),
   **_ORDER,
   'Eq': ('==', 4),
+  'Ne': ('!=', 4),
   **_SUMS,
   'Pow': ('^', 8),
 }
@@ -338,7 +343,7 @@ DIALECTS = {
     feature='${name}',
   ),
   'alphagen': Dialect(
-    grammar=_CALLS,
+    grammar=_CALLS(days='| DAYS -> days'),
     definitions=_alphagen(),
     absent={},
     signs={},
@@ -346,7 +351,7 @@ DIALECTS = {
     days='{}d',
   ),
   'gplearn': Dialect(
-    grammar=_CALLS,
+    grammar=_CALLS(days=''),
     definitions=_GPLEARN,
     absent=_NOT_GPLEARN,
     signs={},

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import importlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import lark
 
@@ -237,8 +237,12 @@ def _parse(text: str, features: tuple[str, ...], holes: bool) -> Formula:
     return _build(read(text, _parser(True)), text, features, holes)
 
 
-def read(text: str, parser: lark.Lark) -> lark.Tree:
+def read(
+  text: str, parser: lark.Lark, hint: Callable[[str], str] = hints.sign
+) -> lark.Tree:
   """The parse tree of a text, not deeper than `MAX_DEPTH`.
+
+  hint: what to say of what is not expected, of the text from there on.
 
   Raises:
     FormulaError: the text does not follow the grammar, or is too deep.
@@ -253,7 +257,7 @@ def read(text: str, parser: lark.Lark) -> lark.Tree:
     if token is not None and token.type == '$END':
       raise fault(text, len(text), 'the formula ends too early') from error
     at = len(text) if at is None else at
-    what = f'unexpected {text[at : at + 1]!r}{hints.sign(text[at:])}'
+    what = f'unexpected {text[at : at + 1]!r}{hint(text[at:])}'
     raise fault(text, at, what) from error
   level = [tree]
   for _ in range(MAX_DEPTH):

@@ -44,7 +44,7 @@ def parse(text: str, dialect: str, features: Sequence[str]) -> Formula:
     ValueError: no dialect of that name.
   """
   source = _Source(text, definitions.table(dialect), tuple(features))
-  tree = formula_lib.read(text, source.table.parser)
+  tree = formula_lib.read(text, source.table.parser, lambda rest: '')
   built = {}
   # Operands stand after their operator in this order: reversed, before it.
   for node in reversed(list(_nodes(tree))):

@@ -209,9 +209,11 @@ def check_features(features: tuple[str, ...]) -> None:
     elif name in OPERATORS or name in NONTERMINALS:
       what = 'has a name that the language has given away'
     if what:
+      others = ','.join(repr('other' if f == name else f) for f in features)
       raise ValueError(
         f'the feature {name!r} {what}: load its column by another name, as in '
-        f'--config.data.columns="{name}=other"'
+        f'--config.data.columns="{name}=other" '
+        f'--config.language.features="({others})"'
       )
 
 
