@@ -9,7 +9,7 @@ import pytest
 
 from alphajax.language import grammar as grammar_lib
 from alphajax.networks import heads, sequence
-from alphajax.search import mcts
+from alphajax.search import evaluators, mcts
 
 NAMES = tuple(sequence.ENCODERS)
 
@@ -118,7 +118,7 @@ def test_self_play_with_whole_formulas(name):
   params = heads.init(network, grammar, jax.random.key(0))
   play = functools.partial(
     mcts.self_play,
-    evaluator=mcts.make_evaluator(network, grammar),
+    evaluator=evaluators.make(network, grammar),
     grammar=grammar,
     num_games=3,
     num_simulations=4,

@@ -12,7 +12,7 @@ from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 from alphajax.language import vocab as vocab_lib
 from alphajax.language.formula import Formula, parse
-from alphajax.networks import heads, incremental, tree_lstm
+from alphajax.networks import contexts, heads, incremental, tree_lstm
 
 EVERYTHING = functools.partial(grammar_lib.make, **everything.OPTIONS)
 
@@ -266,20 +266,18 @@ def test_incremental_equals_the_whole_formula(make, chunk):
   params = params or heads.init(network, grammar, jax.random.key(0))
   tokens, actions = play(grammar, jax.random.key(5), 64)
   tables = network.apply(params, method='tables')
-  contexts = incremental.make_contexts(grammar)
-  prepared = incremental.prepare(contexts, tables)
+  places = contexts.make(grammar)
+  prepared = incremental.prepare(places, tables)
   encode = jax.jit(jax.vmap(tree_lstm.encode, (None, 0)))
   step = jax.jit(functools.partial(incremental.step, chunk=chunk))
-  h, memory = incremental.start(contexts, prepared, grammar.start, 64)
+  h, memory = incremental.start(places, prepared, grammar.start, 64)
   nonterminal = np.asarray(grammar.is_nonterminal)[np.asarray(tokens)]
   terminated = ~nonterminal.any(axis=2)
   for move in range(grammar.max_steps):
     live = ~terminated[move - 1] if move else np.ones(64, bool)
     expected = encode(tables, tokens[move])
     np.testing.assert_allclose(h[live], expected[live], atol=1e-5)
-    h, memory = step(
-      contexts, prepared, memory, actions[move], terminated[move]
-    )
+    h, memory = step(places, prepared, memory, actions[move], terminated[move])
   assert terminated[-1].all()
 
 
@@ -295,4 +293,4 @@ def test_incremental_refuses_what_it_cannot_follow(rows, message):
   rows = [('Expr', 'close', 0), *rows]
   grammar = grammar_lib.from_rows(rows, vocab_lib.make_vocab(), max_length=4)
   with pytest.raises(ValueError, match=message):
-    incremental.make_contexts(grammar)
+    contexts.make(grammar)

@@ -63,7 +63,7 @@ class PolicyValue(nn.Module):
   dropout_rate: float = 0.1
   context_width: int = 0
 
-  def setup(self):
+  def setup(self) -> None:
     self.policy = PolicyHead(self.num_actions)
     self.value = ValueHead()
     self.dropout = nn.Dropout(self.dropout_rate)
@@ -143,6 +143,11 @@ def init(network: PolicyValue, language: Language, rng_key: jax.Array) -> dict:
 def mask_logits(logits: jax.Array, invalid_actions: jax.Array) -> jax.Array:
   """Forbidden actions get the lowest finite value: no NaN in a softmax."""
   return jnp.where(invalid_actions, jnp.finfo(logits.dtype).min, logits)
+
+
+def log_probs(logits: jax.Array, invalid_actions: jax.Array) -> jax.Array:
+  """Logarithms of the policy, `[..., A]`; about -3e38 where forbidden."""
+  return jax.nn.log_softmax(mask_logits(logits, invalid_actions))
 
 
 def apply_batch(

@@ -9,6 +9,7 @@ for the paper's language and D = 128: Tree-LSTM 335,232, LSTM 269,696, CNN
 336,000, Transformer 337,536 (heads apart).
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -39,6 +40,7 @@ class LSTM(nn.Module):
 
   @nn.compact
   def __call__(self, tokens: jax.Array) -> jax.Array:
+    chex.assert_rank(tokens, 1)
     x = nn.Embed(self.vocab_size, self.width)(tokens)
     for _ in range(LSTM_LAYERS):
       x = nn.RNN(nn.OptimizedLSTMCell(self.width))(x)
@@ -122,6 +124,7 @@ def _last_norm() -> nn.Module:
 
 def _embed(module: nn.Module, tokens: jax.Array) -> jax.Array:
   """Symbols at their positions, `[L] -> [L, D]`."""
+  chex.assert_rank(tokens, 1)
   # The scale of the sines: an embedding starts with a norm of about 1.
   scale = module.width**0.5
   x = scale * nn.Embed(module.vocab_size, module.width)(tokens)

@@ -10,6 +10,7 @@ there is a position 3.
 
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,7 +55,7 @@ class TreeLSTM(nn.Module):
 
   is_incremental = True  # `networks.incremental` follows it by its tables.
 
-  def setup(self):
+  def setup(self) -> None:
     gates = 4 * self.width
     self.embed = nn.Embed(len(self.arity), self.width)
     self.ordered = nn.Dense(gates)
@@ -99,6 +100,7 @@ def encode(tables: Tables, tokens: jax.Array) -> jax.Array:
 
   A scan in reverse: children come after their parent, so theirs are ready.
   """
+  chex.assert_rank(tokens, 1)
   children = tree.children(tables.arity, tokens)
   reader = readers(tables, tokens, children)
   width = tables.inputs.shape[1] // 4
@@ -158,6 +160,7 @@ def cell(
   averaged: the gates take the mean of the first two children.
   """
   width = inputs.shape[-1] // 4
+  chex.assert_shape(below, (*inputs.shape[:-1], tree.MAX_ARITY, 5 * width))
   message, cells = below[..., : 4 * width], below[..., 4 * width :]
   said, forget = message[..., : 3 * width], message[..., 3 * width :]
   share = jnp.where(averaged, 0.5, 1.0)[..., None]
