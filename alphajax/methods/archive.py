@@ -215,7 +215,7 @@ def _insert_new(bench, mined, new, clock):
       trace = jax.device_get(trace)
     for n, (key, _) in enumerate(chunk):
       after[key] = (
-        float(trace.ic[n]), trace.members[n], float(trace.unexplained[n])
+        float(trace.ic[n]), trace.ids[n], float(trace.unexplained[n])
       )  # fmt: skip
   return pool, book, after
 
