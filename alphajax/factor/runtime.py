@@ -20,6 +20,11 @@ from jaxlib import xla_client
 
 from alphajax.factor import operators
 
+# A window lives in registers: with wide ones it costs a quarter less. But
+# comparisons of integers run on more units in narrow ones, and the reciprocal
+# root has other last bits in wide ones than in a program of the caller's own.
+NARROW = ('CSRank', 'Skew', 'Kurt', 'Rsquare')
+
 
 @functools.cache
 def device() -> jax.Device:
@@ -94,9 +99,7 @@ def operator(symbol: str, window: int | None, like: Hashable) -> Callable:
       operators.apply(symbol, list(each), window, universe) for each in operands
     )
 
-  # A window lives in registers: with wide ones it costs a quarter less. But
-  # comparisons of integers run on more units in narrow ones.
-  return _compile(run, like, wide=symbol != 'CSRank')
+  return _compile(run, like, wide=symbol not in NARROW)
 
 
 @functools.cache
