@@ -200,6 +200,8 @@ def test_a_missing_factor_is_covered_by_the_others_and_said():
   share = pool.coverage(weights, values, members)
   np.testing.assert_allclose(share, [[1.0, 0.25, 0.75, 0.0, nan]])
   signal = pool.signal(weights, values, members)
+  np.testing.assert_allclose(signal, [[-4.0, 1.0, 3.0, 0.0, nan]], atol=1e-6)
+  signal = pool.signal(weights, values, members, pool.HEARD)
   # Two values are at -1 and 1; the third factor weighs nothing.
   np.testing.assert_allclose(signal, [[-4.0, 1.0, 3.0, nan, nan]], atol=1e-6)
 
@@ -265,6 +267,7 @@ def test_coverage_is_the_share_of_weights_with_a_value():
   np.testing.assert_allclose(actual, expected, atol=1e-6)
   assert np.all(actual[:7][members[:7]] < 0.71)
   assert np.all(actual[20][members[20]] < 0.41)
+  np.testing.assert_array_equal(actual == 0, (expected == 0) & members)
   whole = np.asarray(members) & known.all(0)
   assert whole.sum() > 1000 and np.all(actual[whole] == 1.0)
   assert np.nanmax(actual) == 1.0
@@ -272,17 +275,17 @@ def test_coverage_is_the_share_of_weights_with_a_value():
   np.testing.assert_array_equal(nothing, np.where(members, 0.0, np.nan))
 
 
-@pytest.mark.parametrize('least', [0.3, 0.65, 1.0])
+@pytest.mark.parametrize('least', [pool.HEARD, 0.3, 0.65, 1.0])
 def test_a_signal_below_its_coverage_is_missing(least):
-  values, _, members = make_factors(np.random.default_rng(11), 3, 0.2)
+  values, _, members = make_factors(np.random.default_rng(11), 3, 0.3)
   weights = jnp.array([0.1, -0.6, 0.3])
   always = np.asarray(pool.signal(weights, values, members))
   share = np.asarray(pool.coverage(weights, values, members))
-  np.testing.assert_array_equal(np.isfinite(always), share > 0)
+  np.testing.assert_array_equal(np.isnan(always), ~np.asarray(members))
   covered = share >= least
   signal = pool.signal(weights, values, members, least)
   np.testing.assert_array_equal(signal, np.where(covered, always, np.nan))
-  assert 0.2 < covered[members].mean() < 0.995
+  assert 0.2 < covered[members].mean() < 1 and not np.all(always[members])
 
 
 @pytest.mark.parametrize('least', [-0.1, 1.5, float('nan')])

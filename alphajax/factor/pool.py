@@ -23,6 +23,8 @@ from alphajax.factor import metrics, objectives
 from alphajax.factor.lasso import DEFAULT_FIT, FitConfig, fit
 from alphajax.factor.metrics import Target
 
+# The least coverage there is: some factor of some weight has a value.
+HEARD = float(jnp.finfo(jnp.float32).tiny)
 DAYS = 128  # Days per step of that computation, to bound its memory.
 
 
@@ -321,11 +323,12 @@ def coverage(
   counts = jax.vmap(lambda v: _counts(v, members, members))(values)
   missing = ~(counts[..., None] & jnp.isfinite(values))
   size = jnp.abs(weights)
-  # The missing are summed, so that nothing missing is exactly 1.
-  silent = jnp.einsum('p,pts->ts', size, missing.astype(size.dtype))
-  total = jnp.sum(size)
-  share = 1.0 - silent / jnp.where(total > 0, total, 1.0)
-  share = jnp.where(total > 0, jnp.clip(share, 0.0, 1.0), 0.0)
+  silent, heard = (
+    jnp.einsum('p,pts->ts', size, part.astype(size.dtype))
+    for part in (missing, ~missing)
+  )
+  # 0 and 1 are exact: so is a sum of zeros.
+  share = heard / jnp.where(heard > 0, silent + heard, 1.0)
   return jnp.where(members, share, jnp.nan)
 
 
@@ -338,8 +341,9 @@ def signal(
   """The pool's signal on any panel: weighted sum of standardised factors.
 
   A factor without a value has no opinion, which is 0 in the sum, as it is in
-  the fit. But where most of a pool is missing, as before its look-back, the
-  sum is another signal than the pool's: a `min_coverage` leaves it out.
+  the fit: so pools are judged in training. But where most of a pool is missing,
+  as before its look-back, the sum is another signal than the pool's: a
+  `min_coverage` leaves it out, that of `HEARD` where no factor has a value.
 
   Args:
     weights: f32[P].
@@ -348,8 +352,8 @@ def signal(
     min_coverage: the least `coverage` at which there is a signal, 0 to 1.
 
   Returns:
-    f32[T, S]; NaN for non-members, where no factor has a value, and where the
-    coverage is less than `min_coverage`.
+    f32[T, S]; 0 where no factor has an opinion, NaN for non-members and where
+    the coverage is less than `min_coverage`.
 
   Raises:
     ValueError: a `min_coverage` outside of 0 to 1.
@@ -357,10 +361,11 @@ def signal(
   if not 0.0 <= min_coverage <= 1.0:
     raise ValueError(
       f'min_coverage is {min_coverage}: expected a share of the weights, from '
-      '0 (one factor has a value) to 1 (every factor has)'
+      '0 (a missing factor counts as 0) to 1 (every factor has a value)'
     )
   chex.assert_shape(values, (weights.shape[0], *members.shape))
   z = jax.vmap(lambda v: standardized(v, members, members))(values)
-  share = coverage(weights, values, members)
-  present = (share > 0) & (share >= min_coverage)
+  present = members
+  if min_coverage > 0:
+    present = coverage(weights, values, members) >= min_coverage
   return jnp.where(present, jnp.einsum('p,pts->ts', weights, z), jnp.nan)

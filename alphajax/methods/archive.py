@@ -401,7 +401,9 @@ def predict(found: Found | None, panel: Panel) -> jax.Array:
   )
 
 
-_signal = jax.jit(pool_lib.signal)
+_signal = jax.jit(
+  functools.partial(pool_lib.signal, min_coverage=pool_lib.HEARD)
+)
 
 
 def daily_ic(found: Found, split: Split) -> np.ndarray:
