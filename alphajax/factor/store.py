@@ -53,7 +53,7 @@ class Store:
       ValueError: the budget holds fewer values than any formula needs.
     """
     features = operators.finite(jnp.asarray(panel.features, jnp.float32))
-    features = runtime.bring(features)
+    features = runtime.to_device(features)
     self.shape = features.shape[1:]  # (T, S)
     plane = features[0].nbytes
     self.capacity = budget // plane
@@ -65,7 +65,7 @@ class Store:
       )
     self.feature_names = tuple(panel.feature_names)
     self.universe = universe_lib.make(np.asarray(panel.mask))
-    self._universe = runtime.bring(self.universe)
+    self._universe = runtime.to_device(self.universe)
     self.computed = 0  # Nodes evaluated so far.
     self._programs: dict[tuple, Callable] = {}
     self._start(features)
@@ -100,7 +100,7 @@ class Store:
     roots = self._roots(formulas)
     plane = jax.ShapeDtypeStruct(self.shape, jnp.float32)
     lanes = runtime.num_lanes()
-    args = runtime.bring(args)
+    args = runtime.to_device(args)
     like = runtime.signature(((plane,) * lanes, args))
     program = runtime.reduction(reduce, like)
     results = {}  # Root -> (stacked statistics of a call, its row of them).
@@ -127,7 +127,7 @@ class Store:
     """
     roots = self._roots(formulas)
     return [
-      runtime.hand_back(self._peek(root))
+      runtime.to_default(self._peek(root))
       for part in self._parts(roots)
       for root in part
     ]
@@ -298,7 +298,7 @@ class Store:
     if program is _fill:
       for node in nodes:
         number = np.float32(self.graph.nodes[node].symbol)
-        number = runtime.bring(number)
+        number = runtime.to_device(number)
         self._values[node] = _fill(number, shape=self.shape)
       return
     operands = [

@@ -217,7 +217,7 @@ def _insert_new(bench, mined, new, clock):
       trace = jax.device_get(trace)
     for n, (key, _) in enumerate(chunk):
       after[key] = (
-        float(trace.ic[n]), trace.members[n], float(trace.unexplained[n])
+        float(trace.ic[n]), trace.ids[n], float(trace.unexplained[n])
       )  # fmt: skip
   return pool, book, after
 
@@ -403,7 +403,9 @@ def predict(found: Found | None, panel: Panel) -> jax.Array:
   )
 
 
-_signal = jax.jit(pool_lib.signal)
+_signal = jax.jit(
+  functools.partial(pool_lib.signal, min_coverage=pool_lib.HEARD)
+)
 
 
 def daily_ic(found: Found, split: Split) -> np.ndarray:
