@@ -119,7 +119,9 @@ def test_a_grammar_in_a_file_stays_with_the_run(tmp_path):
 def test_a_bad_language_is_refused_before_anything_is_loaded(tmp_path):
   config = shrunk('custom', 'random_search')
   config.language.rules = 'Expr -> Abs Expr : 1'
-  config.data.path = 'nowhere.parquet'
+  # There, so that it is not what is refused first, and of no use if loaded.
+  (tmp_path / 'empty.parquet').touch()
+  config.data.path = str(tmp_path / 'empty.parquet')
   with pytest.raises(ValueError, match="'Expr' cannot terminate"):
     train.train(config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
