@@ -31,7 +31,7 @@ _MEANT = {
   **dict.fromkeys(('div', 'divide'), 'Div(x,y) or x/y'),
   'neg': '-x',
   **dict.fromkeys(('power', 'pow'), 'Pow(x,y)'),
-  'signedpower': 'Sign(x)*Pow(Abs(x),y)',
+  'signedpower': 'SignedPower(x,y)',
   **dict.fromkeys(('abs', 'fabs'), 'Abs(x)'),
   **dict.fromkeys(('log', 'ln'), 'Log(x)'),
   'inv': '1/x',

@@ -1,6 +1,7 @@
 """The network, how it plays and learns: what AlphaCFG's methods share."""
 
 import functools
+import typing
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import optax
 from ml_collections import ConfigDict
 
 from alphajax.language import environment
+from alphajax.language import grammar as grammar_lib
 from alphajax.methods import openings
 from alphajax.networks import heads
 from alphajax.search import (
@@ -133,7 +135,9 @@ def _make_play(
       f'config.language.name = {config.language.name!r} writes others'
     )
   if uses_table:
-    evaluator = transpositions.with_table(evaluator, grammar)
+    # Who writes prefix trees has the tables of a grammar.
+    trees = typing.cast(grammar_lib.Grammar, grammar)
+    evaluator = transpositions.with_table(evaluator, trees)
 
   @jax.jit
   def play_from(learner, rng_key, iteration, drawn):
@@ -169,7 +173,8 @@ def _remember(
   rewards: jax.Array,
 ) -> transpositions.Table:
   """Adds finished formulas `[B, L]` and their rewards `[B]` to a table."""
-  hashes = jax.vmap(functools.partial(transpositions.formula_hash, grammar))(
+  trees = typing.cast(grammar_lib.Grammar, grammar)
+  hashes = jax.vmap(functools.partial(transpositions.formula_hash, trees))(
     tokens
   )
   return transpositions.add(table, hashes, rewards)
