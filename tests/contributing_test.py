@@ -12,7 +12,7 @@ import alphajax
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.networks import heads
-from alphajax.search import mcts
+from alphajax.search import evaluators, mcts
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / 'CONTRIBUTING.md').read_text()
@@ -73,7 +73,7 @@ def test_the_encoder_plays_the_language(language):
   params = heads.init(network, language, jax.random.key(0))
   played = jax.jit(
     lambda params, rng_key: mcts.self_play(
-      params, rng_key, evaluator=mcts.make_evaluator(network, language),
+      params, rng_key, evaluator=evaluators.make(network, language),
       grammar=language, num_games=4, num_simulations=4,
     )
   )(params, jax.random.key(1))  # fmt: skip

@@ -32,7 +32,14 @@ def panel():
 
 
 def parse(*texts):
-  return [formula_lib.parse(text) for text in texts]
+  """Formulas; those over groups by the sign of a day, since prices are none."""
+  days = formula_lib.parse('Sign(vwap-open)')
+  return [
+    formula_lib.Formula(each.symbol, (each.args[0], days))
+    if each.symbol in ('GroupRank', 'GroupNeutral')
+    else each
+    for each in map(formula_lib.parse, texts)
+  ]
 
 
 def draw(seed, count):
@@ -207,7 +214,7 @@ def every_operator():
     'window': '8',
     'level': '0.8',
     'condition': 'Gt(close,open)',
-    'group': 'Sign(vwap-open)',
+    'group': 'vwap',
   }
   for name, row in vocab.OPERATORS.items():
     values = iter(['close/open', 'high/low', 'volume'])
