@@ -22,8 +22,8 @@ from ml_collections import config_flags
 from alphajax import cli, train
 from alphajax.data.panel import Split
 from alphajax.factor import evaluate, metrics
+from alphajax.language import dialects, masks, vocab
 from alphajax.language import formula as formula_lib
-from alphajax.language import masks
 from alphajax.language.formula import Formula
 from alphajax.methods import refinement
 from alphajax.run import cache, writer
@@ -196,8 +196,19 @@ def define_flags() -> None:
   config_flags.DEFINE_config_file('config', None, 'Path of a config.')
   flags.DEFINE_string('workdir', None, 'Folder of the result.')
   flags.DEFINE_string('formula', None, 'The formula to refine.')
-  flags.DEFINE_string('mask', '', 'The formula with _ for open parts.')
+  flags.DEFINE_enum(
+    'dialect', dialects.NAMES[0], dialects.NAMES, 'The notation of --formula.'
+  )
+  flags.DEFINE_string('mask', '', 'The formula with _ for open parts, in ours.')
   flags.mark_flags_as_required(['config', 'formula', 'workdir'])
+
+
+def in_ours(config, text: str, dialect: str) -> str:
+  """Formula text in our notation, which is left as it is written."""
+  if dialect == formula_lib.OURS:
+    return text
+  features = config.language.get('features', vocab.FEATURES)
+  return formula_lib.to_text(formula_lib.parse(text, features, dialect=dialect))
 
 
 def main(argv):
@@ -206,7 +217,8 @@ def main(argv):
   cache.use_disk_cache()
   options = flags.FLAGS
   config = options.config
-  config.refine.formula, config.refine.mask = options.formula, options.mask
+  config.refine.formula = in_ours(config, options.formula, options.dialect)
+  config.refine.mask = options.mask
   print(table(refine(config, Path(options.workdir))))
 
 

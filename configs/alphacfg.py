@@ -19,9 +19,12 @@ def get_config(variant='csi300'):
 
   config.search = config_dict.ConfigDict()
   config.search.num_simulations = 64  # Of each move.
+  # Whose loops grow the trees: 'tree', ours, or 'mctx', the same slower.
+  config.search.engine = 'tree'
   config.search.policy = 'puct'  # Or 'gumbel', which reads num_considered.
   config.search.num_considered = 16  # Actions that Gumbel compares at a root.
-  # The rest of config.search is read by 'puct', known_rewards by both.
+  # The rest of config.search is read by 'puct', known_rewards by both. Of the
+  # engines, 'tree' alone reads reuse_subtree.
   config.search.c_puct = 1.0
   config.search.branch_adapted = True  # sqrt(b / base_branches) of Eq. 8.
   config.search.base_branches = 40  # b_ref of Eq. 8.
@@ -43,7 +46,8 @@ def get_config(variant='csi300'):
   config.search.known_rewards = False
 
   config.network = config_dict.ConfigDict()
-  config.network.encoder = 'tree_lstm'  # Or 'lstm', 'cnn', 'transformer'.
+  # Or 'lstm', 'cnn', 'transformer', or the import path of your own.
+  config.network.encoder = 'tree_lstm'
   config.network.width = 128  # Embedding and hidden state.
   config.network.dropout = 0.1  # While learning, never in a search.
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Fresh machine -> .venv -> lint -> tests. Arguments go to pytest.
+# Fresh machine -> .venv -> lint -> types -> tests. Arguments go to pytest.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 export JAX_PLATFORMS="${JAX_PLATFORMS:-cpu}"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
+.venv/bin/mypy
 .venv/bin/python -m pytest -n 2 "$@"

@@ -12,7 +12,7 @@ import alphajax
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.networks import heads
-from alphajax.search import mcts
+from alphajax.search import evaluators, mcts
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / 'CONTRIBUTING.md').read_text()
@@ -32,7 +32,10 @@ def test_no_snippet_is_left_out():
 
 @pytest.fixture(scope='module')
 def language():
-  return names_of(0)['make']()
+  return names_of(0)['make'](
+    features=('close', 'volume', 'vwap'), windows=(10, 20), max_length=5,
+    constants=(), operators=('Mean',),
+  )  # fmt: skip
 
 
 def test_the_language_writes_what_it_says(language):
@@ -51,7 +54,7 @@ def test_the_language_writes_what_it_says(language):
 
 
 def test_the_encoder_is_blind_to_padding_and_order(language):
-  bag = names_of(1)['Bag'](language.vocab.size, width=8)
+  bag = names_of(1)['make'](language, 8)
   tokens = jnp.array([5, 9, 11, 3])
   params = bag.init(jax.random.key(0), tokens)
   expected = bag.apply(params, tokens)
@@ -65,12 +68,12 @@ def test_the_encoder_is_blind_to_padding_and_order(language):
 
 
 def test_the_encoder_plays_the_language(language):
-  bag = names_of(1)['Bag'](language.vocab.size, width=8)
+  bag = names_of(1)['make'](language, 8)
   network = heads.PolicyValue(bag, language.num_actions, 0.1)
   params = heads.init(network, language, jax.random.key(0))
   played = jax.jit(
     lambda params, rng_key: mcts.self_play(
-      params, rng_key, evaluator=mcts.make_evaluator(network, language),
+      params, rng_key, evaluator=evaluators.make(network, language),
       grammar=language, num_games=4, num_simulations=4,
     )
   )(params, jax.random.key(1))  # fmt: skip

@@ -102,5 +102,84 @@ def test_hints_are_by_meaning(text, hint):
     parse(text)
 
 
+@pytest.mark.parametrize(
+  'text, hint',
+  [
+    ('IdxMax(close,5)', r'here: ArgMax\(x,20\)'),
+    ('close>open', r"unexpected '>' \(here: Gt\(x,y\)\) at position 6"),
+    ('close>=open', r'here: Ge\(x,y\)'),
+    ('close^2', r'here: Pow\(x,y\)'),
+    ('close?1:2', r'here: If\(x,y,z\)'),
+    (
+      'Quantile(close,8,5)',
+      r'level of Quantile .* \[0, 1\], not 8.* position 16',
+    ),
+    ('Quantile(close,open,5)', r'in \[0, 1\], not open'),
+    ('GroupRank(close,5)', 'groups of GroupRank must be a feature, not 5 at'),
+    ('Ref(close,Abs(open))', r'positive integer, not Abs\(open\)'),
+  ],
+)
+def test_signs_and_slots(text, hint):
+  with pytest.raises(FormulaError, match=hint):
+    parse(text)
+
+
+@pytest.mark.parametrize(
+  'text, line',
+  [
+    ('rank(close)', 'in the dialect alpha101 it is CSRank(close)'),
+    ('Ref($close,5)>$low', 'in the dialect qlib it is Gt(Ref(close,5),low)'),
+    ('Mean(close,20d)', 'in the dialect alphagen it is Mean(close,20)'),
+    ('add(X0,X3)', 'in the dialect gplearn it is open+close'),
+    ('max(low,5)', 'in the dialect alpha101 it is Max(low,5)'),
+    ('max(low,5)', 'in the dialect gtja191 it is Greater(low,5)'),
+  ],
+)
+def test_an_error_says_what_the_text_is_elsewhere(text, line):
+  with pytest.raises(FormulaError) as caught:
+    parse(text)
+  assert f'  {line}' in str(caught.value).split('\n')
+  assert parse(line.rpartition(' ')[2])
+
+
+def test_no_other_reading_is_made_up():
+  with pytest.raises(FormulaError, match='look ahead') as caught:
+    parse('Ref($close,-1)')
+  assert 'dialect' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  'name, message',
+  [
+    ('Mean', 'has a name that the language has given away'),
+    ('Expr', 'has a name that the language has given away'),
+    ('a b', 'is not made of letters, digits and _'),
+    ('5d', 'is not made of letters'),
+    ('_', 'is not made of letters'),
+  ],
+)
+def test_features_that_cannot_be_written_are_refused(name, message):
+  remedy = (
+    f'the feature \'{name}\' {message}.*data.columns="{name}=other" '
+    r"--config.language.features=\"\('close','other'\)\""
+  )
+  with pytest.raises(ValueError, match=remedy):
+    parse('close', ('close', name))
+  with pytest.raises(ValueError, match=remedy):
+    vocab.make_vocab(features=('close', name))
+
+
+def test_features_in_any_alphabet():
+  turnover = parse('Mean(换手率,5)', ('换手率',))
+  assert turnover.args[0].symbol == '换手率'
+  assert parse(to_text(turnover), ('换手率',)) == turnover
+
+
+def test_equal_texts_are_parsed_once_for_a_set_of_features():
+  assert parse('Mean(low,5)') is parse('Mean(low,5)')
+  with pytest.raises(FormulaError, match="unknown feature 'low'"):
+    parse('Mean(low,5)', ('close',))
+
+
 def test_wide_punctuation_is_read():
   assert parse('Mean（close＋open，20）') == parse('Mean(close+open,20)')

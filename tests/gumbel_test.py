@@ -12,17 +12,18 @@ from mcts_test import linear_apply, random_params, sem_k, start
 from alphajax.language import grammar as grammar_lib
 from alphajax.language.formula import parse
 from alphajax.networks import heads
-from alphajax.search import gumbel, mcts, tree_search
+from alphajax.search import evaluators, gumbel, mcts, mctx_search, tree_search
 
 
-def test_equals_mctx():
+@pytest.mark.parametrize('engine', [tree_search, mctx_search])
+def test_equals_mctx(engine):
   """The same visits, move and target as mctx from the same Gumbel noise."""
   # After a move, some roots have more valid actions than are compared, some
   # fewer.
   grammar, batch, simulations, moves, considered = sem_k(), 12, 40, 1, 8
   params = random_params(grammar)
   states = start(grammar, batch, moves)
-  evaluator = mcts.from_apply(linear_apply)
+  evaluator = evaluators.from_apply(linear_apply)
   rng_key = jax.random.key(3)
   noise_key = jax.random.split(rng_key)[1]  # As mctx draws it.
   noise = jax.random.gumbel(noise_key, (batch, grammar.num_actions))
@@ -31,7 +32,7 @@ def test_equals_mctx():
 
   @jax.jit
   def ours(params, states):
-    tree, noise = mcts.search(
+    trees, noise = mcts.search(
       params,
       rng_key,
       states,
@@ -40,9 +41,10 @@ def test_equals_mctx():
       grammar=grammar,
       num_simulations=simulations,
       policy=policy,
+      engine=engine,
     )
-    roots = tree_search.roots(tree)
-    return tree, policy.conclude(rng_key, noise, *roots, temperature=1.0)
+    roots = engine.roots(trees)
+    return roots[1], policy.conclude(rng_key, noise, *roots, temperature=1.0)
 
   @jax.jit
   def theirs(params, states):
@@ -64,12 +66,12 @@ def test_equals_mctx():
       max_num_considered_actions=considered,
     )
 
-  tree, (actions, weights) = ours(params, states)
+  visits, (actions, weights) = ours(params, states)
   expected = theirs(params, states)
   live = ~np.asarray(states.terminated)
   valid = np.sum(~np.asarray(states.invalid_actions)[live], axis=1)
   assert valid.min() < considered < valid.max()
-  found = np.asarray(tree.visits[:, 0])
+  found = np.asarray(visits)
   np.testing.assert_array_equal(
     found[live], expected.search_tree.children_visits[live, 0]
   )
@@ -95,7 +97,7 @@ def test_finds_the_best_arm():
 
   play = functools.partial(
     mcts.self_play,
-    evaluator=mcts.from_apply(apply_fn),
+    evaluator=evaluators.from_apply(apply_fn),
     grammar=grammar,
     num_games=8,
     num_simulations=100,
@@ -121,3 +123,15 @@ def test_refusals():
     make('gumbel', reuse_subtree=True)
   with pytest.raises(ValueError, match="search.q_transform is 'rank'"):
     make('puct', q_transform='rank')
+
+
+def test_halving_by_hand():
+  """Four actions twice each, then the better two four times more."""
+  assert gumbel.halving(4, 16) == [0] * 4 + [1] * 4 + [2, 2, 3, 3, 4, 4, 5, 5]
+  assert gumbel.halving(1, 3) == gumbel.halving(0, 3) == [0, 1, 2]
+  # Too few simulations for every round: what there is, no more.
+  assert gumbel.halving(8, 5) == [0] * 5
+  for considered in range(2, 17):
+    schedule = gumbel.halving(considered, 64)
+    assert len(schedule) == 64 and schedule == sorted(schedule)
+    assert schedule.count(0) == considered

@@ -10,8 +10,8 @@ import tiny
 
 from alphajax import experiment, train
 from alphajax.language import environment
-from alphajax.networks import heads, incremental
-from alphajax.search import mcts
+from alphajax.networks import contexts, heads
+from alphajax.search import evaluators
 
 CUSTOM = """
 # Momentum and volume, each scaled.
@@ -75,10 +75,10 @@ def test_alphacfg_says_that_its_encoder_cannot_read_rpn():
 def test_rules_that_cannot_be_read_incrementally_are_read_whole():
   """In `Add Body Abs Body` an operator stands beside the path."""
   language = environment.make(**shrunk('custom', 'alphacfg').language)
-  assert 'beside its path' in incremental.refusal(language)
+  assert 'beside its path' in contexts.refusal(language)
   network = heads.make(language, width=8)
   params = heads.init(network, language, jax.random.key(0))
-  evaluator = mcts.from_network(network, language)
+  evaluator = evaluators.from_derivation(network, language)
   prepared = evaluator.prepare(params)
   states = jax.tree.map(lambda x: x[None], environment.init(language))
   logits, value, memory = evaluator.init(prepared, states)
@@ -98,7 +98,8 @@ def test_rules_that_cannot_be_read_incrementally_are_read_whole():
 
 def test_alpha_syn_is_read_incrementally():
   language = environment.make('syn', max_length=4)
-  assert incremental.refusal(language) is None
+  assert contexts.refusal(language) is None
+  assert 'no productions' in contexts.refusal(environment.make('rpn'))
 
 
 def test_a_grammar_in_a_file_stays_with_the_run(tmp_path):

@@ -1,10 +1,12 @@
 """Tests of alphajax.data.market: formats, adjustment, errors, cache."""
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
 
 from alphajax.data import market, panel_cache
+from alphajax.run import cache
 
 OPTIONS = dict(cache=False)
 
@@ -420,3 +422,21 @@ def test_content_hash(tmp_path):
   assert first == panel_cache.content_hash(tmp_path / 'q') and len(first) == 64
   (tmp_path / 'q' / 'instruments' / 'all.txt').write_text('A')
   assert panel_cache.content_hash(tmp_path / 'q') != first
+
+
+@pytest.mark.parametrize('value', [None, '', '~/elsewhere'])
+def test_one_place_for_panels_and_programs(monkeypatch, tmp_path, value):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  monkeypatch.delenv('ALPHAJAX_CACHE', raising=False)
+  if value is not None:
+    monkeypatch.setenv('ALPHAJAX_CACHE', value)
+  home = tmp_path / ('elsewhere' if value else '.cache/alphajax')
+  assert panel_cache.home() == home
+  assert panel_cache.path_of({}, None).parent == home
+  assert panel_cache.home('~/mine') == tmp_path / 'mine'
+  before = jax.config.jax_compilation_cache_dir
+  try:
+    cache.use_disk_cache()
+    assert jax.config.jax_compilation_cache_dir == str(home / 'xla')
+  finally:
+    jax.config.update('jax_compilation_cache_dir', before)

@@ -1,5 +1,6 @@
 """Masks, forms, and the grammar that fills them."""
 
+import everything
 import jax
 import numpy as np
 import pytest
@@ -75,8 +76,15 @@ def test_table_3(formula, mask, shown, improved):
     ('-0.1/close', '_/close', 'Div(Operand,close)'),
     ('close*open', '_*_', 'Mul(Expr,Operand)'),
     ('Ref(close,3)', 'Ref(close,_)', 'Ref(close,Num)'),
+    ('If(Gt(open,2),open,3)', 'If(_,_,3)', 'If(Cond,Expr,3)'),
+    ('If(Gt(open,2),open,3)', 'If(Gt(_,2),open,3)', 'If(Gt(Expr,2),open,3)'),
+    ('If(Gt(open,2),open,3)', 'If(Gt(open,_),_,_)',
+     'If(Gt(open,Operand),Expr,Expr)'),
+    ('Quantile(open,0.8,5)', 'Quantile(_,_,_)', 'Quantile(Expr,Level,Num)'),
+    ('Not(Gt(open,2))', 'Not(_)', 'Not(Cond)'),
+    ('Slope(open,5)', '_(open,5)', 'RollingOp(open,5)'),
   ],
-)
+)  # fmt: skip
 def test_forms(formula, mask, call_text):
   form = form_of(formula, mask)[1]
   assert formula_lib.call_text(form) == call_text
@@ -108,6 +116,48 @@ def test_canonical_sorts_below_masked_operators():
 def test_masks_that_do_not_fit(mask, message):
   with pytest.raises(masks.MaskError, match=message):
     form_of('Mean(close,6)-close', mask)
+
+
+@pytest.mark.parametrize(
+  'formula, mask',
+  [
+    ('Gt(open,close)', '_(open,close)'),
+    ('If(Gt(open,2),open,3)', '_(_,open,3)'),
+    ('Quantile(open,0.8,5)', '_(open,0.8,5)'),
+  ],
+)
+def test_operators_that_cannot_be_left_open(formula, mask):
+  with pytest.raises(masks.MaskError, match='cannot be left open: no other'):
+    form_of(formula, mask)
+
+
+@pytest.mark.parametrize(
+  'formula, mask',
+  [
+    ('If(Gt(open,close),high,low)', 'If(_,high,low)'),
+    ('If(Gt(open,close),high,low)', 'If(Gt(open,_),_,low)'),
+    ('Quantile(close,0.5,6)/close', 'Quantile(close,_,6)/_'),
+    ('GroupRank(close,industry)', 'GroupRank(_,_)'),
+    ('And(Gt(open,close),Lt(high,low))', 'And(_,Lt(high,_))'),
+  ],
+)
+def test_fillings_of_what_is_not_in_the_paper(formula, mask):
+  features = everything.FEATURES
+  original = formula_lib.parse(formula, features)
+  form = masks.lay_over(formula_lib.parse(mask, features, holes=True), original)
+  language = everything.make(max_length=6)
+  bound = masks.length(original) + 3
+  grammar = masks.make_grammar(language, form, bound)
+  found = grammar_lib.random_formulas(grammar, jax.random.key(0), 50)
+  assert len(set(found)) > 3
+  for filled in found:
+    assert masks.length(filled) <= bound
+    assert filled.symbol == original.symbol
+    assert masks.edits(form, original, filled) or filled == original
+  # In the paper's language there is nothing to fill a condition with.
+  if '(_,' in mask and 'Gt' in formula and 'And' not in formula:
+    with pytest.raises(ValueError, match='Cond in If.* has no rule for it'):
+      masks.make_grammar(LANGUAGE, form, bound)
 
 
 @pytest.mark.parametrize('text', ['_', 'Mean(_,6)', '_(close,20)', 'Mean(a,_)'])

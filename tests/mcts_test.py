@@ -13,7 +13,7 @@ from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 from alphajax.language.formula import parse
 from alphajax.networks import heads
-from alphajax.search import mcts, puct, tree_search
+from alphajax.search import evaluators, mcts, mctx_search, puct, tree_search
 
 
 @functools.cache
@@ -49,73 +49,98 @@ def start(grammar, batch, moves=0, seed=0):
   return states
 
 
-def mctx_puct(rng_key, tree, node_index, depth=0, *, c_puct, base_branches):
-  """Eq. 8 for `mctx.search`, interior nodes masked from the embedding."""
-  del rng_key, depth
-  states, _ = tree.embeddings
-  invalid = states.invalid_actions[node_index]
-  visits = tree.children_visits[node_index]
-  prior = jax.nn.softmax(tree.children_prior_logits[node_index])
-  c = c_puct * jnp.sqrt(jnp.sum(~invalid) / base_branches)
-  bonus = c * prior * jnp.sqrt(jnp.maximum(jnp.sum(visits), 1)) / (1 + visits)
-  score = jnp.where(visits > 0, tree.qvalues(node_index), 0.0) + bonus
-  return jnp.argmax(jnp.where(invalid, -jnp.inf, score))
+def searched(engine, params, states, policy, simulations):
+  """Trees of an engine, and what it says of their roots."""
+  evaluator = evaluators.from_apply(linear_apply)
+  run = functools.partial(
+    mcts.search,
+    evaluator=evaluator,
+    grammar=sem_k(),
+    num_simulations=simulations,
+    policy=policy,
+    engine=engine,
+  )
+
+  @jax.jit
+  def search(params, states):
+    evaluation = evaluator.init(params, states)
+    trees, _ = run(params, jax.random.key(0), states, evaluation)
+    return trees, engine.roots(trees)
+
+  return search(params, states)
 
 
 @pytest.mark.parametrize('moves', [0, 1, 2])
 def test_search_equals_mctx(moves):
-  """The same root visits as mctx, whose loops are another implementation."""
-  grammar, batch, simulations = sem_k(), 16, 48
-  params = random_params(grammar)
-  states = start(grammar, batch, moves)
-  evaluator = mcts.from_apply(linear_apply)
-  options = {'c_puct': 2.0, 'base_branches': 40}
-  ours = jax.jit(
-    functools.partial(
-      mcts.search,
-      evaluator=evaluator,
-      grammar=grammar,
-      num_simulations=simulations,
-      policy=puct.make(**options),
-    )
-  )(params, jax.random.key(0), states, evaluator.init(params, states))[0]
-
-  @jax.jit
-  def theirs(params, states):
-    logits, value = linear_apply(params, states.tokens)
-    root = mctx.RootFnOutput(
-      prior_logits=heads.mask_logits(logits, states.invalid_actions),
-      value=value,
-      embedding=(states, ()),
-    )
-    rule = functools.partial(mctx_puct, **options)
-    return mctx.search(
-      params,
-      jax.random.key(0),
-      root=root,
-      recurrent_fn=lambda params, *rest: mcts.recurrent_fn(
-        (grammar, evaluator.step, params), *rest
-      ),
-      root_action_selection_fn=rule,
-      interior_action_selection_fn=rule,
-      num_simulations=simulations,
-      max_depth=simulations,
-      invalid_actions=states.invalid_actions,
-    )
-
-  expected = theirs(params, states)
+  """The same roots as mctx, whose loops are another implementation."""
+  params, states = random_params(sem_k()), start(sem_k(), 16, moves)
+  policy = puct.make(c_puct=2.0)
+  ours, theirs = (
+    searched(engine, params, states, policy, 48)
+    for engine in (tree_search, mctx_search)
+  )
+  assert isinstance(theirs[0], mctx.Tree)
   live = ~np.asarray(states.terminated)
   assert live.any()
-  np.testing.assert_array_equal(
-    ours.visits[live, 0], expected.children_visits[live, 0]
+  names = ('prior', 'visits', 'qvalues', 'node_value', 'invalid', 'raw_value')
+  for name, one, two in zip(names, ours[1], theirs[1], strict=True):
+    exact = name in ('visits', 'invalid')
+    np.testing.assert_allclose(
+      one[live], two[live], atol=0 if exact else 1e-5, err_msg=name
+    )
+
+
+def test_mctx_takes_no_forbidden_action():
+  """Also below the root, where mctx masks nothing by itself."""
+  params, states = random_params(sem_k()), start(sem_k(), 8, 1)
+  tree, _ = searched(mctx_search, params, states, puct.make(c_puct=2.0), 64)
+  live = ~np.asarray(states.terminated)
+  invalid = np.asarray(tree.embeddings[0].invalid_actions)[live]
+  visits = np.asarray(tree.children_visits)[live]
+  assert invalid[:, 1:].any() and visits[:, 1:].any()
+  assert not visits[invalid].any()
+
+
+def test_mctx_cannot_go_on_with_a_tree():
+  params, states = random_params(sem_k()), start(sem_k(), 2)
+  evaluator = evaluators.from_apply(linear_apply)
+  with pytest.raises(ValueError, match='begins every search with the root'):
+    mcts.search(
+      params, jax.random.key(0), states, evaluator.init(params, states),
+      evaluator=evaluator, grammar=sem_k(), num_simulations=4,
+      policy=puct.make(), engine=mctx_search, kept=object(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize('policy', ['puct', 'gumbel'])
+def test_both_engines_play_the_same_games(policy):
+  params = random_params(sem_k())
+  ours, theirs = (
+    self_play(sem_k(), params, policy=policy, engine=engine, num_games=16)
+    for engine in ('tree', 'mctx')
   )
-  visited = np.asarray(ours.visits[live, 0] > 0)
-  q = ours.returns[live, 0] / jnp.maximum(ours.visits[live, 0], 1)
+  # Rounding differs, so a tie may break the other way now and then.
+  same = np.all(ours.final_tokens == theirs.final_tokens, axis=1)
+  assert same.sum() >= 14
+  np.testing.assert_array_equal(ours.active[:, same], theirs.active[:, same])
   np.testing.assert_allclose(
-    np.asarray(q)[visited],
-    np.asarray(expected.qvalues(jnp.zeros(16, jnp.int32)))[live][visited],
-    atol=1e-5,
+    ours.action_weights[:, same], theirs.action_weights[:, same], atol=0.1
   )
+
+
+def test_refused_engines():
+  make = functools.partial(mcts.make_searcher, num_simulations=8)
+  assert make()[1] is make(engine='tree')[1] is tree_search
+  assert make(engine='mctx', policy='gumbel')[1] is mctx_search
+  assert make(engine='alphajax.search.mctx_search')[1] is mctx_search
+  with pytest.raises(
+    ValueError, match="search.engine is 'mcts': .* tree, mctx"
+  ):
+    make(engine='mcts')
+  with pytest.raises(ValueError, match='that module has no search'):
+    make(engine='os.path')
+  with pytest.raises(ValueError, match="reuse_subtree needs .*engine = 'tree'"):
+    make(engine='mctx', reuse_subtree=True)
 
 
 def test_search_never_takes_a_forbidden_action():
@@ -132,7 +157,7 @@ def test_search_never_takes_a_forbidden_action():
 
 
 def run(grammar, states, apply_fn, params, simulations, **options):
-  evaluator = mcts.from_apply(apply_fn)
+  evaluator = evaluators.from_apply(apply_fn)
   return jax.jit(
     functools.partial(
       mcts.search,
@@ -195,7 +220,7 @@ def test_search_finds_the_best_arm(q_transform):
 
   play = functools.partial(
     mcts.self_play,
-    evaluator=mcts.from_apply(apply_fn),
+    evaluator=evaluators.from_apply(apply_fn),
     grammar=grammar,
     num_games=8,
     num_simulations=200,
@@ -326,7 +351,7 @@ def self_play(grammar, params, seed=0, **options):
   settings = {'num_games': 8, 'num_simulations': 16, **options}
   play = functools.partial(
     mcts.self_play,
-    evaluator=mcts.from_apply(linear_apply),
+    evaluator=evaluators.from_apply(linear_apply),
     grammar=grammar,
     **settings,
   )
@@ -380,7 +405,7 @@ def test_self_play_compiles_once():
     return mcts.self_play(
       params,
       rng_key,
-      evaluator=mcts.from_apply(linear_apply),
+      evaluator=evaluators.from_apply(linear_apply),
       grammar=grammar,
       num_games=4,
       num_simulations=8,
@@ -396,7 +421,7 @@ def test_incremental_network_plays_the_same_games():
   grammar = sem_k()
   network = heads.make(grammar, width=16)
   params = heads.init(network, grammar, jax.random.key(0))
-  whole = mcts.from_apply(functools.partial(heads.apply_batch, network))
+  whole = evaluators.from_apply(functools.partial(heads.apply_batch, network))
   games = [
     jax.jit(
       functools.partial(
@@ -407,7 +432,10 @@ def test_incremental_network_plays_the_same_games():
         num_simulations=24,
       )
     )(params, jax.random.key(1))
-    for evaluator in (whole, mcts.from_network(network, grammar, chunk=8))
+    for evaluator in (
+      whole,
+      evaluators.from_derivation(network, grammar, chunk=8),
+    )
   ]
   # Rounding differs, so a tie may break the other way now and then.
   same = np.all(games[0].final_tokens == games[1].final_tokens, axis=1)
@@ -417,3 +445,34 @@ def test_incremental_network_plays_the_same_games():
     games[1].action_weights[:, same],
     atol=0.1,
   )
+
+
+@pytest.mark.parametrize('encoder', ['tree_lstm', 'cnn'])
+def test_each_game_is_searched_with_its_own_context(encoder):
+  """Games of several contexts are as if each were alone with its own."""
+  grammar = sem_k(4)
+  network = heads.make(grammar, encoder=encoder, width=8, context_width=2)
+  params = heads.init(network, grammar, jax.random.key(0))
+  play = jax.jit(
+    functools.partial(
+      mcts.self_play,
+      evaluator=evaluators.make(network, grammar),
+      grammar=grammar,
+      num_games=6,
+      num_simulations=12,
+      c_puct=0.1,
+    )
+  )
+  contexts = 20.0 * jax.random.normal(jax.random.key(2), (6, 2))
+  mixed = play((params, contexts), jax.random.key(1))
+  first = np.asarray(mixed.action_weights[0])
+  assert len(np.unique(first, axis=0)) > 1
+  for game in (0, 3):
+    alike = jnp.broadcast_to(contexts[game], (6, 2))
+    alone = play((params, alike), jax.random.key(1))
+    np.testing.assert_array_equal(
+      alone.final_tokens[game], mixed.final_tokens[game]
+    )
+    np.testing.assert_allclose(
+      alone.action_weights[:, game], mixed.action_weights[:, game], atol=1e-5
+    )

@@ -9,7 +9,7 @@ from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import parse
 from alphajax.methods import openings
-from alphajax.search import mcts
+from alphajax.search import evaluators, mcts
 
 TEXTS = ('Corr(close,volume,20)', 'Mean(close/open,10)-low')
 
@@ -79,7 +79,7 @@ def test_games_play_their_openings(name):
       lambda drawn: mcts.self_play(
         (),
         jax.random.key(0),
-        evaluator=mcts.from_apply(uniform),
+        evaluator=evaluators.from_apply(uniform),
         grammar=grammar,
         num_games=num_games,
         num_simulations=8,

@@ -13,6 +13,8 @@ OPTIONS = {
   'transformer': {'network.encoder': 'transformer'},
   'openings': {'search.openings': 1.0},
   'gumbel': {'search.policy': 'gumbel', 'value.objective': 'icir'},
+  'mctx': {'search.engine': 'mctx', 'search.openings': 1.0},
+  'mctx_gumbel': {'search.engine': 'mctx', 'search.policy': 'gumbel'},
   'known': {
     'search.known_rewards': True,
     'search.reuse_subtree': True,
@@ -52,8 +54,8 @@ def test_trains_and_resumes(market, name):
   before, after = bits(first.learner.params), bits(state.learner.params)
   assert sum(x != y for x, y in zip(before, after, strict=True)) > 4
   if name == 'known':
-    rewards = np.asarray(state.learner.known.rewards)
-    in_use = np.asarray(state.learner.known.hashes[:, 0]) != 0xFFFFFFFF
+    rewards = np.asarray(state.learner.table.rewards)
+    in_use = np.asarray(state.learner.table.hashes[:, 0]) != 0xFFFFFFFF
     assert in_use.sum() == metrics['evaluated'] and rewards[in_use].any()
   again = method.load(*method.save(state))
   ends = [method.step(s, jax.random.key(2))[0] for s in (state, again)]
@@ -64,6 +66,14 @@ def test_trains_and_resumes(market, name):
   'changes, said',
   [
     ({'network.encoder': 'gru'}, "network.encoder is 'gru': expected one of"),
+    (
+      {'search.engine': 'mcts'},
+      "search.engine is 'mcts': expected one of tree",
+    ),
+    (
+      {'search.engine': 'mctx', 'search.reuse_subtree': True},
+      "search.reuse_subtree needs config.search.engine = 'tree'",
+    ),
     ({'search.policy': 'ucb'}, "search.policy is 'ucb': expected"),
     ({'search.openings': 1.5}, 'search.openings is 1.5: expected a share'),
     ({'value.similarity': 'text'}, "value.similarity is 'text': expected"),

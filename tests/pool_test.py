@@ -1,5 +1,7 @@
 """The pool against scikit-learn's Lasso and against direct correlations."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,9 +52,7 @@ def test_fit_equals_lasso(seed, l1):
   values, label, members = make_factors(rng, 6)
   target = metrics.make_target(label, members)
   prepared = prepare_all(values, members, target)
-  fitted, _ = insert_all(
-    6, prepared, target, config=pool.FitConfig(l1=l1, max_steps=20000)
-  )
+  fitted, _ = insert_all(6, prepared, target, config=pool.FitConfig(l1=l1))
   # Days weigh the same whatever their number of stocks.
   weight = np.sqrt(1.0 / np.asarray(target.labelled).sum(1))[:, None] / np.sqrt(
     T
@@ -125,7 +125,7 @@ def test_padding_changes_nothing():
   first, _ = insert_all(P, prepared, target)
   second, trace = pool.insert(first, prepared, jnp.full(3, -1), target, scored)
   jax.tree.map(np.testing.assert_array_equal, first, second)
-  np.testing.assert_array_equal(trace.members, np.tile(first.ids, (3, 1)))
+  np.testing.assert_array_equal(trace.ids, np.tile(first.ids, (3, 1)))
 
 
 def test_improve_never_lowers_the_ic():
@@ -200,6 +200,8 @@ def test_a_missing_factor_is_covered_by_the_others_and_said():
   share = pool.coverage(weights, values, members)
   np.testing.assert_allclose(share, [[1.0, 0.25, 0.75, 0.0, nan]])
   signal = pool.signal(weights, values, members)
+  np.testing.assert_allclose(signal, [[-4.0, 1.0, 3.0, 0.0, nan]], atol=1e-6)
+  signal = pool.signal(weights, values, members, pool.HEARD)
   # Two values are at -1 and 1; the third factor weighs nothing.
   np.testing.assert_allclose(signal, [[-4.0, 1.0, 3.0, nan, nan]], atol=1e-6)
 
@@ -216,3 +218,78 @@ def test_a_short_history_scores_nobody():
   found = Found(1, tuple(map(formula_lib.parse, texts)), (1.0, 1.0))
   assert max(map(formula_lib.lookback, found.formulas)) == 107
   assert np.isnan(archive.predict(found, market)).all()
+
+
+def test_insert_can_be_jitted_and_vmapped():
+  """Two pools at once are two calls, whatever their markets."""
+  cases = [make_factors(np.random.default_rng(seed), 6) for seed in (8, 9)]
+  targets, prepared = [], []
+  for values, label, members in cases:
+    targets.append(metrics.make_target(label, members))
+    prepared.append(tuple(prepare_all(values, members, targets[-1])))
+  ids, scored = jnp.arange(6), jnp.ones(T, bool)
+
+  def insert(candidates, target):
+    start = pool.empty(P, T, S)
+    return pool.insert(start, candidates, ids, target, scored)
+
+  alone = [insert(*case) for case in zip(prepared, targets, strict=True)]
+  jitted = jax.jit(insert)(prepared[0], targets[0])
+  stack = functools.partial(jax.tree.map, lambda *x: jnp.stack(x))
+  together = jax.vmap(insert)(stack(*prepared), stack(*targets))
+  pairs = [
+    (jax.tree.map(lambda x, n=n: x[n], together), alone[n]) for n in (0, 1)
+  ]
+  for got, one in [(jitted, alone[0]), *pairs]:
+    np.testing.assert_array_equal(got[0].ids, one[0].ids)
+    jax.tree.map(
+      functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5),
+      got, one,
+    )  # fmt: skip
+  # An empty slot's plane is 0 in a trace as well.
+  few = jax.jit(
+    lambda c, t: pool.insert(pool.empty(P, T, S), c, jnp.arange(2), t, scored)
+  )(prepared[0][:2], targets[0])[0]
+  assert np.any(few.factors[1]) and not np.any(few.factors[2])
+
+
+def test_coverage_is_the_share_of_weights_with_a_value():
+  values, _, members = make_factors(np.random.default_rng(10), 3, 0.1)
+  values = values.at[2, :7].set(jnp.nan)  # Not yet looked back far enough.
+  values = values.at[1, 20, : S // 2 + 12].set(jnp.nan)  # Fewer than half.
+  weights = jnp.array([0.1, -0.6, 0.3])
+  actual = np.asarray(pool.coverage(weights, values, members))
+  known = np.isfinite(np.asarray(values))
+  half = (known & np.asarray(members)).sum(2) * 2 >= members.sum(1)
+  known &= half[:, :, None]
+  expected = np.einsum('p,pts->ts', [0.1, 0.6, 0.3], known)
+  expected = np.where(members, expected, np.nan)
+  np.testing.assert_allclose(actual, expected, atol=1e-6)
+  assert np.all(actual[:7][members[:7]] < 0.71)
+  assert np.all(actual[20][members[20]] < 0.41)
+  np.testing.assert_array_equal(actual == 0, (expected == 0) & members)
+  whole = np.asarray(members) & known.all(0)
+  assert whole.sum() > 1000 and np.all(actual[whole] == 1.0)
+  assert np.nanmax(actual) == 1.0
+  nothing = pool.coverage(jnp.zeros(3), values, members)
+  np.testing.assert_array_equal(nothing, np.where(members, 0.0, np.nan))
+
+
+@pytest.mark.parametrize('least', [pool.HEARD, 0.3, 0.65, 1.0])
+def test_a_signal_below_its_coverage_is_missing(least):
+  values, _, members = make_factors(np.random.default_rng(11), 3, 0.3)
+  weights = jnp.array([0.1, -0.6, 0.3])
+  always = np.asarray(pool.signal(weights, values, members))
+  share = np.asarray(pool.coverage(weights, values, members))
+  np.testing.assert_array_equal(np.isnan(always), ~np.asarray(members))
+  covered = share >= least
+  signal = pool.signal(weights, values, members, least)
+  np.testing.assert_array_equal(signal, np.where(covered, always, np.nan))
+  assert 0.2 < covered[members].mean() < 1 and not np.all(always[members])
+
+
+@pytest.mark.parametrize('least', [-0.1, 1.5, float('nan')])
+def test_a_coverage_is_a_share(least):
+  values, _, members = make_factors(np.random.default_rng(11), 3)
+  with pytest.raises(ValueError, match='min_coverage is .* from 0'):
+    pool.signal(jnp.ones(3), values, members, least)

@@ -134,6 +134,29 @@ def _scale(x, members):
   return x / size
 
 
+def _neutral(x, group, members):
+  """x less its mean over the members of the same group, day by day."""
+  out = np.full(x.shape, np.nan)
+  known = members & np.isfinite(x) & np.isfinite(group)
+  for today, line, codes, use in zip(out, x, group, known, strict=True):
+    for code in set(codes[use]):
+      inside = use & (codes == code)
+      today[inside] = line[inside] - line[inside].mean()
+  return out
+
+
+def _first_extreme(pick):
+  """Day of the first extreme of the window, 1 the oldest."""
+
+  def function(x, d):
+    window = _trailing(x, d)
+    missing = np.isnan(window).any(2)
+    first = pick(np.where(np.isnan(window), 0, window), axis=2)
+    return np.where(missing, np.nan, first + 1.0)
+
+  return function
+
+
 def _slope(x, d):
   """Slope of the regression of the last d values on 1..d."""
   time = np.arange(d) - (d - 1) / 2
@@ -185,6 +208,11 @@ _WINDOWED = {
   'wma': lambda x, d: _weighted(x, 0.9 ** np.arange(d - 1.0, -1.0, -1.0)),
   'count': lambda x, d: _trailing(x, d).sum(2),
   'regbeta': _slope,
+  'ts_argmax': _first_extreme(np.argmax),
+  'ts_argmin': _first_extreme(np.argmin),
+  # Days since: today is 0.
+  'highday': lambda x, d: d - _first_extreme(np.argmax)(x, d),
+  'lowday': lambda x, d: d - _first_extreme(np.argmin)(x, d),
 }
 _PAIRED = {'correlation': _correlation, 'covariance': _covariance}
 _SPELLINGS = {
@@ -192,7 +220,8 @@ _SPELLINGS = {
   'decaylinear': 'decay_linear', 'corr': 'correlation',
   'coviance': 'covariance', 'prod': 'product',
 }  # fmt: skip
-_DERIVED = {  # Tables of the GTJA report, and returns of Alpha101.
+_DERIVED = {  # Tables of the GTJA report, returns and cap of Alpha101.
+  'cap': 'market_cap',
   'returns': 'close/delay(close,1)-1',
   'ret': 'close/delay(close,1)-1',
   'amount': 'vwap*volume',
@@ -236,6 +265,8 @@ def evaluate(text, features, members, min_is_rolling):
       return _rank(visit(*arguments), members)
     if name == 'scale':
       return _scale(visit(*arguments), members)
+    if name == 'indneutralize':
+      return _neutral(*map(visit, arguments), members)
     if name == 'sma':
       return _sma(visit(arguments[0]), *arguments[1:])
     if name == 'sumif':  # Values, window, condition.
@@ -248,6 +279,7 @@ def evaluate(text, features, members, min_is_rolling):
     return function(*map(visit, operands), int(days))
 
   def leaf(name):
+    name = name.removeprefix('indclass.')
     if name in features:
       return features[name]
     if name in _DERIVED:

@@ -29,7 +29,10 @@ BLOCKS = {
 # What each snippet ends with saying, by file.
 SAID = {
   'README.md': ['Interval(mean='],
-  'alphajax/language/README.md': ['volume\nFalse\n'],
+  'alphajax/language/README.md': [
+    'If(Gt(close,Ref(close,1)),volume,0)\n-rank(correlation(open,adv20,10))\n',
+    'volume\nFalse\n',
+  ],
 }
 METHOD = 'alphajax/methods/README.md'  # Its snippet is a module.
 

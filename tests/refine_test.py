@@ -222,3 +222,12 @@ def test_no_split_but_train_and_validation_is_read(monkeypatch, tmp_path):
   refine.refine(config, tmp_path)
   assert seen
   assert max(seen) <= config.splits.valid[1] < config.splits.test[0]
+
+
+def test_formulas_in_another_notation_are_read_into_ours():
+  config = config_of('')
+  text = refine.in_ours(config, 'Mean($close, 6)-$close', 'qlib')
+  assert text == 'Mean(close,6)-close'
+  assert refine.in_ours(config, ' Mean(close,6) ', 'ours') == ' Mean(close,6) '
+  with pytest.raises(ValueError, match="'rank' is not in the dialect qlib"):
+    refine.in_ours(config, 'rank($close)', 'qlib')

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alphajax.search import replay
+from alphajax.search import losses, replay
 from alphajax.search.losses import Batch
 
 TOKENS, ACTIONS = 3, 4
@@ -49,7 +49,7 @@ def oldest_first(memory):
   masks=st.lists(st.lists(st.booleans(), min_size=5, max_size=5), max_size=9),
 )
 def test_holds_the_last_valid_rows_in_order(capacity, masks):
-  memory = replay.empty(capacity, TOKENS, ACTIONS)
+  memory = replay.empty(capacity, losses.row(TOKENS, ACTIONS))
   model = collections.deque(maxlen=capacity)
   for i, mask in enumerate(masks):
     numbers = np.arange(5 * i, 5 * i + 5)
@@ -60,14 +60,14 @@ def test_holds_the_last_valid_rows_in_order(capacity, masks):
 
 
 def test_adding_makes_another_replay():
-  before = replay.empty(4, TOKENS, ACTIONS)
+  before = replay.empty(4, losses.row(TOKENS, ACTIONS))
   after = add(before, rows_of([1, 2]), jnp.asarray([True, True]))
   assert int(before.size) == 0 and int(after.size) == 2
   assert not np.asarray(before.rows.value_target).any()
 
 
 def test_a_batch_may_fill_the_ring_but_not_more():
-  memory = replay.empty(4, TOKENS, ACTIONS)
+  memory = replay.empty(4, losses.row(TOKENS, ACTIONS))
   memory = add(memory, rows_of([1, 2]), jnp.ones(2, bool))
   memory = add(memory, rows_of([3, 4, 5, 6]), jnp.ones(4, bool))
   assert_rows(oldest_first(memory), [3, 4, 5, 6])
@@ -77,7 +77,7 @@ def test_a_batch_may_fill_the_ring_but_not_more():
 
 @pytest.mark.parametrize('held', [3, 8])
 def test_samples_all_rows_that_it_holds_and_no_other(held):
-  memory = replay.empty(8, TOKENS, ACTIONS)
+  memory = replay.empty(8, losses.row(TOKENS, ACTIONS))
   # The invalid rows and the empty places carry numbers never to be seen.
   for first in (10, 20):
     numbers = np.arange(first, first + 8)
@@ -95,7 +95,7 @@ def test_samples_all_rows_that_it_holds_and_no_other(held):
 
 
 def test_samples_depend_on_the_key_alone():
-  memory = replay.empty(8, TOKENS, ACTIONS)
+  memory = replay.empty(8, losses.row(TOKENS, ACTIONS))
   memory = add(memory, rows_of(range(8)), jnp.ones(8, bool))
   draws = [
     replay.sample(memory, jax.random.key(seed), 32).value_target
@@ -103,3 +103,22 @@ def test_samples_depend_on_the_key_alone():
   ]
   np.testing.assert_array_equal(draws[0], draws[1])
   assert (draws[0] != draws[2]).any()
+
+
+def test_holds_any_record():
+  """Rows of another learner: a tuple with a context and no weights."""
+  row = {'tokens': jnp.zeros(2, jnp.int32), 'rest': (jnp.zeros((3, 4)),)}
+  memory = replay.empty(3, row)
+  for first in (0, 2):
+    rows = {
+      'tokens': jnp.arange(first, first + 2)[:, None] + jnp.zeros(2, jnp.int32),
+      'rest': (jnp.full((2, 3, 4), float(first)),),
+    }
+    memory = add(memory, rows, jnp.asarray([True, True]))
+  np.testing.assert_array_equal(memory.rows['tokens'][:, 0], [3, 1, 2])
+  np.testing.assert_array_equal(memory.rows['rest'][0][:, 0, 0], [2, 0, 2])
+  batch = replay.sample(memory, jax.random.key(0), 50)
+  assert batch['rest'][0].shape == (50, 3, 4)
+  assert set(np.asarray(batch['tokens'][:, 1]).tolist()) == {1, 2, 3}
+  with pytest.raises(AssertionError, match='struct'):
+    replay.add(memory, {'tokens': rows['tokens']}, jnp.ones(2, bool))

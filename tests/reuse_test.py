@@ -9,7 +9,7 @@ from mcts_test import linear_apply, random_params, sem_k, start
 
 from alphajax.language import grammar as grammar_lib
 from alphajax.networks import heads
-from alphajax.search import mcts, puct, reuse, tree_search
+from alphajax.search import evaluators, mcts, puct, reuse, tree_search
 
 SIMULATIONS, BATCH = 32, 8
 
@@ -27,7 +27,7 @@ def searched():
 
 
 def search(params, states, kept=None, fraction=0.0):
-  evaluator = mcts.from_apply(linear_apply)
+  evaluator = evaluators.from_apply(linear_apply)
   run = functools.partial(
     mcts.search,
     evaluator=evaluator,
@@ -96,7 +96,7 @@ def test_a_search_in_two_parts_is_a_search():
   nodes = SIMULATIONS + 1
   run = functools.partial(
     mcts.search,
-    evaluator=(evaluator := mcts.from_apply(linear_apply)),
+    evaluator=(evaluator := evaluators.from_apply(linear_apply)),
     grammar=sem_k(),
     policy=puct.make(c_puct=2.0),
   )
@@ -139,7 +139,7 @@ def test_self_play_with_reuse():
   grammar = sem_k()
   play = functools.partial(
     mcts.self_play,
-    evaluator=mcts.from_apply(linear_apply),
+    evaluator=evaluators.from_apply(linear_apply),
     grammar=grammar,
     num_games=8,
     num_simulations=16,

@@ -79,3 +79,35 @@ def test_on_a_cpu_programs_run_by_a_client_of_their_own():
   like = runtime.signature(((x,), ()))
   result = runtime.reduction(jnp.sum, like)((x,), ())
   assert result.devices() == {device} and result.tolist() == [18.0]
+
+
+@pytest.mark.skipif(
+  jax.default_backend() != 'cpu', reason='of programs on a CPU'
+)
+def test_without_a_client_of_its_own_it_is_the_default_device(monkeypatch):
+  def old(asynchronous=True):
+    raise AssertionError('it has no number of devices')
+
+  for maker in (None, old):
+    with monkeypatch.context() as patch:
+      if maker is None:
+        patch.delattr('jaxlib.xla_client.make_cpu_client')
+      else:
+        patch.setattr('jaxlib.xla_client.make_cpu_client', maker)
+      with pytest.warns(UserWarning, match='default one, more slowly'):
+        device = runtime.device.__wrapped__()
+    assert device == jax.devices()[0]
+    assert os.environ.get('NPROC') == NPROC
+
+
+def test_an_environment_is_as_it_was(monkeypatch):
+  monkeypatch.delenv('NPROC', raising=False)
+  with pytest.raises(ValueError, match='inside'):
+    with runtime._environment('NPROC', '1'):
+      assert os.environ['NPROC'] == '1'
+      raise ValueError('inside')
+  assert 'NPROC' not in os.environ
+  monkeypatch.setenv('NPROC', '7')
+  with runtime._environment('NPROC', '1'):
+    pass
+  assert os.environ['NPROC'] == '7'

@@ -9,7 +9,7 @@ import pytest
 
 from alphajax.language import grammar as grammar_lib
 from alphajax.networks import heads, sequence
-from alphajax.search import mcts
+from alphajax.search import evaluators, mcts
 
 NAMES = tuple(sequence.ENCODERS)
 
@@ -22,7 +22,7 @@ def language():
 @functools.cache
 def made(name, width=16):
   """The encoder of 12 formulas, its parameters, and it under jit and vmap."""
-  encoder = sequence.make(name, language().vocab.size, width)
+  encoder = sequence.make(name, language(), width)
   tokens = jnp.ones(language().max_tokens, jnp.int32)
   params = encoder.init(jax.random.key(1), tokens)
   return params, jax.jit(jax.vmap(encoder.apply, (None, 0)))
@@ -118,7 +118,7 @@ def test_self_play_with_whole_formulas(name):
   params = heads.init(network, grammar, jax.random.key(0))
   play = functools.partial(
     mcts.self_play,
-    evaluator=mcts.make_evaluator(network, grammar),
+    evaluator=evaluators.make(network, grammar),
     grammar=grammar,
     num_games=3,
     num_simulations=4,

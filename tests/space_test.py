@@ -97,6 +97,22 @@ def test_presets_equal_enumeration(name, max_length):
   check(grammar_lib.make(name, max_length=max_length, **SMALL))
 
 
+def test_other_kinds_equal_enumeration():
+  """Conditions, levels and groups; If has three operands."""
+  operators = ('Gt', 'Eq', 'And', 'Not', 'If', 'Quantile', 'GroupRank', 'Slope')
+  for name, max_length in (('sem_k', 4), ('syn', 2)):
+    check(
+      grammar_lib.make(
+        name,
+        max_length=max_length,
+        features=['close', 'industry'],
+        constants=[0.8, -1],
+        windows=[5],
+        operators=operators,
+      )
+    )
+
+
 def test_the_papers_symbols_equal_enumeration():
   for max_length in (0, 1, 2, 3):
     check(grammar_lib.make(max_length=max_length))

@@ -10,11 +10,12 @@ import pytest
 import tiny
 
 from alphajax import experiment, train
+from alphajax.analysis import words
 from alphajax.data import market as market_lib
 from alphajax.data import panel as panel_lib
 from alphajax.factor import evaluate, operators, windows
+from alphajax.language import environment, vocab
 from alphajax.language import formula as formula_lib
-from alphajax.language import vocab
 
 
 @pytest.fixture(scope='module')
@@ -121,12 +122,89 @@ def ts_range(x, window):
   return jnp.max(days, axis=0) - jnp.min(days, axis=0)
 
 
-def test_an_operator_of_ones_own(monkeypatch):
-  """One row of the table and one pure function."""
-  monkeypatch.setitem(
-    vocab.OPERATORS, 'Range', vocab.Symbol('Range', 'rolling')
+def growth(x, window):
+  """Today's value over that of `window` days ago, less 1."""
+  return x / windows.delay(x, window) - 1
+
+
+def tilt(x, y):
+  """The difference of two values over their sum."""
+  return (x - y) / (x + y)
+
+
+def add_operators(monkeypatch):
+  """Rows of the table and pure functions, nothing else."""
+  for row, function in (
+    (vocab.Symbol('Range', 'rolling', units=vocab.KEEPS), ts_range),
+    (
+      vocab.Symbol(
+        'Growth',
+        'rolling',
+        phrase='the growth over {n} days of {0}',
+        units=vocab.FREES,
+        reaches_back=True,
+      ),
+      growth,
+    ),
+    (vocab.Symbol('Tilt', 'binary_asym', units=vocab.FREES), tilt),
+  ):
+    monkeypatch.setitem(vocab.OPERATORS, row.name, row)
+    monkeypatch.setitem(operators.FUNCTIONS, row.name, function)
+
+
+@pytest.mark.parametrize(
+  ('text', 'words_of_it', 'days'),
+  [
+    ('Range(close,5)/close', 'the 5-day Range of the closing price over '
+     'the closing price', 4),
+    ('Growth(Mean(volume,5),5)', 'the growth over 5 days of the 5-day mean of '
+     'the volume', 9),
+    ('Tilt(high,low)', "Tilt of the day's high and the day's low", 0),
+  ],
+)  # fmt: skip
+def test_operators_of_ones_own_everywhere(monkeypatch, text, words_of_it, days):
+  """Read in words, looked back over, written by every language, played."""
+  add_operators(monkeypatch)
+  formula = formula_lib.parse(text)
+  assert words.reading(formula) == words_of_it
+  assert formula_lib.lookback(formula) == days
+  for name in ('sem_k', 'sem', 'syn', 'rpn', 'typed_k'):
+    language = environment.make(
+      name,
+      operators=('Div', 'Mean', 'Range', 'Growth', 'Tilt'),
+      windows=(5,),
+    )
+    environment.derivation(language, formula)
+    drawn = environment.random_formulas(language, jax.random.key(0), 200)
+    used = {n.symbol for f in drawn for n in formula_lib.nodes(f)}
+    assert {'Range', 'Growth', 'Tilt'} <= used
+    longest = max(map(formula_lib.lookback, drawn))
+    assert longest <= environment.lookback(language)
+  for wrong in ('Range(close,5)', 'Tilt(high,volume)'):
+    with pytest.raises(ValueError, match='cannot write'):
+      environment.derivation(language, formula_lib.parse(wrong))
+
+
+def test_values_of_operators_of_ones_own(monkeypatch):
+  add_operators(monkeypatch)
+  panel = experiment.simulated(tiny.get_config('random_search')).panel
+  close, high, low = (
+    pd.DataFrame(panel_lib.feature(panel, name)).astype(float)
+    for name in ('close', 'high', 'low')
   )
-  monkeypatch.setitem(operators.FUNCTIONS, 'Range', ts_range)
+  expected = (
+    close / close.shift(5) - 1,
+    (high - low) / (high + low),
+  )
+  formulas = [*map(formula_lib.parse, ('Growth(close,5)', 'Tilt(high,low)'))]
+  values = evaluate.values(formulas, panel)
+  for actual, wanted in zip(values, expected, strict=True):
+    np.testing.assert_allclose(actual, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_an_operator_of_ones_own_is_mined(monkeypatch):
+  """One row of the table and one pure function."""
+  add_operators(monkeypatch)
   config = tiny.get_config('random_search')
   config.language.operators = ('Sub', 'Range')
   config.language.max_length = 2

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 from alphajax.language.formula import Formula, parse
-from alphajax.search import mcts, transpositions
+from alphajax.search import evaluators, mcts, transpositions
 
 
 @functools.cache
@@ -132,8 +132,8 @@ def test_the_search_takes_the_known_reward():
       len(tokens), params
     )
 
-  plain = mcts.from_apply(apply_fn)
-  evaluator = transpositions.with_known(plain, grammar)
+  plain = evaluators.from_apply(apply_fn)
+  evaluator = transpositions.with_table(plain, grammar)
   tokens = jnp.asarray([[best]])
   code = jax.vmap(functools.partial(transpositions.formula_hash, grammar))(
     tokens
@@ -163,13 +163,13 @@ def test_an_empty_table_changes_nothing():
     place = jnp.sin(tokens @ jnp.arange(1.0, tokens.shape[1] + 1))
     return params * place[:, None] * jnp.arange(grammar.num_actions), place
 
-  plain = mcts.from_apply(apply_fn)
+  plain = evaluators.from_apply(apply_fn)
   play = functools.partial(
     mcts.self_play, grammar=grammar, num_games=4, num_simulations=16
   )
   key, params = jax.random.key(0), jnp.float32(0.01)
   one = jax.jit(functools.partial(play, evaluator=plain))(params, key)
-  evaluator = transpositions.with_known(plain, grammar)
+  evaluator = transpositions.with_table(plain, grammar)
   two = jax.jit(functools.partial(play, evaluator=evaluator))(
     (params, transpositions.empty(5)), key
   )

@@ -2,6 +2,7 @@
 
 import functools
 
+import everything
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,12 +12,14 @@ from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 from alphajax.language import vocab as vocab_lib
 from alphajax.language.formula import Formula, parse
-from alphajax.networks import heads, incremental, tree_lstm
+from alphajax.networks import contexts, heads, incremental, tree_lstm
+
+EVERYTHING = functools.partial(grammar_lib.make, **everything.OPTIONS)
 
 
 @functools.cache
-def setting(width=32):
-  grammar = grammar_lib.make()
+def setting(make=grammar_lib.make, width=32):
+  grammar = make()
   network = heads.make(grammar, width=width)
   params = heads.init(network, grammar, jax.random.key(0))
   # Biases start at 0, where some mistakes would not show.
@@ -57,9 +60,10 @@ def oracle(weights, formula, vocab, is_window=False):
   ids = {(s.name, s.kind == 'window'): i for i, s in enumerate(vocab.symbols)}
   window_id = ids.get((formula.symbol, True)) if is_window else None
   x = weights['embed'][window_id or ids[formula.symbol, False]]
-  w, b = weights['symmetric' if kind == 'binary' else 'ordered']
-  first, second, child_sum = weights['kernels']
-  if kind == 'binary':
+  is_symmetric = kind in ('binary', 'equality', 'logical')
+  w, b = weights['symmetric' if is_symmetric else 'ordered']
+  first, second, child_sum, *third = weights['kernels']
+  if is_symmetric:
     used = [child_sum, child_sum]
     gate_parts = [(child_sum, (states[0][0] + states[1][0]) / 2)]
   elif kind == 'paired':
@@ -67,7 +71,7 @@ def oracle(weights, formula, vocab, is_window=False):
     operands = (states[0][0] + states[1][0]) / 2
     gate_parts = [(first, operands), (second, states[2][0])]
   else:
-    used = [first, second][: len(states)]
+    used = [first, second, *third][: len(states)]
     gate_parts = [(u, h) for u, (h, _) in zip(used, states, strict=True)]
   pre = x @ w + b
   i, o, u, f = np.split(pre, 4)
@@ -112,8 +116,9 @@ def partial_formulas(grammar, rng_key, n):
   return grammar_lib.formulas_of(grammar, tokens)
 
 
-def test_encoding_is_appendix_f():
-  grammar, network, params = setting()
+@pytest.mark.parametrize('make', [grammar_lib.make, EVERYTHING])
+def test_encoding_is_appendix_f(make):
+  grammar, network, params = setting(make)
   weights = weights_of(params)
   formulas = partial_formulas(grammar, jax.random.key(1), 20)
   tables = network.apply(params, method='tables')
@@ -124,8 +129,9 @@ def test_encoding_is_appendix_f():
     np.testing.assert_allclose(h, expected, atol=1e-5)
 
 
-def test_isomorphic_formulas_get_the_same_bits():
-  grammar, network, params = setting()
+@pytest.mark.parametrize('make', [grammar_lib.make, EVERYTHING])
+def test_isomorphic_formulas_get_the_same_bits(make):
+  grammar, network, params = setting(make)
   rng = np.random.default_rng(0)
   apply = jax.jit(functools.partial(heads.apply_batch, network))
   formulas = partial_formulas(grammar, jax.random.key(2), 60)
@@ -139,8 +145,9 @@ def test_isomorphic_formulas_get_the_same_bits():
     np.testing.assert_array_equal(one, two)
 
 
-def test_other_formulas_get_other_encodings():
-  grammar, network, params = setting()
+@pytest.mark.parametrize('make', [grammar_lib.make, EVERYTHING])
+def test_other_formulas_get_other_encodings(make):
+  grammar, network, params = setting(make)
   formulas = partial_formulas(grammar, jax.random.key(3), 60)
   distinct = list({formula_lib.key(f): f for f in formulas}.values())
   tables = network.apply(params, method='tables')
@@ -159,12 +166,23 @@ def test_other_formulas_get_other_encodings():
     ('high+low', 'high+high'),
     ('(high+low)+open', '(high+open)+low'),
     ('Pow(0.1,close)', 'Pow(close,0.1)'),
+    ('Gt(high,low)', 'Gt(low,high)'),
+    ('If(Gt(open,close),high,low)', 'If(Gt(open,close),low,high)'),
+    ('If(Gt(open,close),high,high)', 'If(Gt(close,open),high,high)'),
+    ('Quantile(close,0.2,20)', 'Quantile(close,0.8,20)'),
+    ('Quantile(close,0.2,20)', 'Quantile(close,0.2,5)'),
+    ('GroupRank(close,industry)', 'GroupNeutral(close,industry)'),
   ],
 )
 def test_order_counts_where_it_should(one, two):
-  grammar, network, params = setting()
+  is_paper = not any(word in one for word in ('Gt', 'Quantile', 'Group'))
+  grammar, network, params = setting(
+    grammar_lib.make if is_paper else EVERYTHING
+  )
   h1, h2 = (
-    network.apply(params, tokens_of(grammar, parse(text)))[0]
+    network.apply(params, tokens_of(grammar, parse(text, everything.FEATURES)))[
+      0
+    ]
     for text in (one, two)
   )
   assert np.abs(h1 - h2).max() > 1e-3
@@ -191,8 +209,9 @@ def test_dropout_only_in_training():
   assert np.abs(one[0][0] - one[0][1]).max() > 1e-4
 
 
-def test_every_parameter_gets_a_gradient():
-  grammar, network, params = setting()
+@pytest.mark.parametrize('make', [grammar_lib.make, EVERYTHING])
+def test_every_parameter_gets_a_gradient(make):
+  grammar, network, params = setting(make)
   tokens = jnp.stack(
     [
       tokens_of(grammar, f)
@@ -235,6 +254,8 @@ def odd_rows():
     (functools.partial(grammar_lib.make, 'syn', max_length=6), 16),
     (functools.partial(grammar_lib.make, 'sem', max_length=6), 16),
     (functools.partial(grammar_lib.make, 'typed_k'), 16),
+    (EVERYTHING, 16),
+    (functools.partial(EVERYTHING, 'typed_k'), 16),
   ],
 )
 def test_incremental_equals_the_whole_formula(make, chunk):
@@ -245,20 +266,18 @@ def test_incremental_equals_the_whole_formula(make, chunk):
   params = params or heads.init(network, grammar, jax.random.key(0))
   tokens, actions = play(grammar, jax.random.key(5), 64)
   tables = network.apply(params, method='tables')
-  contexts = incremental.make_contexts(grammar)
-  prepared = incremental.prepare(contexts, tables)
+  places = contexts.make(grammar)
+  prepared = incremental.prepare(places, tables)
   encode = jax.jit(jax.vmap(tree_lstm.encode, (None, 0)))
   step = jax.jit(functools.partial(incremental.step, chunk=chunk))
-  h, memory = incremental.start(contexts, prepared, grammar.start, 64)
+  h, memory = incremental.start(places, prepared, grammar.start, 64)
   nonterminal = np.asarray(grammar.is_nonterminal)[np.asarray(tokens)]
   terminated = ~nonterminal.any(axis=2)
   for move in range(grammar.max_steps):
     live = ~terminated[move - 1] if move else np.ones(64, bool)
     expected = encode(tables, tokens[move])
     np.testing.assert_allclose(h[live], expected[live], atol=1e-5)
-    h, memory = step(
-      contexts, prepared, memory, actions[move], terminated[move]
-    )
+    h, memory = step(places, prepared, memory, actions[move], terminated[move])
   assert terminated[-1].all()
 
 
@@ -274,4 +293,4 @@ def test_incremental_refuses_what_it_cannot_follow(rows, message):
   rows = [('Expr', 'close', 0), *rows]
   grammar = grammar_lib.from_rows(rows, vocab_lib.make_vocab(), max_length=4)
   with pytest.raises(ValueError, match=message):
-    incremental.make_contexts(grammar)
+    contexts.make(grammar)

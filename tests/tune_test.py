@@ -42,14 +42,15 @@ def test_gradients_with_missing_values(name):
   members = jnp.ones(x.shape, bool)
   weights = jnp.asarray(np.random.default_rng(3).normal(size=x.shape))
   operator = gradients.guard(
-    lambda *z: operators.apply(name, list(z), window, members), window=window
+    lambda members, *z: operators.apply(name, list(z), window, members),
+    window=window,
   )
-  add = gradients.guard(lambda a, x, y: a * x + y)
+  add = gradients.guard(lambda _, a, x, y: a * x + y)
 
   def total(a):
-    operands = [add(jnp.full(x.shape, a), x, y)]
+    operands = [add((), jnp.full(x.shape, a), x, y)]
     operands += [other] * (vocab.OPERANDS[kind] - 1)
-    result = operator(*operands)
+    result = operator(members, *operands)
     return jnp.sum(jnp.where(jnp.isfinite(result), result * weights, 0.0))
 
   gradient = float(jax.grad(total)(jnp.float32(0.7)))
@@ -75,7 +76,8 @@ def test_guard_without_it_is_nan():
     return run
 
   plain = jax.grad(total(jnp.multiply))(jnp.float32(2.0))
-  guarded = jax.grad(total(gradients.guard(jnp.multiply)))(jnp.float32(2.0))
+  multiply = gradients.guard(lambda _, a, x: a * x)
+  guarded = jax.grad(total(functools.partial(multiply, ())))(jnp.float32(2.0))
   assert np.isnan(plain)
   assert guarded == pytest.approx(float(jnp.nansum(x)), rel=1e-5)
 

@@ -179,13 +179,15 @@ def _descend(run, rate, num_steps, target, members, values, start):
   """
   unit = jnp.where(start == 0, 1.0, jnp.abs(start))
   # It looks past missing values itself; a day that does not count has none.
-  daily_ic = gradients.guard(lambda v: metrics.target_ic(v, target), fill=None)
+  daily_ic = gradients.guard(
+    lambda target, v: metrics.target_ic(v, target), fill=None
+  )
   schedule = optax.cosine_decay_schedule(LEARNING_RATE, num_steps)
   optimizer = optax.adam(schedule)
 
   def loss(c):
     signal = universe_lib.gather(members, run(c * unit, values, members))
-    return -rate(daily_ic(signal))
+    return -rate(daily_ic(target, signal))
 
   def step(carry, _):
     c, state, best, least, moved = carry

@@ -27,10 +27,18 @@ def content_hash(path: str | os.PathLike) -> str:
   return digest.hexdigest()
 
 
+def home(folder: str | os.PathLike | None = None) -> pathlib.Path:
+  """Where the package keeps what it can make again.
+
+  `folder` if given, else `$ALPHAJAX_CACHE`, else `~/.cache/alphajax`.
+  """
+  folder = folder or os.environ.get('ALPHAJAX_CACHE') or '~/.cache/alphajax'
+  return pathlib.Path(folder).expanduser()
+
+
 def path_of(key: Mapping, cache_dir) -> pathlib.Path:
   """Where the panel loaded with this content and these options is kept."""
-  folder = cache_dir or os.environ.get('ALPHAJAX_CACHE')
-  folder = pathlib.Path(folder or pathlib.Path.home() / '.cache' / 'alphajax')
+  folder = home(cache_dir)
   # Loading that changes must not find what it stored before.
   here = pathlib.Path(__file__).parent
   code = [

@@ -31,10 +31,17 @@ def apply(
   if formula_lib.is_windowed(formula):
     args, window = args[:-1], int(args[-1].symbol)
   operator = gradients.guard(
-    lambda *x: operators.apply(formula.symbol, list(x), window, members),
+    lambda members, *x: operators.apply(
+      formula.symbol, list(x), window, members
+    ),
+    # A day's other stocks must not seem to be there.
+    fill=None if formula.symbol in operators.CROSS_SECTIONAL else 1.0,
     window=window,
   )
-  return operator(*(apply(arg, leaf, members) for arg in args))
+  operands = tuple(apply(arg, leaf, members) for arg in args)
+  # Fused with its operands, an operator would round differently than in a
+  # `Store`, and what is nearly level would rank differently.
+  return operator(members, *jax.lax.optimization_barrier(operands))
 
 
 def compile(formula: formula_lib.Formula) -> Callable:

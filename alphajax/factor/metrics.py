@@ -42,7 +42,8 @@ class Target(NamedTuple):
 
   label: jax.Array  # f32[T, S]
   labelled: jax.Array  # bool[T, S]
-  count: jax.Array  # f32[T, 1], of the labelled
+  # f32[T, 1], of the labelled; tuples have a method of that name.
+  count: jax.Array  # type: ignore[assignment]
   total: jax.Array  # f32[T, 1], of the label, 0 but for rounding
   power: jax.Array  # f32[T, 1], of its squares
   raw: jax.Array  # f32[T, S]

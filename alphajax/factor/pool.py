@@ -13,15 +13,18 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
 from alphajax.data import panel as panel_lib
 from alphajax.factor import metrics, objectives
+from alphajax.factor.lasso import DEFAULT_FIT, FitConfig, fit
 from alphajax.factor.metrics import Target
 
+# The least coverage there is: some factor of some weight has a value.
+HEARD = float(jnp.finfo(jnp.float32).tiny)
 DAYS = 128  # Days per step of that computation, to bound its memory.
 
 
@@ -44,23 +47,18 @@ class Pool:
   ids: jax.Array  # i32[P]
 
 
-class FitConfig(NamedTuple):
-  """How weights are fitted.
-
-  l1: weight of the L1 norm beside the mean squared error.
-  tolerance: largest change of a weight at which the fit stops.
-  max_steps: gradient steps at most.
-  """
-
-  l1: float = 0.005
-  tolerance: float = 1e-7
-  max_steps: int = 2000
+def _counts(
+  values: jax.Array, members: jax.Array, labelled: jax.Array
+) -> jax.Array:
+  """True on days where half of the labelled members have a value, bool[T]."""
+  seen = members & jnp.isfinite(values) & labelled
+  needed = metrics.MIN_COVERAGE * jnp.sum(labelled, -1)
+  return jnp.sum(seen, -1) >= needed
 
 
-DEFAULT_FIT = FitConfig()
-
-
-def standardized(values, members, labelled):
+def standardized(
+  values: jax.Array, members: jax.Array, labelled: jax.Array
+) -> jax.Array:
   """A factor as the pool sees it: standardised per day, NaN -> 0.
 
   A day with fewer than half of the labelled members covered is all 0, "no
@@ -74,16 +72,14 @@ def standardized(values, members, labelled):
   Returns:
     f32[T, S], finite.
   """
-  seen = members & jnp.isfinite(values)
   z = panel_lib.standardize(values, members)
-  counts = jnp.sum(seen & labelled, -1) >= metrics.MIN_COVERAGE * jnp.sum(
-    labelled, -1
-  )
+  counts = _counts(values, members, labelled)
   return jnp.where(counts[:, None] & jnp.isfinite(z), z, 0.0)
 
 
-def prepare(values, members, target: Target):
-  """A factor as `insert` takes it: standardized, and centred where labelled."""
+def prepare(values: jax.Array, members: jax.Array, target: Target) -> jax.Array:
+  """A factor as `insert` takes it: standardised, 0 in the mean of labelled."""
+  chex.assert_equal_shape([values, members, target.label])
   z = standardized(values, members, target.labelled)
   count = jnp.maximum(jnp.sum(target.labelled, -1, keepdims=True), 1)
   z = jnp.where(target.labelled, z, 0.0)
@@ -125,57 +121,9 @@ def _products(left, right, target: Target):
   return products[:, :-1], products[:, -1]
 
 
-def soft_threshold(w, amount):
-  """The proximal step of `amount * |w|`: shrinks, to exactly 0 if small."""
-  return jnp.sign(w) * jnp.maximum(jnp.abs(w) - amount, 0.0)
-
-
-def fit(gram, with_label, used, initial, config: FitConfig):
-  """Weights that minimise w'Gw - 2 b'w + l1 |w|, the MSE of Eq. 7 with L1.
-
-  Nesterov-accelerated proximal gradient steps (FISTA, restarted when a step
-  goes uphill), each an `optax.sgd` step and a soft threshold. The problem is
-  convex, so the start, random in the paper, does not matter.
-
-  Args:
-    gram: f32[P, P], mean correlations.
-    with_label: f32[P].
-    used: bool[P], False for an empty slot.
-    initial: f32[P].
-    config: tolerance and L1 weight.
-
-  Returns:
-    f32[P], 0 in unused slots.
-  """
-  pairs = used[:, None] & used
-  gram = jnp.where(pairs, gram, 0.0)
-  with_label = jnp.where(used, with_label, 0.0)
-  # 2 G has its largest eigenvalue below twice the largest absolute row sum.
-  bound = 2.0 * jnp.max(jnp.sum(jnp.abs(gram), -1))
-  rate = 1.0 / jnp.maximum(bound, 1e-6)
-  optimizer = optax.sgd(rate)
-
-  def step(carry):
-    w, ahead, momentum, _, i = carry
-    gradient = 2.0 * (gram @ ahead - with_label)
-    updates, _ = optimizer.update(gradient, optimizer.init(ahead))
-    new = soft_threshold(optax.apply_updates(ahead, updates), rate * config.l1)
-    uphill = jnp.sum((ahead - new) * (new - w)) > 0
-    momentum = jnp.where(uphill, 1.0, momentum)
-    faster = 0.5 * (1.0 + jnp.sqrt(1.0 + 4.0 * momentum**2))
-    ahead = new + (momentum - 1.0) / faster * (new - w)
-    return new, ahead, faster, jnp.max(jnp.abs(new - w)), i + 1
-
-  def running(carry):
-    *_, change, i = carry
-    return (change > config.tolerance) & (i < config.max_steps)
-
-  w = jnp.where(used, initial, 0.0)
-  carry = (w, w, jnp.float32(1.0), jnp.float32(jnp.inf), 0)
-  return jax.lax.while_loop(running, step, carry)[0]
-
-
-def combined_ic(weights, with_label, mutual):
+def combined_ic(
+  weights: jax.Array, with_label: jax.Array, mutual: jax.Array
+) -> jax.Array:
   """Exact daily IC of the weighted sum, f32[T].
 
   Args:
@@ -193,7 +141,7 @@ def combined_ic(weights, with_label, mutual):
   )
 
 
-def daily_ic(pool: Pool):
+def daily_ic(pool: Pool) -> jax.Array:
   """Exact daily IC of the pool on its own days, f32[T]."""
   return combined_ic(pool.weights, pool.with_label, pool.mutual)
 
@@ -263,9 +211,9 @@ def _insert(pool, candidates, ids, target, scored, config, accept, objective):
     new, ic = jax.tree.map(
       functools.partial(jnp.where, keep), (new, new_ic), (slots, ic)
     )
-    members = jnp.where(new.item >= 0, all_ids[new.item], -1)
+    held = jnp.where(new.item >= 0, all_ids[new.item], -1)
     return (new, ic), Trace(
-      ic, members, *jnp.where(real, jnp.stack([new_ic, unexplained]), 0.0)
+      ic, held, *jnp.where(real, jnp.stack([new_ic, unexplained]), 0.0)
     )
 
   start = _Slots(
@@ -293,14 +241,14 @@ class Trace(NamedTuple):
   """What happened at each candidate of `insert`.
 
   ic: IC of the pool after it, or what else the objective makes of its series.
-  members: ids in the pool after it, -1 for an empty slot.
+  ids: those in the pool after it, -1 for an empty slot.
   tried_ic: that of the pool that the candidate led to, also when rejected.
   unexplained: mean daily correlation of the candidate with what the pool before
     it leaves of the label: by its size the fit decides to use it or not.
   """
 
   ic: jax.Array  # f32[N]
-  members: jax.Array  # i32[N, P]
+  ids: jax.Array  # i32[N, P]
   tried_ic: jax.Array  # f32[N]
   unexplained: jax.Array  # f32[N]
 
@@ -317,6 +265,9 @@ def insert(
   objective: Callable = objectives.mean,
 ) -> tuple[Pool, Trace]:
   """Commits candidates one after the other (Algorithm 1).
+
+  Jitted inside; it can be jitted or vmapped again, and copies planes then,
+  which it does not otherwise.
 
   Args:
     pool: the pool so far.
@@ -339,17 +290,26 @@ def insert(
   rest, item, trace = _insert(
     pool, candidates, ids, target, scored, config, accept, objective
   )
-  everyone = pool.factors + candidates
-  nothing = jnp.zeros_like(target.label)
-  factors = (everyone[i] if i >= 0 else nothing for i in item.tolist())
-  return rest.replace(factors=tuple(factors)), trace
+  planes = _take(pool.factors + candidates, item)
+  return rest.replace(factors=planes), trace
 
 
-def signal(weights, values, members):
-  """The pool's signal on any panel: weighted sum of standardised factors.
+def _take(planes, item):
+  """The planes that `item i32[P]` names; 0 for -1."""
+  nothing = jnp.zeros_like(planes[0])
+  if isinstance(item, jax.core.Tracer):
+    stacked = jnp.stack([*planes, nothing])
+    return tuple(stacked[item[i]] for i in range(item.shape[0]))
+  return tuple(planes[i] if i >= 0 else nothing for i in item.tolist())
 
-  A factor without a value has no opinion, which is 0 in the sum, as it is in
-  the fit; `coverage` says how much of the pool speaks of a stock.
+
+def coverage(
+  weights: jax.Array, values: jax.Array, members: jax.Array
+) -> jax.Array:
+  """How much of a pool speaks: the share of sum |w| whose factor has a value.
+
+  A factor has none on a day on which fewer than half of the members have one:
+  `signal` leaves it out there.
 
   Args:
     weights: f32[P].
@@ -357,25 +317,55 @@ def signal(weights, values, members):
     members: bool[T, S].
 
   Returns:
-    f32[T, S]; NaN for non-members and where no factor has a value.
+    f32[T, S] from 0 to 1, 0 where all weights are 0; NaN for non-members.
   """
-  z = jax.vmap(lambda v: standardized(v, members, members))(values)
-  known = coverage(weights, values, members) > 0
-  return jnp.where(known, jnp.einsum('p,pts->ts', weights, z), jnp.nan)
+  chex.assert_shape(values, (weights.shape[0], *members.shape))
+  counts = jax.vmap(lambda v: _counts(v, members, members))(values)
+  missing = ~(counts[..., None] & jnp.isfinite(values))
+  size = jnp.abs(weights)
+  silent, heard = (
+    jnp.einsum('p,pts->ts', size, part.astype(size.dtype))
+    for part in (missing, ~missing)
+  )
+  # 0 and 1 are exact: so is a sum of zeros.
+  share = heard / jnp.where(heard > 0, silent + heard, 1.0)
+  return jnp.where(members, share, jnp.nan)
 
 
-def coverage(weights, values, members):
-  """Share of the pool's sum of |weights| whose factor has a value.
+def signal(
+  weights: jax.Array,
+  values: jax.Array,
+  members: jax.Array,
+  min_coverage: float = 0.0,
+) -> jax.Array:
+  """The pool's signal on any panel: weighted sum of standardised factors.
+
+  A factor without a value has no opinion, which is 0 in the sum, as it is in
+  the fit: so pools are judged in training. But where most of a pool is missing,
+  as before its look-back, the sum is another signal than the pool's: a
+  `min_coverage` leaves it out, that of `HEARD` where no factor has a value.
 
   Args:
-    weights, values, members: as in `signal`.
+    weights: f32[P].
+    values: f32[P, T, S], NaN where missing.
+    members: bool[T, S].
+    min_coverage: the least `coverage` at which there is a signal, 0 to 1.
 
   Returns:
-    f32[T, S] from 0 to 1; NaN for non-members.
+    f32[T, S]; 0 where no factor has an opinion, NaN for non-members and where
+    the coverage is less than `min_coverage`.
+
+  Raises:
+    ValueError: a `min_coverage` outside of 0 to 1.
   """
-  sizes = jnp.abs(weights)
-  total = jnp.sum(sizes)
-  known = jnp.isfinite(values).astype(jnp.float32)
-  share = jnp.einsum('p,pts->ts', sizes, known)
-  share = share / jnp.where(total > 0, total, 1.0)
-  return jnp.where(members, share, jnp.nan)
+  if not 0.0 <= min_coverage <= 1.0:
+    raise ValueError(
+      f'min_coverage is {min_coverage}: expected a share of the weights, from '
+      '0 (a missing factor counts as 0) to 1 (every factor has a value)'
+    )
+  chex.assert_shape(values, (weights.shape[0], *members.shape))
+  z = jax.vmap(lambda v: standardized(v, members, members))(values)
+  present = members
+  if min_coverage > 0:
+    present = coverage(weights, values, members) >= min_coverage
+  return jnp.where(present, jnp.einsum('p,pts->ts', weights, z), jnp.nan)

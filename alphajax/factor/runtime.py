@@ -7,18 +7,29 @@ On an accelerator one program computes many nodes, and nothing waits.
 """
 
 import concurrent.futures
+import contextlib
 import functools
 import graphlib
+import importlib
+import importlib.util
+import inspect
 import os
 import threading
-from collections.abc import Callable, Collection, Hashable, Mapping
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jaxlib
 import numpy as np
-from jaxlib import xla_client
 
 from alphajax.factor import operators
+
+# A window lives in registers: with wide ones it costs a quarter less. But
+# comparisons of integers run on more units in narrow ones, and the reciprocal
+# root has other last bits in wide ones than in a program of the caller's own.
+NARROW = ('CSRank', 'Skew', 'Kurt', 'Rsquare')
 
 
 @functools.cache
@@ -26,31 +37,61 @@ def device() -> jax.Device:
   """Where programs run: the default device, and on a CPU one of its own.
 
   How many threads a program is split for is decided once for all programs of a
-  client. This client has one thread, and runs a program on its caller's.
+  client. This client has one thread, and runs a program on its caller's. JAX
+  has no public name for it: where it is not found, the default device does the
+  same more slowly, with a warning.
   """
   default = jax.devices()[0]
   if default.platform != 'cpu':
     return default
-  before = os.environ.get('NPROC')
-  os.environ['NPROC'] = '1'  # What XLA reads for the number of threads.
+  make_client = _client_maker()
+  if make_client is None:
+    warnings.warn(
+      f'jaxlib {jaxlib.__version__} does not make a CPU client of one device; '
+      'formulas are evaluated on the default one, more slowly',
+      stacklevel=2,
+    )
+    return default
+  with _environment('NPROC', '1'):  # What XLA reads for the number of threads.
+    # One device, whatever XLA_FLAGS say of how many a client has.
+    client = make_client(asynchronous=False, num_devices=1)
+  return client.local_devices()[0]  # type: ignore[attr-defined]
+
+
+def _client_maker() -> Callable | None:
+  """What makes a CPU client, None where this jaxlib has it not."""
+  if importlib.util.find_spec('jaxlib.xla_client') is None:
+    return None
+  module = importlib.import_module('jaxlib.xla_client')
+  maker = getattr(module, 'make_cpu_client', None)
+  if maker is None:
+    return None
+  known = inspect.signature(maker).parameters
+  return maker if {'asynchronous', 'num_devices'} <= set(known) else None
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+  """An environment variable, as it was before afterwards."""
+  before = os.environ.get(name)
+  os.environ[name] = value
   try:
-    client = xla_client.make_cpu_client(asynchronous=False)
+    yield
   finally:
     if before is None:
-      del os.environ['NPROC']
+      del os.environ[name]
     else:
-      os.environ['NPROC'] = before
-  return client.local_devices()[0]
+      os.environ[name] = before
 
 
-def bring(tree):
-  """Arrays for programs to read, from the default device."""
+def to_device(tree: Any) -> Any:
+  """Arrays where programs read them, from the default device."""
   if device() == jax.devices()[0]:
     return tree
   return jax.device_put(tree, device())
 
 
-def hand_back(value: jax.Array) -> jax.Array:
+def to_default(value: jax.Array) -> jax.Array:
   """A result on the default device; on a CPU it stays where it is in memory.
 
   Not committed to the device, so that it is no other argument to a jitted
@@ -76,14 +117,14 @@ def num_workers() -> int:
   return os.cpu_count() or 1
 
 
-def signature(tree) -> Hashable:
+def signature(tree: Any) -> tuple:
   """What a program is compiled for: structure, shapes and dtypes."""
   leaves, structure = jax.tree.flatten(tree)
   return structure, tuple(jax.typeof(leaf) for leaf in leaves)
 
 
 @functools.cache
-def operator(symbol: str, window: int | None, like: Hashable) -> Callable:
+def operator(symbol: str, window: int | None, like: tuple) -> Callable:
   """One operator on several nodes: a tuple of operand tuples -> a tuple.
 
   like: the signature of `(universe, operands)`.
@@ -94,13 +135,11 @@ def operator(symbol: str, window: int | None, like: Hashable) -> Callable:
       operators.apply(symbol, list(each), window, universe) for each in operands
     )
 
-  # A window lives in registers: with wide ones it costs a quarter less. But
-  # comparisons of integers run on more units in narrow ones.
-  return _compile(run, like, wide=symbol != 'CSRank')
+  return _compile(run, like, wide=symbol not in NARROW)
 
 
 @functools.cache
-def reduction(reduce: Callable, like: Hashable) -> Callable:
+def reduction(reduce: Callable, like: tuple) -> Callable:
   """`reduce(values, *args)` of several values, stacked.
 
   like: the signature of `(values, args)`, values being a tuple.
@@ -113,7 +152,7 @@ def reduction(reduce: Callable, like: Hashable) -> Callable:
   return _compile(run, like, wide=True)
 
 
-def _compile(function: Callable, like: Hashable, *, wide: bool) -> Callable:
+def _compile(function: Callable, like: tuple, *, wide: bool) -> Callable:
   structure, types = like
   here = jax.sharding.SingleDeviceSharding(device())
   args = jax.tree.unflatten(
@@ -122,7 +161,7 @@ def _compile(function: Callable, like: Hashable, *, wide: bool) -> Callable:
        t.shape, t.dtype, weak_type=t.weak_type, sharding=here
      ) for t in types],
   )  # fmt: skip
-  options = {}
+  options: dict[str, bool | int] = {}
   if device().platform == 'cpu':
     # Sets them apart in the cache on disk from the same, but split, programs.
     options['xla_cpu_multi_thread_eigen'] = False
@@ -132,7 +171,7 @@ def _compile(function: Callable, like: Hashable, *, wide: bool) -> Callable:
 
 def in_order(
   needs: Mapping[int, Collection[int]],
-  work: Callable[[int], None],
+  work: Callable[[int], object],
   num_threads: int,
 ) -> None:
   """Calls `work(node)` for every node of `needs` on so many threads.

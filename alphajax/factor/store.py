@@ -8,6 +8,7 @@ import collections
 import functools
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +53,7 @@ class Store:
       ValueError: the budget holds fewer values than any formula needs.
     """
     features = operators.finite(jnp.asarray(panel.features, jnp.float32))
-    features = runtime.bring(features)
+    features = runtime.to_device(features)
     self.shape = features.shape[1:]  # (T, S)
     plane = features[0].nbytes
     self.capacity = budget // plane
@@ -63,8 +64,8 @@ class Store:
         f'give it {plane * MIN_VALUES} bytes or more'
       )
     self.feature_names = tuple(panel.feature_names)
-    self.universe = universe_lib.make(panel.mask)
-    self._universe = runtime.bring(self.universe)
+    self.universe = universe_lib.make(np.asarray(panel.mask))
+    self._universe = runtime.to_device(self.universe)
     self.computed = 0  # Nodes evaluated so far.
     self._programs: dict[tuple, Callable] = {}
     self._start(features)
@@ -82,14 +83,14 @@ class Store:
     self,
     formulas: Sequence[formula_lib.Formula],
     reduce: Callable,
-    *args: jax.Array,
+    *args: Any,
   ):
     """Evaluates formulas and returns `reduce(values[T, S], *args)` of each.
 
     Args:
       formulas: any number; evaluated in as many parts as the budget demands.
       reduce: pure function, one object for the life of the program (jitted).
-      *args: arrays handed to `reduce`.
+      *args: pytrees of arrays handed to `reduce`.
 
     Returns:
       A pytree of NumPy arrays `[N, ...]`.
@@ -99,7 +100,7 @@ class Store:
     roots = self._roots(formulas)
     plane = jax.ShapeDtypeStruct(self.shape, jnp.float32)
     lanes = runtime.num_lanes()
-    args = runtime.bring(args)
+    args = runtime.to_device(args)
     like = runtime.signature(((plane,) * lanes, args))
     program = runtime.reduction(reduce, like)
     results = {}  # Root -> (stacked statistics of a call, its row of them).
@@ -126,7 +127,7 @@ class Store:
     """
     roots = self._roots(formulas)
     return [
-      runtime.hand_back(self._peek(root))
+      runtime.to_default(self._peek(root))
       for part in self._parts(roots)
       for root in part
     ]
@@ -266,14 +267,15 @@ class Store:
   def _compiled(self, nodes) -> dict[int, Callable]:
     """The programs of nodes, new ones compiled on as many threads as cores."""
     distinct = {plan.group(self.graph.nodes[node]): node for node in nodes}
-    new = {
+    new: dict[int, tuple[int, ...]] = {
       node: ()
       for group, node in distinct.items()
       if (*group, 1) not in self._programs
     }
     if new:
-      compile_ = functools.partial(self._program, lanes=1)
-      runtime.in_order(new, compile_, runtime.num_workers())
+      runtime.in_order(
+        new, lambda node: self._program(node, 1), runtime.num_workers()
+      )
     return {node: self._program(node, 1) for node in nodes}
 
   def _program(self, node: int, lanes: int) -> Callable:
@@ -296,7 +298,7 @@ class Store:
     if program is _fill:
       for node in nodes:
         number = np.float32(self.graph.nodes[node].symbol)
-        number = runtime.bring(number)
+        number = runtime.to_device(number)
         self._values[node] = _fill(number, shape=self.shape)
       return
     operands = [

@@ -14,9 +14,11 @@ of your own, whose `make(**options)` gets the options of `config.language` but
 import functools
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from alphajax import lookup
@@ -76,7 +78,7 @@ def make(name: str = 'sem_k', *, rules: str = '', **options) -> Language:
   return make_language(**options)
 
 
-def _module(language: Language):
+def _module(language: Language) -> ModuleType:
   """Where the type of a language is defined, its functions are too."""
   return sys.modules[type(language).__module__]
 
@@ -84,6 +86,16 @@ def _module(language: Language):
 def init(language: Language) -> State:
   """The state before the first action. Unbatched."""
   return _module(language).init(language)
+
+
+def starts(
+  language: Language, num_games: int, start: State | None = None
+) -> State:
+  """The state at which B games begin, `[B, ...]`; `init` unless another."""
+  return jax.tree.map(
+    lambda x: jnp.broadcast_to(x, (num_games, *x.shape)),
+    init(language) if start is None else start,
+  )
 
 
 def step(language: Language, state: State, action: jax.Array) -> State:

@@ -3,18 +3,18 @@
 Formula text is calls, infix `+ - * /`, unary minus, `|x|`, numbers and
 feature names, `$close` being an alias of `close`:
 `Mean(Corr(Sum(open,40),high-volume,20),20)`. A window is a positive integer,
-so the language cannot look ahead.
+so the language cannot look ahead. Other notations: see `dialects`.
 """
 
 import dataclasses
-import difflib
 import functools
+import importlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import lark
 
-from alphajax.language import vocab
+from alphajax.language import hints, vocab
 
 _GRAMMAR = r"""
 ?start: sum
@@ -32,51 +32,17 @@ _GRAMMAR = r"""
   | NAME -> name
   | "(" sum ")"
   | "|" sum "|" -> absolute
-NAME: /[A-Za-z_][A-Za-z_0-9]*/
+NAME: /[^\W\d]\w*/
 NUMBER: /(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?/
 %ignore /\s+/
 """
 # Nested calls and operators of a formula; all that walks formulas can so far.
 MAX_DEPTH = 200
-# Punctuation as Chinese keyboards write it.
-_NARROW = str.maketrans('（）［］，．＋－＊／｜＄　', '()[],.+-*/|$ ')
-# What other languages call it -> how it is typed here.
-_MEANT = {
-  'rank': 'CSRank(x) ranks a day over the stocks, Rank(x,20) over a window',
-  'cs_rank': 'CSRank(x)',
-  'ts_rank': 'Rank(x,20)',
-  'tsrank': 'Rank(x,20)',
-  **dict.fromkeys(('delay', 'shift', 'lag', 'ts_delay'), 'Ref(x,5)'),
-  **dict.fromkeys(('delta', 'diff', 'ts_delta'), 'Delta(x,5)'),
-  **dict.fromkeys(('correlation', 'corr', 'ts_corr'), 'Corr(x,y,20)'),
-  **dict.fromkeys(('covariance', 'cov', 'ts_cov'), 'Cov(x,y,20)'),
-  **dict.fromkeys(('stddev', 'std', 'ts_std'), 'Std(x,20)'),
-  **dict.fromkeys(('sma', 'ma', 'ts_mean', 'mean', 'average'), 'Mean(x,20)'),
-  **dict.fromkeys(('ts_sum', 'sum'), 'Sum(x,20)'),
-  **dict.fromkeys(('ewm', 'ewma', 'ema'), 'EMA(x,20)'),
-  **dict.fromkeys(('decay_linear', 'decaylinear', 'wma'), 'WMA(x,20)'),
-  'min': 'Less(x,y) of two, Min(x,20) over a window',
-  'max': 'Greater(x,y) of two, Max(x,20) over a window',
-  'ts_min': 'Min(x,20)',
-  'ts_max': 'Max(x,20)',
-  'add': 'Add(x,y) or x+y',
-  **dict.fromkeys(('sub', 'subtract', 'minus'), 'Sub(x,y) or x-y'),
-  **dict.fromkeys(('mul', 'multiply', 'times'), 'Mul(x,y) or x*y'),
-  **dict.fromkeys(('div', 'divide'), 'Div(x,y) or x/y'),
-  'neg': '-x',
-  **dict.fromkeys(('power', 'pow'), 'Pow(x,y)'),
-  'signedpower': 'Sign(x)*Pow(Abs(x),y)',
-  **dict.fromkeys(('abs', 'fabs'), 'Abs(x)'),
-  **dict.fromkeys(('log', 'ln'), 'Log(x)'),
-  'inv': '1/x',
-  'sqrt': 'Pow(x,0.5)',
-}
-# What an operator with the wrong arguments may have been meant for.
-_INSTEAD = {
-  'Rank': 'CSRank(x) ranks a day over the stocks',
-  'Min': 'Less(x,y) is the smaller of two',
-  'Max': 'Greater(x,y) is the larger of two',
-}
+# Characters as Chinese keyboards and typesetting write them.
+_NARROW = {0xFF01 + i: 0x21 + i for i in range(94)} | str.maketrans(
+  '　×÷−–', ' */--'
+)
+OURS = 'ours'  # The dialect of `Formula`; the others are in `dialects`.
 HOLE = '_'  # What a mask writes for a part to fill; see `masks`.
 _INFIX = {'Add': ('+', 1), 'Sub': ('-', 1), 'Mul': ('*', 2), 'Div': ('/', 2)}
 
@@ -175,8 +141,22 @@ def key(formula: Formula) -> str:
   return call_text(canonical(formula))
 
 
-def to_text(formula: Formula) -> str:
-  """Prints a formula so that `parse` gives it back."""
+def to_text(
+  formula: Formula,
+  dialect: str = OURS,
+  features: Sequence[str] = vocab.FEATURES,
+) -> str:
+  """Prints a formula so that `parse` gives it back.
+
+  dialect: the notation, one of `dialects.NAMES`.
+  features: names in the order that a dialect counts them by, as gplearn does.
+
+  Raises:
+    FormulaError: the dialect has no equal of an operator.
+    ValueError: no dialect of that name.
+  """
+  if dialect != OURS:
+    return _late('writer').to_text(formula, dialect, tuple(features))
   return _print(formula, 0)
 
 
@@ -198,9 +178,13 @@ def _print(formula: Formula, outer: int) -> str:
 
 
 @functools.cache
-def _parser() -> lark.Lark:
+def _parser(positions: bool) -> lark.Lark:
   return lark.Lark(
-    _GRAMMAR, parser='lalr', propagate_positions=True, maybe_placeholders=False
+    _GRAMMAR,
+    parser='lalr',
+    lexer='basic',
+    propagate_positions=positions,
+    maybe_placeholders=False,
   )
 
 
@@ -208,36 +192,73 @@ def parse(
   text: str,
   features: Sequence[str] = vocab.FEATURES,
   holes: bool = False,
+  dialect: str = OURS,
 ) -> Formula:
   """Parses formula text.
 
   holes: `_` may stand for an operand, a window or an operator, as in
     `Mean(_,6)-_` and `_(close,20)`.
+  dialect: the notation of the text, one of `dialects.NAMES`.
 
   Raises:
     FormulaError: not a formula; names the symbol and its position, says what
       was expected.
+    ValueError: no dialect of that name; holes in another dialect than ours; a
+      feature that cannot be written.
   """
   if not isinstance(text, str) or not text.strip():
     raise FormulaError('empty formula: expected text such as Mean(close,20)')
-  text = text.translate(_NARROW)
+  text, features = text.translate(_NARROW), tuple(features)
+  vocab.check_features(features)
+  if dialect != OURS:
+    if holes:
+      raise ValueError(f'holes are written in our notation, not in {dialect}')
+    return _late('reader').parse(text, dialect, features)
   try:
-    tree = _parser().parse(text)
+    return _parse(text, features, holes)
+  except FormulaError as error:
+    readings = _late('reader').readings(text, features)
+    if not readings:
+      raise
+    raise FormulaError(f'{error}\n{readings}') from error
+
+
+def _late(module: str):
+  """What reads or writes other dialects; it is itself made of formulas."""
+  return importlib.import_module(f'alphajax.language.{module}')
+
+
+@functools.lru_cache(maxsize=1 << 13)
+def _parse(text: str, features: tuple[str, ...], holes: bool) -> Formula:
+  """Parses without positions, which cost 40 % of the time; again on errors."""
+  try:
+    return _build(read(text, _parser(False)), text, features, holes)
+  except FormulaError:
+    return _build(read(text, _parser(True)), text, features, holes)
+
+
+def read(
+  text: str, parser: lark.Lark, hint: Callable[[str], str] = hints.sign
+) -> lark.Tree:
+  """The parse tree of a text, not deeper than `MAX_DEPTH`.
+
+  hint: what to say of what is not expected, of the text from there on.
+
+  Raises:
+    FormulaError: the text does not follow the grammar, or is too deep.
+  """
+  try:
+    tree = parser.parse(text)
   except lark.exceptions.UnexpectedEOF as error:
-    raise _error(text, len(text), 'the formula ends too early') from error
+    raise fault(text, len(text), 'the formula ends too early') from error
   except lark.exceptions.UnexpectedInput as error:
     at = getattr(error, 'pos_in_stream', None)
     token = getattr(error, 'token', None)
     if token is not None and token.type == '$END':
-      raise _error(text, len(text), 'the formula ends too early') from error
+      raise fault(text, len(text), 'the formula ends too early') from error
     at = len(text) if at is None else at
-    raise _error(text, at, f'unexpected {text[at : at + 1]!r}') from error
-  _check_depth(tree, text)
-  return _build(tree, text, tuple(features), holes)
-
-
-def _check_depth(tree: lark.Tree, text: str) -> None:
-  """Refuses a tree that recursion could not walk."""
+    what = f'unexpected {text[at : at + 1]!r}{hint(text[at:])}'
+    raise fault(text, at, what) from error
   level = [tree]
   for _ in range(MAX_DEPTH):
     level = [
@@ -247,12 +268,41 @@ def _check_depth(tree: lark.Tree, text: str) -> None:
       if isinstance(child, lark.Tree) and child.data != 'number'
     ]
   if level:
-    raise _error(
-      text, level[0].meta.start_pos, f'nested deeper than {MAX_DEPTH} levels'
-    )
+    raise fault(text, start(level[0]), f'nested deeper than {MAX_DEPTH} levels')
+  return tree
 
 
-def _error(text: str, position: int, what: str) -> FormulaError:
+def unchecked(text: str) -> Formula:
+  """Reads text in our notation whose names are checked elsewhere."""
+
+  def build(tree):
+    if tree.data == 'number':
+      return literal(tree, text)
+    if tree.data == 'negative':
+      return number(-float(build(tree.children[0]).symbol))
+    head, *rest = tree.children
+    if tree.data in ('call', 'name'):
+      return Formula(str(head), tuple(map(build, rest)))
+    return Formula(tree.data.capitalize(), tuple(map(build, tree.children)))
+
+  return build(read(text, _parser(True)))
+
+
+def start(tree: lark.Tree) -> int:
+  """Where a part of a text begins; 0 where positions are not kept."""
+  return getattr(tree.meta, 'start_pos', 0)
+
+
+def literal(tree: lark.Tree, text: str) -> Formula:
+  """The number that a part of a text writes."""
+  value = float(tree.children[0])
+  if math.isinf(value):
+    raise fault(text, start(tree), 'a number beyond 1.8e308')
+  return number(value)
+
+
+def fault(text: str, position: int, what: str) -> FormulaError:
+  """An error that points at its place in a text."""
   return FormulaError(
     f'{what} at position {position + 1} of the formula\n  {text}\n'
     f'  {" " * position}^'
@@ -264,16 +314,12 @@ def _build(
 ) -> Formula:
   """Turns a parse tree into a Formula, checking names, arity and windows."""
   build = functools.partial(_build, text=text, features=features, holes=holes)
-  start = tree.meta.start_pos
   if tree.data == 'number':
-    value = float(tree.children[0])
-    if math.isinf(value):
-      raise _error(text, start, 'a number beyond 1.8e308')
-    return number(value)
+    return literal(tree, text)
   if tree.data == 'name':
     name = str(tree.children[0])
     if name not in features and not (holes and name == HOLE):
-      raise _error(text, start, _unknown(name, 'feature', features))
+      raise fault(text, start(tree), hints.unknown(name, 'feature', features))
     return Formula(name)
   if tree.data == 'negative':
     child = build(tree.children[0])
@@ -289,53 +335,44 @@ def _build(
 
 def _call(tree: lark.Tree, text: str, build, holes: bool) -> Formula:
   """Builds a call, checking its operator, arity and window."""
-  name, start = str(tree.children[0]), tree.meta.start_pos
+  name = str(tree.children[0])
   if holes and name == HOLE:
     return Formula(HOLE, tuple(map(build, tree.children[1:])))
   row = vocab.OPERATORS.get(name)
   if row is None:
-    raise _error(text, start, _unknown(name, 'operator', vocab.OPERATORS))
+    what = hints.unknown(name, 'operator', vocab.OPERATORS)
+    raise fault(text, start(tree), what)
   operands = tree.children[1:]
   if len(operands) != row.arity:
     window = ', the last a window' if row.kind in vocab.WINDOWED else ''
     what = f'{name} takes {row.arity} arguments{window}, not {len(operands)}'
-    raise _error(text, start, what + _instead(name))
+    raise fault(text, start(tree), what + hints.instead(name))
   args = tuple(map(build, operands))
-  _check_levels(row, args, operands, text)
-  if row.kind in vocab.WINDOWED:
-    window = args[-1].symbol
-    is_hole = holes and args[-1] == Formula(HOLE)
-    if not is_hole and (not window.isdigit() or int(window) < 1):
-      what = f'the window of {name} must be a positive integer, not'
-      at = operands[-1].meta.start_pos
-      what = f'{what} {to_text(args[-1])}'
-      if window.removeprefix('-').isdigit() and name in ('Ref', 'Delta'):
-        raise _error(text, at, f'{what}, which would look ahead')
-      raise _error(text, at, what + _instead(name))
+  for slot, arg, tree in zip(
+    vocab.SLOTS[row.kind], args, operands, strict=True
+  ):
+    if not holes or arg != Formula(HOLE):
+      what = _misfit(name, slot, arg)
+      if what:
+        raise fault(text, start(tree), what)
   return Formula(name, args)
 
 
-def _instead(name: str) -> str:
-  return f' ({_INSTEAD[name]})' if name in _INSTEAD else ''
-
-
-def _unknown(name: str, kind: str, known) -> str:
-  meant = _MEANT.get(name.lower())
-  if kind == 'operator' and meant and name not in known:
-    return f'unknown operator {name!r} (here: {meant})'
-  close = difflib.get_close_matches(name, known, n=1)
-  hint = f'did you mean {close[0]}?' if close else f'known: {", ".join(known)}'
-  return f'unknown {kind} {name!r} ({hint})'
-
-
-def _check_levels(row: vocab.Symbol, args, operands, text: str) -> None:
-  """Refuses a quantile level that is no number in [0, 1]."""
-  slots = vocab.SLOTS[row.kind]
-  for slot, arg, operand in zip(slots, args, operands, strict=True):
-    if slot != 'level' or arg.symbol == HOLE:
-      continue
-    if not is_number(arg) or not 0 <= float(arg.symbol) <= 1:
-      what = f'the level of {row.name} must be a number in [0, 1], not'
-      example = f'{row.name}(close,0.8,20)'
-      at = operand.meta.start_pos
-      raise _error(text, at, f'{what} {to_text(arg)}, as in {example}')
+def _misfit(name: str, slot: str, arg: Formula) -> str:
+  """Why an operator does not take an argument in a slot; empty if it does."""
+  if slot == 'window':
+    if arg.symbol.isdigit() and int(arg.symbol) >= 1:
+      return ''
+    what = f'the window of {name} must be a positive integer, not'
+    what = f'{what} {to_text(arg)}'
+    if arg.symbol.removeprefix('-').isdigit() and name in ('Ref', 'Delta'):
+      return f'{what}, which would look ahead'
+    return what + hints.instead(name)
+  if slot == 'level':
+    if is_number(arg) and 0 <= float(arg.symbol) <= 1:
+      return ''
+    what = f'the level of {name} must be a number in [0, 1], not'
+    return f'{what} {to_text(arg)}, as in {name}(close,0.8,20)'
+  if slot == 'group' and (arg.args or is_number(arg)):
+    return f'the groups of {name} must be a feature, not {to_text(arg)}'
+  return ''

@@ -162,7 +162,7 @@ def init(grammar: Grammar) -> State:
   return observe(grammar, tokens, jnp.zeros((), jnp.int32))
 
 
-def step(grammar: Grammar, state: State, action: jax.Array) -> State:
+def step(grammar: Grammar, state: State, action: jax.Array | int) -> State:
   """Rewrites the leftmost nonterminal with production `action`.
 
   The action must be valid. A terminal state is absorbing.

@@ -6,6 +6,8 @@ operator is one row here and one function in `alphajax.factor.operators`.
 """
 
 import decimal
+import functools
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -165,6 +167,7 @@ MASKED = {
   'RollingOp': 'rolling',
   'PairedOp': 'paired',
 }
+_NAME = re.compile(r'[^\W\d]\w*')
 
 
 class Vocab(NamedTuple):
@@ -192,6 +195,28 @@ def number_text(value: float) -> str:
   return format(decimal.Decimal(repr(value)), 'f')
 
 
+@functools.lru_cache
+def check_features(features: tuple[str, ...]) -> None:
+  """Refuses names of features that formula text could not tell from others.
+
+  Raises:
+    ValueError: one is no name, or that of an operator or of a nonterminal.
+  """
+  for name in features:
+    what = ''
+    if not _NAME.fullmatch(name) or name == '_':
+      what = 'is not made of letters, digits and _, the first no digit'
+    elif name in OPERATORS or name in NONTERMINALS:
+      what = 'has a name that the language has given away'
+    if what:
+      others = ','.join(repr('other' if f == name else f) for f in features)
+      raise ValueError(
+        f'the feature {name!r} {what}: load its column by another name, as in '
+        f'--config.data.columns="{name}=other" '
+        f'--config.language.features="({others})"'
+      )
+
+
 def make_vocab(
   features: Sequence[str] = FEATURES,
   constants: Sequence[float] = CONSTANTS,
@@ -202,8 +227,9 @@ def make_vocab(
 
   Raises:
     ValueError: an unknown operator, a repeated symbol, a window that is not a
-      positive integer.
+      positive integer, a feature that cannot be written.
   """
+  check_features(tuple(features))
   names = tuple(PAPER_OPERATORS if operators is None else operators)
   for name in names:
     if name not in OPERATORS:

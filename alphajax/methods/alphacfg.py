@@ -7,6 +7,7 @@ what search and pool said.
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -37,7 +38,7 @@ def make(config, market: Market) -> Method:
   grammar = environment.make(**config.language)
   bench = archive.make_bench(config, market)
   agent = learner_lib.make(config, grammar)
-  targets_of = functools.partial(
+  targets_of: Callable[..., tuple] = functools.partial(
     value_targets,
     grammar,
     objective=bench.objective,

@@ -163,8 +163,10 @@ def commit(
     if is_new:
       ic, members, unexplained = after.pop(key)
     own_ic = book[key]
-    ics = (0.0,) * 3 if own_ic is None else (ic, own_ic, unexplained)
-    outcomes.append(Outcome(*ics, is_new, before))
+    if own_ic is None:
+      outcomes.append(Outcome(0.0, 0.0, 0.0, is_new, before))
+    else:
+      outcomes.append(Outcome(ic, own_ic, unexplained, is_new, before))
   mined = mined._replace(
     pool=pool,
     book=book,
@@ -215,7 +217,7 @@ def _insert_new(bench, mined, new, clock):
       trace = jax.device_get(trace)
     for n, (key, _) in enumerate(chunk):
       after[key] = (
-        float(trace.ic[n]), trace.members[n], float(trace.unexplained[n])
+        float(trace.ic[n]), trace.ids[n], float(trace.unexplained[n])
       )  # fmt: skip
   return pool, book, after
 
@@ -401,7 +403,9 @@ def predict(found: Found | None, panel: Panel) -> jax.Array:
   )
 
 
-_signal = jax.jit(pool_lib.signal)
+_signal = jax.jit(
+  functools.partial(pool_lib.signal, min_coverage=pool_lib.HEARD)
+)
 
 
 def daily_ic(found: Found, split: Split) -> np.ndarray:

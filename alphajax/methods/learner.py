@@ -1,31 +1,41 @@
 """The network, how it plays and learns: what AlphaCFG's methods share."""
 
 import functools
+import typing
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from ml_collections import ConfigDict
 
 from alphajax.language import environment
 from alphajax.language import grammar as grammar_lib
 from alphajax.methods import openings
 from alphajax.networks import heads
-from alphajax.search import losses, mcts, puct, replay, transpositions
+from alphajax.search import (
+  evaluators,
+  losses,
+  mcts,
+  puct,
+  replay,
+  transpositions,
+)
 
 
 class Learner(NamedTuple):
   """The network and what it learns from.
 
-  known: `transpositions.Known` under config.search.known_rewards, else nothing.
+  table: `transpositions.Table` under config.search.known_rewards, else nothing.
   """
 
   params: Any
   opt_state: Any
   replay: replay.Replay
-  known: Any = ()
+  table: Any = ()
 
 
 class Agent(NamedTuple):
@@ -33,7 +43,7 @@ class Agent(NamedTuple):
 
   play: (learner, rng_key, iteration, formulas of the pool) ->
     `mcts.Trajectories`.
-  learn: (learner, rng_key, games, value targets f32[M, B], worth of the
+  learn: (learner, rng_key, games, value targets f32[M, B], rewards of the
     finished formulas from now on f32[B]) -> (learner, losses).
   """
 
@@ -43,7 +53,7 @@ class Agent(NamedTuple):
 
 
 def make(
-  config,
+  config: ConfigDict,
   grammar: environment.Language,
   start: environment.State | None = None,
 ) -> Agent:
@@ -68,7 +78,7 @@ def make(
     )
   )
   remember = jax.jit(functools.partial(_remember, grammar))
-  uses_known = config.search.known_rewards
+  uses_table = config.search.known_rewards
 
   def init(rng_key):
     params = heads.init(network, grammar, rng_key)
@@ -78,36 +88,39 @@ def make(
       params,
       optimizer.init(params),
       replay.empty(
-        config.training.replay_size, grammar.max_tokens, grammar.num_actions
+        config.training.replay_size,
+        losses.row(grammar.max_tokens, grammar.num_actions),
       ),
-      transpositions.empty(capacity) if uses_known else (),
+      transpositions.empty(capacity) if uses_table else (),
     )
 
-  def learn(learner, rng_key, games, targets, worths):
-    if uses_known:
-      table = remember(learner.known, games.final_tokens, worths)
-      learner = learner._replace(known=table)
+  def learn(learner, rng_key, games, targets, rewards):
+    if uses_table:
+      table = remember(learner.table, games.final_tokens, rewards)
+      learner = learner._replace(table=table)
     learner, metrics = fit(learner, rng_key, games, targets)
     return learner, {name: float(value) for name, value in metrics.items()}
 
-  if start is None:
-    evaluator = mcts.make_evaluator(network, grammar)
-  else:
-    evaluator = mcts.from_apply(apply_fn)
+  evaluator = evaluators.make(network, grammar, start)
   return Agent(init, _make_play(config, grammar, evaluator, start), learn)
 
 
-def _make_play(config, grammar, evaluator, start):
+def _make_play(
+  config: ConfigDict,
+  grammar: environment.Language,
+  evaluator: evaluators.Evaluator,
+  start: environment.State | None,
+) -> Callable:
   """Self-play as `config.search` has it, jitted."""
   options = config.search.to_dict()
-  uses_known = options.pop('known_rewards')
+  uses_table = options.pop('known_rewards')
   share = options.pop('openings')
   if not 0 <= share <= 1:
     raise ValueError(
       f'config.search.openings is {share}: expected a share of the games, '
       'from 0 to 1'
     )
-  temperatures = functools.partial(
+  temperatures: Callable[..., jax.Array] = functools.partial(
     puct.temperatures, num_moves=grammar.max_steps, **options.pop('temperature')
   )
   is_plain = np.all(temperatures(0) == 1)  # A bad schedule is refused here.
@@ -115,20 +128,22 @@ def _make_play(config, grammar, evaluator, start):
     raise ValueError(
       "config.search.temperature is of policy 'puct': Gumbel has none"
     )
-  mcts.make_policy(**options)  # Refuses at once.
-  if uses_known and not isinstance(grammar, grammar_lib.Grammar):
+  mcts.make_searcher(**options)  # Refuses at once.
+  if uses_table and not grammar.writes_prefix_trees:
     raise ValueError(
       'config.search.known_rewards needs trees in prefix order, and '
       f'config.language.name = {config.language.name!r} writes others'
     )
-  if uses_known:
-    evaluator = transpositions.with_known(evaluator, grammar)
+  if uses_table:
+    # Who writes prefix trees has the tables of a grammar.
+    trees = typing.cast(grammar_lib.Grammar, grammar)
+    evaluator = transpositions.with_table(evaluator, trees)
 
   @jax.jit
   def play_from(learner, rng_key, iteration, drawn):
     params = learner.params
     return mcts.self_play(
-      (params, learner.known) if uses_known else params,
+      (params, learner.table) if uses_table else params,
       rng_key,
       evaluator=evaluator,
       grammar=grammar,
@@ -151,12 +166,18 @@ def _make_play(config, grammar, evaluator, start):
   return play
 
 
-def _remember(grammar, table, tokens, worths):
-  """Adds finished formulas `[B, L]` and what they are worth to a table."""
-  hashes = jax.vmap(functools.partial(transpositions.formula_hash, grammar))(
+def _remember(
+  grammar: environment.Language,
+  table: transpositions.Table,
+  tokens: jax.Array,
+  rewards: jax.Array,
+) -> transpositions.Table:
+  """Adds finished formulas `[B, L]` and their rewards `[B]` to a table."""
+  trees = typing.cast(grammar_lib.Grammar, grammar)
+  hashes = jax.vmap(functools.partial(transpositions.formula_hash, trees))(
     tokens
   )
-  return transpositions.add(table, hashes, worths)
+  return transpositions.add(table, hashes, rewards)
 
 
 def fit_network(
@@ -165,16 +186,17 @@ def fit_network(
   games: mcts.Trajectories,
   targets: jax.Array,
   *,
-  apply_fn,
-  optimizer,
+  apply_fn: Callable,
+  optimizer: optax.GradientTransformation,
   batch_size: int,
   num_updates: int,
   l2: float,
   replay_size: int,
   learning_rate: float,
-) -> tuple[Learner, dict]:
+) -> tuple[Learner, dict[str, jax.Array]]:
   """Adds the games to the replay and takes `num_updates` gradient steps."""
   del replay_size, learning_rate  # In the replay and the optimizer already.
+  chex.assert_equal_shape([games.active, targets])
   rows = losses.Batch(
     games.tokens, games.action_weights, games.invalid_actions, targets
   )

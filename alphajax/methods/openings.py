@@ -45,7 +45,9 @@ def draw(
   return openings
 
 
-def _derivations(language, formulas) -> list[list[int]]:
+def _derivations(
+  language: environment.Language, formulas: Sequence[Formula]
+) -> list[list[int]]:
   """The actions that write formulas, where the language writes them so.
 
   A pool keeps the canonical form of a formula, and rules of one's own may know

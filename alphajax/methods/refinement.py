@@ -7,6 +7,7 @@ random search is the control.
 """
 
 import functools
+import typing
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -104,11 +105,12 @@ def make_task(config) -> Task:
     original = masks.numbers_last(original)
     mask = masks.right_half(original)
   language = environment.make(**config.language)
-  if not isinstance(language, grammar_lib.Grammar):
+  if not language.writes_prefix_trees:
     raise ValueError(
       f'config.language.name is {config.language.name!r}: open parts are '
       'filled by a grammar, such as sem_k'
     )
+  language = typing.cast(grammar_lib.Grammar, language)  # As it has been asked.
   start = language.vocab.symbols[language.start].name
   form = masks.lay_over(mask, original, start)
   bound = options.max_length or masks.length(original) + options.extra_length

@@ -1,14 +1,29 @@
-"""Policy and value heads (Appendix H) and the network that the search asks."""
+"""Policy and value heads (Appendix H) and the network that the search asks.
 
+An encoder is a flax module `tokens i32[L] -> f32[D]`, unbatched, made by a
+function `make(language, width)`; id 0 is padding and should not matter to it.
+The config names it by a short name of `ENCODERS`, or by the import path of such
+a function or of a module that has it.
+"""
+
+import functools
+from collections.abc import Callable
+
+import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from alphajax.language import environment
-from alphajax.language import grammar as grammar_lib
+from alphajax import lookup
+from alphajax.language.environment import Language
 from alphajax.networks import sequence, tree_lstm
 
-ENCODERS = ('tree_lstm', *sequence.ENCODERS)
+ENCODERS: dict[str, Callable[..., nn.Module]] = {
+  'tree_lstm': tree_lstm.make,
+  **{
+    name: functools.partial(sequence.make, name) for name in sequence.ENCODERS
+  },
+}
 
 
 class PolicyHead(nn.Module):
@@ -38,67 +53,91 @@ class PolicyValue(nn.Module):
 
   Dropout acts on the encoding, and only where the caller passes a `dropout`
   rng and `train=True`.
+
+  context_width: C of a vector that joins the encoding before the heads, such as
+    what another network says of a panel or a pool; 0: there is none.
   """
 
   encoder: nn.Module  # `tokens [L] -> [D]`.
   num_actions: int
   dropout_rate: float = 0.1
+  context_width: int = 0
 
-  def setup(self):
+  def setup(self) -> None:
     self.policy = PolicyHead(self.num_actions)
     self.value = ValueHead()
     self.dropout = nn.Dropout(self.dropout_rate)
 
   def __call__(
-    self, tokens: jax.Array, train: bool = False
+    self,
+    tokens: jax.Array,
+    context: jax.Array | None = None,
+    train: bool = False,
   ) -> tuple[jax.Array, jax.Array]:
     x = self.dropout(self.encoder(tokens), deterministic=not train)
-    return self.heads(x)
+    return self.heads(x, context)
 
-  def heads(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Both heads on encodings, `[..., D] -> ([..., A], [...])`."""
+  def heads(
+    self, x: jax.Array, context: jax.Array | None = None
+  ) -> tuple[jax.Array, jax.Array]:
+    """Both heads on encodings, `[..., D], [..., C] -> ([..., A], [...])`.
+
+    Raises:
+      ValueError: a context where the network has none, or the reverse.
+    """
+    if (context is None) == (self.context_width > 0):
+      raise ValueError(
+        f'a network of context_width {self.context_width} was given '
+        f'{"no" if context is None else "a"} context'
+      )
+    if context is not None:
+      chex.assert_shape(context, (*x.shape[:-1], self.context_width))
+      x = jnp.concatenate([x, context], axis=-1)
     return self.policy(x), self.value(x)
 
+  @property
+  def is_incremental(self) -> bool:
+    """Whether `networks.incremental` can follow the encoder, by `tables`."""
+    return getattr(self.encoder, 'is_incremental', False)
+
   def tables(self) -> tree_lstm.Tables:
-    """The tables of a Tree-LSTM."""
+    """The tables of an incremental encoder."""
     return self.encoder.tables()
 
 
 def make(
-  grammar: environment.Language,
+  language: Language,
   *,
   encoder: str = 'tree_lstm',
   width: int = 128,
   dropout_rate: float = 0.1,
+  context_width: int = 0,
 ) -> PolicyValue:
   """The network of a language; sizes of Appendix H by default.
+
+  encoder: a key of `ENCODERS`, or an import path.
 
   Raises:
     ValueError: an unknown encoder, or one that cannot read the language.
   """
-  if encoder not in ENCODERS:
-    raise ValueError(
-      f'config.network.encoder is {encoder!r}: expected one of {ENCODERS}'
-    )
-  if encoder != 'tree_lstm':
-    reader = sequence.make(encoder, grammar.vocab.size, width)
-  elif isinstance(grammar, grammar_lib.Grammar):
-    reader = tree_lstm.make(grammar, width)
-  else:
-    raise ValueError(
-      "config.network.encoder is 'tree_lstm', which reads trees in prefix "
-      "order, and config.language.name = 'rpn' writes postfix tokens: take "
-      f'one of {tuple(sequence.ENCODERS)}'
-    )
-  return PolicyValue(reader, grammar.num_actions, dropout_rate)
+  make_encoder = lookup.function(
+    encoder, ENCODERS, 'make(language, width)', key='config.network.encoder'
+  )
+  return PolicyValue(
+    make_encoder(language, width),
+    language.num_actions,
+    dropout_rate,
+    context_width,
+  )
 
 
-def init(
-  network: PolicyValue, grammar: environment.Language, rng_key: jax.Array
-) -> dict:
+def init(network: PolicyValue, language: Language, rng_key: jax.Array) -> dict:
   """Parameters."""
-  tokens = jnp.zeros(grammar.max_tokens, jnp.int32)
-  return jax.jit(network.init)(rng_key, tokens)
+  tokens = jnp.zeros(language.max_tokens, jnp.int32)
+  context = None
+  if network.context_width:
+    context = jnp.zeros(network.context_width, jnp.float32)
+  return jax.jit(network.init)(rng_key, tokens, context)
 
 
 def mask_logits(logits: jax.Array, invalid_actions: jax.Array) -> jax.Array:
@@ -106,20 +145,31 @@ def mask_logits(logits: jax.Array, invalid_actions: jax.Array) -> jax.Array:
   return jnp.where(invalid_actions, jnp.finfo(logits.dtype).min, logits)
 
 
+def log_probs(logits: jax.Array, invalid_actions: jax.Array) -> jax.Array:
+  """Logarithms of the policy, `[..., A]`; about -3e38 where forbidden."""
+  return jax.nn.log_softmax(mask_logits(logits, invalid_actions))
+
+
 def apply_batch(
   network: PolicyValue,
   params: dict,
   tokens: jax.Array,
   rng_key: jax.Array | None = None,
+  context: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
   """`tokens [B, L] -> (logits [B, A], values [B])`.
 
   rng_key: dropout of training, one mask per formula; None: no dropout.
+  context: `[B, C]` for a network that takes one.
   """
+  chex.assert_rank(tokens, 2)
   if rng_key is None:
-    return jax.vmap(lambda t: network.apply(params, t))(tokens)
+    return jax.vmap(lambda t, c: network.apply(params, t, c))(tokens, context)
 
-  def one(rng_key, tokens):
-    return network.apply(params, tokens, train=True, rngs={'dropout': rng_key})
+  def one(rng_key, tokens, context):
+    return network.apply(
+      params, tokens, context, train=True, rngs={'dropout': rng_key}
+    )
 
-  return jax.vmap(one)(jax.random.split(rng_key, tokens.shape[0]), tokens)
+  rng_keys = jax.random.split(rng_key, tokens.shape[0])
+  return jax.vmap(one)(rng_keys, tokens, context)

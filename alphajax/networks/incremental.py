@@ -11,41 +11,13 @@ This is batched code, unlike `tree_lstm.encode`, which it equals.
 
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
-from alphajax.language import grammar as grammar_lib
-from alphajax.language import rows as rows_lib
 from alphajax.networks import tree_lstm
-
-
-@struct.dataclass
-class Contexts:
-  """Places of a path in the productions' nodes; made once per grammar.
-
-  A context is a node that some production writes, with the path in one of its
-  slots. `others` are its children beside the path that the production wrote
-  and that stand as they were; children to the left that were nonterminals are
-  finished and stored as a row of `Memory.left`. C: contexts, H: the longest
-  chain of nodes that a production puts on the path.
-  """
-
-  symbol: jax.Array  # i32[C]
-  others: jax.Array  # i32[C, 3] symbols, 0: none.
-  other_reader: jax.Array  # i32[C, 3]
-  reader: jax.Array  # i32[C] the kernel that reads the path.
-  share: jax.Array  # [C, 3] weight of each slot in the gates.
-  path_share: jax.Array  # [C]
-  has_left: jax.Array  # bool[C] a nonterminal left of the path is finished.
-  follower: jax.Array  # i32[C] the path in the next nonterminal slot; -1: none.
-  chain: jax.Array  # i32[A, H] contexts that a production adds.
-  chain_len: jax.Array  # i32[A]
-  leaf: jax.Array  # i32[A] the symbol at the end of the chain.
-  closes: jax.Array  # bool[A] the production writes no nonterminal.
-  max_left: int = struct.field(pytree_node=False)
-  max_depth: int = struct.field(pytree_node=False)
+from alphajax.networks.contexts import Contexts
 
 
 class Tables(NamedTuple):
@@ -66,136 +38,6 @@ class Memory:
   # [B, E, 4D] what the finished left children say to the i, o, u gates, and
   # keep in the cell, for the nodes of the path that have any, root first.
   left: jax.Array
-
-
-def make_contexts(grammar: grammar_lib.Grammar) -> Contexts:
-  """Reads the grammar's productions.
-
-  Raises:
-    ValueError: a production writes an operator beside the path to its leftmost
-      nonterminal (`Add Expr Abs Expr`), or masks an operator; use
-      `tree_lstm.encode` there. None of the paper's grammars does.
-  """
-  reason = refusal(grammar)
-  if reason:
-    raise ValueError(reason)
-  found = []
-  symbols = grammar.vocab.symbols
-  chains, leaves = zip(
-    *(_read_production(symbols, body, found) for body in _bodies(grammar)),
-    strict=True,
-  )
-  length = max(map(len, chains))
-  fields = {name: _table([c[name] for c in found]) for name in found[0]}
-  # Nodes of each production that may get a finished child to their left.
-  wide = [sum(found[k]['follower'] >= 0 for k in chain) for chain in chains]
-  return Contexts(
-    **fields,
-    chain=_table([c + [0] * (length - len(c)) for c in chains]),
-    chain_len=_table([len(chain) for chain in chains]),
-    leaf=_table(leaves),
-    closes=~grammar.is_nonterminal[jnp.asarray(leaves)],
-    max_left=_most_left(grammar, wide),
-    max_depth=grammar.max_tokens,
-  )
-
-
-def _table(values) -> jax.Array:
-  """Numbers in 32 bits, also where JAX takes 64 by default."""
-  values = np.asarray(values)
-  narrow = {'i': np.int32, 'f': np.float32}.get(values.dtype.kind)
-  return jnp.asarray(values, narrow)
-
-
-def refusal(grammar: grammar_lib.Grammar) -> str | None:
-  """Why a grammar cannot be read incrementally; None where it can."""
-  symbols = grammar.vocab.symbols
-  for body in _bodies(grammar):
-    text = ' '.join(symbols[s].name for s in body)
-    if len(body) == 1 and rows_lib.arity_of(symbols[body[0]]):
-      return f'{text!r} is an operator without its operands'
-    while len(body) > 1:
-      if symbols[body[0]].kind == 'nonterminal':
-        return f'{text!r} writes a masked operator'
-      children = rows_lib.children_of(body, symbols)
-      place = _path_place(symbols, children)
-      if any(len(c) > 1 for k, c in enumerate(children) if k != place):
-        return f'{text!r} writes an operator beside its path'
-      body = children[place]
-  return None
-
-
-def _bodies(grammar: grammar_lib.Grammar) -> list[list[int]]:
-  """The right-hand sides."""
-  return [
-    body[:width]
-    for body, width in zip(
-      np.asarray(grammar.rhs).tolist(), np.asarray(grammar.rhs_len), strict=True
-    )
-  ]
-
-
-def _most_left(grammar: grammar_lib.Grammar, wide: list[int]) -> int:
-  """A bound on the nodes of a path with finished children to their left."""
-  growth = np.asarray(grammar.growth).tolist()
-  least = [g for g, nodes in zip(growth, wide, strict=True) if nodes]
-  if not least:
-    return 1
-  # Productions that cost nothing are bounded by the derivation alone.
-  times = grammar.max_length // min(least) if min(least) else grammar.max_steps
-  return max(1, max(wide) * times)
-
-
-def _read_production(symbols, body, found) -> tuple[list[int], int]:
-  """Adds the contexts of one right-hand side. Returns (chain, leaf)."""
-  chain = []
-  while len(body) > 1:
-    children = rows_lib.children_of(body, symbols)
-    place = _path_place(symbols, children)
-    chain.append(len(found))
-    slots = [child[0] for child in children]
-    _add_contexts(symbols, body[0], slots, place, found)
-    body = children[place]
-  return chain, body[0]
-
-
-def _path_place(symbols, children) -> int:
-  """The path takes the first child that is not a terminal leaf."""
-  is_open = (
-    len(child) > 1 or symbols[child[0]].kind == 'nonterminal'
-    for child in children
-  )  # fmt: skip
-  return next((k for k, x in enumerate(is_open) if x), len(children) - 1)
-
-
-def _add_contexts(symbols, node, slots, first, found) -> None:
-  """One context for the first path slot and each nonterminal after it."""
-  is_open = [symbols[s].kind == 'nonterminal' for s in slots]
-  role = rows_lib.role_of(symbols[node])
-  places = [first]
-  places += [k for k in range(first + 1, len(slots)) if is_open[k]]
-  averaged = role in (rows_lib.SYMMETRIC, rows_lib.PAIRED)
-  share = [0.5 if averaged and k < 2 else 1.0 for k in range(3)]
-  reader = tree_lstm.READERS[role].tolist()
-  for place in places:
-    # To its left, children that the path has been through are not `others`.
-    others = [
-      0 if k == place or k in places[: places.index(place)] else s
-      for k, s in enumerate(slots)
-    ]
-    is_last = place == places[-1]
-    found.append(
-      {
-        'symbol': node,
-        'others': others + [0] * (3 - len(others)),
-        'other_reader': reader,
-        'reader': reader[place],
-        'share': share,
-        'path_share': share[place],
-        'has_left': place != first,
-        'follower': -1 if is_last else len(found) + 1,
-      }
-    )
 
 
 def prepare(contexts: Contexts, tables: tree_lstm.Tables) -> Tables:
@@ -270,6 +112,7 @@ def step(
 
   Returns the encodings `[B, D]` and the memory after it.
   """
+  chex.assert_shape((actions, terminated), memory.depth.shape)
   path = _extend(contexts, memory, actions, terminated)
   batch = actions.shape[0]
   padded = jax.tree.map(  # With paths of length 0.
@@ -290,7 +133,9 @@ def step(
   return h, _advance(contexts, memory, path, entry, stop)
 
 
-def _extend(contexts, memory, actions, terminated) -> _Path:
+def _extend(
+  contexts: Contexts, memory: Memory, actions: jax.Array, terminated: jax.Array
+) -> _Path:
   """Adds the production's chain to the path."""
   batch, max_depth = memory.contexts.shape
   level = jnp.arange(max_depth)
@@ -314,7 +159,9 @@ def _extend(contexts, memory, actions, terminated) -> _Path:
   )
 
 
-def _climb(contexts, tables, left, path) -> _Climb:
+def _climb(
+  contexts: Contexts, tables: Tables, left: jax.Array, path: _Path
+) -> _Climb:
   """Goes up the paths of n games, the deepest of them first in the list."""
   width = tables.leaf_h.shape[1]
   n = path.depth.shape[0]
@@ -357,7 +204,9 @@ def _pick(x: jax.Array, level: jax.Array) -> jax.Array:
   return x[jnp.arange(x.shape[0]), jnp.maximum(level, 0)]
 
 
-def _node(context, left, row, share):
+def _node(
+  context: jax.Array, left: jax.Array, row: jax.Array, share: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """One node from its context, left children and path, `[n, ...]`.
 
   Returns h, c and what the path and the left children have said together.
@@ -373,7 +222,13 @@ def _node(context, left, row, share):
   return h, c, jnp.concatenate([said, kept], axis=1)
 
 
-def _advance(contexts, memory, path, entry, stop) -> Memory:
+def _advance(
+  contexts: Contexts,
+  memory: Memory,
+  path: _Path,
+  entry: jax.Array,
+  stop: jax.Array,
+) -> Memory:
   """Moves the path to the new leftmost nonterminal."""
   stopped = stop >= 0
   level = jnp.arange(path.contexts.shape[1])

@@ -9,9 +9,12 @@ for the paper's language and D = 128: Tree-LSTM 335,232, LSTM 269,696, CNN
 336,000, Transformer 337,536 (heads apart).
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+
+from alphajax.language.environment import Language
 
 LSTM_LAYERS = 2
 CNN_LAYERS = 4
@@ -37,6 +40,7 @@ class LSTM(nn.Module):
 
   @nn.compact
   def __call__(self, tokens: jax.Array) -> jax.Array:
+    chex.assert_rank(tokens, 1)
     x = nn.Embed(self.vocab_size, self.width)(tokens)
     for _ in range(LSTM_LAYERS):
       x = nn.RNN(nn.OptimizedLSTMCell(self.width))(x)
@@ -82,8 +86,8 @@ class Transformer(nn.Module):
 ENCODERS = {'lstm': LSTM, 'cnn': CNN, 'transformer': Transformer}
 
 
-def make(name: str, vocab_size: int, width: int = 128) -> nn.Module:
-  """The encoder of that name, a key of `ENCODERS`.
+def make(name: str, language: Language, width: int = 128) -> nn.Module:
+  """The encoder of that name, a key of `ENCODERS`, for any language.
 
   Raises:
     ValueError: a width that does not fit the Transformer.
@@ -93,7 +97,7 @@ def make(name: str, vocab_size: int, width: int = 128) -> nn.Module:
       f'config.network.width is {width}: the Transformer has '
       f'{TRANSFORMER_HEADS} heads and needs a multiple of that'
     )
-  return ENCODERS[name](vocab_size, width)
+  return ENCODERS[name](language.vocab.size, width)
 
 
 def mean(x: jax.Array, there: jax.Array) -> jax.Array:
@@ -120,6 +124,7 @@ def _last_norm() -> nn.Module:
 
 def _embed(module: nn.Module, tokens: jax.Array) -> jax.Array:
   """Symbols at their positions, `[L] -> [L, D]`."""
+  chex.assert_rank(tokens, 1)
   # The scale of the sines: an embedding starts with a norm of about 1.
   scale = module.width**0.5
   x = scale * nn.Embed(module.vocab_size, module.width)(tokens)

@@ -10,13 +10,14 @@ there is a position 3.
 
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from alphajax.language import grammar as grammar_lib
 from alphajax.language import rows, tree
+from alphajax.language.environment import Language
 
 # Which kernel reads the child in slot 0, 1, 2 of a parent with each role.
 _FIRST, _SECOND, _SUM, _THIRD = range(4)
@@ -52,7 +53,9 @@ class TreeLSTM(nn.Module):
   role: tuple[int, ...]
   width: int = 128
 
-  def setup(self):
+  is_incremental = True  # `networks.incremental` follows it by its tables.
+
+  def setup(self) -> None:
     gates = 4 * self.width
     self.embed = nn.Embed(len(self.arity), self.width)
     self.ordered = nn.Dense(gates)
@@ -76,9 +79,19 @@ class TreeLSTM(nn.Module):
     return encode(self.tables(), tokens)
 
 
-def make(grammar: grammar_lib.Grammar, width: int = 128) -> TreeLSTM:
-  """The encoder of a grammar's formulas."""
-  arity, role = np.asarray(grammar.arity), np.asarray(grammar.role)
+def make(language: Language, width: int = 128) -> TreeLSTM:
+  """The encoder of formulas that are written in prefix order.
+
+  Raises:
+    ValueError: the language writes them otherwise.
+  """
+  if not language.writes_prefix_trees:
+    raise ValueError(
+      "config.network.encoder is 'tree_lstm', which reads trees in prefix "
+      "order, and the language writes others, as config.language.name = 'rpn' "
+      "does: take 'lstm', 'cnn' or 'transformer'"
+    )
+  arity, role = np.asarray(language.arity), np.asarray(language.role)
   return TreeLSTM(tuple(arity.tolist()), tuple(role.tolist()), width)
 
 
@@ -87,6 +100,7 @@ def encode(tables: Tables, tokens: jax.Array) -> jax.Array:
 
   A scan in reverse: children come after their parent, so theirs are ready.
   """
+  chex.assert_rank(tokens, 1)
   children = tree.children(tables.arity, tokens)
   reader = readers(tables, tokens, children)
   width = tables.inputs.shape[1] // 4
@@ -146,6 +160,7 @@ def cell(
   averaged: the gates take the mean of the first two children.
   """
   width = inputs.shape[-1] // 4
+  chex.assert_shape(below, (*inputs.shape[:-1], tree.MAX_ARITY, 5 * width))
   message, cells = below[..., : 4 * width], below[..., 4 * width :]
   said, forget = message[..., : 3 * width], message[..., 3 * width :]
   share = jnp.where(averaged, 0.5, 1.0)[..., None]

@@ -1,19 +1,16 @@
 """Where compiled programs are kept between processes."""
 
-import os
-from pathlib import Path
-
 import jax
+
+from alphajax.data import panel_cache
 
 
 def use_disk_cache() -> None:
   """Keeps compiled programs on disk, so that the next start is quick.
 
-  In `$ALPHAJAX_CACHE`, or in the user's cache folder.
+  In a folder beside the loaded panels, see `panel_cache.home`.
   """
-  home = os.environ.get('ALPHAJAX_CACHE', '~/.cache/alphajax')
-  jax.config.update(
-    'jax_compilation_cache_dir', str(Path(home).expanduser() / 'xla')
-  )
+  folder = panel_cache.home() / 'xla'
+  jax.config.update('jax_compilation_cache_dir', str(folder))
   # Small programs too: a start has some hundred of them.
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)

@@ -6,16 +6,19 @@ sequential halving; below it, visits follow the improved policy
 are rescaled to [0, 1] node by node, so their unit does not matter.
 """
 
+import math
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import mctx
-from mctx._src import seq_halving  # Not exported; requirements.txt pins mctx.
 
 from alphajax.networks import heads
 from alphajax.search import tree_search
 from alphajax.search.tree_search import Policy
+
+_LOWEST = -1e9  # Of a score.
 
 
 class _Node(NamedTuple):
@@ -26,7 +29,7 @@ class _Node(NamedTuple):
   children_qvalues: jax.Array  # [1, A]
   raw_values: jax.Array  # [1]
 
-  def qvalues(self, node_index):
+  def qvalues(self, node_index: int) -> jax.Array:
     return self.children_qvalues[node_index]
 
 
@@ -40,6 +43,7 @@ def completed_q(
 ) -> tuple[jax.Array, jax.Array]:
   """Logits and completed Q of one node, `[A]` each, in the logits' scale."""
   del node_value
+  chex.assert_equal_shape([prior, visits, qvalues, invalid_actions])
   logits = jnp.log(jnp.maximum(prior, jnp.finfo(prior.dtype).tiny))
   logits = heads.mask_logits(logits, invalid_actions)
   parts = (logits, visits, qvalues, raw_value)
@@ -47,16 +51,38 @@ def completed_q(
   return logits, mctx.qtransform_completed_by_mix_value(node, 0)
 
 
-def improved_policy(prior, visits, *rest) -> jax.Array:
+def improved_policy(
+  prior: jax.Array, visits: jax.Array, *rest: jax.Array
+) -> jax.Array:
   """`softmax(logits + completed Q)` of one node, `[A]`."""
   logits, q = completed_q(prior, visits, *rest)
   return jax.nn.softmax(logits + q)
 
 
-def score(prior, visits, *rest) -> jax.Array:
+def score(prior: jax.Array, visits: jax.Array, *rest: jax.Array) -> jax.Array:
   """Below the root: visits follow the improved policy, `[A]`."""
   policy = improved_policy(prior, visits, *rest)
   return policy - visits / (1 + jnp.sum(visits))
+
+
+def halving(num_considered: int, num_simulations: int) -> list[int]:
+  """Sequential halving (Karnin et al., ICML 2013), one simulation at a time.
+
+  Each simulation goes to an action visited so many times before: first all
+  that are considered have their turns, then the better half of them, until two
+  are left. A budget of about `num_simulations / log2(num_considered)` goes to
+  each round.
+  """
+  if num_considered <= 1:
+    return list(range(num_simulations))
+  rounds = math.ceil(math.log2(num_considered))
+  schedule, visits, left = [], 0, num_considered
+  while len(schedule) < num_simulations:
+    for _ in range(max(1, num_simulations // (rounds * left))):
+      schedule += [visits] * left
+      visits += 1
+    left = max(2, left // 2)
+  return schedule[:num_simulations]
 
 
 def make(*, num_simulations: int, num_considered: int = 16) -> Policy:
@@ -65,7 +91,7 @@ def make(*, num_simulations: int, num_considered: int = 16) -> Policy:
   num_considered: k. With fewer valid actions all of them are compared.
   """
   table = jnp.asarray(
-    seq_halving.get_table_of_considered_visits(num_considered, num_simulations)
+    [halving(count, num_simulations) for count in range(num_considered + 1)]
   )
 
   def begin(rng_key, logits, invalid_actions):
@@ -74,11 +100,11 @@ def make(*, num_simulations: int, num_considered: int = 16) -> Policy:
 
   def considered_score(considered_visit, gumbel, prior, visits, *rest):
     logits, q = completed_q(prior, visits, *rest)
-    return seq_halving.score_considered(
-      considered_visit, gumbel, logits, q, visits
-    )
+    logits = logits - jnp.max(logits)
+    # However low its logit, a considered action comes before all others.
+    scores = jnp.maximum(gumbel + logits + q, _LOWEST)
+    return jnp.where(visits == considered_visit, scores, -jnp.inf)
 
-  @jax.vmap
   def root_score(gumbel, prior, visits, *rest):
     num_valid = jnp.sum(prior != tree_search.FORBIDDEN)
     compared = jnp.minimum(num_valid, num_considered)

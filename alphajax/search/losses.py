@@ -19,6 +19,16 @@ class Batch(NamedTuple):
   value_target: jax.Array  # [B] z of Eq. 5.
 
 
+def row(max_tokens: int, num_actions: int) -> Batch:
+  """One row of a batch, zeros: what `replay.empty` is shaped by."""
+  return Batch(
+    tokens=jnp.zeros(max_tokens, jnp.int32),
+    action_weights=jnp.zeros(num_actions, jnp.float32),
+    invalid_actions=jnp.zeros(num_actions, bool),
+    value_target=jnp.zeros((), jnp.float32),
+  )
+
+
 def policy_value_loss(
   params: dict,
   apply_fn: Callable,
@@ -36,9 +46,7 @@ def policy_value_loss(
   chex.assert_equal_shape([logits, batch.action_weights])
   chex.assert_equal_shape([value, batch.value_target])
   value_loss = jnp.mean(jnp.square(value - batch.value_target))
-  log_probs = jax.nn.log_softmax(
-    heads.mask_logits(logits, batch.invalid_actions)
-  )
+  log_probs = heads.log_probs(logits, batch.invalid_actions)
   # A forbidden action has weight 0 and a huge negative logarithm.
   log_probs = jnp.where(batch.invalid_actions, 0.0, log_probs)
   policy_loss = -jnp.mean(jnp.sum(batch.action_weights * log_probs, axis=-1))

@@ -1,31 +1,23 @@
 """Grammar-aware search and self-play (Algorithm 3 and the play of 4)."""
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import mctx
 from flax import struct
 
+from alphajax import lookup
 from alphajax.language import environment
-from alphajax.networks import heads, incremental, tree_lstm
-from alphajax.search import gumbel, puct, reuse, tree_search
+from alphajax.networks import heads
+from alphajax.search import gumbel, mctx_search, puct, reuse, tree_search
+from alphajax.search.evaluators import Evaluator
 
-
-class Evaluator(NamedTuple):
-  """What the search asks of a network. All are batched.
-
-  prepare: params -> what the other two read; called once for a batch of games.
-  init: (prepared, states) -> (logits [B, A], value [B], memory) at the start.
-  step: (prepared, memory, states, actions, next_states) -> the same for the
-    next states. The search stores the memory [B, ...] with every node.
-  """
-
-  prepare: Callable
-  init: Callable
-  step: Callable
+# An engine has `search` and `roots` as these two have them.
+ENGINES = {'tree': tree_search, 'mctx': mctx_search}
 
 
 @struct.dataclass
@@ -37,77 +29,6 @@ class Trajectories:
   invalid_actions: jax.Array  # bool[M, B, A]
   active: jax.Array  # bool[M, B] the policy moved: no opening, no end before.
   final_tokens: jax.Array  # i32[B, L]
-
-
-def from_apply(apply_fn: Callable) -> Evaluator:
-  """An evaluator that reads whole formulas: `(params, tokens) -> (..., ...)`.
-
-  apply_fn: `(params, tokens [B, L]) -> (logits [B, A], value [B])`.
-  """
-
-  def init(params, states):
-    return *apply_fn(params, states.tokens), ()
-
-  def step(params, memory, states, actions, next_states):
-    del memory, states, actions
-    return init(params, next_states)
-
-  return Evaluator(lambda params: params, init, step)
-
-
-def from_network(
-  network: heads.PolicyValue,
-  grammar: environment.Language,
-  chunk: int | None = None,
-) -> Evaluator:
-  """The same network, computing only what a production changes.
-
-  Games begin at the start symbol. A grammar that the incremental encoder cannot
-  follow is read whole at every step: the same values, slower.
-  chunk: see `incremental.step`; None: 32 on a CPU, else all games.
-  """
-  if incremental.refusal(grammar):
-    return from_apply(functools.partial(heads.apply_batch, network))
-  contexts = incremental.make_contexts(grammar)
-  # Measured on two cores: 16 and 32 are equal, 64 is 1.4 times slower.
-  default_chunk = 32 if jax.default_backend() == 'cpu' else 2**31
-
-  def prepare(params):
-    tables = network.apply(params, method='tables')
-    return params, incremental.prepare(contexts, tables)
-
-  def evaluate(params, h, memory):
-    return *network.apply(params, h, method='heads'), memory
-
-  def init(prepared, states):
-    params, tables = prepared
-    batch = states.length.shape[0]
-    start = incremental.start(contexts, tables, grammar.start, batch)
-    return evaluate(params, *start)
-
-  def step(prepared, memory, states, actions, next_states):
-    del next_states
-    params, tables = prepared
-    h, memory = incremental.step(
-      contexts,
-      tables,
-      memory,
-      actions,
-      states.terminated,
-      chunk=min(chunk or default_chunk, actions.shape[0]),
-    )
-    return evaluate(params, h, memory)
-
-  return Evaluator(prepare, init, step)
-
-
-def make_evaluator(
-  network: heads.PolicyValue, grammar: environment.Language
-) -> Evaluator:
-  """The fastest that the network's encoder has."""
-  if isinstance(network.encoder, tree_lstm.TreeLSTM):
-    return from_network(network, grammar)
-  return from_apply(functools.partial(heads.apply_batch, network))
 
 
 def recurrent_fn(
@@ -143,39 +64,38 @@ def search(
   grammar: environment.Language,
   num_simulations: int,
   policy: tree_search.Policy,
+  engine: ModuleType = tree_search,
   kept: tree_search.Tree | None = None,
-) -> tuple[tree_search.Tree, Any]:
-  """Searches from `states` [B]. Returns the trees and the policy's noise.
+) -> tuple[Any, Any]:
+  """Searches from `states` [B]. Returns the engine's trees and policy's noise.
 
   evaluation: what the evaluator said of the states: (logits, value, memory).
   kept: the trees of the last move, see `reuse.keep`.
   """
   noise_key, search_key = jax.random.split(rng_key)
   logits, value, memory = evaluation
+  chex.assert_equal_shape([logits, states.invalid_actions])
   logits = heads.mask_logits(logits, states.invalid_actions)
   logits, noise = policy.begin(noise_key, logits, states.invalid_actions)
-  root = mctx.RootFnOutput(
-    prior_logits=logits, value=value, embedding=(states, memory)
-  )
-  root_score_fn = policy.root_score_fn
-  if root_score_fn is not None:
-    root_score_fn = functools.partial(root_score_fn, noise)
-  tree = tree_search.search(
+  trees = engine.search(
     prepared,
     search_key,
-    root=root,
+    root=mctx.RootFnOutput(
+      prior_logits=logits, value=value, embedding=(states, memory)
+    ),
     recurrent_fn=lambda params, *rest: recurrent_fn(
       (grammar, evaluator.step, params), *rest
     ),
     invalid_actions=states.invalid_actions,
     invalid_fn=lambda embedding: embedding[0].invalid_actions,
     score_fn=policy.score_fn,
-    root_score_fn=root_score_fn,
+    root_score_fn=policy.root_score_fn,
+    noise=noise,
     num_simulations=num_simulations,
     max_depth=grammar.max_steps,
     kept=kept,
   )
-  return tree, noise
+  return trees, noise
 
 
 def make_policy(
@@ -212,6 +132,39 @@ def make_policy(
   )
 
 
+def make_searcher(
+  *, engine: str = 'tree', reuse_subtree: bool = False, **options
+) -> tuple[tree_search.Policy, ModuleType]:
+  """Policy and engine, of the options in `config.search`; see `make_policy`.
+
+  engine: a key of `ENGINES`, or the import path of a module like those.
+
+  Raises:
+    ValueError: an unknown name, or options that do not go together.
+  """
+  found = lookup.resolve(
+    engine, ENGINES, key='config.search.engine',
+    needs=('search(params, rng_key, **options)', 'roots(trees)'),
+  )  # fmt: skip
+  if reuse_subtree and found is not tree_search:
+    raise ValueError(
+      "config.search.reuse_subtree needs config.search.engine = 'tree': "
+      f'{engine!r} begins every search with the root alone'
+    )
+  return make_policy(reuse_subtree=reuse_subtree, **options), found
+
+
+@struct.dataclass
+class _Games:
+  """B games under way."""
+
+  index: jax.Array  # i32[] moves so far.
+  states: environment.State
+  evaluation: tuple  # What the evaluator says of the states.
+  played: Trajectories
+  kept: tree_search.Tree | None
+
+
 def self_play(
   params: Any,
   rng_key: jax.Array,
@@ -223,7 +176,6 @@ def self_play(
   start: environment.State | None = None,
   openings: jax.Array | None = None,
   temperature: jax.Array | float = 1.0,
-  policy: str = 'puct',
   reuse_subtree: bool = False,
   **options,
 ) -> Trajectories:
@@ -233,69 +185,96 @@ def self_play(
   runs without dropout.
 
   start: the state, unbatched, at which games begin; None: the start symbol,
-    the only one that an evaluator of `from_network` knows.
+    the only one that an evaluator of `from_derivation` knows.
   openings: the first actions of each game, i32[B, max_steps], -1 from where it
     is free. Moves of an opening are not `active`: nobody chose them.
   temperature: of all moves, or of each, `[max_steps]`.
   reuse_subtree: a search goes on with what the last one found below the move
     that was chosen.
-  policy, options: see `make_policy`.
+  options: engine, policy and its options, see `make_searcher`.
   """
-  rule = make_policy(
-    policy,
-    num_simulations=num_simulations,
-    reuse_subtree=reuse_subtree,
-    **options,
+  policy, engine = make_searcher(
+    num_simulations=num_simulations, reuse_subtree=reuse_subtree, **options
   )
   prepared = evaluator.prepare(params)
   moves = grammar.max_steps
   temperature = jnp.broadcast_to(jnp.asarray(temperature, jnp.float32), moves)
+  if openings is not None:
+    chex.assert_shape(openings, (num_games, moves))
 
-  def move(carry):
-    index, states, evaluation, played, kept = carry
-    search_key, act_key = jax.random.split(jax.random.fold_in(rng_key, index))
-    tree, noise = search(
-      prepared, search_key, states, evaluation, evaluator=evaluator,
-      grammar=grammar, num_simulations=num_simulations, policy=rule, kept=kept,
-    )  # fmt: skip
-    actions, weights = rule.conclude(
-      act_key, noise, *tree_search.roots(tree), temperature=temperature[index]
-    )
-    chosen = ~states.terminated
-    if openings is not None:
-      opening = openings[:, index]
-      actions = jnp.where(opening < 0, actions, opening)
-      chosen &= opening < 0
-    played = _record(played, index, states, weights, chosen)
-    after = jax.vmap(environment.step, (None, 0, 0))(grammar, states, actions)
-    evaluation = evaluator.step(prepared, evaluation[2], states, actions, after)
-    if reuse_subtree:
-      kept = reuse.keep(tree, actions, num_simulations, moves)
-    return index + 1, after, evaluation, played, kept
-
-  states = _starts(grammar, start, num_games)
+  states = environment.starts(grammar, num_games, start)
   evaluation = evaluator.init(prepared, states)
   kept = None
   if reuse_subtree:
     embedding = (states, evaluation[2])
     kept = reuse.nothing(embedding, num_simulations, grammar.num_actions)
-  _, states, _, played, _ = jax.lax.while_loop(
-    lambda carry: ~jnp.all(carry[1].terminated),
-    move,
-    (0, states, evaluation, _no_moves(grammar, states), kept),
+  games = jax.lax.while_loop(
+    lambda games: ~jnp.all(games.states.terminated),
+    functools.partial(
+      _move, rng_key=rng_key, prepared=prepared, evaluator=evaluator,
+      grammar=grammar, num_simulations=num_simulations, policy=policy,
+      engine=engine, openings=openings, temperature=temperature,
+      reuse_subtree=reuse_subtree,
+    ),
+    _Games(jnp.int32(0), states, evaluation, _no_moves(grammar, states), kept),
+  )  # fmt: skip
+  return games.played.replace(final_tokens=games.states.tokens)
+
+
+def _move(
+  games: _Games,
+  *,
+  rng_key: jax.Array,
+  prepared: Any,
+  evaluator: Evaluator,
+  grammar: environment.Language,
+  num_simulations: int,
+  policy: tree_search.Policy,
+  engine: ModuleType,
+  openings: jax.Array | None,
+  temperature: jax.Array,
+  reuse_subtree: bool,
+) -> _Games:
+  """One search and one move in every game."""
+  index, states = games.index, games.states
+  search_key, act_key = jax.random.split(jax.random.fold_in(rng_key, index))
+  trees, noise = search(
+    prepared, search_key, states, games.evaluation, evaluator=evaluator,
+    grammar=grammar, num_simulations=num_simulations, policy=policy,
+    engine=engine, kept=games.kept,
+  )  # fmt: skip
+  actions, weights = policy.conclude(
+    act_key, noise, *engine.roots(trees), temperature=temperature[index]
   )
-  return played.replace(final_tokens=states.tokens)
+  actions, chosen = _open(openings, index, actions)
+  active = chosen & ~states.terminated
+  played = _record(games.played, index, states, weights, active)
+  after = jax.vmap(environment.step, (None, 0, 0))(grammar, states, actions)
+  memory = games.evaluation[2]
+  evaluation = evaluator.step(prepared, memory, states, actions, after)
+  kept = None
+  if reuse_subtree:
+    kept = reuse.keep(trees, actions, num_simulations, grammar.max_steps)
+  return _Games(index + 1, after, evaluation, played, kept)
 
 
-def _starts(grammar, start, num_games) -> environment.State:
-  """The state at which every game begins, `[B, ...]`."""
-  return jax.tree.map(
-    lambda x: jnp.broadcast_to(x, (num_games, *x.shape)),
-    environment.init(grammar) if start is None else start,
-  )
+def _open(
+  openings: jax.Array | None, index: jax.Array, actions: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """The openings' actions where they have one; and where not, `bool[B]`."""
+  if openings is None:
+    return actions, jnp.ones(actions.shape, bool)
+  opening = openings[:, index]
+  return jnp.where(opening < 0, actions, opening), opening < 0
 
 
-def _record(played, index, states, weights, active) -> Trajectories:
+def _record(
+  played: Trajectories,
+  index: jax.Array,
+  states: environment.State,
+  weights: jax.Array,
+  active: jax.Array,
+) -> Trajectories:
   """Writes move `index`."""
   return played.replace(
     tokens=played.tokens.at[index].set(states.tokens),

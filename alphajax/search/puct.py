@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -55,6 +56,7 @@ def branch_puct(
   branch_adapted: False leaves the root of b / b_ref out: plain PUCT.
   """
   del raw_value
+  chex.assert_equal_shape([prior, visits, qvalues, invalid_actions])
   c = c_puct
   if branch_adapted:
     c *= jnp.sqrt(jnp.sum(~invalid_actions) / base_branches)
@@ -72,6 +74,7 @@ def add_noise(
   alpha: float,
 ) -> jax.Array:
   """Mixes Dirichlet noise over the valid actions into the prior."""
+  chex.assert_equal_shape([logits, invalid_actions])
   batch, num_actions = logits.shape
   # The part of a Dirichlet draw on some coordinates, normalised, is Dirichlet.
   gammas = jax.random.loggamma(rng_key, alpha, (batch, num_actions))

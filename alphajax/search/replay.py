@@ -1,46 +1,51 @@
-"""Replay: the last states that search has visited, with what it found there."""
+"""Replay: the last rows of experience, whatever a row is made of."""
 
+from typing import Any
+
+import chex
 import jax
 import jax.numpy as jnp
 from flax import struct
-
-from alphajax.search.losses import Batch
 
 
 @struct.dataclass
 class Replay:
   """A ring of `R` rows; kept across iterations.
 
-  rows: leading axis R.
+  rows: any pytree of arrays with the leading axis R, such as `losses.Batch`.
   next: where the next row goes.
   size: rows that hold something, at most R.
   """
 
-  rows: Batch
+  rows: Any
   next: jax.Array  # i32[]
   size: jax.Array  # i32[]
 
 
-def empty(capacity: int, max_tokens: int, num_actions: int) -> Replay:
-  """A replay without rows."""
-  rows = Batch(
-    tokens=jnp.zeros((capacity, max_tokens), jnp.int32),
-    action_weights=jnp.zeros((capacity, num_actions), jnp.float32),
-    invalid_actions=jnp.zeros((capacity, num_actions), bool),
-    value_target=jnp.zeros(capacity, jnp.float32),
-  )
+def empty(capacity: int, row: Any) -> Replay:
+  """A replay without rows.
+
+  row: the arrays of one row; only their shapes and types count.
+  """
+  rows = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), row)
   return Replay(rows, jnp.int32(0), jnp.int32(0))
 
 
-def add(replay: Replay, rows: Batch, valid: jax.Array) -> Replay:
+def add(replay: Replay, rows: Any, valid: jax.Array) -> Replay:
   """Appends the valid rows in order; the oldest give way.
 
   Args:
     replay: ring of R rows.
-    rows: leading axis N <= R.
+    rows: of the same structure, with the leading axis N <= R.
     valid: bool[N].
+
+  Raises:
+    ValueError: more rows than the ring has.
   """
-  capacity = replay.rows.value_target.shape[0]
+  chex.assert_rank(valid, 1)
+  chex.assert_trees_all_equal_structs(replay.rows, rows)
+  chex.assert_tree_shape_prefix(rows, valid.shape)
+  capacity = jax.tree.leaves(replay.rows)[0].shape[0]
   if valid.shape[0] > capacity:
     raise ValueError(
       f'a replay of {capacity} rows cannot take {valid.shape[0]} at once; '
@@ -59,7 +64,7 @@ def add(replay: Replay, rows: Batch, valid: jax.Array) -> Replay:
   )
 
 
-def sample(replay: Replay, rng_key: jax.Array, batch_size: int) -> Batch:
+def sample(replay: Replay, rng_key: jax.Array, batch_size: int) -> Any:
   """Draws rows uniformly with replacement; the key is consumed."""
   index = jax.random.randint(rng_key, (batch_size,), 0, replay.size)
   return jax.tree.map(lambda ring: ring[index], replay.rows)

@@ -5,6 +5,7 @@ A search that keeps nothing starts each move with the root alone, as mctx does.
 
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -31,6 +32,7 @@ def keep(
   expanded again. An action never taken leaves an empty tree.
   """
   batch, num_nodes, num_actions = tree.children.shape
+  chex.assert_shape(actions, (batch,))
   games = jnp.arange(batch)[:, None]
   top = tree.children[games[:, 0], 0, actions]
   inside = jnp.arange(num_nodes) == top[:, None]

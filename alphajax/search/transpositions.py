@@ -1,4 +1,4 @@
-"""Rewards of formulas that were scored before, looked up inside the search.
+"""A transposition table: rewards of formulas scored before, for the search.
 
 A score cache by canonical key is a host's dictionary. Here isomorphic formulas
 share a hash of 64 bits, made bottom-up over the tree with an operation that
@@ -6,6 +6,7 @@ does not mind the order where the operator does not, and the rewards lie beside
 the sorted hashes on the device.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +15,7 @@ from flax import struct
 from alphajax.language import grammar as grammar_lib
 from alphajax.language import tree
 from alphajax.networks import tree_lstm
-from alphajax.search.mcts import Evaluator
+from alphajax.search.evaluators import Evaluator
 
 # One for each half of the hash and each way to be read by the parent, which
 # are those of the Tree-LSTM; then one for each half's symbols.
@@ -32,8 +33,8 @@ _SAME_HALF = 4
 
 
 @struct.dataclass
-class Known:
-  """A table of C rewards; rows not in use have the largest hash.
+class Table:
+  """C rewards; rows not in use have the largest hash.
 
   hashes: in ascending order.
   """
@@ -42,10 +43,10 @@ class Known:
   rewards: jax.Array  # f32[C]
 
 
-def empty(capacity: int) -> Known:
-  """Nothing known yet."""
+def empty(capacity: int) -> Table:
+  """A table without rewards."""
   hashes = jnp.full((capacity, 2), _UNUSED, jnp.uint32)
-  return Known(hashes, jnp.zeros(capacity, jnp.float32))
+  return Table(hashes, jnp.zeros(capacity, jnp.float32))
 
 
 def formula_hash(grammar: grammar_lib.Grammar, tokens: jax.Array) -> jax.Array:
@@ -77,54 +78,56 @@ def _scramble(x: jax.Array) -> jax.Array:
   return x ^ (x >> 16)
 
 
-def add(known: Known, hashes: jax.Array, rewards: jax.Array) -> Known:
+def add(table: Table, hashes: jax.Array, rewards: jax.Array) -> Table:
   """Adds `u32[N, 2]` and f32[N]; of equal hashes the last one counts.
 
   A table that is too small loses the rows of the largest hashes.
   """
-  hashes = jnp.concatenate([known.hashes, hashes])
-  rewards = jnp.concatenate([known.rewards, rewards])
+  chex.assert_shape(hashes, (*rewards.shape, 2))
+  hashes = jnp.concatenate([table.hashes, hashes])
+  rewards = jnp.concatenate([table.rewards, rewards])
   order = jnp.lexsort((hashes[:, 1], hashes[:, 0]))  # Stable.
   hashes, rewards = hashes[order], rewards[order]
   is_old = jnp.all(hashes[:-1] == hashes[1:], axis=1)
   is_old = jnp.append(is_old, False)
   hashes = jnp.where(is_old[:, None], _UNUSED, hashes)
   order = jnp.lexsort((hashes[:, 1], hashes[:, 0]))
-  order = order[: known.rewards.shape[0]]
-  return Known(hashes[order], rewards[order])
+  order = order[: table.rewards.shape[0]]
+  return Table(hashes[order], rewards[order])
 
 
-def look_up(known: Known, code: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """The reward of a hash `u32[2]`, and whether it is known."""
-  first = jnp.searchsorted(known.hashes[:, 0], code[0])
+def look_up(table: Table, code: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """The reward of a hash `u32[2]`, and whether it is there."""
+  chex.assert_shape(code, (2,))
+  first = jnp.searchsorted(table.hashes[:, 0], code[0])
   rows = first + jnp.arange(_SAME_HALF)
-  rows = jnp.minimum(rows, known.rewards.shape[0] - 1)
-  found = jnp.all(known.hashes[rows] == code, axis=1)
-  return known.rewards[rows[jnp.argmax(found)]], jnp.any(found)
+  rows = jnp.minimum(rows, table.rewards.shape[0] - 1)
+  found = jnp.all(table.hashes[rows] == code, axis=1)
+  return table.rewards[rows[jnp.argmax(found)]], jnp.any(found)
 
 
-def with_known(evaluator: Evaluator, grammar: grammar_lib.Grammar) -> Evaluator:
+def with_table(evaluator: Evaluator, grammar: grammar_lib.Grammar) -> Evaluator:
   """An evaluator whose value of a formula scored before is its reward.
 
-  Its parameters are `(params, Known)`. Other formulas, and partial ones, keep
+  Its parameters are `(params, Table)`. Other formulas, and partial ones, keep
   the network's value.
   """
 
   def prepare(params):
-    params, known = params
-    return evaluator.prepare(params), known
+    params, table = params
+    return evaluator.prepare(params), table
 
   def init(prepared, states):
     return evaluator.init(prepared[0], states)
 
   def step(prepared, memory, states, actions, next_states):
-    inner, known = prepared
+    inner, table = prepared
     logits, value, memory = evaluator.step(
       inner, memory, states, actions, next_states
     )
 
     def one(tokens, terminated, value):
-      reward, found = look_up(known, formula_hash(grammar, tokens))
+      reward, found = look_up(table, formula_hash(grammar, tokens))
       return jnp.where(terminated & found, reward, value)
 
     value = jax.vmap(one)(next_states.tokens, next_states.terminated, value)

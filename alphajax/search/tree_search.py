@@ -11,6 +11,7 @@ only a backup through it can change; so selection is a walk along pointers.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import mctx
@@ -31,10 +32,10 @@ class Policy(NamedTuple):
   begin: (rng_key, logits [B, A], invalid [B, A]) -> (logits, noise): the root's
     logits, and what the next two want to know again.
   score_fn: selection goes to the valid action of the highest score.
-  root_score_fn: (noise, *ScoreFn's arguments, all batched) -> [B, A], at the
-    root in place of score_fn; None: nothing in its place.
+  root_score_fn: (noise, *ScoreFn's arguments) -> [A], at the root in place of
+    score_fn; None: nothing in its place.
   conclude: (rng_key, noise, *those arguments, temperature) -> (actions [B],
-    weights [B, A]): the move, and the target of the policy.
+    weights [B, A]), all batched: the move, and the target of the policy.
   """
 
   begin: Callable
@@ -86,17 +87,24 @@ def search(
   num_simulations: int,
   max_depth: int,
   root_score_fn: Callable | None = None,
+  noise: Any = (),
   kept: Tree | None = None,
 ) -> Tree:
   """Runs `num_simulations` of one expansion each, in every game.
 
   root, recurrent_fn: as in mctx.
   invalid_actions: `bool[B, A]` at the root.
-  invalid_fn: embedding [B, ...] -> bool[B, A], at the other nodes.
+  invalid_fn: embedding [..., E] -> bool[..., A], at the other nodes.
   max_depth: no walk is longer; a finished formula ends it before.
-  root_score_fn: see `Policy`, without the noise.
+  score_fn, root_score_fn, noise: see `Policy`.
   kept: the tree to go on with, from `reuse.keep`; None: a new one.
   """
+  chex.assert_rank(root.value, 1)
+  chex.assert_equal_shape([root.prior_logits, invalid_actions])
+
+  def root_scores(*edges):
+    return jax.vmap(root_score_fn)(noise, *edges)
+
   if kept is None:
     tree = empty(root.embedding, num_simulations + 1, invalid_actions.shape[1])
     first = 1
@@ -104,7 +112,7 @@ def search(
     tree, first = kept, num_simulations
   tree = _plant(tree, root, invalid_actions)
   if root_score_fn is not None:
-    tree = _point_root(tree, root_score_fn)
+    tree = _point_root(tree, root_scores)
   elif kept is not None:
     tree = _point_root(tree, jax.vmap(score_fn))
 
@@ -119,7 +127,7 @@ def search(
     )
     tree = _backup(tree, walk, leaf, score_fn)
     if root_score_fn is not None:
-      tree = _point_root(tree, root_score_fn)
+      tree = _point_root(tree, root_scores)
     return rng_key, tree
 
   _, tree = jax.lax.fori_loop(0, num_simulations, simulate, (rng_key, tree))
@@ -155,7 +163,7 @@ def _plant(
   return _write_node(
     tree,
     0,
-    _prior(root.prior_logits, invalid_actions),
+    prior_of(root.prior_logits, invalid_actions),
     root.value,
     jnp.zeros(batch, jnp.float32),
     jnp.ones(batch, jnp.float32),
@@ -163,14 +171,22 @@ def _plant(
   )
 
 
-def _prior(logits: jax.Array, invalid_actions: jax.Array) -> jax.Array:
+def prior_of(logits: jax.Array, invalid_actions: jax.Array) -> jax.Array:
   """Probabilities over the valid actions, FORBIDDEN elsewhere."""
   low = jnp.finfo(logits.dtype).min
   prior = jax.nn.softmax(jnp.where(invalid_actions, low, logits))
   return jnp.where(invalid_actions, FORBIDDEN, prior)
 
 
-def _write_node(tree, index, prior, value, reward, discount, embedding) -> Tree:
+def _write_node(
+  tree: Tree,
+  index: jax.Array | int,
+  prior: jax.Array,
+  value: jax.Array,
+  reward: jax.Array,
+  discount: jax.Array,
+  embedding: Any,
+) -> Tree:
   """Writes node `index`, the same in every game: no scatter is needed."""
 
   def put(x, new):
@@ -233,7 +249,12 @@ def _put_column(x: jax.Array, column: jax.Array, at: jax.Array) -> jax.Array:
 
 
 def _expand(
-  tree, walk, output, embedding, invalid_actions, index
+  tree: Tree,
+  walk: _Walk,
+  output: mctx.RecurrentFnOutput,
+  embedding: Any,
+  invalid_actions: jax.Array,
+  index: jax.Array,
 ) -> tuple[Tree, jax.Array]:
   """Adds node `index` at the end of each walk. Returns the leaf of each.
 
@@ -243,7 +264,7 @@ def _expand(
   tree = _write_node(
     tree,
     index,
-    _prior(output.prior_logits, invalid_actions),
+    prior_of(output.prior_logits, invalid_actions),
     output.value,
     output.reward,
     output.discount,

@@ -1,0 +1,139 @@
+"""How much of a formula is lost to the range of float32.
+
+Below 1.2e-38 a number counts as 0 and above 3.4e38 as missing, so that a
+formula such as `Pow(0.01,close)` is level, or absent, where its definition is
+not, and the ranks of a day are others than they would be in float64.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from alphajax.data.panel import Panel
+from alphajax.factor import evaluate, rolling
+from alphajax.language import formula as formula_lib
+from alphajax.language.formula import Formula
+
+SMALLEST = float(np.finfo(np.float32).tiny)
+# Exponents of what float64 holds: beyond, nothing is lost to float32 alone.
+DOUBLE = (-1074.0, 1024.0)
+
+
+def lost_share(
+  formulas: Sequence[Formula],
+  panel: Panel,
+  store: evaluate.Store | None = None,
+) -> np.ndarray:
+  """Share of the members' cells that hang on a number out of float32's range.
+
+  A cell is lost where the formula, or any part of it that the cell reads, is 0
+  or missing in float32 while float64 has a finite number that is not 0.
+
+  Args:
+    formulas: finished.
+    panel: what they are evaluated on.
+    store: of that panel, where there is one already.
+
+  Returns:
+    f32[N] from 0 to 1; 0 where there are no members.
+  """
+  store = store or evaluate.make_store(panel)
+  members = jnp.asarray(panel.mask)
+  cells = max(int(np.sum(np.asarray(panel.mask))), 1)
+  counts = [jnp.sum(_lost(formula, store) & members) for formula in formulas]
+  return np.asarray(jax.device_get(counts), np.float32) / np.float32(cells)
+
+
+def _lost(formula: Formula, store: evaluate.Store) -> jax.Array:
+  """The cells of a formula that are lost, bool[T, S]."""
+  parts = [
+    node
+    for node in dict.fromkeys(formula_lib.nodes(formula))
+    if not formula_lib.is_number(node)
+  ]
+  values = dict(zip(parts, store.take(parts), strict=True))
+
+  @functools.cache
+  def walk(node: Formula) -> jax.Array:
+    if not node.args:
+      return jnp.zeros(store.shape, bool)
+    args, window = node.args, None
+    if formula_lib.is_windowed(node):
+      args, window = args[:-1], int(args[-1].symbol)
+    read = [_read(walk(arg), node.symbol, window) for arg in args]
+    lost = functools.reduce(jnp.logical_or, read)
+    if node.symbol not in EXPONENTS:
+      return lost
+    operands = [
+      jnp.full(store.shape, float(arg.symbol), jnp.float32)
+      if formula_lib.is_number(arg)
+      else values[arg]
+      for arg in args
+    ]
+    return lost | _leaves(node.symbol, window, values[node], *operands)
+
+  return walk(formula)
+
+
+@functools.partial(jax.jit, static_argnames=('symbol', 'window'))
+def _read(lost: jax.Array, symbol: str, window: int | None) -> jax.Array:
+  """Where an operator reads a lost cell."""
+  if window is None:
+    return lost
+  past = lost.astype(jnp.float32)
+  if symbol == 'Ref':
+    return rolling.ts_ref(past, window) > 0
+  if symbol == 'Delta':
+    return lost | (rolling.ts_ref(past, window) > 0)
+  return rolling.ts_max(past, window) > 0
+
+
+@functools.partial(jax.jit, static_argnames=('symbol', 'window'))
+def _leaves(
+  symbol: str, window: int | None, result: jax.Array, *operands: jax.Array
+) -> jax.Array:
+  """Where an operator leaves the range, its operands being what they are."""
+  gone = ~(jnp.abs(result) >= SMALLEST)  # NaN too.
+  exponent = EXPONENTS[symbol](*operands, window)
+  return gone & (exponent > DOUBLE[0]) & (exponent < DOUBLE[1])
+
+
+def _log2(x: jax.Array) -> jax.Array:
+  return jnp.log2(jnp.abs(x))
+
+
+def _power(x: jax.Array, y: jax.Array) -> jax.Array:
+  whole = jnp.round(y) == y  # A root of a negative number is no number.
+  return jnp.where((x < 0) & ~whole, jnp.nan, y * _log2(x))
+
+
+def _covariance(x: jax.Array, y: jax.Array, window: int) -> jax.Array:
+  spreads = _log2(rolling.ts_std(x, window)) + _log2(rolling.ts_std(y, window))
+  return _log2(rolling.ts_corr(x, y, window)) + spreads
+
+
+def _sum(x: jax.Array, window: int) -> jax.Array:
+  return _log2(rolling.ts_sum(x / window, window)) + math.log2(window)
+
+
+# The binary exponent of the exact result, roughly: -inf of 0, NaN of none.
+# `(*operands, window) -> f32[T, S]`. The other operators do not leave the
+# range of their operands, but for differences of opposite numbers near 3e38.
+EXPONENTS: dict[str, Callable] = {
+  'Add': lambda x, y, _: _log2(x / 2 + y / 2) + 1,
+  'Sub': lambda x, y, _: _log2(x / 2 - y / 2) + 1,
+  'Mul': lambda x, y, _: _log2(x) + _log2(y),
+  'Div': lambda x, y, _: _log2(x) - _log2(y),
+  'Pow': lambda x, y, _: _power(x, y),
+  'SignedPower': lambda x, y, _: y * _log2(x),
+  'Delta': lambda x, w: _log2(x / 2 - rolling.ts_ref(x / 2, w)) + 1,
+  'Sum': _sum,
+  'Mean': lambda x, w: _sum(x, w) - math.log2(w),
+  'Var': lambda x, w: 2 * _log2(rolling.ts_std(x, w)),
+  'Cov': _covariance,
+  'Product': lambda x, w: rolling.ts_sum(_log2(x), w),
+}

@@ -1,0 +1,79 @@
+"""Where JAX takes 64 bits by default and has several devices."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from alphajax.data import panel as panel_lib
+from alphajax.factor import evaluate, metrics
+from alphajax.language import formula as formula_lib
+
+ROOT = Path(__file__).parent.parent
+TEXTS = (
+  'Corr(close,volume,5)*CSRank(Skew(vwap,10))',
+  'Pow(Std(close,5),0.5)-Med(high,4)/EMA(low,6)',
+  'Rank(close,8)+Kurt(Log(volume),10)*0.1',
+)
+
+
+def market():
+  rng = np.random.default_rng(0)
+  shape = (6, 90, 20)
+  features = rng.lognormal(2, 1, shape).astype(np.float32)
+  days = [str(np.datetime64('2020-01-01') + t) for t in range(90)]
+  names = [f's{i}' for i in range(20)]
+  return panel_lib.make(features, rng.random(shape[1:]) < 0.9, days, names)
+
+
+def numbers():
+  """Values of formulas and their IC."""
+  panel = market()
+  values = evaluate.values([formula_lib.parse(t) for t in TEXTS], panel)
+  target = panel_lib.forward_return(panel, panel_lib.LabelSpec(exit=5))
+  daily = metrics.daily_ic(values, target, jnp.asarray(panel.mask))
+  ranks = metrics.daily_rank_ic(values, target, jnp.asarray(panel.mask))
+  return {'values': values, 'daily': daily, 'ranks': ranks}
+
+
+SCRIPT = """
+import json, os, sys
+sys.path.insert(0, 'tests')
+import jax, numpy as np
+import tiny, wide_test
+from alphajax import train
+from alphajax.factor import runtime
+assert jax.config.jax_enable_x64 and jax.device_count() == 4
+assert len(runtime.device().client.devices()) == 1
+assert 'NPROC' not in os.environ
+np.savez(sys.argv[2], **wide_test.numbers())
+config = tiny.get_config()
+config.num_iterations = 1
+train.train(config, sys.argv[1])
+"""
+
+
+def test_trains_a_step_and_values_stay_as_they_are(tmp_path):
+  environment = os.environ | {
+    'JAX_ENABLE_X64': '1',
+    'XLA_FLAGS': '--xla_force_host_platform_device_count=4',
+  }
+  environment.pop('NPROC', None)
+  workdir, file = tmp_path / 'run', tmp_path / 'numbers.npz'
+  done = subprocess.run(
+    [sys.executable, '-c', SCRIPT, str(workdir), str(file)],
+    cwd=ROOT, env=environment, capture_output=True, text=True,
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr[-3000:]
+  assert (workdir / 'pool.json').exists()
+  here = numbers()
+  with np.load(file) as there:
+    for name, value in here.items():
+      assert there[name].dtype == value.dtype == np.float32
+    # Bit for bit: a formula is the same whatever the default type.
+    np.testing.assert_array_equal(there['values'], here['values'])
+    np.testing.assert_allclose(there['daily'], here['daily'], atol=1e-6)
+    np.testing.assert_allclose(there['ranks'], here['ranks'], atol=1e-6)
