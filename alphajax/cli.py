@@ -164,7 +164,7 @@ def with_errors(call: Callable[[], None], *, debug: bool) -> None:
 
   debug: shows where it came from as well.
   """
-  from alphajax.run.folder import RunError
+  from alphajax.run.files import RunError
 
   try:
     call()

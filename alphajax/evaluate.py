@@ -25,11 +25,10 @@ from alphajax.data import panel as panel_lib
 from alphajax.data.panel import SPLITS, LabelSpec
 from alphajax.judge import result as result_lib
 from alphajax.language import formula as formula_lib
-from alphajax.methods import archive
+from alphajax.methods import linear
 from alphajax.methods.base import Found
-from alphajax.run import cache, writer
-from alphajax.run import state as state_lib
-from alphajax.run.folder import RunError, read_json
+from alphajax.run import cache, files
+from alphajax.run.files import RunError, read_json
 
 
 class Request(NamedTuple):
@@ -92,8 +91,8 @@ def evaluate(
   }
   if request.name != 'test':
     entry |= {'split': list(config.splits.test), 'data_hash': data_hash}
-  state_lib.write_arrays(workdir / f'daily_{request.name}.npz', part['series'])
-  writer.write_json(workdir / 'results.json', results)
+  files.write_arrays(workdir / f'daily_{request.name}.npz', part['series'])
+  files.write_json(workdir / 'results.json', results)
   return results
 
 
@@ -106,7 +105,7 @@ def _count(workdir: Path, name: str) -> tuple[dict, dict]:
     evaluations = results.setdefault('evaluations', {})
     entry = evaluations.setdefault(name, {'opened': 0})
   entry['opened'] += 1
-  writer.write_json(path, results)
+  files.write_json(path, results)
   return results, entry
 
 
@@ -116,7 +115,7 @@ def _predictor(
   """What gives the signal of a run's result on a panel, and the result."""
   if pool['factors']:
     found = read_pool(workdir / 'pool.json', pool, _features(config))
-    return functools.partial(archive.predict, found), found
+    return functools.partial(linear.predict, found), found
   method, state = experiment.restore(config, workdir)
   return functools.partial(method.predict, state), Found(pool['iteration'])
 

@@ -21,7 +21,7 @@ from alphajax.language import environment, row_text
 from alphajax.language import formula as formula_lib
 from alphajax.methods.base import Found, Market, Method
 from alphajax.run import state as state_lib
-from alphajax.run.folder import RunError
+from alphajax.run.files import RunError
 
 # Short names; any other is an import path.
 METHODS = {
@@ -83,6 +83,24 @@ def check_splits(config) -> None:
         f'trained on; let {name} begin after it'
       )
     before = name
+
+
+def check_start(config) -> None:
+  """Refuses what would be found out late.
+
+  Raises:
+    ValueError: no data where the config says, or nothing to do.
+  """
+  path = config.data.path
+  if path and not Path(path).expanduser().exists():
+    raise ValueError(
+      f'{path}: no such file or folder; say where the data are with '
+      '--config.data.path=PATH'
+    )
+  if config.num_iterations < 1:
+    raise ValueError(
+      f'config.num_iterations is {config.num_iterations}: expected >= 1'
+    )
 
 
 def load_market(config) -> tuple[Market, str]:

@@ -26,7 +26,7 @@ from alphajax.language import dialects, masks, vocab
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 from alphajax.methods import refinement
-from alphajax.run import cache, writer
+from alphajax.run import cache, files
 
 
 class Daily(NamedTuple):
@@ -71,7 +71,7 @@ def refine(config, workdir: Path) -> dict:
     'found_at': state.best_iteration,
     'finished': trained.reason,
   }
-  writer.write_json(Path(workdir) / 'refine.json', result)
+  files.write_json(Path(workdir) / 'refine.json', result)
   return result
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from alphajax import cli
-from alphajax.run import checkpoint
+from alphajax.run import config as config_lib
 
 
 def define_flags() -> None:
@@ -49,7 +49,7 @@ def describe(name: str) -> str:
   config = module.get_config(*([variant] if variant else []))
   known = meanings([*sorted(cli.CONFIGS.glob('*.py')), Path(path)])
   lines = [(module.__doc__ or '').strip(), '']
-  for key, value in checkpoint.flatten(config.to_dict()).items():
+  for key, value in config_lib.flatten(config.to_dict()).items():
     meaning = meaning_of(key, known)
     lines.append(f'--config.{key}={value!r}')
     lines.append(f'    {meaning}')

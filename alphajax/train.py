@@ -23,8 +23,10 @@ from alphajax.methods.base import Market, Method
 from alphajax.run import (
   cache,
   clock,
+  files,
   folder,
   lock,
+  progress,
   provenance,
   seeds,
   tensorboard,
@@ -52,11 +54,11 @@ def train(config, workdir: str | os.PathLike) -> Trained:
     ValueError: a config that cannot be, or a folder made by another one.
   """
   workdir = Path(workdir).expanduser()
-  _check(config)
+  experiment.check_start(config)
   config = experiment.with_rules(config)
   defaults = common.get_config()
   changed = config_lib.check_config(
-    workdir, config.to_dict(), _may_change(config), defaults.to_dict()
+    workdir, config.to_dict(), folder.may_change(config), defaults.to_dict()
   )
   market, data_hash = experiment.load_market(config)
   method = experiment.make_method(config, market)
@@ -67,37 +69,11 @@ def train(config, workdir: str | os.PathLike) -> Trained:
     return _train(config, workdir, method, market, data_hash)
 
 
-def _check(config) -> None:
-  """Refuses what would be found out late.
-
-  Raises:
-    ValueError: no data where the config says, or nothing to do.
-  """
-  path = config.data.path
-  if path and not Path(path).expanduser().exists():
-    raise ValueError(
-      f'{path}: no such file or folder; say where the data are with '
-      '--config.data.path=PATH'
-    )
-  if config.num_iterations < 1:
-    raise ValueError(
-      f'config.num_iterations is {config.num_iterations}: expected >= 1'
-    )
-
-
-def _may_change(config) -> tuple[str, ...]:
-  """Keys that a run which goes on may have otherwise than before."""
-  if config.get('search', {}).get('known_rewards'):
-    # The table of rewards has room for the formulas of all iterations.
-    return tuple(k for k in folder.MAY_CHANGE if k != 'num_iterations')
-  return folder.MAY_CHANGE
-
-
 def _train(config, workdir, method, market, data_hash) -> Trained:
   """`train` in a folder that is held."""
   folder.clean(workdir)
   provenance.record(workdir, config.seed, data_hash)
-  writer.write_json(workdir / 'config.json', config.to_dict())
+  files.write_json(workdir / 'config.json', config.to_dict())
   for note in dict.fromkeys(note for s in market for note in s.panel.notes):
     _say(note)
   rng_key = jax.random.key(config.seed)
@@ -124,7 +100,7 @@ def _iterate(config, workdir, method, state, done, rng_key, keep_result):
   board = tensorboard.scalars(
     workdir, done, on=config.get('log', {}).get('tensorboard', False)
   )
-  with writer.progress(config.num_iterations, done) as show, board as plot:
+  with progress.progress(config.num_iterations, done) as show, board as plot:
     for iteration in range(done + 1, config.num_iterations + 1):
       if method.finished(state):
         break

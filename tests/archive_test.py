@@ -13,7 +13,7 @@ from alphajax.data import panel as panel_lib
 from alphajax.factor import evaluate, metrics
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
-from alphajax.methods import archive
+from alphajax.methods import archive, linear
 from alphajax.run.clock import Clock
 
 GRAMMAR = grammar_lib.make(
@@ -145,7 +145,7 @@ def test_a_pool_of_valueless_formulas_is_no_pool(bench):
   assert (counts['train_ic'], counts['valid_ic']) == (0.0, 0.0)
   assert counts['pool_size'] == 0
   with pytest.raises(ValueError, match='no pool yet'):
-    archive.predict(archive.found(mined), None)
+    linear.predict(archive.found(mined), None)
 
 
 def test_a_pool_that_the_penalty_empties_is_no_pool(market):
@@ -180,7 +180,7 @@ def test_validation_ic_is_that_of_the_prediction(bench, market):
   mined, _ = commit(bench, archive.start(bench), draw(4, 10))
   mined, counts = validate(bench, mined)
   valid = market.valid
-  signal = archive.predict(mined.found, valid.panel)
+  signal = linear.predict(mined.found, valid.panel)
   daily = metrics.daily_ic(
     signal, jnp.asarray(valid.target), jnp.asarray(valid.panel.mask)
   )
@@ -194,7 +194,7 @@ def test_prediction_is_the_weighted_sum_on_any_panel(bench, market):
   mined, _ = validate(bench, mined)
   panel = market.valid.panel
   padded = panel_lib.pad_stocks(panel, 40)
-  signal = np.asarray(archive.predict(mined.found, padded))
+  signal = np.asarray(linear.predict(mined.found, padded))
   members = np.asarray(panel.mask)
   assert np.isnan(signal[:, members.shape[1] :]).all()
   signal = signal[:, : members.shape[1]]

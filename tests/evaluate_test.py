@@ -15,7 +15,7 @@ from alphajax import evaluate, experiment, train
 from alphajax.judge import result
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
-from alphajax.run.folder import RunError
+from alphajax.run.files import RunError
 
 ROOT = Path(__file__).parent.parent
 

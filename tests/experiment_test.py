@@ -14,7 +14,7 @@ from alphajax.data import panel as panel_lib
 from alphajax.judge import result
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
-from alphajax.methods import archive
+from alphajax.methods import linear
 from alphajax.methods.base import Found
 
 FOUND = Found(
@@ -26,7 +26,7 @@ FOUND = Found(
   (0.5, -0.25, 1.0),
 )
 
-PREDICT = functools.partial(archive.predict, FOUND)
+PREDICT = functools.partial(linear.predict, FOUND)
 
 
 @pytest.fixture(scope='module')

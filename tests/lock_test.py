@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from alphajax.run import lock
-from alphajax.run.folder import RunError
+from alphajax.run.files import RunError
 
 HOLD = (
   'import sys, time, pathlib; from alphajax.run import lock\n'

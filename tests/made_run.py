@@ -5,7 +5,7 @@ The numbers are realistic, the days those of a long run.
 
 import numpy as np
 
-from alphajax.run import writer
+from alphajax.run import files, writer
 
 FORMULAS = (
   'Corr(CSRank(close),CSRank(volume),20)',
@@ -103,8 +103,8 @@ def make_run(workdir, seed=0, iterations=40, total=40, skill=1.0, test=True):
     'search': {'num_simulations': 64, 'c_puct': 1.0},
     'language': {'windows': [20, 30, 40], 'max_length': 10},
   }
-  writer.write_json(workdir / 'config.json', config)
-  writer.write_json(
+  files.write_json(workdir / 'config.json', config)
+  files.write_json(
     workdir / 'provenance.json',
     {
       'data_hash': 'f31c0d6a9b4e',
@@ -133,7 +133,7 @@ def make_run(workdir, seed=0, iterations=40, total=40, skill=1.0, test=True):
     'train': split_scores(skill * 0.0712, 1926),
     'valid': split_scores(skill * 0.0523, 466, 0.02),
   }
-  writer.write_json(
+  files.write_json(
     workdir / 'pool.json',
     {
       'iteration': best,
@@ -155,7 +155,7 @@ def make_results(workdir, rng, factors, skill, opened=1):
   entries = [
     {'formula': f['formula'], 'test': split_scores(0.02, 950)} for f in factors
   ]
-  writer.write_json(
+  files.write_json(
     workdir / 'results.json',
     {
       'test': split_scores(skill * 0.0371, 950, 0.015),

@@ -11,7 +11,7 @@ from sklearn.linear_model import Lasso
 from alphajax.data import panel as panel_lib
 from alphajax.factor import metrics, pool
 from alphajax.language import formula as formula_lib
-from alphajax.methods import archive
+from alphajax.methods import linear
 from alphajax.methods.base import Found
 
 T, S, P = 60, 40, 4
@@ -217,7 +217,7 @@ def test_a_short_history_scores_nobody():
   texts = ('CSRank(close)', 'Mean(Ref(close,68),40)')
   found = Found(1, tuple(map(formula_lib.parse, texts)), (1.0, 1.0))
   assert max(map(formula_lib.lookback, found.formulas)) == 107
-  assert np.isnan(archive.predict(found, market)).all()
+  assert np.isnan(linear.predict(found, market)).all()
 
 
 def test_insert_can_be_jitted_and_vmapped():

@@ -12,7 +12,7 @@ import pytest
 from made_run import FORMULAS, make_results, make_run
 
 from alphajax.report import compare, page
-from alphajax.run import folder, writer
+from alphajax.run import files, folder, writer
 
 
 class Page(html.parser.HTMLParser):
@@ -119,7 +119,7 @@ def test_formula_text_is_escaped(tmp_path):
   workdir = make_run(tmp_path / 'run', iterations=3, total=3)
   pool = json.loads((workdir / 'pool.json').read_text())
   pool['factors'][0]['formula'] = '<script>alert(1)</script>'
-  writer.write_json(workdir / 'pool.json', pool)
+  files.write_json(workdir / 'pool.json', pool)
   assert '<script>alert(1)</script>' in page_of(workdir).text
   assert '<script' not in (workdir / 'report.html').read_text()
 
@@ -143,7 +143,7 @@ def test_small_pools_and_test_opened_twice(tmp_path):
   pool = json.loads((workdir / 'pool.json').read_text())
   for size in (0, 1, 2):
     small = pool | {'factors': pool['factors'][:size]}
-    writer.write_json(workdir / 'pool.json', small)
+    files.write_json(workdir / 'pool.json', small)
     assert ('Factor correlations' in page_of(workdir).text) == (size == 2)
   rng = np.random.default_rng(0)
   make_results(workdir, rng, pool['factors'], 1.0, opened=3)
@@ -156,7 +156,7 @@ def test_shows_the_pool_as_a_share_of_what_was_planted(tmp_path):
   assert 'of the planted' not in page_of(workdir).text
   pool = json.loads((workdir / 'pool.json').read_text())
   pool['ceiling'] = {'train': 0.0890, 'valid': 0.1046}
-  writer.write_json(workdir / 'pool.json', pool)
+  files.write_json(workdir / 'pool.json', pool)
   text = page_of(workdir).text
   assert '80 % of the planted 0.0890' in text
   assert '50 % of the planted 0.1046' in text
@@ -174,7 +174,7 @@ def test_shows_what_a_rescaling_moves(tmp_path):
     }
   pool['factors'][0]['rescaled'] = None
   pool['factors'][1]['rescaled']['volume'] = {'days': 0.01, 'ranks': 0.0004}
-  writer.write_json(workdir / 'pool.json', pool)
+  files.write_json(workdir / 'pool.json', pool)
   text = page_of(workdir).text
   assert text.count('price 63.1 % volume none') == 8
   assert text.count('price 63.1 % volume < 0.1 %') == 1
@@ -196,7 +196,7 @@ def test_a_result_without_formulas_has_a_page(tmp_path):
       del line[key]
     writer.append(workdir / 'metrics.jsonl', line)
   pool = json.loads((workdir / 'pool.json').read_text())
-  writer.write_json(workdir / 'pool.json', pool | {'factors': []})
+  files.write_json(workdir / 'pool.json', pool | {'factors': []})
   text = page_of(workdir).text
   assert 'a signal without formulas' in text
   assert 'no train IC and no number of formulas evaluated by iteration' in text
@@ -236,7 +236,7 @@ def test_shows_the_coverage_where_it_is_known(tmp_path):
   assert 'coverage' not in page_of(workdir).text
   pool = json.loads((workdir / 'pool.json').read_text())
   pool['pool']['valid']['coverage'] = 0.8937
-  writer.write_json(workdir / 'pool.json', pool)
+  files.write_json(workdir / 'pool.json', pool)
   text = page_of(workdir).text
   assert text.count('coverage') == 1 and 'coverage 89.4 %' in text
 
@@ -277,7 +277,7 @@ def test_draws_every_part_that_is_there(tmp_path):
 
 def test_says_that_an_evaluation_was_interrupted(tmp_path):
   workdir = make_run(tmp_path / 'run', iterations=2, total=2, test=False)
-  writer.write_json(workdir / 'results.json', {'opened': 1})
+  files.write_json(workdir / 'results.json', {'opened': 1})
   text = page_of(workdir).text
   assert 'opened 1 time' in text and 'evaluate was interrupted' in text
   assert 'Test IC' not in text
@@ -288,7 +288,7 @@ def test_says_that_the_test_figures_are_of_another_pool(tmp_path):
   results = json.loads((workdir / 'results.json').read_text())
   at = json.loads((workdir / 'pool.json').read_text())['iteration']
   for iteration in (at, at - 1):
-    writer.write_json(
+    files.write_json(
       workdir / 'results.json', results | {'iteration': iteration}
     )
     said = f'the pool of iteration {at - 1}, not' in page_of(workdir).text
@@ -321,7 +321,7 @@ def test_compare_pairs_only_common_days_and_warns(tmp_path, finished):
   )
   np.savez(other / 'daily.npz', **arrays)
   provenance = json.loads((other / 'provenance.json').read_text())
-  writer.write_json(
+  files.write_json(
     other / 'provenance.json', provenance | {'data_hash': 'other'}
   )
   both = [folder.load_run(finished), folder.load_run(other)]
@@ -341,15 +341,15 @@ def test_compare_pairs_only_common_days_and_warns(tmp_path, finished):
 
 
 def test_errors_are_clear(tmp_path):
-  with pytest.raises(folder.RunError, match='no such folder'):
+  with pytest.raises(files.RunError, match='no such folder'):
     folder.load_run(tmp_path / 'absent')
-  with pytest.raises(folder.RunError, match='it holds: nothing'):
+  with pytest.raises(files.RunError, match='it holds: nothing'):
     folder.load_run(tmp_path)
   (tmp_path / 'metrics.jsonl').write_text('{"iterat')
-  with pytest.raises(folder.RunError, match='no iteration was finished'):
+  with pytest.raises(files.RunError, match='no iteration was finished'):
     folder.load_run(tmp_path)
   writer.append(tmp_path / 'metrics.jsonl', {'iteration': 1})
-  with pytest.raises(folder.RunError, match='at most 4'):
+  with pytest.raises(files.RunError, match='at most 4'):
     page.write_report(tmp_path, [tmp_path] * 5)
 
 

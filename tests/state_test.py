@@ -5,9 +5,9 @@ import types
 import numpy as np
 import pytest
 
-from alphajax.run import checkpoint, folder, provenance, writer
+from alphajax.run import checkpoint, files, folder, provenance, writer
 from alphajax.run import state as state_lib
-from alphajax.run.folder import RunError
+from alphajax.run.files import RunError
 
 METHOD = types.SimpleNamespace(
   save=lambda state: ({'x': np.asarray(state)}, {'n': int(state[0])}),
@@ -90,7 +90,7 @@ def test_garbage_is_named(tmp_path, name, content):
 
 def test_damaged_arrays_are_named(tmp_path):
   keep(tmp_path, 1)
-  state_lib.write_arrays(tmp_path / 'daily.npz', {'ic_train': np.zeros(9)})
+  files.write_arrays(tmp_path / 'daily.npz', {'ic_train': np.zeros(9)})
   whole = (tmp_path / 'daily.npz').read_bytes()
   for content in (whole[:-30], b'garbage'):
     (tmp_path / 'daily.npz').write_bytes(content)

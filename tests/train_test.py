@@ -21,7 +21,7 @@ from alphajax import experiment, train
 from alphajax.run import cache as cache_lib
 from alphajax.run import checkpoint, lock, seeds, writer
 from alphajax.run import state as state_lib
-from alphajax.run.folder import RunError
+from alphajax.run.files import RunError
 
 ROOT = Path(__file__).parent.parent
 METHODS = ('alphacfg', 'random_search')

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from alphajax.run import writer
-from alphajax.run.folder import RunError
+from alphajax.run.files import RunError
 
 
 def record(iteration, **more):

@@ -72,6 +72,7 @@ def table(name: str) -> Table:
 
 
 def fold(name: str, dialect: dialects.Dialect) -> str:
+  """A name as the tables of a dialect have it."""
   return name.lower() if dialect.folds_case else name
 
 
@@ -83,10 +84,12 @@ def _definition(line: str) -> Definition:
 
 
 def is_days(formula: Formula) -> bool:
+  """True for a number of days, such as AlphaGen's 20d."""
   return formula_lib.is_number(formula) and formula.symbol.endswith('d')
 
 
 def fits(row: Definition, args: Sequence[Formula], table: Table) -> bool:
+  """True where a definition takes these arguments."""
   return len(row.params) == len(args) and not any(
     misfit(letter, arg, table)
     for letter, arg in zip(row.params, args, strict=True)

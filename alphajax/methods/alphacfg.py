@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from alphajax.language import environment, tree
-from alphajax.methods import archive, rewards
+from alphajax.methods import archive, linear, rewards
 from alphajax.methods import learner as learner_lib
 from alphajax.methods.base import Market, Method
 from alphajax.run.clock import Clock
@@ -83,7 +83,7 @@ def make(config, market: Market) -> Method:
   return Method(
     init=init,
     step=step,
-    predict=lambda state, panel: archive.predict(
+    predict=lambda state, panel: linear.predict(
       archive.found(state.mined), panel
     ),
     found=lambda state: archive.found(state.mined),

@@ -12,7 +12,7 @@ import jax
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
-from alphajax.methods import archive
+from alphajax.methods import archive, linear
 from alphajax.methods.base import Market, Method
 from alphajax.run.clock import Clock
 
@@ -49,7 +49,7 @@ def make(config, market: Market) -> Method:
   return Method(
     init=init,
     step=step,
-    predict=lambda state, panel: archive.predict(
+    predict=lambda state, panel: linear.predict(
       archive.found(state.mined), panel
     ),
     found=lambda state: archive.found(state.mined),

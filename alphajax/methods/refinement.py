@@ -25,7 +25,7 @@ from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 from alphajax.language import vocab as vocab_lib
 from alphajax.language.formula import Formula
-from alphajax.methods import archive, random_search
+from alphajax.methods import archive, linear, random_search
 from alphajax.methods import learner as learner_lib
 from alphajax.methods.base import Found, Market, Method
 from alphajax.run.clock import Clock
@@ -268,7 +268,7 @@ def make(config, market: Market) -> Method:
   return Method(
     init=init,
     step=step,
-    predict=lambda state, panel: archive.predict(found(state), panel),
+    predict=lambda state, panel: linear.predict(found(state), panel),
     found=found,
     finished=functools.partial(_finished, config),
     save=_save,
@@ -283,7 +283,7 @@ def _finite(value: float) -> float | None:
 def _ics(bench: Bench, market: Market, formula: Formula) -> tuple[float, float]:
   """IC of a formula on both splits, with the sign that scores on train."""
   (train, valid) = (
-    float(np.mean(archive.daily_ic(Found(0, (formula,), (1.0,)), split)))
+    float(np.mean(linear.daily_ic(Found(0, (formula,), (1.0,)), split)))
     for split in market
   )
   sign_ = sign(bench, formula)

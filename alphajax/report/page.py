@@ -13,8 +13,10 @@ from markupsafe import Markup
 
 from alphajax.data.panel import SPLITS
 from alphajax.report import canvas, compare, days, factors, notices, training
-from alphajax.run import checkpoint, writer
-from alphajax.run.folder import Run, RunError, load_run
+from alphajax.run import config as config_lib
+from alphajax.run import files
+from alphajax.run.files import RunError
+from alphajax.run.folder import Run, load_run
 
 LOSSES = {'policy_loss': 'policy loss', 'value_loss': 'value loss'}
 Drawn = tuple[str, str, str]  # Title, caption, SVG.
@@ -207,8 +209,8 @@ def render(run: Run, others: Sequence[Run] = ()) -> str:
     rescaled=any('rescaled' in row for row in rows),
     figures=run_figures(run, rows),
     comparison=compare.compare(run, others) if others else None,
-    config=checkpoint.flatten(run.config or {}),
-    provenance=checkpoint.flatten(run.provenance or {}),
+    config=config_lib.flatten(run.config or {}),
+    provenance=config_lib.flatten(run.provenance or {}),
     now=datetime.datetime.now().astimezone().strftime('%Y-%m-%d %H:%M %Z'),
   )
 
@@ -241,5 +243,5 @@ def write_report(
     raise RunError(f'at most {canvas.MAX_RUNS - 1} runs can be compared with')
   page = render(load_run(workdir), [load_run(other) for other in others])
   path = Path(workdir) / 'report.html'
-  writer.write_text(path, page)
+  files.write_text(path, page)
   return path

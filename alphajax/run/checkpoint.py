@@ -23,9 +23,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from alphajax.run import files
-from alphajax.run.config import check_config as check_config
 from alphajax.run.config import differences
-from alphajax.run.config import flatten as flatten
 from alphajax.run.files import RunError
 
 _NAME = re.compile(r'iteration_(\d{6,})')

@@ -8,8 +8,7 @@ import numpy as np
 
 from alphajax.data.panel import SPLITS
 from alphajax.run import checkpoint, files, writer
-from alphajax.run.files import RunError as RunError
-from alphajax.run.files import read_json as read_json
+from alphajax.run.files import RunError
 
 # Keys of a config that may differ when a folder is started again. Where the
 # data lie and how much memory is used leave the result alone (the hash of the
@@ -18,6 +17,14 @@ MAY_CHANGE = (
   'data.path', 'store_bytes', 'num_iterations', 'early_stop', 'max_evaluated',
   'num_seeds', 'log',
 )  # fmt: skip
+
+
+def may_change(config) -> tuple[str, ...]:
+  """Keys that a run which goes on may have otherwise than before."""
+  if config.get('search', {}).get('known_rewards'):
+    # The table of rewards has room for the formulas of all iterations.
+    return tuple(k for k in MAY_CHANGE if k != 'num_iterations')
+  return MAY_CHANGE
 
 
 class Run(NamedTuple):
@@ -85,7 +92,7 @@ def load_run(workdir: str | os.PathLike) -> Run:
     metrics=metrics,
     daily=daily,
     **{
-      name: read_json(workdir / f'{name}.json')
+      name: files.read_json(workdir / f'{name}.json')
       for name in ('config', 'provenance', 'pool', 'results')
     },
   )

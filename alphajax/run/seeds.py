@@ -8,7 +8,7 @@ import numpy as np
 from scipy import special
 
 from alphajax.run import config as config_lib
-from alphajax.run import writer
+from alphajax.run import files, writer
 
 
 def train_each(config, workdir: Path, train: Callable) -> None:
@@ -39,7 +39,7 @@ def train_each(config, workdir: Path, train: Callable) -> None:
     train(one, folder)
     runs.append({'seed': seed, **writer.read(folder / 'metrics.jsonl')[-1]})
   summary = seed_summary(runs)
-  writer.write_json(workdir / 'seeds.json', summary)
+  files.write_json(workdir / 'seeds.json', summary)
   print(seed_table(summary))
 
 

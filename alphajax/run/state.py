@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from alphajax.run import checkpoint, files, writer
-from alphajax.run.files import write_arrays as write_arrays
 
 
 def restore(
@@ -75,5 +74,5 @@ def write_result(
   workdir: Path, summary: Mapping[str, Any], daily: Mapping[str, np.ndarray]
 ) -> None:
   """Writes `daily.npz`, then `pool.json`, each wholly or not at all."""
-  write_arrays(workdir / 'daily.npz', daily)
+  files.write_arrays(workdir / 'daily.npz', daily)
   files.write_json(workdir / 'pool.json', summary)

@@ -20,10 +20,6 @@ from typing import Any
 
 from alphajax.run import files
 from alphajax.run.files import RunError
-from alphajax.run.files import clean as clean
-from alphajax.run.files import write_json as write_json
-from alphajax.run.files import write_text as write_text
-from alphajax.run.progress import progress as progress
 
 
 def nonfinite(record: Mapping[str, Any], prefix: str = '') -> list[str]:
