@@ -26,7 +26,7 @@ from alphajax.run.files import RunError
 # Short names; any other is an import path.
 METHODS = {
   name: f'alphajax.methods.{name}'
-  for name in ('alphacfg', 'random_search', 'refinement')
+  for name in ('alphacfg', 'evolution', 'random_search', 'refinement')
 }
 
 

@@ -70,6 +70,32 @@ def get_config() -> config_dict.ConfigDict:
   config.pool.capacity = 10  # Factors.
   config.pool.l1 = 0.005  # Weight of the L1 norm in the fit.
   config.pool.accept = 'always'  # Algorithm 1; 'improve' turns losers away.
+  # Whose pool is the result: `algorithm1`, the paper's; or one chosen from all
+  # formulas evaluated by elastic_net, lasso, best_distinct, bagged, distilled,
+  # or by the import path of a rule of your own.
+  config.pool.rule = 'algorithm1'
+  # The rest of config.pool is read by those rules. `capacity` is how many
+  # formulas best_distinct, bagged (a bag) and distilled choose.
+  config.pool.every = 10  # Iterations from one choice to the next.
+  # L1 of elastic_net, lasso and distilled, in standard errors of a mean IC.
+  config.pool.penalty = 2.0
+  config.pool.ridge = 0.3  # L2 on weights of factors of variance 1.
+  config.pool.max_corr = 0.5  # Of two formulas of best_distinct and bagged.
+  config.pool.weighting = 'ridge'  # Of best_distinct; or 'equal'.
+  config.pool.bags = 10  # Resamplings of the days by bagged.
+  # Labels that the fit reads the mean of: plain, rank, winsorised,
+  # half_horizon, half_horizon_rank. What is judged is the plain one.
+  config.pool.labels = ('plain',)
+  config.pool.days = 100  # Whose values are kept of every formula.
+
+  # Tests on a part of the market that a formula must pass to be evaluated, by
+  # evolution and random search.
+  config.screen = config_dict.ConfigDict()
+  # Turned away: what has no value or spread, or correlates with a known formula
+  # by more than this; 0: no screen.
+  config.screen.twin = 0.0
+  config.screen.stocks = 48  # That the tests look at,
+  config.screen.days = 170  # and days of them.
 
   config.refine = config_dict.ConfigDict()
   config.refine.search = 'alphacfg'  # Or 'random_search': who fills the parts.

@@ -2,7 +2,8 @@
 
 Formulas come in, whoever proposed them; those not seen before are evaluated
 and committed to the pool one after the other (Algorithm 1), the pool is scored
-on the validation split, and the best pool so far is kept.
+on the validation split, and the best pool so far is kept. Under another rule of
+`config.pool.rule` what is kept is the pool that the rule chooses from all.
 """
 
 import functools
@@ -18,7 +19,8 @@ from alphajax.factor import evaluate, metrics, objectives
 from alphajax.factor import pool as pool_lib
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
-from alphajax.methods import rewards
+from alphajax.methods import choice, linear, rewards
+from alphajax.methods import memory as memory_lib
 from alphajax.methods.base import Found, Market
 from alphajax.run.clock import Clock
 
@@ -33,11 +35,14 @@ class Bench(NamedTuple):
   target: pool_lib.Target  # Of the train split, members side by side.
   scored: jax.Array  # bool[T], train.
   score_valid: Callable  # (weights f32[P], values f32[P, T, S]) -> f32[days]
+  score_chosen: Callable  # (formulas, weights), any number -> f32[days]
+  ends: Callable  # See `reason_to_end`.
   fit: pool_lib.FitConfig
   accept: str
   capacity: int
   features: tuple[str, ...]
   objective: objectives.Objective
+  chooser: choice.Chooser | None  # None: the pool of Algorithm 1 is kept.
 
 
 class Mined(NamedTuple):
@@ -48,8 +53,10 @@ class Mined(NamedTuple):
     one without a value on any day; a key's position is its factor's id.
   proposed: formulas that came in, duplicates counted.
   iteration: how many batches came in.
-  found: the best pool by validation.
-  best_valid_ic: its validation IC.
+  found: the best pool by validation; under another rule, the last one chosen.
+  best_valid_ic: the best validation IC so far.
+  memory: of the formulas evaluated, where a rule chooses from them.
+  ics: IC of what a rule chose last on train, an estimate, and on validation.
   """
 
   pool: pool_lib.Pool
@@ -58,6 +65,8 @@ class Mined(NamedTuple):
   iteration: int
   found: Found
   best_valid_ic: float
+  memory: memory_lib.Memory = memory_lib.Memory()
+  ics: tuple[float, float] = (0.0, 0.0)
 
 
 class Outcome(NamedTuple):
@@ -86,25 +95,29 @@ def make_bench(config, market: Market) -> Bench:
     raise ValueError(f'pool.capacity is {config.pool.capacity}: expected >= 1')
   train, valid = market.train, market.valid
   days = np.flatnonzero(valid.scored)
-  score_valid = functools.partial(
-    _score,
+  of_valid = (
     jnp.asarray(valid.target),
     jnp.asarray(valid.panel.mask),
     jnp.asarray(days),
   )
+  valid_store = evaluate.Store(valid.panel, config.store_bytes // 4)
   store = evaluate.Store(train.panel, config.store_bytes)
   label = universe.gather(store.universe, jnp.asarray(train.target))
+  target = metrics.make_target(label, store.universe.present)
   return Bench(
     train=store,
-    valid=evaluate.Store(valid.panel, config.store_bytes // 4),
-    target=metrics.make_target(label, store.universe.present),
+    valid=valid_store,
+    target=target,
     scored=jnp.asarray(train.scored),
-    score_valid=score_valid,
+    score_valid=functools.partial(_score, *of_valid),
+    score_chosen=functools.partial(_score_chosen, valid_store, *of_valid),
+    ends=functools.partial(reason_to_end, config),
     fit=pool_lib.FitConfig(l1=config.pool.l1),
     accept=config.pool.accept,
     capacity=config.pool.capacity,
     features=tuple(train.panel.feature_names),
     objective=rewards.objective_of(config),
+    chooser=choice.make(config, train, store.universe, target),
   )
 
 
@@ -112,6 +125,12 @@ def make_bench(config, market: Market) -> Bench:
 def _score(label, members, days, weights, values):
   """Daily IC of a weighted pool on the given days."""
   signal = pool_lib.signal(weights, values, members)
+  return metrics.daily_ic(signal, label, members)[days]
+
+
+def _score_chosen(store, label, members, days, formulas, weights):
+  """The same of formulas, too many to hold their values at once."""
+  signal = linear.combine(store, formulas, weights, members)
   return metrics.daily_ic(signal, label, members)[days]
 
 
@@ -146,7 +165,7 @@ def commit(
     The new state, and what each formula met.
   """
   keys, new = new_ones(mined.book, formulas)
-  pool, book, after = _insert_new(bench, mined, new, clock)
+  pool, book, memory, after = _insert_new(bench, mined, new, clock)
   known = list(book)
   formula_of = functools.cache(
     lambda i: formula_lib.parse(known[i], bench.features)
@@ -169,6 +188,7 @@ def commit(
   mined = mined._replace(
     pool=pool,
     book=book,
+    memory=memory,
     proposed=mined.proposed + len(formulas),
     iteration=mined.iteration + 1,
   )
@@ -191,10 +211,10 @@ def _insert_new(bench, mined, new, clock):
   """Evaluates and inserts formulas that are not in the book.
 
   Returns:
-    (pool, book, {key: (IC of the pool, ids in it) after that formula, and what
-    of it the pool before it left unexplained}).
+    (pool, book, memory, {key: (IC of the pool, ids in it) after that formula,
+    and what of it the pool before it left unexplained}).
   """
-  pool, book, after = mined.pool, dict(mined.book), {}
+  pool, book, memory, after = mined.pool, dict(mined.book), mined.memory, {}
   items = list(new.items())
   for i in range(0, len(items), CHUNK):
     chunk = items[i : i + CHUNK]
@@ -206,6 +226,11 @@ def _insert_new(bench, mined, new, clock):
       valueless = bool(np.isnan(ics[n]))
       ids[n] = -1 if valueless else len(book)
       book[key] = None if valueless else float(ics[n])
+    if bench.chooser is not None:
+      with clock('memory'):
+        memory = memory_lib.record(
+          bench.chooser.recorder, memory, ids[: len(chunk)].tolist(), prepared
+        )
     with clock('pool'):
       padding = [bench.target.label] * (CHUNK - len(chunk))
       pool, trace = pool_lib.insert(
@@ -218,7 +243,7 @@ def _insert_new(bench, mined, new, clock):
       after[key] = (
         float(trace.ic[n]), trace.ids[n], float(trace.unexplained[n])
       )  # fmt: skip
-  return pool, book, after
+  return pool, book, memory, after
 
 
 def _prepare(bench: Bench, formulas: Sequence[Formula]):
@@ -258,6 +283,11 @@ def _pool_score(pool, scored, objective):
   return objective(pool_lib.daily_ic(pool), scored)
 
 
+def formulas(bench: Bench, mined: Mined) -> list[Formula]:
+  """All that were evaluated, in the order of the book."""
+  return [formula_lib.parse(key, bench.features) for key in mined.book]
+
+
 def members(bench: Bench, mined: Mined) -> tuple[list[Formula], list[float]]:
   """Formulas in the pool and their weights, in slot order."""
   known = list(mined.book)
@@ -271,9 +301,29 @@ def members(bench: Bench, mined: Mined) -> tuple[list[Formula], list[float]]:
 def validate(bench: Bench, mined: Mined, clock: Clock) -> tuple[Mined, dict]:
   """Scores the pool on validation and keeps it if it is the best so far.
 
+  Where a rule chooses from all formulas what it chooses is kept, whatever its
+  validation IC: from more formulas it chooses better, and two years of
+  validation cannot tell one pool from the next.
+
   Returns:
     The state, and the metrics that all mining methods report.
   """
+  if bench.chooser is None:
+    mined, figures = _validate_pool(bench, mined, clock)
+  else:
+    mined, figures = _validate_choice(bench, mined, clock)
+  return mined, {
+    **figures,
+    'best_valid_ic': mined.best_valid_ic if mined.found.iteration else None,
+    'proposed': mined.proposed,
+    'evaluated': len(mined.book),
+    # Those that have a value on some day.
+    'valued': sum(ic is not None for ic in mined.book.values()),
+  }
+
+
+def _validate_pool(bench, mined, clock):
+  """`validate` of the pool of Algorithm 1."""
   formulas, weights = members(bench, mined)
   valid_ic = 0.0
   if formulas:
@@ -284,21 +334,38 @@ def validate(bench: Bench, mined: Mined, clock: Clock) -> tuple[Mined, dict]:
       valid_ic = float(jnp.mean(bench.score_valid(padded, jnp.stack(values))))
   kept = [(f, w) for f, w in zip(formulas, weights, strict=True) if w != 0]
   if kept and valid_ic > mined.best_valid_ic:
-    found = Found(
-      mined.iteration,
-      tuple(formula for formula, _ in kept),
-      tuple(weight for _, weight in kept),
-    )
+    found = Found(mined.iteration, *map(tuple, zip(*kept, strict=True)))
     mined = mined._replace(found=found, best_valid_ic=valid_ic)
   return mined, {
     'train_ic': float(mean_ic(mined.pool, bench.scored)),
     'valid_ic': valid_ic,
-    'best_valid_ic': mined.best_valid_ic if mined.found.iteration else None,
-    'proposed': mined.proposed,
-    'evaluated': len(mined.book),
-    # Those that have a value on some day.
-    'valued': sum(ic is not None for ic in mined.book.values()),
     'pool_size': len(formulas),
+  }
+
+
+def _validate_choice(bench, mined, clock):
+  """`validate` of what the rule chooses, in the iterations in which it does."""
+  ends = bench.ends(len(mined.book), 0, '') is not None
+  if choice.due(bench.chooser, mined.iteration, ends):
+    with clock('choice'):
+      chosen = choice.choose(bench.chooser, mined.memory)
+    known = list(mined.book)
+    formulas = tuple(
+      formula_lib.parse(known[i], bench.features) for i in chosen.ids
+    )
+    if formulas:
+      with clock('evaluation'):
+        daily = bench.score_chosen(formulas, chosen.weights)
+      valid_ic = float(jnp.mean(daily))
+      mined = mined._replace(
+        found=Found(mined.iteration, formulas, chosen.weights),
+        best_valid_ic=max(mined.best_valid_ic, valid_ic),
+        ics=(chosen.train_ic, valid_ic),
+      )
+  return mined, {
+    'train_ic': mined.ics[0],
+    'valid_ic': mined.ics[1],
+    'pool_size': len(mined.found.formulas),
   }
 
 
@@ -349,6 +416,7 @@ def save(mined: Mined) -> tuple[dict, dict]:
       mined.found.weights,
     ],
     'best_valid_ic': mined.best_valid_ic if mined.found.iteration else None,
+    'ics': mined.ics,
   }
   return arrays, host
 
@@ -364,6 +432,7 @@ def load(bench: Bench, arrays: dict, host: dict) -> Mined:
   )
   for n, factor in zip(slots, prepared, strict=True):
     factors[n] = factor
+  remembered = _remember(bench, book)
   iteration, texts, weights = host['found']
   found = Found(
     iteration,
@@ -377,7 +446,25 @@ def load(bench: Bench, arrays: dict, host: dict) -> Mined:
     iteration=host['iteration'],
     found=found,
     best_valid_ic=float('-inf') if not iteration else host['best_valid_ic'],
+    memory=remembered,
+    ics=tuple(host.get('ics', (0.0, 0.0))),
   )
+
+
+def _remember(bench: Bench, book: dict[str, float | None]):
+  """The memory of all formulas of a book, evaluated again to the same bits."""
+  memory = memory_lib.Memory()
+  if bench.chooser is None:
+    return memory
+  valued = [
+    (i, key) for i, (key, ic) in enumerate(book.items()) if ic is not None
+  ]
+  for n in range(0, len(valued), CHUNK):
+    ids, keys = zip(*valued[n : n + CHUNK], strict=True)
+    formulas = [formula_lib.parse(key, bench.features) for key in keys]
+    prepared, _ = _prepare(bench, formulas)
+    memory = memory_lib.record(bench.chooser.recorder, memory, ids, prepared)
+  return memory
 
 
 def found(mined: Mined) -> Found | None:

@@ -1,6 +1,7 @@
 """The signal of a linear pool of formulas, on any panel."""
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,10 @@ from alphajax.data.panel import Panel, Split
 from alphajax.factor import evaluate, metrics
 from alphajax.factor import pool as pool_lib
 from alphajax.language import formula as formula_lib
+from alphajax.language.formula import Formula
 from alphajax.methods.base import Found
+
+CHUNK = 32  # Factors whose values are held at a time.
 
 
 def predict(found: Found | None, panel: Panel) -> jax.Array:
@@ -21,13 +25,42 @@ def predict(found: Found | None, panel: Panel) -> jax.Array:
   """
   if found is None:
     raise ValueError('the run has found no pool yet: train it first')
-  values = evaluate.values(found.formulas, panel)
-  weights = jnp.asarray(found.weights, jnp.float32)
-  signal = _signal(weights, values, jnp.asarray(panel.mask))
+  signal = combine(
+    evaluate.make_store(panel),
+    found.formulas,
+    found.weights,
+    jnp.asarray(panel.mask),
+  )
   first = max(map(formula_lib.lookback, found.formulas))
   return jnp.where(
     jnp.arange(signal.shape[0])[:, None] < first, jnp.nan, signal
   )
+
+
+def combine(
+  store: evaluate.Store,
+  formulas: Sequence[Formula],
+  weights: Sequence[float],
+  members: jax.Array,
+) -> jax.Array:
+  """The weighted sum of standardised factors, however many, f32[T, S].
+
+  NaN for non-members and where no factor has a value.
+  """
+  weights = np.asarray(weights, np.float32)
+  if len(formulas) <= CHUNK:
+    values = jnp.stack(store.take(list(formulas)))
+    return _signal(jnp.asarray(weights), values, members)
+  total, heard = jnp.zeros(members.shape, jnp.float32), ~members
+  for i in range(0, len(formulas), CHUNK):
+    part = list(formulas[i : i + CHUNK])
+    padding = CHUNK - len(part)
+    values = jnp.stack(store.take(part + part[:1] * padding))
+    part_weights = jnp.asarray(np.pad(weights[i : i + CHUNK], (0, padding)))
+    signal = _signal(part_weights, values, members)
+    speaks = jnp.isfinite(signal)
+    total, heard = total + jnp.where(speaks, signal, 0.0), heard | speaks
+  return jnp.where(heard & members, total, jnp.nan)
 
 
 _signal = jax.jit(

@@ -13,6 +13,7 @@ from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 from alphajax.methods import archive, linear
+from alphajax.methods import screen as screen_lib
 from alphajax.methods.base import Market, Method
 from alphajax.run.clock import Clock
 
@@ -21,30 +22,56 @@ MAX_DRAWS = 50
 
 
 class State(NamedTuple):
-  """What was found; nothing is learned."""
+  """What was found, and what the screen knows; nothing is learned."""
 
   mined: archive.Mined
+  known: screen_lib.Known
 
 
 def make(config, market: Market) -> Method:
   """Makes the method; see `configs/random.py`."""
   grammar = environment.make(**config.language)
   bench = archive.make_bench(config, market)
+  screen = screen_lib.make(config, market.train)
 
   def init(rng_key):
     del rng_key
-    return State(archive.start(bench))
+    return State(archive.start(bench), screen_lib.Known())
 
   def step(state, rng_key):
     clock = Clock()
-    with clock('search'):
-      formulas = propose(
-        grammar, state.mined.book, rng_key, config.num_trajectories,
-        config.max_evaluated,
-      )  # fmt: skip
+    formulas, known = _propose(state, rng_key, clock)
     mined, _ = archive.commit(bench, state.mined, formulas, clock)
     mined, metrics = archive.validate(bench, mined, clock)
-    return State(mined), {**metrics, 'seconds': clock.seconds}
+    if screen is not None:
+      metrics |= known.counts()
+    return State(mined, known), {**metrics, 'seconds': clock.seconds}
+
+  def _propose(state, rng_key, clock):
+    book, count = state.mined.book, config.num_trajectories
+    if screen is None:
+      with clock('search'):
+        formulas = propose(grammar, book, rng_key, count, config.max_evaluated)
+      return formulas, state.known
+
+    def draw(number):
+      with clock('search'):
+        key = jax.random.fold_in(rng_key, number)
+        return environment.random_formulas(grammar, key, 2 * count)
+
+    return screen_lib.fill(
+      screen, state.known, book, draw,
+      to_evaluate(count, book, config.max_evaluated), clock,
+    )  # fmt: skip
+
+  def save(state):
+    arrays, host = archive.save(state.mined)
+    return arrays, {**host, **screen_lib.save(state.known)}
+
+  def load(arrays, host):
+    mined = archive.load(bench, arrays, host)
+    known = screen_lib.load(screen, host, archive.formulas(bench, mined))
+    return State(mined, known)
 
   return Method(
     init=init,
@@ -54,9 +81,14 @@ def make(config, market: Market) -> Method:
     ),
     found=lambda state: archive.found(state.mined),
     finished=lambda state: archive.finished(config, state.mined),
-    save=lambda state: archive.save(state.mined),
-    load=lambda arrays, host: State(archive.load(bench, arrays, host)),
+    save=save,
+    load=load,
   )
+
+
+def to_evaluate(count: int, book: Collection[str], max_evaluated: int) -> int:
+  """How many formulas an iteration may evaluate; 0 as a limit is none."""
+  return min(count, max_evaluated - len(book)) if max_evaluated else count
 
 
 def propose(
@@ -71,9 +103,7 @@ def propose(
   book: keys of the formulas known so far.
   max_evaluated: fewer when the book would outgrow it; 0: no limit.
   """
-  wanted = num_formulas
-  if max_evaluated:
-    wanted = min(wanted, max_evaluated - len(book))
+  wanted = to_evaluate(num_formulas, book, max_evaluated)
   drawn, new = [], set()
   for draw in range(MAX_DRAWS):
     key = jax.random.fold_in(rng_key, draw)

@@ -1,0 +1,142 @@
+"""A pool chosen by a rule from everything that was evaluated."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from alphajax import lookup
+from alphajax.data import universe
+from alphajax.data.panel import LabelSpec, Split
+from alphajax.factor import metrics, pool_rules
+from alphajax.methods import memory as memory_lib
+
+ALGORITHM_1 = 'algorithm1'
+WEIGHTINGS = ('ridge', 'equal')
+
+
+class Chooser(NamedTuple):
+  """How and when a pool is chosen; made once a run.
+
+  rule: (evidence, options, seed) -> weights f64[N]; see `pool_rules`.
+  every: iterations from one choice to the next.
+  last: the iteration after which the run ends.
+  """
+
+  recorder: memory_lib.Recorder
+  label: np.ndarray  # f32[n, M] the plain label on the days that are kept.
+  rule: Callable[..., np.ndarray]
+  options: pool_rules.Options
+  every: int
+  last: int
+  seed: int
+
+
+class Choice(NamedTuple):
+  """What a rule chose.
+
+  ids: of the formulas in the book.
+  weights: of their standardised values, none of them 0.
+  train_ic: of the pool, over the days that are kept of every formula.
+  """
+
+  ids: tuple[int, ...]
+  weights: tuple[float, ...]
+  train_ic: float
+
+
+def make(
+  config, split: Split, members: universe.Universe, target: metrics.Target
+) -> Chooser | None:
+  """What `config.pool` asks for; None for the pool of Algorithm 1.
+
+  Raises:
+    ValueError: an unknown rule, or an option that it cannot have.
+  """
+  pool = config.pool
+  name = pool.get('rule', ALGORITHM_1)
+  if name == ALGORITHM_1:
+    return None
+  rule = lookup.function(
+    name, pool_rules.RULES, 'choose(evidence, options, seed)',
+    key='config.pool.rule',
+  )  # fmt: skip
+  check_options(pool)
+  recorder = memory_lib.make_recorder(
+    split, members, target,
+    labels=pool.labels, num_days=pool.days, spec=LabelSpec(**config.label),
+  )  # fmt: skip
+  return Chooser(
+    recorder=recorder,
+    label=np.asarray(target.label)[recorder.days],
+    rule=rule,
+    options=options_of(pool),
+    every=pool.every,
+    last=config.num_iterations,
+    seed=config.seed,
+  )
+
+
+def options_of(pool) -> pool_rules.Options:
+  """The options of rules in `config.pool`."""
+  return pool_rules.Options(
+    size=pool.capacity,
+    l1=pool.penalty,
+    ridge=pool.ridge,
+    max_corr=pool.max_corr,
+    weighting=pool.weighting,
+    bags=pool.bags,
+  )
+
+
+def check_options(pool) -> None:
+  """Refuses options that no rule can have, by their key."""
+  for name, least in (('penalty', 0), ('ridge', 0), ('bags', 1), ('every', 1)):
+    if not pool[name] >= least:
+      raise ValueError(
+        f'config.pool.{name} is {pool[name]}: expected >= {least}'
+      )
+  if not 0 < pool.max_corr <= 1:
+    raise ValueError(
+      f'config.pool.max_corr is {pool.max_corr}: expected above 0, up to 1'
+    )
+  if pool.weighting not in WEIGHTINGS:
+    raise ValueError(
+      f'config.pool.weighting is {pool.weighting!r}: expected one of '
+      f'{WEIGHTINGS}'
+    )
+
+
+def due(chooser: Chooser, iteration: int, ends: bool) -> bool:
+  """A pool is chosen now: every few iterations, and at the end.
+
+  ends: the run ends here for another reason than its number of iterations.
+  """
+  return ends or not iteration % chooser.every or iteration >= chooser.last
+
+
+def choose(
+  chooser: Chooser, memory: memory_lib.Memory, rule: str | None = None
+) -> Choice:
+  """The pool of the rule; of another one of `pool_rules.RULES` by its name."""
+  if not memory.ids:
+    return Choice((), (), 0.0)
+  evidence = memory_lib.evidence(chooser.recorder, memory)
+  function = chooser.rule if rule is None else pool_rules.RULES[rule]
+  weights = function(evidence, chooser.options, chooser.seed)
+  chosen = np.flatnonzero(weights)
+  if not chosen.size:
+    return Choice((), (), 0.0)
+  signal = weights[chosen] @ pool_rules.take(evidence, chosen)
+  return Choice(
+    tuple(memory.ids[i] for i in chosen.tolist()),
+    tuple(weights[chosen].tolist()),
+    _mean_ic(signal.reshape(chooser.label.shape), chooser.label),
+  )
+
+
+def _mean_ic(signal: np.ndarray, label: np.ndarray) -> float:
+  """Mean correlation of signal and label, `[n, M]`, both 0 where unknown."""
+  product = np.sum(signal * label, -1)
+  norm = np.sqrt(np.sum(signal**2, -1) * np.sum(label**2, -1))
+  return float(np.mean(product / np.where(norm > 0, norm, 1.0)))

@@ -1,0 +1,212 @@
+"""Evolution: formulas made from the best ones so far, niche by niche.
+
+Parents are the strongest formulas that behave unlike each other, so that no
+family takes over; children are varied derivations of the language's grammar
+(`search.evolution`), a share of them written afresh. What is dead or behaves
+as something known is never evaluated (`screen`).
+"""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from alphajax.factor import pool_rules
+from alphajax.language import environment
+from alphajax.language import formula as formula_lib
+from alphajax.language.grammar import Grammar
+from alphajax.methods import archive, linear, random_search
+from alphajax.methods import memory as memory_lib
+from alphajax.methods import screen as screen_lib
+from alphajax.methods.base import Market, Method
+from alphajax.run.clock import Clock
+from alphajax.search import evolution
+from alphajax.search.evolution import Derivation
+
+PARENTS = ('niches', 'pool')
+FITNESS = ('own', 'unexplained')
+SHORTLIST = 400  # Formulas among which niches are looked for.
+
+
+class State(NamedTuple):
+  """What was found, what the screen knows, and how formulas are written.
+
+  derivations: of every formula evaluated, in the order of the book.
+  """
+
+  mined: archive.Mined
+  known: screen_lib.Known
+  derivations: tuple[Derivation, ...]
+
+
+def make(config, market: Market) -> Method:
+  """Makes the method; see `configs/evolution.py`."""
+  options = config.evolution
+  _check(config)
+  grammar = trees_of(environment.make(**config.language), config)
+  rules = evolution.read_rules(grammar)
+  bench = archive.make_bench(config, market)
+  screen = screen_lib.make(config, market.train)
+
+  def init(rng_key):
+    del rng_key
+    return State(archive.start(bench), screen_lib.Known(), ())
+
+  def step(state, rng_key):
+    clock = Clock()
+    seed = np.asarray(jax.random.key_data(rng_key)).tolist()
+    rng = np.random.default_rng(seed)
+    wanted = random_search.to_evaluate(
+      config.num_trajectories, state.mined.book, config.max_evaluated
+    )
+    with clock('parents'):
+      parents = choose_parents(options, bench, state)
+    written: dict[str, Derivation] = {}
+
+    def draw(_):
+      for _ in range(options.candidates * wanted):
+        child = evolution.propose(
+          rules, parents, rng,
+          fresh=options.fresh, operators=options.operators,
+        )  # fmt: skip
+        formula = evolution.formula_of(grammar, rules, child)
+        written.setdefault(formula_lib.key(formula), child)
+        yield formula
+
+    with clock('search'):
+      formulas, known = screen_lib.fill(
+        screen, state.known, state.mined.book, draw, wanted, clock
+      )
+    mined, _ = archive.commit(bench, state.mined, formulas, clock)
+    mined, metrics = archive.validate(bench, mined, clock)
+    derivations = tuple(written[formula_lib.key(f)] for f in formulas)
+    # Sifting is a part of searching, and told apart.
+    clock.seconds['search'] -= clock.seconds.get('screen', 0.0)
+    return State(mined, known, state.derivations + derivations), {
+      **metrics,
+      **known.counts(),
+      'parents': len(parents),
+      'mean_own_ic': _mean_own_ic(mined, len(formulas)),
+      'seconds': clock.seconds,
+    }
+
+  def save(state):
+    arrays, host = archive.save(state.mined)
+    return arrays, {
+      **host,
+      **screen_lib.save(state.known),
+      'derivations': state.derivations,
+    }
+
+  def load(arrays, host):
+    mined = archive.load(bench, arrays, host)
+    known = screen_lib.load(screen, host, archive.formulas(bench, mined))
+    return State(mined, known, tuple(map(tuple, host['derivations'])))
+
+  return Method(
+    init=init,
+    step=step,
+    predict=lambda state, panel: linear.predict(
+      archive.found(state.mined), panel
+    ),
+    found=lambda state: archive.found(state.mined),
+    finished=lambda state: archive.finished(config, state.mined),
+    save=save,
+    load=load,
+  )
+
+
+def _check(config) -> None:
+  """Refuses options that cannot be, by their key."""
+  options = config.evolution
+  for name, choices in (('parents', PARENTS), ('fitness', FITNESS)):
+    if options[name] not in choices:
+      raise ValueError(
+        f'config.evolution.{name} is {options[name]!r}: expected one of '
+        f'{choices}'
+      )
+  unknown = set(options.operators) - set(evolution.OPERATORS)
+  if unknown or not options.operators:
+    raise ValueError(
+      f'config.evolution.operators is {tuple(options.operators)}: expected '
+      f'some of {", ".join(evolution.OPERATORS)}'
+    )
+  for name in ('num_parents', 'candidates'):
+    if options[name] < 1:
+      raise ValueError(
+        f'config.evolution.{name} is {options[name]}: expected >= 1'
+      )
+  if not 0 <= options.fresh <= 1:
+    raise ValueError(
+      f'config.evolution.fresh is {options.fresh}: expected a share, 0 to 1'
+    )
+  if not config.screen.twin:
+    raise ValueError(
+      'config.screen.twin is 0: evolution tells niches apart by what the '
+      'screen keeps; set it to 1.0 to turn no formula away as a twin'
+    )
+  if options.fitness == 'unexplained' and config.pool.rule == 'algorithm1':
+    raise ValueError(
+      "config.evolution.fitness is 'unexplained', by the pool that a rule "
+      "chooses from all: set config.pool.rule, such as 'elastic_net', or take "
+      "the fitness 'own'"
+    )
+
+
+def trees_of(language: environment.Language, config) -> Grammar:
+  """The grammar whose derivations are varied: RPN has one of its trees.
+
+  Raises:
+    ValueError: a language that has none.
+  """
+  grammar = getattr(language, 'trees', language)
+  if not isinstance(grammar, Grammar):
+    raise ValueError(
+      f'config.language.name is {config.language.name!r}: evolution varies the '
+      'derivations of a grammar; name one, or give the language a `trees` that '
+      'is a Grammar'
+    )
+  return grammar
+
+
+def choose_parents(options, bench: archive.Bench, state: State):
+  """Derivations of the formulas that are varied; none at the beginning."""
+  mined = state.mined
+  if len(mined.book) < options.start:
+    return []
+  if options.parents == 'pool':
+    ids = np.asarray(mined.pool.ids)
+    return [state.derivations[i] for i in ids[ids >= 0].tolist()]
+  strengths = np.abs(_fitness(options, bench, mined))
+  short = np.argsort(-strengths, kind='stable')[:SHORTLIST]
+  matrix = screen_lib.correlations(state.known, short)
+  chosen = pool_rules.distinct(
+    strengths[short], matrix, options.num_parents, options.niche_corr
+  )
+  return [state.derivations[i] for i in short[chosen].tolist()]
+
+
+def _fitness(options, bench: archive.Bench, mined: archive.Mined) -> np.ndarray:
+  """What parents are chosen by, of every formula; 0 for one without value."""
+  if options.fitness == 'own' or not mined.found.formulas:
+    return np.array([ic or 0.0 for ic in mined.book.values()])
+  evidence = memory_lib.evidence(bench.chooser.recorder, mined.memory)
+  place = {key: i for i, key in enumerate(mined.book)}
+  row_of = {i: n for n, i in enumerate(mined.memory.ids)}
+  pool = np.array(
+    [row_of[place[formula_lib.key(f)]] for f in mined.found.formulas]
+  )
+  signal = np.asarray(mined.found.weights) @ pool_rules.take(evidence, pool)
+  left = pool_rules.strength(evidence)
+  left -= pool_rules.products(evidence, signal[:, None].astype(np.float32))[
+    :, 0
+  ]
+  fitness = np.zeros(len(mined.book))
+  fitness[list(mined.memory.ids)] = left
+  return fitness
+
+
+def _mean_own_ic(mined: archive.Mined, count: int) -> float:
+  """Mean |own IC| of the newest formulas: whether they get better."""
+  newest = list(mined.book.values())[len(mined.book) - count :]
+  return float(np.mean([abs(ic or 0.0) for ic in newest])) if newest else 0.0

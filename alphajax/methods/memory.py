@@ -1,0 +1,170 @@
+"""What stays of every formula evaluated, so that pools can be chosen from all.
+
+Of each formula with a value: its daily correlation with the label that pools
+are fitted to, and its standardised values on some days, side by side over the
+members. Some 70 KB a formula of a market of 300 members, on the host. They are
+not written to disk: a run that goes on evaluates its formulas again, to the
+same bits.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from alphajax.data import panel as panel_lib
+from alphajax.data import universe
+from alphajax.data.panel import LabelSpec, Split
+from alphajax.factor import metrics, pool_rules, sorting
+from alphajax.factor.metrics import Target
+
+# Of a label, a day's largest and smallest share that is pulled in.
+WINSOR = 0.025
+LABELS = ('plain', 'rank', 'winsorised', 'half_horizon', 'half_horizon_rank')
+
+
+class Recorder(NamedTuple):
+  """How what stays of a formula is taken; made once a run.
+
+  label: the labels of the fit, standardised per day, their mean.
+  count: labelled members of a day, at least 1.
+  days: positions of the days whose values are kept.
+  scored: positions of the scored days.
+  overlap: days on which the labels of neighbouring days overlap.
+  """
+
+  label: jax.Array  # f32[T, M]
+  count: jax.Array  # f32[T]
+  days: np.ndarray  # i[n]
+  scored: np.ndarray  # i[days]
+  overlap: int
+
+
+class Memory(NamedTuple):
+  """What stays; a value, in parts in the order in which formulas came.
+
+  ids: the position in the book of every formula that has a value.
+  rows: parts f16[n, D], see `pool_rules.Evidence`.
+  daily: parts f32[n, days].
+  """
+
+  ids: tuple[int, ...] = ()
+  rows: tuple[np.ndarray, ...] = ()
+  daily: tuple[np.ndarray, ...] = ()
+
+
+def make_recorder(
+  split: Split,
+  members: universe.Universe,
+  target: Target,
+  *,
+  labels: Sequence[str],
+  num_days: int,
+  spec: LabelSpec,
+) -> Recorder:
+  """Prepares what is taken of formulas.
+
+  labels: names in `LABELS`; of several the mean is fitted.
+  num_days: days whose values are kept, evenly spaced; all if there are fewer.
+
+  Raises:
+    ValueError: an unknown label, none, or no day to keep.
+  """
+  if num_days < 1:
+    raise ValueError(f'config.pool.days is {num_days}: expected >= 1')
+  unknown = [name for name in labels if name not in LABELS]
+  if unknown or not labels:
+    raise ValueError(
+      f'config.pool.labels is {tuple(labels)}: expected one or more of '
+      f'{", ".join(LABELS)}'
+    )
+  scored = np.flatnonzero(split.scored)
+  places = np.linspace(0, len(scored) - 1, min(num_days, len(scored)))
+  standard = [
+    metrics.make_target(
+      universe.gather(members, jnp.asarray(label_of(name, split, spec))),
+      target.labelled,
+    ).label
+    for name in labels
+  ]
+  return Recorder(
+    label=sum(standard[1:], standard[0]) / len(standard),
+    count=jnp.maximum(jnp.sum(target.labelled, -1), 1).astype(jnp.float32),
+    days=scored[np.unique(places.round().astype(int))],
+    scored=scored,
+    overlap=max(spec.exit - spec.entry - 1, 1),
+  )
+
+
+def label_of(name: str, split: Split, spec: LabelSpec) -> jax.Array:
+  """A label that pools may be fitted to, f32[T, S]; NaN where unknown.
+
+  `rank` and `winsorised` tame the returns that no factor foresaw, over members;
+  `half_horizon` looks half as many bars ahead, so that twice as many labels are
+  independent. What is judged stays the plain label.
+  """
+  label = jnp.asarray(split.target)
+  if name.startswith('half_horizon'):
+    middle = spec.entry + max((spec.exit - spec.entry) // 2, 1)
+    label = panel_lib.forward_return(split.panel, spec._replace(exit=middle))
+  members = jnp.asarray(split.panel.mask) & jnp.isfinite(label)
+  if name.endswith('rank'):
+    ranks = sorting.cross_sectional_rank(
+      jnp.where(members, label, 0.0), members
+    )
+    return jnp.where(members, ranks, jnp.nan)
+  if name == 'winsorised':
+    known = jnp.where(members, label, jnp.nan)
+    low, high = (
+      jnp.nanquantile(known, q, axis=1, keepdims=True)
+      for q in (WINSOR, 1 - WINSOR)
+    )
+    return jnp.clip(label, low, high)
+  return label
+
+
+def record(
+  recorder: Recorder,
+  memory: Memory,
+  ids: Sequence[int],
+  factors: Sequence[jax.Array],
+) -> Memory:
+  """The memory with more formulas.
+
+  ids: positions in the book, -1 for a formula without a value: left out.
+  factors: f32[T, M] each, from `pool.prepare`.
+  """
+  kept = [(i, z) for i, z in zip(ids, factors, strict=True) if i >= 0]
+  if not kept:
+    return memory
+  days = jnp.asarray(recorder.days)
+  taken = jax.device_get(
+    [_take(z, recorder.label, recorder.count, days) for _, z in kept]
+  )
+  rows = np.stack([rows.ravel() for rows, _ in taken])
+  daily = np.stack([daily for _, daily in taken])[:, recorder.scored]
+  return Memory(
+    memory.ids + tuple(i for i, _ in kept),
+    (*memory.rows, rows),
+    (*memory.daily, daily),
+  )
+
+
+@jax.jit
+def _take(factor, label, count, days):
+  """Values f16[n, M] of which products are correlations; daily f32[T]."""
+  width = factor.shape[1]
+  rows = factor[days] * jnp.sqrt(width / count[days])[:, None]
+  return rows.astype(jnp.float16), jnp.sum(factor * label, -1) / count
+
+
+def evidence(recorder: Recorder, memory: Memory) -> pool_rules.Evidence:
+  """What rules read; of at least one formula."""
+  return pool_rules.Evidence(
+    rows=memory.rows,
+    scale=1.0 / memory.rows[0].shape[1],
+    daily=np.concatenate(memory.daily),
+    overlap=recorder.overlap,
+  )

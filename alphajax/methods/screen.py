@@ -1,0 +1,215 @@
+"""Cheap tests of a formula before it is evaluated.
+
+On a few dozen stocks a formula costs a sixth or less of what it does on all,
+and that is enough to see that it has no value, no spread, or behaves as one
+that is known: `2 * close` and `Abs(close)` rank stocks as `close` does. None of
+these is worth an evaluation.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from alphajax.data import panel as panel_lib
+from alphajax.data.panel import Split
+from alphajax.factor import evaluate, metrics
+from alphajax.factor.store import MIN_VALUES
+from alphajax.language import formula as formula_lib
+from alphajax.language.formula import Formula
+from alphajax.run.clock import Clock
+
+# Stocks are taken from so many times as many that are members the longest.
+SPREAD = 4
+# A language, or what is left of it, may have no formula more to offer.
+MAX_DRAWS = 50
+MIN_NORM = 1e-6
+
+
+class Screen(NamedTuple):
+  """A part of the train split on the device; made once a run.
+
+  twin: mean correlation, by its size, above which two formulas are one.
+  """
+
+  store: evaluate.Store
+  members: jax.Array  # bool[n, s]
+  days: jax.Array  # i[n], positions in the panel
+  twin: float
+
+
+class Known(NamedTuple):
+  """What the screen has seen; a value.
+
+  rows: parts f16[n, D], behaviours of the formulas evaluated, in their order:
+    their products are correlations.
+  turned_away: canonical key -> 'dead' or 'twin'.
+  """
+
+  rows: tuple[np.ndarray, ...] = ()
+  turned_away: dict[str, str] = {}
+
+  def counts(self) -> dict[str, int]:
+    """How many formulas were turned away, and why."""
+    reasons = list(self.turned_away.values())
+    return {'dead': reasons.count('dead'), 'twins': reasons.count('twin')}
+
+
+def make(config, split: Split) -> Screen | None:
+  """The screen that `config.screen` asks for; None where its twin is 0.
+
+  Raises:
+    ValueError: an option that cannot be; names its key.
+  """
+  options = config.get('screen')
+  if options is None or not options.twin:
+    return None
+  if not 0 < options.twin <= 1:
+    raise ValueError(
+      f'config.screen.twin is {options.twin}: expected a correlation above 0, '
+      'up to 1, or 0 for no screen'
+    )
+  for name in ('stocks', 'days'):
+    if options[name] < 2:
+      raise ValueError(
+        f'config.screen.{name} is {options[name]}: expected >= 2'
+      )
+  scored = np.flatnonzero(split.scored)
+  mask = np.asarray(split.panel.mask)
+  longest = np.argsort(-mask[scored].sum(0), kind='stable')
+  count = min(options.stocks, len(longest))
+  step = min(SPREAD, len(longest) // count)
+  stocks = longest[: count * step : step]
+  panel = panel_lib.take_symbols(
+    split.panel, [split.panel.symbols[i] for i in stocks.tolist()]
+  )
+  places = np.linspace(0, len(scored) - 1, min(options.days, len(scored)))
+  days = scored[np.unique(places.round().astype(int))]
+  plane = 4 * panel.mask.size
+  budget = max(config.store_bytes // 8, plane * MIN_VALUES)
+  return Screen(
+    store=evaluate.Store(panel, budget),
+    members=jnp.asarray(np.asarray(panel.mask)[days]),
+    days=jnp.asarray(days),
+    twin=options.twin,
+  )
+
+
+def behaviours(screen: Screen, formulas: Sequence[Formula]) -> np.ndarray:
+  """Rows f16[N, D] of length 1 whose products are correlations; or 0.
+
+  A day counts 0 on which fewer than half of the members have a value, or all
+  the same.
+  """
+  return screen.store.map(formulas, _behaviour, screen.members, screen.days)
+
+
+def _behaviour(values, members, days):
+  z = panel_lib.standardize(values[days], members)
+  seen = jnp.isfinite(z)
+  most = metrics.MIN_COVERAGE * jnp.sum(members, -1, keepdims=True)
+  counts = jnp.sum(seen, -1, keepdims=True) >= most
+  z = jnp.where(seen & counts, z, 0.0).ravel()
+  norm = jnp.sqrt(jnp.sum(z * z))
+  z = jnp.where(norm > MIN_NORM, z / jnp.where(norm > 0, norm, 1.0), 0.0)
+  # In units that 16 bits hold well; see `_likeness`.
+  return (z * jnp.sqrt(z.size)).astype(jnp.float16)
+
+
+def _likeness(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+  """Correlations by their size, f32[N, M]."""
+  left = rows.astype(np.float32)
+  return np.abs(left @ others.astype(np.float32).T) / left.shape[1]
+
+
+def correlations(known: Known, chosen: np.ndarray) -> np.ndarray:
+  """Mean correlations among formulas by their position in the book."""
+  rows = np.concatenate(known.rows)[chosen].astype(np.float32)
+  return (rows @ rows.T).astype(np.float64) / rows.shape[1]
+
+
+def sift(
+  screen: Screen, known: Known, formulas: Sequence[Formula], wanted: int
+) -> tuple[list[Formula], Known]:
+  """Those worth an evaluation, `wanted` at most, in the order given.
+
+  formulas: distinct, neither evaluated nor turned away before.
+
+  Returns:
+    The formulas, and what is known with them: they must be evaluated.
+  """
+  rows = behaviours(screen, formulas)
+  near = np.zeros(len(rows))
+  for part in known.rows:
+    near = np.maximum(near, _likeness(rows, part).max(1))
+  among = _likeness(rows, rows)
+  kept: list[int] = []
+  turned_away = dict(known.turned_away)
+  for i, formula in enumerate(formulas):
+    if len(kept) == wanted:
+      break
+    nearest = max(near[i], among[i, kept].max(initial=0.0))
+    if rows[i].any() and nearest <= screen.twin:
+      kept.append(i)
+    else:
+      reason = 'twin' if rows[i].any() else 'dead'
+      turned_away[formula_lib.key(formula)] = reason
+  added = (rows[kept],) if kept else ()
+  return [formulas[i] for i in kept], Known(known.rows + added, turned_away)
+
+
+def fill(
+  screen: Screen | None,
+  known: Known,
+  book: Collection[str],
+  draw: Callable[[int], Iterable[Formula]],
+  wanted: int,
+  clock: Clock,
+) -> tuple[list[Formula], Known]:
+  """Draws until `wanted` formulas are new and, with a screen, worth it.
+
+  draw: number of the draw -> formulas; called anew until there are enough, or
+    `MAX_DRAWS` times: a small language runs out of formulas.
+  clock: seconds of `screen` are added to it.
+  """
+  kept: list[Formula] = []
+  seen = set(book) | set(known.turned_away)
+  for number in range(MAX_DRAWS):
+    if len(kept) == wanted:
+      break
+    new = {}
+    for formula in draw(number):
+      key = formula_lib.key(formula)
+      if key not in seen:
+        new[key] = formula
+        seen.add(key)
+    if not new:
+      continue
+    worth_it = list(new.values())[: wanted - len(kept)]
+    if screen is not None:
+      with clock('screen'):
+        worth_it, known = sift(
+          screen, known, list(new.values()), wanted - len(kept)
+        )
+    kept += worth_it
+  return kept, known
+
+
+def save(known: Known) -> dict:
+  """What a checkpoint keeps; `load` evaluates the rows again."""
+  return {'turned_away': known.turned_away}
+
+
+def load(
+  screen: Screen | None, host: dict, formulas: Sequence[Formula]
+) -> Known:
+  """The value that `save` was given.
+
+  formulas: of the book, in its order.
+  """
+  rows = ()
+  if screen is not None and formulas:
+    rows = (behaviours(screen, formulas),)
+  return Known(rows, host['turned_away'])
