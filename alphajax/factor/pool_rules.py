@@ -47,18 +47,18 @@ class Evidence(NamedTuple):
 
 
 class Options(NamedTuple):
-  """What rules read; see `config.pool`.
+  """What rules read, by the keys of `config.pool`.
 
-  size: formulas chosen, by the rules that choose a number of them.
-  l1: of the elastic net, in standard errors of a formula's mean IC.
+  capacity: formulas chosen, by the rules that choose a number of them.
+  penalty: L1 of the elastic net, in standard errors of a formula's mean IC.
   ridge: on the squared weights, where factors have variance 1.
   max_corr: of two formulas both chosen, by its size.
   weighting: 'ridge' or 'equal', of `best_distinct`.
   bags: bootstraps of `bagged`.
   """
 
-  size: int = 10
-  l1: float = 2.0
+  capacity: int = 10
+  penalty: float = 2.0
   ridge: float = 0.3
   max_corr: float = 0.5
   weighting: str = 'ridge'
@@ -143,7 +143,7 @@ def elastic_net(
   """
   del seed
   with_label = strength(evidence)
-  penalty = options.l1 * noise(evidence)
+  penalty = options.penalty * noise(evidence)
   wanted = np.flatnonzero(np.abs(with_label) > penalty)
   active = wanted[np.argsort(-np.abs(with_label[wanted]))][:JOINING]
   weights = np.zeros(len(with_label))
@@ -205,7 +205,7 @@ def lasso_rule(
 def distilled(
   evidence: Evidence, options: Options, seed: int = 0
 ) -> np.ndarray:
-  """The formulas that reproduce the *signal* of the elastic net, `size` many.
+  """The formulas that reproduce the *signal* of the elastic net, `capacity` many.
 
   What is to be predicted is no label, but a wide pool that was shrunk already,
   without noise: choosing few formulas then costs little. One after the other
@@ -213,7 +213,7 @@ def distilled(
   """
   wide = elastic_net(evidence, options, seed)
   active = np.flatnonzero(wide)
-  if len(active) <= options.size:
+  if len(active) <= options.capacity:
     return wide
   signal = wide[active] @ take(evidence, active)
   like = products(evidence, signal[:, None])[:, 0].astype(np.float64)
@@ -222,7 +222,7 @@ def distilled(
   short = np.union1d(np.argsort(-np.abs(like))[:SHORTLIST], active)
   matrix = gram(evidence, short)
   goal = matrix[:, np.searchsorted(short, active)] @ wide[active]
-  chosen = _forward(matrix, goal, options.size)
+  chosen = _forward(matrix, goal, options.capacity)
   weights = np.zeros(len(wide))
   weights[short[chosen]] = _ridge(matrix, goal, chosen, DISTIL_RIDGE)
   return weights
@@ -251,12 +251,14 @@ def _ridge(matrix, goal, chosen, ridge) -> np.ndarray:
 def best_distinct(
   evidence: Evidence, options: Options, seed: int = 0
 ) -> np.ndarray:
-  """The best `size` by |IC| of which no two correlate by `max_corr` or more."""
+  """The best `capacity` by |IC| of which no two correlate by `max_corr` or more."""
   del seed
   with_label = strength(evidence)
   short = _strongest(with_label)
   matrix = gram(evidence, short)
-  chosen = distinct(with_label[short], matrix, options.size, options.max_corr)
+  chosen = distinct(
+    with_label[short], matrix, options.capacity, options.max_corr
+  )
   weights = np.zeros(len(with_label))
   if chosen.size:
     weights[short[chosen]] = (
@@ -310,7 +312,7 @@ def bagged(evidence: Evidence, options: Options, seed: int = 0) -> np.ndarray:
     return weights
   matrix = gram(evidence, short)
   for bag in bags[:, short]:
-    chosen = distinct(bag, matrix, options.size, options.max_corr)
+    chosen = distinct(bag, matrix, options.capacity, options.max_corr)
     equal = np.sign(bag[chosen])
     spread = equal @ matrix[np.ix_(chosen, chosen)] @ equal
     weights[short[chosen]] += equal / np.sqrt(max(spread, 1e-9))

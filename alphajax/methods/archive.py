@@ -7,7 +7,7 @@ on the validation split, and the best pool so far is kept. Under another rule of
 """
 
 import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -285,7 +285,12 @@ def _pool_score(pool, scored, objective):
 
 def formulas(bench: Bench, mined: Mined) -> list[Formula]:
   """All that were evaluated, in the order of the book."""
-  return [formula_lib.parse(key, bench.features) for key in mined.book]
+  return read(mined.book, bench.features)
+
+
+def read(keys: Iterable[str], features: Sequence[str]) -> list[Formula]:
+  """The formulas of canonical keys."""
+  return [formula_lib.parse(key, features) for key in keys]
 
 
 def members(bench: Bench, mined: Mined) -> tuple[list[Formula], list[float]]:

@@ -80,13 +80,40 @@ def make(
 def options_of(pool) -> pool_rules.Options:
   """The options of rules in `config.pool`."""
   return pool_rules.Options(
-    size=pool.capacity,
-    l1=pool.penalty,
-    ridge=pool.ridge,
-    max_corr=pool.max_corr,
-    weighting=pool.weighting,
-    bags=pool.bags,
+    **{name: pool[name] for name in pool_rules.Options._fields}
   )
+
+
+def parse(text: str, options: pool_rules.Options):
+  """A rule by its name, maybe with options of its own.
+
+  text: `distilled` or `distilled@capacity=20`, `elastic_net@penalty=3@ridge=1`.
+
+  Returns:
+    (rule, options).
+
+  Raises:
+    ValueError: an unknown rule or option, or a value that is none.
+  """
+  name, *changes = text.split('@')
+  if name not in pool_rules.RULES:
+    known = ', '.join((ALGORITHM_1, *pool_rules.RULES))
+    raise ValueError(f'--rules has {name!r}: expected some of {known}')
+  for change in changes:
+    key, _, value = change.partition('=')
+    if key not in options._fields:
+      raise ValueError(
+        f'--rules has {text!r}: expected NAME@option=value, an option being '
+        f'one of {", ".join(options._fields)}'
+      )
+    kind = type(getattr(options, key))
+    try:
+      options = options._replace(**{key: kind(value)})
+    except ValueError as error:
+      raise ValueError(
+        f'--rules has {text!r}: {value!r} is no {kind.__name__}'
+      ) from error
+  return pool_rules.RULES[name], options
 
 
 def check_options(pool) -> None:
@@ -118,12 +145,14 @@ def due(chooser: Chooser, iteration: int, ends: bool) -> bool:
 def choose(
   chooser: Chooser, memory: memory_lib.Memory, rule: str | None = None
 ) -> Choice:
-  """The pool of the rule; of another one of `pool_rules.RULES` by its name."""
+  """The pool of the rule; of another one that `parse` reads."""
   if not memory.ids:
     return Choice((), (), 0.0)
   evidence = memory_lib.evidence(chooser.recorder, memory)
-  function = chooser.rule if rule is None else pool_rules.RULES[rule]
-  weights = function(evidence, chooser.options, chooser.seed)
+  function, options = chooser.rule, chooser.options
+  if rule is not None:
+    function, options = parse(rule, options)
+  weights = function(evidence, options, chooser.seed)
   chosen = np.flatnonzero(weights)
   if not chosen.size:
     return Choice((), (), 0.0)

@@ -51,16 +51,36 @@ def combine(
   if len(formulas) <= CHUNK:
     values = jnp.stack(store.take(list(formulas)))
     return _signal(jnp.asarray(weights), values, members)
-  total, heard = jnp.zeros(members.shape, jnp.float32), ~members
+  return combine_each(store, formulas, weights[None], members)[0]
+
+
+def combine_each(
+  store: evaluate.Store,
+  formulas: Sequence[Formula],
+  weights: np.ndarray,
+  members: jax.Array,
+) -> list[jax.Array]:
+  """`combine` of several pools that share formulas, which are evaluated once.
+
+  weights: f32[pools, N], 0 where a pool has not the formula.
+  """
+  signals = [jnp.zeros(members.shape, jnp.float32)] * len(weights)
+  heard = [jnp.zeros(members.shape, bool)] * len(weights)
   for i in range(0, len(formulas), CHUNK):
     part = list(formulas[i : i + CHUNK])
     padding = CHUNK - len(part)
     values = jnp.stack(store.take(part + part[:1] * padding))
-    part_weights = jnp.asarray(np.pad(weights[i : i + CHUNK], (0, padding)))
-    signal = _signal(part_weights, values, members)
-    speaks = jnp.isfinite(signal)
-    total, heard = total + jnp.where(speaks, signal, 0.0), heard | speaks
-  return jnp.where(heard & members, total, jnp.nan)
+    for n, row in enumerate(weights):
+      chunk = np.pad(np.asarray(row[i : i + CHUNK], np.float32), (0, padding))
+      if chunk.any():
+        signal = _signal(jnp.asarray(chunk), values, members)
+        speaks = jnp.isfinite(signal)
+        signals[n] = signals[n] + jnp.where(speaks, signal, 0.0)
+        heard[n] = heard[n] | speaks
+  return [
+    jnp.where(known & members, signal, jnp.nan)
+    for signal, known in zip(signals, heard, strict=True)
+  ]
 
 
 _signal = jax.jit(
