@@ -46,7 +46,7 @@ def halves(
 
   Returns:
     `{rule: {half: {'other': figures, 'valid': figures, 'size': N}}}`, and
-    `mean`, the mean IC over the four spans. None for a half without a result.
+    `mean`, the mean IC over the four spans.
 
   Raises:
     ValueError: as `train`; rules where the method or the config has none.
@@ -114,21 +114,23 @@ def _judge(config, trained: train.Trained, spans, rules):
   if not rules:
     predict = functools.partial(trained.method.predict, trained.state)
     found = trained.method.found(trained.state)
-    signals = {'result': (len(found.formulas), predict)}
-    return {
-      rule: (size, {
-        name: figures.of_signal(predict(split.panel), split, label)
-        for name, split in spans.items()
-      })
-      for rule, (size, predict) in signals.items()
-    }  # fmt: skip
+    if found is None:
+      raise ValueError(
+        'the run found nothing to judge: give it more iterations or another '
+        'language'
+      )
+    parts = {
+      name: figures.of_signal(predict(split.panel), split, label)
+      for name, split in spans.items()
+    }
+    return {'result': (len(found.formulas), parts)}
   formulas, weights = _choices(config, trained, rules)
-  parts = {
+  by_span = {
     name: _signals(formulas, weights, split) for name, split in spans.items()
   }
   return {
     rule: (int(np.count_nonzero(weights[i])), {
-      name: figures.of_signal(parts[name][i], split, label)
+      name: figures.of_signal(by_span[name][i], split, label)
       for name, split in spans.items()
     })
     for i, rule in enumerate(rules)
@@ -144,6 +146,7 @@ def _choices(
   label = universe.gather(members, jnp.asarray(split.target))
   target = metrics.make_target(label, members.present)
   chooser = choice.make(config, split, members, target)
+  assert chooser is not None  # `check_rules` has seen to it.
   whole = np.zeros((len(rules), len(mined.book)), np.float32)
   for row, rule in zip(whole, rules, strict=True):
     if rule == choice.ALGORITHM_1:

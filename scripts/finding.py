@@ -1,19 +1,19 @@
-r"""What lasts out of sample: searches and pool rules, halves of train, in pairs.
+r"""What lasts out of sample: searches and pool rules compared in pairs.
 
-python scripts/finding.py --data=../shared/data --workdir=runs/finding --seeds=5
+python scripts/finding.py --data=../shared/data --workdir=runs/finding
 python scripts/finding.py --workdir=runs/finding --table
 
 Every search mines 2,500 formulas on each half of the train days of both real
-markets; the pools of all rules on the same formulas are judged on the other half
-and on validation (`alphajax.halves`). Goes on where it stopped, seed after seed.
-Nothing after 2019 is read.
+markets; the pools of all rules on the same formulas are judged on the other
+half and on validation (`alphajax.halves`). Goes on where it stopped, seed after
+seed. Nothing after 2019 is read.
 """
 
 import json
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 from alphajax import halves
 from alphajax.configs import alphacfg, evolution, random
@@ -155,6 +155,7 @@ FLAGS = flags.FLAGS
 def main(argv):
   del argv
   cache.use_disk_cache()
+  logging.set_verbosity(logging.WARNING)
   workdir = Path(FLAGS.workdir)
   if not FLAGS.table:
     run(workdir, Path(FLAGS.data), FLAGS.searches, FLAGS.seeds, FLAGS.budget)

@@ -13,7 +13,7 @@ from alphajax.data import panel as panel_lib
 from alphajax.factor import evaluate, metrics
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
-from alphajax.methods import archive, linear
+from alphajax.methods import archive, linear, validation
 from alphajax.run.clock import Clock
 
 GRAMMAR = grammar_lib.make(
@@ -50,7 +50,7 @@ def commit(bench, mined, formulas):
 
 
 def validate(bench, mined):
-  return archive.validate(bench, mined, Clock())
+  return validation.validate(bench, mined, Clock())
 
 
 def bits(tree):

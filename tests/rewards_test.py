@@ -15,7 +15,7 @@ from alphajax.factor import pool as pool_lib
 from alphajax.language import grammar as grammar_lib
 from alphajax.language import tree
 from alphajax.language.formula import parse
-from alphajax.methods import alphacfg, archive, rewards
+from alphajax.methods import alphacfg, archive, rewards, validation
 from alphajax.run.clock import Clock
 
 TEXTS = (
@@ -89,7 +89,7 @@ def test_worth_of_a_pool(market, name):
   assert twin.ic == pytest.approx(expected, abs=2e-5)
   assert twin.own_ic == outcomes[0].own_ic
   # What is reported stays the IC.
-  _, counts = archive.validate(bench, again, Clock())
+  _, counts = validation.validate(bench, again, Clock())
   mean = daily[np.asarray(bench.scored)].mean()
   assert counts['train_ic'] == pytest.approx(mean, abs=1e-5)
 

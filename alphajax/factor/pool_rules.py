@@ -205,7 +205,7 @@ def lasso_rule(
 def distilled(
   evidence: Evidence, options: Options, seed: int = 0
 ) -> np.ndarray:
-  """The formulas that reproduce the *signal* of the elastic net, `capacity` many.
+  """The `capacity` formulas that reproduce the *signal* of the elastic net.
 
   What is to be predicted is no label, but a wide pool that was shrunk already,
   without noise: choosing few formulas then costs little. One after the other
@@ -251,21 +251,22 @@ def _ridge(matrix, goal, chosen, ridge) -> np.ndarray:
 def best_distinct(
   evidence: Evidence, options: Options, seed: int = 0
 ) -> np.ndarray:
-  """The best `capacity` by |IC| of which no two correlate by `max_corr` or more."""
+  """The `capacity` best by |IC|, no two correlated by `max_corr` or more."""
   del seed
   with_label = strength(evidence)
+  weights = np.zeros(len(with_label))
   short = _strongest(with_label)
+  if not short.size:
+    return weights
   matrix = gram(evidence, short)
   chosen = distinct(
     with_label[short], matrix, options.capacity, options.max_corr
   )
-  weights = np.zeros(len(with_label))
-  if chosen.size:
-    weights[short[chosen]] = (
-      np.sign(with_label[short[chosen]])
-      if options.weighting == 'equal'
-      else _ridge(matrix, with_label[short], chosen, options.ridge)
-    )
+  weights[short[chosen]] = (
+    np.sign(with_label[short[chosen]])
+    if options.weighting == 'equal'
+    else _ridge(matrix, with_label[short], chosen, options.ridge)
+  )
   return weights
 
 

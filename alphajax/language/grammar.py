@@ -237,7 +237,7 @@ def random_formulas(
   return formulas_of(grammar, random_tokens(grammar, rng_key, num_formulas))
 
 
-def formula_of(grammar: Grammar, tokens: jax.Array) -> Formula:
+def formula_of(grammar: Grammar, tokens: jax.Array | np.ndarray) -> Formula:
   """The formula, finished or not, that `tokens [L]` spell in prefix order.
 
   Raises:

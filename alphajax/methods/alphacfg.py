@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from alphajax.language import environment, tree
-from alphajax.methods import archive, linear, rewards
+from alphajax.methods import archive, linear, rewards, validation
 from alphajax.methods import learner as learner_lib
 from alphajax.methods.base import Market, Method
 from alphajax.run.clock import Clock
@@ -68,7 +68,7 @@ def make(config, market: Market) -> Method:
       learner, fitted = agent.learn(
         state.learner, learn_key, games, targets, worths
       )
-    mined, metrics = archive.validate(bench, mined, clock)
+    mined, metrics = validation.validate(bench, mined, clock)
     return State(mined, learner), {
       **metrics, **fitted, 'seconds': clock.seconds
     }  # fmt: skip

@@ -15,7 +15,7 @@ from alphajax.factor import pool_rules
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.language.grammar import Grammar
-from alphajax.methods import archive, linear, random_search
+from alphajax.methods import archive, linear, random_search, validation
 from alphajax.methods import memory as memory_lib
 from alphajax.methods import screen as screen_lib
 from alphajax.methods.base import Market, Method
@@ -78,7 +78,7 @@ def make(config, market: Market) -> Method:
         screen, state.known, state.mined.book, draw, wanted, clock
       )
     mined, _ = archive.commit(bench, state.mined, formulas, clock)
-    mined, metrics = archive.validate(bench, mined, clock)
+    mined, metrics = validation.validate(bench, mined, clock)
     derivations = tuple(written[formula_lib.key(f)] for f in formulas)
     # Sifting is a part of searching, and told apart.
     clock.seconds['search'] -= clock.seconds.get('screen', 0.0)
@@ -188,7 +188,9 @@ def choose_parents(options, bench: archive.Bench, state: State):
 
 def _fitness(options, bench: archive.Bench, mined: archive.Mined) -> np.ndarray:
   """What parents are chosen by, of every formula; 0 for one without value."""
-  if options.fitness == 'own' or not mined.found.formulas:
+  if bench.chooser is None or options.fitness == 'own':
+    return np.array([ic or 0.0 for ic in mined.book.values()])
+  if not mined.found.formulas:  # All is unexplained.
     return np.array([ic or 0.0 for ic in mined.book.values()])
   evidence = memory_lib.evidence(bench.chooser.recorder, mined.memory)
   place = {key: i for i, key in enumerate(mined.book)}

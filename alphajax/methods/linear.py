@@ -47,11 +47,11 @@ def combine(
 
   NaN for non-members and where no factor has a value.
   """
-  weights = np.asarray(weights, np.float32)
+  row = np.asarray(weights, np.float32)
   if len(formulas) <= CHUNK:
     values = jnp.stack(store.take(list(formulas)))
-    return _signal(jnp.asarray(weights), values, members)
-  return combine_each(store, formulas, weights[None], members)[0]
+    return _signal(jnp.asarray(row), values, members)
+  return combine_each(store, formulas, row[None], members)[0]
 
 
 def combine_each(

@@ -29,14 +29,14 @@ class Recorder(NamedTuple):
   """How what stays of a formula is taken; made once a run.
 
   label: the labels of the fit, standardised per day, their mean.
-  count: labelled members of a day, at least 1.
+  num_labelled: members of a day with a label, at least 1.
   days: positions of the days whose values are kept.
   scored: positions of the scored days.
   overlap: days on which the labels of neighbouring days overlap.
   """
 
   label: jax.Array  # f32[T, M]
-  count: jax.Array  # f32[T]
+  num_labelled: jax.Array  # f32[T]
   days: np.ndarray  # i[n]
   scored: np.ndarray  # i[days]
   overlap: int
@@ -91,7 +91,9 @@ def make_recorder(
   ]
   return Recorder(
     label=sum(standard[1:], standard[0]) / len(standard),
-    count=jnp.maximum(jnp.sum(target.labelled, -1), 1).astype(jnp.float32),
+    num_labelled=jnp.maximum(jnp.sum(target.labelled, -1), 1).astype(
+      jnp.float32
+    ),
     days=scored[np.unique(places.round().astype(int))],
     scored=scored,
     overlap=max(spec.exit - spec.entry - 1, 1),
@@ -141,7 +143,7 @@ def record(
     return memory
   days = jnp.asarray(recorder.days)
   taken = jax.device_get(
-    [_take(z, recorder.label, recorder.count, days) for _, z in kept]
+    [_take(z, recorder.label, recorder.num_labelled, days) for _, z in kept]
   )
   rows = np.stack([rows.ravel() for rows, _ in taken])
   daily = np.stack([daily for _, daily in taken])[:, recorder.scored]

@@ -12,7 +12,7 @@ import jax
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
-from alphajax.methods import archive, linear
+from alphajax.methods import archive, linear, validation
 from alphajax.methods import screen as screen_lib
 from alphajax.methods.base import Market, Method
 from alphajax.run.clock import Clock
@@ -42,7 +42,7 @@ def make(config, market: Market) -> Method:
     clock = Clock()
     formulas, known = _propose(state, rng_key, clock)
     mined, _ = archive.commit(bench, state.mined, formulas, clock)
-    mined, metrics = archive.validate(bench, mined, clock)
+    mined, metrics = validation.validate(bench, mined, clock)
     if screen is not None:
       metrics |= known.counts()
     return State(mined, known), {**metrics, 'seconds': clock.seconds}

@@ -209,7 +209,7 @@ def load(
 
   formulas: of the book, in its order.
   """
-  rows = ()
+  rows: tuple[np.ndarray, ...] = ()
   if screen is not None and formulas:
     rows = (behaviours(screen, formulas),)
   return Known(rows, host['turned_away'])
