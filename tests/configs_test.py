@@ -16,6 +16,7 @@ MARKETS = ('csi300', 'sp500', 'simulated', 'simulated_large')
 VARIANTS = {
   'alphacfg': (*MARKETS, 'best', 'sp500,best'),
   'random': MARKETS,
+  'evolution': MARKETS,
   'quickstart': (None,),
 }
 CASES = [(name, v) for name, variants in VARIANTS.items() for v in variants]

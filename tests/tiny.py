@@ -3,7 +3,7 @@
 A config file as well: `--config=tests/tiny.py:random_search`.
 """
 
-from alphajax.configs import alphacfg, common
+from alphajax.configs import alphacfg, common, evolution
 
 OPERATORS = ('Abs', 'CSRank', 'Add', 'Div', 'Mean', 'Std', 'Delta', 'Corr')
 
@@ -19,6 +19,13 @@ def shrink(config):
   config.language.max_length = 4
   config.language.operators = OPERATORS
   config.language.windows = (5, 10)
+  config.pool.days = 40
+  config.pool.every = 2
+  config.screen.stocks = 12
+  config.screen.days = 40
+  if 'evolution' in config:
+    config.evolution.start = 6
+    config.evolution.num_parents = 4
   if 'search' in config:
     config.search.num_simulations = 4
     config.network.width = 8
@@ -30,6 +37,8 @@ def shrink(config):
 
 
 def get_config(method='alphacfg'):
+  if method == 'evolution':
+    return shrink(evolution.get_config('simulated'))
   config = shrink(alphacfg.get_config('simulated'))
   config.method = method
   config.early_stop = 0.0

@@ -21,7 +21,8 @@ from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 from alphajax.run.clock import Clock
 
-# Stocks are taken from so many times as many that are members the longest.
+# Stocks are taken from up to so many times as many that are members longest, so
+# that not all of them are of one kind.
 SPREAD = 4
 # A language, or what is left of it, may have no formula more to offer.
 MAX_DRAWS = 50
@@ -78,9 +79,11 @@ def make(config, split: Split) -> Screen | None:
       )
   scored = np.flatnonzero(split.scored)
   mask = np.asarray(split.panel.mask)
-  longest = np.argsort(-mask[scored].sum(0), kind='stable')
+  days_of = mask[scored].sum(0)
+  longest = np.argsort(-days_of, kind='stable')
   count = min(options.stocks, len(longest))
-  step = min(SPREAD, len(longest) // count)
+  often = int(np.sum(2 * days_of >= len(scored)))
+  step = min(SPREAD, max(often // count, 1))
   stocks = longest[: count * step : step]
   panel = panel_lib.take_symbols(
     split.panel, [split.panel.symbols[i] for i in stocks.tolist()]
