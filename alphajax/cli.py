@@ -19,6 +19,7 @@ COMMANDS = {
   'evaluate': ('alphajax.evaluate', 'open the test split of a run'),
   'report': ('alphajax.report.__main__', 'write report.html of a run'),
   'refine': ('alphajax.refine', 'fill open parts of one formula anew'),
+  'halves': ('alphajax.halves', 'mine on half of train, judge on the rest'),
   'configs': ('alphajax.show_configs', 'list configs, and every key of one'),
 }
 CONFIGS = Path(__file__).parent / 'configs'

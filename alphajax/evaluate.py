@@ -25,7 +25,7 @@ from alphajax.data import panel as panel_lib
 from alphajax.data.panel import SPLITS, LabelSpec
 from alphajax.judge import result as result_lib
 from alphajax.language import formula as formula_lib
-from alphajax.methods import linear
+from alphajax.methods import given, linear
 from alphajax.methods.base import Found
 from alphajax.run import cache, files
 from alphajax.run.files import RunError, read_json
@@ -122,7 +122,8 @@ def _predictor(
 
 def _features(config) -> Sequence[str]:
   names = config.get('language', {}).get('features', ())
-  return tuple(dict.fromkeys((*panel_lib.FEATURES, *names)))
+  names = (*panel_lib.FEATURES, *names, *given.columns(config))
+  return tuple(dict.fromkeys(names))
 
 
 def read_pool(

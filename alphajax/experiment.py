@@ -19,6 +19,7 @@ from alphajax.judge import result as result_lib
 from alphajax.judge.result import Predict
 from alphajax.language import environment, row_text
 from alphajax.language import formula as formula_lib
+from alphajax.methods import given
 from alphajax.methods.base import Found, Market, Method
 from alphajax.run import state as state_lib
 from alphajax.run.files import RunError
@@ -41,9 +42,9 @@ def make_method(config, data: Market) -> Method:
 
 
 def with_rules(config):
-  """The config with the rows of its grammar instead of the file's name.
+  """The config with what it names files of: rows of a grammar, base formulas.
 
-  A run then holds its language, whatever becomes of the file.
+  A run then holds its language and its base, whatever becomes of the files.
 
   Raises:
     ValueError: the language of the config cannot be made.
@@ -52,6 +53,8 @@ def with_rules(config):
   if 'language' in config:
     config.language.rules = row_text.read(config.language.get('rules', ''))
     environment.make(**config.language)
+  if 'pool' in config:
+    config.pool.base = given.as_text(config.pool.get('base', ''))
   return config
 
 
@@ -62,7 +65,8 @@ def lookback(config) -> int:
     return module.lookback(config)
   if config.lookback:
     return config.lookback
-  return environment.lookback(environment.make(**config.language))
+  language = environment.make(**config.language)
+  return max(environment.lookback(language), given.lookback(config))
 
 
 def check_splits(config) -> None:
@@ -166,8 +170,12 @@ def _load(config, first: str, last: str) -> Panel:
 
 def _extra_features(config) -> tuple[str, ...]:
   """Features of the language that are none of the panel's own."""
-  names = config.get('language', {}).get('features', ())
-  return tuple(name for name in names if name not in panel_lib.FEATURES)
+  names = (
+    *config.get('language', {}).get('features', ()),
+    *given.columns(config),
+  )
+  extra = (name for name in names if name not in panel_lib.FEATURES)
+  return tuple(dict.fromkeys(extra))
 
 
 def simulated(config) -> simulate.Simulation:

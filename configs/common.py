@@ -21,6 +21,10 @@ def get_config() -> config_dict.ConfigDict:
   config.store_bytes = 1 << 29  # Device memory for values of subexpressions.
   config.lookback = 0  # Warm-up days; 0: what the language can need.
 
+  # A run, of any method, whose formulas this one begins with: its folder, or a
+  # file of a formula a line. They are evaluated first, and count as evaluated.
+  config.archive = ''
+
   config.log = config_dict.ConfigDict()
   # Scalars for TensorBoard in the folder of the run; needs tensorboardX.
   config.log.tensorboard = False
@@ -70,6 +74,9 @@ def get_config() -> config_dict.ConfigDict:
   config.pool.capacity = 10  # Factors.
   config.pool.l1 = 0.005  # Weight of the L1 norm in the fit.
   config.pool.accept = 'always'  # Algorithm 1; 'improve' turns losers away.
+  # Formulas that stay in the pool beside `capacity` others: what is mined adds
+  # to them. A file of a formula a line, or a pool.json.
+  config.pool.base = ''
   # Whose pool is the result: `algorithm1`, the paper's; or one chosen from all
   # formulas evaluated by elastic_net, lasso, best_distinct, bagged, distilled,
   # or by the import path of a rule of your own.

@@ -13,7 +13,7 @@ from alphajax.data import panel as panel_lib
 from alphajax.factor import evaluate, metrics
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
-from alphajax.methods import archive, linear, validation
+from alphajax.methods import archive, linear, stopping, validation
 from alphajax.run.clock import Clock
 
 GRAMMAR = grammar_lib.make(
@@ -250,10 +250,10 @@ def test_stops_without_a_better_pool(bench, iteration, found, said):
   mined = start._replace(
     iteration=iteration, found=start.found._replace(iteration=found)
   )
-  reason = archive.finished(config, mined)
+  reason = stopping.finished(config, mined)
   assert reason is None if said is None else said in reason
   config.early_stop = 0.0  # Never.
-  assert archive.finished(config, mined) is None
+  assert stopping.finished(config, mined) is None
 
 
 def test_random_search_evaluates_exactly_the_budget(market):

@@ -153,13 +153,14 @@ class _Slots(NamedTuple):
   weights: jax.Array  # f32[P]
 
 
-def _append(slots: _Slots, item, tables, config):
+def _append(slots: _Slots, item, tables, config, protected):
   """Algorithm 1: append `item`, fit, drop the smallest |w| if over capacity.
 
   Args:
     slots: the pool.
     item: index of the candidate in the tables.
     tables: (mean correlations [M, M], mean with label [M]).
+    protected: slots at the front that nothing leaves.
 
   Returns:
     The new slots.
@@ -172,7 +173,10 @@ def _append(slots: _Slots, item, tables, config):
   # The first empty slot takes the candidate; without one the smallest |w|
   # leaves, which is the candidate, the last, when it ties.
   last = items.shape[0] - 1
-  smallest = last - jnp.argmin(jnp.abs(w)[::-1])
+  size = jnp.abs(w)
+  if protected:
+    size = size.at[:protected].set(jnp.inf)
+  smallest = last - jnp.argmin(size[::-1])
   leaves = jnp.where(jnp.all(used), smallest, jnp.argmin(used))
   position = jnp.arange(slots.item.shape[0])
   return _Slots(
@@ -181,8 +185,12 @@ def _append(slots: _Slots, item, tables, config):
   )
 
 
-@functools.partial(jax.jit, static_argnames=('config', 'accept', 'objective'))
-def _insert(pool, candidates, ids, target, scored, config, accept, objective):
+@functools.partial(
+  jax.jit, static_argnames=('config', 'accept', 'objective', 'protected')
+)
+def _insert(
+  pool, candidates, ids, target, scored, config, accept, objective, protected
+):
   """`insert`, but for the factors: the item of each slot in their place."""
   mean_over = scored / jnp.maximum(jnp.sum(scored), 1)
   capacity = pool.ids.shape[0]
@@ -204,7 +212,7 @@ def _insert(pool, candidates, ids, target, scored, config, accept, objective):
     gram, label_means = tables
     # Weights of empty slots are 0.
     unexplained = label_means[item] - gram[item, slots.item] @ slots.weights
-    new = _append(slots, item, tables, config)
+    new = _append(slots, item, tables, config, protected)
     new_ic = ic_of(new)
     real = ids[n] >= 0
     keep = real & (new_ic > ic) if accept == 'improve' else real
@@ -263,6 +271,7 @@ def insert(
   config: FitConfig = DEFAULT_FIT,
   accept: str = 'always',
   objective: Callable = objectives.mean,
+  protected: int = 0,
 ) -> tuple[Pool, Trace]:
   """Commits candidates one after the other (Algorithm 1).
 
@@ -280,6 +289,8 @@ def insert(
       raise the pool's IC leaves it as it was.
     objective: of the pool's daily IC, in place of the mean; see `objectives`.
       Compiled for each. The weights remain those of Eq. 7.
+    protected: slots at the front whose factors never leave the pool, however
+      small their weights; fewer than there are slots.
 
   Returns:
     The new pool and a `Trace`.
@@ -288,7 +299,7 @@ def insert(
     raise ValueError(f"accept is 'always' or 'improve', not {accept!r}")
   candidates = tuple(candidates)
   rest, item, trace = _insert(
-    pool, candidates, ids, target, scored, config, accept, objective
+    pool, candidates, ids, target, scored, config, accept, objective, protected
   )
   planes = _take(pool.factors + candidates, item)
   return rest.replace(factors=planes), trace

@@ -320,6 +320,42 @@ def bagged(evidence: Evidence, options: Options, seed: int = 0) -> np.ndarray:
   return weights
 
 
+def beyond(rule: Callable[..., np.ndarray], base: np.ndarray):
+  """A rule that chooses what adds to formulas which are in every pool.
+
+  It sees every formula, and the label, without what the base says of them;
+  their weights are then those of the whole (Frisch, Waugh and Lovell).
+
+  base: positions of the formulas that are given.
+  """
+
+  def choose(evidence: Evidence, options: Options, seed: int = 0):
+    matrix = gram(evidence, base)
+    # Shrunk by no more than what makes alike ones solvable.
+    inverse = np.linalg.inv(matrix + lasso.RIDGE * np.eye(len(base)))
+    rows = take(evidence, base)
+    on_base = products(evidence, rows.T).astype(np.float64) @ inverse
+    on_base[base] = np.eye(len(base))  # Of the base nothing is left.
+    starts = np.cumsum([0, *(len(part) for part in evidence.rows)])
+    left = [
+      (part - share.astype(np.float32) @ rows).astype(part.dtype)
+      for part, share in zip(
+        evidence.rows, np.split(on_base, starts[1:-1]), strict=True
+      )
+    ]
+    daily = evidence.daily - on_base @ evidence.daily[base]
+    weights = rule(
+      evidence._replace(rows=left, daily=daily.astype(np.float32)),
+      options,
+      seed,
+    )
+    own = inverse @ evidence.daily[base].mean(1, dtype=np.float64)
+    weights[base] = own - weights @ on_base
+    return weights
+
+  return choose
+
+
 RULES: dict[str, Callable[..., np.ndarray]] = {
   'elastic_net': elastic_net,
   'lasso': lasso_rule,

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from alphajax.language import environment, tree
-from alphajax.methods import archive, linear, rewards, validation
+from alphajax.methods import archive, linear, rewards, stopping, validation
 from alphajax.methods import learner as learner_lib
 from alphajax.methods.base import Market, Method
 from alphajax.run.clock import Clock
@@ -87,7 +87,7 @@ def make(config, market: Market) -> Method:
       archive.found(state.mined), panel
     ),
     found=lambda state: archive.found(state.mined),
-    finished=lambda state: archive.finished(config, state.mined),
+    finished=lambda state: stopping.finished(config, state.mined),
     save=save,
     load=load,
   )

@@ -19,7 +19,8 @@ from alphajax.factor import evaluate, metrics, objectives
 from alphajax.factor import pool as pool_lib
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
-from alphajax.methods import choice, linear, rewards
+from alphajax.methods import choice, linear, rewards, stopping
+from alphajax.methods import given as given_lib
 from alphajax.methods import memory as memory_lib
 from alphajax.methods.base import Found, Market
 from alphajax.run.clock import Clock
@@ -36,10 +37,11 @@ class Bench(NamedTuple):
   scored: jax.Array  # bool[T], train.
   score_valid: Callable  # (weights f32[P], values f32[P, T, S]) -> f32[days]
   score_chosen: Callable  # (formulas, weights), any number -> f32[days]
-  ends: Callable  # See `reason_to_end`.
+  ends: Callable  # See `stopping.reason_to_end`.
   fit: pool_lib.FitConfig
   accept: str
-  capacity: int
+  capacity: int  # Slots of the pool, those of the base among them.
+  given: given_lib.Given
   features: tuple[str, ...]
   objective: objectives.Objective
   chooser: choice.Chooser | None  # None: the pool of Algorithm 1 is kept.
@@ -101,6 +103,8 @@ def make_bench(config, market: Market) -> Bench:
     jnp.asarray(days),
   )
   valid_store = evaluate.Store(valid.panel, config.store_bytes // 4)
+  features = tuple(train.panel.feature_names)
+  given = given_lib.read(config, features)
   store = evaluate.Store(train.panel, config.store_bytes)
   label = universe.gather(store.universe, jnp.asarray(train.target))
   target = metrics.make_target(label, store.universe.present)
@@ -111,13 +115,14 @@ def make_bench(config, market: Market) -> Bench:
     scored=jnp.asarray(train.scored),
     score_valid=functools.partial(_score, *of_valid),
     score_chosen=functools.partial(_score_chosen, valid_store, *of_valid),
-    ends=functools.partial(reason_to_end, config),
+    ends=functools.partial(stopping.reason_to_end, config),
     fit=pool_lib.FitConfig(l1=config.pool.l1),
     accept=config.pool.accept,
-    capacity=config.pool.capacity,
-    features=tuple(train.panel.feature_names),
+    capacity=config.pool.capacity + len(given.base),
+    given=given,
+    features=features,
     objective=rewards.objective_of(config),
-    chooser=choice.make(config, train, store.universe, target),
+    chooser=choice.make(config, train, store.universe, target, len(given.base)),
   )
 
 
@@ -135,16 +140,24 @@ def _score_chosen(store, label, members, days, formulas, weights):
 
 
 def start(bench: Bench) -> Mined:
-  """Nothing found yet."""
-  num_days, num_members = bench.target.label.shape
-  return Mined(
-    pool=pool_lib.empty(bench.capacity, num_days, num_members),
+  """Nothing found yet; what is given is evaluated, the base in the pool."""
+  mined = Mined(
+    pool=pool_lib.empty(bench.capacity, *bench.target.label.shape),
     book={},
     proposed=0,
     iteration=0,
     found=Found(0, (), ()),
     best_valid_ic=float('-inf'),
   )
+  # The base is there whether it makes the pool better or not.
+  willing = bench._replace(accept='always')
+  for each, formulas in zip((willing, bench), bench.given, strict=True):
+    _, new = new_ones(mined.book, formulas)
+    pool, book, memory, _ = _insert_new(each, mined, new, Clock())
+    mined = mined._replace(
+      pool=pool, book=book, memory=memory, proposed=len(book)
+    )
+  return mined
 
 
 def commit(
@@ -237,6 +250,7 @@ def _insert_new(bench, mined, new, clock):
         pool, prepared + padding, jnp.asarray(ids), bench.target, bench.scored,
         config=bench.fit, accept=bench.accept,
         objective=objectives.of_pool(bench.objective),
+        protected=_protected(bench, book),
       )  # fmt: skip
       trace = jax.device_get(trace)
     for n, (key, _) in enumerate(chunk):
@@ -244,6 +258,12 @@ def _insert_new(bench, mined, new, clock):
         float(trace.ic[n]), trace.ids[n], float(trace.unexplained[n])
       )  # fmt: skip
   return pool, book, memory, after
+
+
+def _protected(bench: Bench, book: dict[str, float | None]) -> int:
+  """Slots of the base: its formulas are the first in the book, if valued."""
+  first = list(book.values())[: len(bench.given.base)]
+  return sum(ic is not None for ic in first)
 
 
 def _prepare(bench: Bench, formulas: Sequence[Formula]):
@@ -301,31 +321,6 @@ def members(bench: Bench, mined: Mined) -> tuple[list[Formula], list[float]]:
   return formulas, np.asarray(mined.pool.weights)[ids >= 0].tolist()
 
 
-def finished(config, mined: Mined) -> str | None:
-  """Why mining should end."""
-  return reason_to_end(
-    config, len(mined.book), mined.iteration - mined.found.iteration,
-    'no better validation IC',
-  )  # fmt: skip
-
-
-def reason_to_end(config, evaluated: int, waited: int, what: str) -> str | None:
-  """The budget of evaluations, or early stopping.
-
-  waited: iterations since there last was something better.
-  what: it is that did not come.
-  """
-  if config.max_evaluated and evaluated >= config.max_evaluated:
-    return f'{evaluated} formulas evaluated, as config.max_evaluated says'
-  patience = round(config.early_stop * config.num_iterations)
-  if patience and waited >= patience:
-    return (
-      f'{what} for {waited} iterations '
-      f'(config.early_stop = {config.early_stop} of {config.num_iterations})'
-    )
-  return None
-
-
 def save(mined: Mined) -> tuple[dict, dict]:
   """The arrays and the host part of the state, for a checkpoint.
 
@@ -357,7 +352,8 @@ def load(bench: Bench, arrays: dict, host: dict) -> Mined:
   """The state that `save` was given."""
   book = {key: ic for key, ic in host['book']}
   known, ids = list(book), np.asarray(arrays['ids'])
-  factors = list(start(bench).pool.factors)
+  empty = pool_lib.empty(bench.capacity, *bench.target.label.shape)
+  factors = list(empty.factors)
   slots = np.flatnonzero(ids >= 0)
   prepared, _ = _prepare(
     bench, [formula_lib.parse(known[ids[n]], bench.features) for n in slots]

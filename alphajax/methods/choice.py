@@ -21,6 +21,7 @@ class Chooser(NamedTuple):
   rule: (evidence, options, seed) -> weights f64[N]; see `pool_rules`.
   every: iterations from one choice to the next.
   last: the iteration after which the run ends.
+  base: how many formulas at the front of the book are in every pool.
   """
 
   recorder: memory_lib.Recorder
@@ -30,6 +31,7 @@ class Chooser(NamedTuple):
   every: int
   last: int
   seed: int
+  base: int
 
 
 class Choice(NamedTuple):
@@ -46,9 +48,15 @@ class Choice(NamedTuple):
 
 
 def make(
-  config, split: Split, members: universe.Universe, target: metrics.Target
+  config,
+  split: Split,
+  members: universe.Universe,
+  target: metrics.Target,
+  base: int = 0,
 ) -> Chooser | None:
   """What `config.pool` asks for; None for the pool of Algorithm 1.
+
+  base: formulas, the first in the book, that are in every pool.
 
   Raises:
     ValueError: an unknown rule, or an option that it cannot have.
@@ -74,6 +82,7 @@ def make(
     every=pool.every,
     last=config.num_iterations,
     seed=config.seed,
+    base=base,
   )
 
 
@@ -152,6 +161,9 @@ def choose(
   function, options = chooser.rule, chooser.options
   if rule is not None:
     function, options = parse(rule, options)
+  base = np.flatnonzero(np.array(memory.ids) < chooser.base)
+  if base.size:
+    function = pool_rules.beyond(function, base)
   weights = function(evidence, options, chooser.seed)
   chosen = np.flatnonzero(weights)
   if not chosen.size:

@@ -14,8 +14,15 @@ import numpy as np
 from alphajax.factor import pool_rules
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
+from alphajax.language.formula import Formula
 from alphajax.language.grammar import Grammar
-from alphajax.methods import archive, linear, random_search, validation
+from alphajax.methods import (
+  archive,
+  linear,
+  random_search,
+  stopping,
+  validation,
+)
 from alphajax.methods import memory as memory_lib
 from alphajax.methods import screen as screen_lib
 from alphajax.methods.base import Market, Method
@@ -50,7 +57,13 @@ def make(config, market: Market) -> Method:
 
   def init(rng_key):
     del rng_key
-    return State(archive.start(bench), screen_lib.Known(), ())
+    mined = archive.start(bench)
+    formulas = archive.formulas(bench, mined)
+    return State(
+      mined,
+      screen_lib.load(screen, {'turned_away': {}}, formulas),
+      tuple(_derivation(grammar, formula) for formula in formulas),
+    )
 
   def step(state, rng_key):
     clock = Clock()
@@ -110,7 +123,7 @@ def make(config, market: Market) -> Method:
       archive.found(state.mined), panel
     ),
     found=lambda state: archive.found(state.mined),
-    finished=lambda state: archive.finished(config, state.mined),
+    finished=lambda state: stopping.finished(config, state.mined),
     save=save,
     load=load,
   )
@@ -169,6 +182,14 @@ def trees_of(language: environment.Language, config) -> Grammar:
   return grammar
 
 
+def _derivation(grammar: Grammar, formula: Formula) -> Derivation:
+  """How the language writes a formula; empty where it does not."""
+  try:
+    return tuple(environment.derivation(grammar, formula))
+  except ValueError:
+    return ()
+
+
 def choose_parents(options, bench: archive.Bench, state: State):
   """Derivations of the formulas that are varied; none at the beginning."""
   mined = state.mined
@@ -176,8 +197,11 @@ def choose_parents(options, bench: archive.Bench, state: State):
     return []
   if options.parents == 'pool':
     ids = np.asarray(mined.pool.ids)
-    return [state.derivations[i] for i in ids[ids >= 0].tolist()]
+    members = [state.derivations[i] for i in ids[ids >= 0].tolist()]
+    return [derivation for derivation in members if derivation]
   strengths = np.abs(_fitness(options, bench, mined))
+  # What was given and the language cannot write is nobody's parent.
+  strengths *= [bool(derivation) for derivation in state.derivations]
   short = np.argsort(-strengths, kind='stable')[:SHORTLIST]
   matrix = screen_lib.correlations(state.known, short)
   chosen = pool_rules.distinct(

@@ -12,7 +12,7 @@ import jax
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
-from alphajax.methods import archive, linear, validation
+from alphajax.methods import archive, linear, stopping, validation
 from alphajax.methods import screen as screen_lib
 from alphajax.methods.base import Market, Method
 from alphajax.run.clock import Clock
@@ -36,7 +36,10 @@ def make(config, market: Market) -> Method:
 
   def init(rng_key):
     del rng_key
-    return State(archive.start(bench), screen_lib.Known())
+    mined = archive.start(bench)
+    formulas = archive.formulas(bench, mined)
+    known = screen_lib.load(screen, {'turned_away': {}}, formulas)
+    return State(mined, known)
 
   def step(state, rng_key):
     clock = Clock()
@@ -80,7 +83,7 @@ def make(config, market: Market) -> Method:
       archive.found(state.mined), panel
     ),
     found=lambda state: archive.found(state.mined),
-    finished=lambda state: archive.finished(config, state.mined),
+    finished=lambda state: stopping.finished(config, state.mined),
     save=save,
     load=load,
   )

@@ -25,7 +25,7 @@ from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 from alphajax.language import vocab as vocab_lib
 from alphajax.language.formula import Formula
-from alphajax.methods import archive, linear, random_search
+from alphajax.methods import archive, linear, random_search, stopping
 from alphajax.methods import learner as learner_lib
 from alphajax.methods.base import Found, Market, Method
 from alphajax.run.clock import Clock
@@ -291,7 +291,7 @@ def _ics(bench: Bench, market: Market, formula: Formula) -> tuple[float, float]:
 
 
 def _finished(config, state: State) -> str | None:
-  return archive.reason_to_end(
+  return stopping.reason_to_end(
     config, len(state.book), state.iteration - state.best_iteration,
     'nothing better',
   )  # fmt: skip

@@ -164,6 +164,20 @@ def restore(
   return None
 
 
+def read_host(folder: str | os.PathLike) -> dict[str, Any] | None:
+  """The host part of the newest checkpoint; None where there is none.
+
+  Raises:
+    DamagedError: it is not what was written.
+  """
+  done = iterations(Path(folder).absolute())
+  if not done:
+    return None
+  path = Path(folder).absolute() / f'iteration_{done[-1]:06d}'
+  with _checkpointer() as checkpointer, _damage(path):
+    return _read_host(checkpointer, path)['host']
+
+
 def _read(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
   """`(arrays, host)` of one checkpoint."""
   with files.naming(path):

@@ -1,0 +1,142 @@
+"""Formulas that a run begins with: the user's own, and those of another run.
+
+`config.pool.base` are factors that stay in the pool: what is mined is what adds
+to them. `config.archive` is where an earlier run stopped, of any method: its
+formulas are evaluated on this market first, and what is found is added to them.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from alphajax.data import panel as panel_lib
+from alphajax.language import formula as formula_lib
+from alphajax.language.formula import Formula
+from alphajax.run import checkpoint
+
+
+class Given(NamedTuple):
+  """Distinct formulas in the order in which they are evaluated.
+
+  base: those that stay in the pool.
+  archive: others.
+  """
+
+  base: tuple[Formula, ...] = ()
+  archive: tuple[Formula, ...] = ()
+
+
+def read(config, features: Sequence[str]) -> Given:
+  """The formulas that the config names.
+
+  Raises:
+    ValueError: a file that cannot be read, or a line that is no formula; names
+      both.
+  """
+  base_path, archive_path = (
+    config.pool.get('base', ''),
+    config.get('archive', ''),
+  )
+  seen: set[str] = set()
+  parts = []
+  for key, path in (('pool.base', base_path), ('archive', archive_path)):
+    part = {}
+    for where, text in lines(path, f'config.{key}') if path else ():
+      try:
+        formula = formula_lib.parse(text, features)
+      except ValueError as error:
+        raise ValueError(f'{where}: {error}') from error
+      if formula_lib.key(formula) not in seen:
+        part[formula_lib.key(formula)] = formula
+        seen.add(formula_lib.key(formula))
+    parts.append(tuple(part.values()))
+  return Given(*parts)
+
+
+def lines(path: str, key: str) -> list[tuple[str, str]]:
+  """The formulas of a file as text, each with where it stands.
+
+  path: a text file of a formula a line, blank lines and those that begin with #
+    left out, or that text; a `pool.json`; or the folder of a run, of which all
+    formulas that it evaluated are taken.
+  key: that of the config, for messages.
+
+  Raises:
+    ValueError: there is no such file, or there is none of these in it.
+  """
+  if '\n' in path:
+    return _lines(key, path)
+  place = Path(path).expanduser()
+  if place.is_dir():
+    host = checkpoint.read_host(place / 'checkpoints')
+    if host is None or 'book' not in host:
+      raise ValueError(
+        f'{key} is {path}, a folder without the formulas of a run: name one '
+        'that `alphajax train` wrote, a pool.json, or a file of a formula a '
+        'line'
+      )
+    return [
+      (f'{path}, formula {i}', k) for i, (k, _) in enumerate(host['book'], 1)
+    ]
+  if not place.is_file():
+    raise ValueError(f'{key} is {path}: there is no such file or folder')
+  text = place.read_text(encoding='utf-8')
+  if place.suffix == '.json':
+    try:
+      factors = json.loads(text)['factors']
+      return [
+        (f'{path}, factor {i}', factor['formula'])
+        for i, factor in enumerate(factors, 1)
+      ]
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+      raise ValueError(
+        f'{key} is {path}: expected a pool.json with "factors" of which each '
+        'has a "formula"'
+      ) from error
+  return _lines(path, text)
+
+
+def _lines(name: str, text: str) -> list[tuple[str, str]]:
+  return [
+    (f'{name}, line {i}', line.strip())
+    for i, line in enumerate(text.splitlines(), 1)
+    if line.strip() and not line.lstrip().startswith('#')
+  ]
+
+
+def as_text(path: str) -> str:
+  """The base as the config holds it, whatever becomes of the file."""
+  if not path:
+    return ''
+  return ''.join(f'{text}\n' for _, text in lines(path, 'config.pool.base'))
+
+
+def base_formulas(config) -> list[Formula]:
+  """The base as it is written, its names unchecked: for what must be loaded."""
+  path = config.get('pool', {}).get('base', '')
+  if not path:
+    return []
+  found = []
+  for where, text in lines(path, 'config.pool.base'):
+    try:
+      found.append(formula_lib.unchecked(text))
+    except ValueError as error:
+      raise ValueError(f'{where}: {error}') from error
+  return found
+
+
+def columns(config) -> tuple[str, ...]:
+  """Columns of the data that the base reads and that are no usual features."""
+  names = {
+    node.symbol.removeprefix('$')
+    for formula in base_formulas(config)
+    for node in formula_lib.nodes(formula)
+    if not node.args and not formula_lib.is_number(node)
+  }
+  return tuple(sorted(names - set(panel_lib.FEATURES)))
+
+
+def lookback(config) -> int:
+  """Bars that the base needs before the first scored one."""
+  return max(map(formula_lib.lookback, base_formulas(config)), default=0)

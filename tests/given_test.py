@@ -1,0 +1,159 @@
+"""A run that begins with formulas of the user's, or of another run."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import tiny
+from ml_collections import config_dict
+
+from alphajax import evaluate, experiment, train
+from alphajax.factor import pool_rules
+from alphajax.language import formula as formula_lib
+from alphajax.methods import archive, given, validation
+from alphajax.run.clock import Clock
+
+BASE = '# Mine.\n\nclose/open\nStd(close,10)/close  \n'
+
+
+def config_of(base='', method='random_search', **changes):
+  config = tiny.get_config(method)
+  config.pool.base = base
+  config.update(changes)
+  return config
+
+
+@pytest.fixture(scope='module')
+def market():
+  return experiment.load_market(config_of())[0]
+
+
+def test_the_base_is_in_the_pool_first(market):
+  bench = archive.make_bench(config_of(BASE), market)
+  mined = archive.start(bench)
+  formulas, weights = archive.members(bench, mined)
+  assert list(map(str, formulas)) == ['close/open', 'Std(close,10)/close']
+  assert len(mined.book) == mined.proposed == 2 and len(weights) == 2
+
+
+def test_nothing_takes_the_place_of_the_base(market):
+  """Slots of its own: the capacity is for what is mined."""
+  bench = archive.make_bench(config_of(BASE), market)
+  plain = archive.make_bench(config_of(), market)
+  mined, free = archive.start(bench), archive.start(plain)
+  grammar = experiment.environment.make(**config_of().language)
+  drawn = experiment.environment.random_formulas(grammar, jax.random.key(0), 40)
+  for part in (drawn[:20], drawn[20:]):
+    mined, _ = archive.commit(bench, mined, part, Clock())
+    free, _ = archive.commit(plain, free, part, Clock())
+    ids = np.asarray(mined.pool.ids).tolist()
+    assert ids[:2] == [0, 1] and len(ids) == 5 and min(ids) >= 0
+  assert len(np.asarray(free.pool.ids)) == 3
+
+
+def test_rules_choose_what_adds_to_the_base():
+  """The weights of the base are those that least squares gives the whole."""
+  rng = np.random.default_rng(0)
+  rows = rng.normal(size=(6, 4000))
+  rows[3] = 0.8 * rows[0] + 0.6 * rows[3]
+  rows /= rows.std(1, keepdims=True)
+  mean = rows @ (0.05 * rows[0] + 0.03 * rows[4]) / 4000
+  daily = np.repeat(mean[:, None], 100, 1) + 1e-4 * rng.normal(size=(6, 100))
+  evidence = pool_rules.Evidence(
+    (rows.astype(np.float16),), 1 / 4000, daily.astype(np.float32), 4
+  )
+  base = np.array([0])
+  options = pool_rules.Options(penalty=1.0, ridge=0.0)
+  rule = pool_rules.beyond(pool_rules.elastic_net, base)
+  weights = rule(evidence, options)
+  alone = pool_rules.elastic_net(evidence, options)
+  assert abs(alone[3]) < 2e-3 and alone[0] > 0.03
+  np.testing.assert_allclose(weights[[0, 4]], [0.05, 0.03], atol=2e-3)
+  assert np.abs(weights[[1, 2, 3, 5]]).max() < 2e-3
+  # Where the label is all of the base, nothing adds to it.
+  noise = 0.05 * rng.normal(size=(6, 100))
+  noise -= noise.mean(1, keepdims=True)
+  alone = (rows @ rows[0] / 4000)[:, None] + noise
+  only = evidence._replace(daily=alone.astype(np.float32))
+  assert np.flatnonzero(rule(only, options)).tolist() == [0]
+
+
+@pytest.mark.parametrize('rule', ['algorithm1', 'elastic_net'])
+def test_through_train_and_evaluate(tmp_path, rule):
+  """The file may go: the run holds its base."""
+  file = tmp_path / 'base.txt'
+  file.write_text(BASE)
+  config = config_of(str(file), num_iterations=2)
+  config.pool.rule = rule
+  config.pool.penalty = 0.5
+  train.train(config, tmp_path / 'run')
+  file.unlink()
+  pool = json.loads((tmp_path / 'run' / 'pool.json').read_text())
+  texts = [factor['formula'] for factor in pool['factors']]
+  assert 'close / open' in texts or 'close/open' in texts
+  results = evaluate.evaluate(tmp_path / 'run')
+  assert results['opened'] == 1
+  held = json.loads((tmp_path / 'run' / 'config.json').read_text())
+  assert held['pool']['base'] == 'close/open\nStd(close,10)/close\n'
+  again = config_dict.ConfigDict(held)
+  again.num_iterations = 3
+  train.train(again, tmp_path / 'run')
+
+
+@pytest.mark.parametrize('method', ['random_search', 'evolution'])
+def test_a_run_goes_on_where_another_stopped(tmp_path, method):
+  first = train.train(config_of(num_iterations=2), tmp_path / 'first')
+  config = config_of(
+    method=method, archive=str(tmp_path / 'first'), num_iterations=1
+  )
+  config.screen.twin = 0.99
+  second = train.train(config, tmp_path / 'second')
+  keys, before = list(second.state.mined.book), first.state.mined.book
+  assert keys[: len(before)] == list(before)
+  assert len(keys) == len(before) + 6
+  assert sum(map(len, second.state.known.rows)) == len(keys)
+  if method == 'evolution':
+    assert len(second.state.derivations) == len(keys)
+
+
+def test_a_pool_is_a_base(tmp_path, market):
+  path = tmp_path / 'pool.json'
+  path.write_text(json.dumps({'factors': [{'formula': 'high/low'}]}))
+  read = given.read(config_of(str(path)), market.train.panel.feature_names)
+  assert list(map(str, read.base)) == ['high/low']
+
+
+def test_what_the_base_needs(market):
+  config = config_of('Mean($flow,300)\nclose\n')
+  assert given.columns(config) == ('flow',)
+  assert experiment.lookback(config) == 299
+  text = formula_lib.key(given.base_formulas(config)[0])
+  assert 'flow' in text
+
+
+@pytest.mark.parametrize(
+  'base, message',
+  [
+    ('nowhere.txt', 'config.pool.base is nowhere.txt: there is no such file'),
+    ('close\nMaen(close,5)\n', 'config.pool.base, line 2: '),
+  ],
+)
+def test_a_base_that_cannot_be(market, base, message):
+  with pytest.raises(ValueError, match=message):
+    archive.make_bench(config_of(base), market)
+
+
+def test_a_folder_that_is_no_run(tmp_path, market):
+  with pytest.raises(ValueError, match='config.archive is .* a folder without'):
+    archive.make_bench(config_of(archive=str(tmp_path)), market)
+  broken = tmp_path / 'pool.json'
+  broken.write_text('{"factors": 3}')
+  with pytest.raises(ValueError, match='expected a pool.json with "factors"'):
+    archive.make_bench(config_of(str(broken)), market)
+
+
+def test_validated_with_its_base(market):
+  bench = archive.make_bench(config_of(BASE), market)
+  mined, figures = validation.validate(bench, archive.start(bench), Clock())
+  assert figures['pool_size'] == figures['evaluated'] == 2

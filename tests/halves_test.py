@@ -1,0 +1,127 @@
+"""Mined on one half of train, judged on what it has not seen."""
+
+import json
+
+import numpy as np
+import pytest
+import tiny
+
+from alphajax import experiment, halves
+from alphajax.methods import linear
+
+RULES = ('algorithm1', 'elastic_net', 'distilled@capacity=2')
+
+
+def config_of(**pool):
+  config = tiny.get_config('random_search')
+  config.num_iterations = 2
+  config.pool.rule = 'elastic_net'
+  config.pool.penalty = 0.5
+  config.pool.update(pool)
+  return config
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+  return tmp_path_factory.mktemp('halves')
+
+
+@pytest.fixture(scope='module')
+def results(workdir):
+  return halves.halves(config_of(), workdir, RULES)
+
+
+def test_the_halves_are_of_one_size_and_do_not_overlap():
+  config = config_of()
+  days = halves.half_days(config)
+  (start, middle), (after, end) = days['first'], days['second']
+  assert (start, end) == tuple(config.splits.train) and middle < after
+  panel = experiment.simulated(config).panel
+  place = panel.dates.index
+  assert place(after) == place(middle) + 1
+  spans = {half: halves._span(config, days[half]) for half in halves.HALVES}
+  dates = {
+    half: np.array(split.panel.dates)[split.scored]
+    for half, split in spans.items()
+  }
+  # Labels of the first are purged where they would read the second.
+  exit_ = config.label.exit
+  assert dates['first'][-1] == panel.dates[place(middle) - exit_]
+  assert dates['second'][0] == after
+  assert abs(len(dates['first']) - len(dates['second'])) <= exit_ + 1
+
+
+def test_figures_of_every_rule_and_span(results, workdir):
+  assert tuple(results) == RULES
+  for entry in results.values():
+    for half in halves.HALVES:
+      assert entry[half]['size'] >= 1
+      for span in ('other', 'valid'):
+        assert np.isfinite(entry[half][span]['ic']['mean'])
+  assert results['algorithm1']['first']['size'] == 3
+  assert results['distilled@capacity=2']['first']['size'] <= 2
+  assert json.loads((workdir / 'halves.json').read_text()) == results
+  daily = np.load(workdir / 'daily_halves.npz')
+  series = daily['elastic_net_first_other']
+  mean = results['elastic_net']['first']['other']['ic']['mean']
+  assert series.mean() == pytest.approx(mean, abs=1e-6)
+  assert 'elastic_net' in halves.table(results)
+
+
+def test_the_rule_of_the_run_is_its_own_result(results, tmp_path):
+  """Judged by `predict`, as any method without rules is."""
+  own = halves.halves(config_of(), tmp_path)
+  for half in halves.HALVES:
+    for span in ('other', 'valid'):
+      assert own['result'][half][span]['ic']['mean'] == pytest.approx(
+        results['elastic_net'][half][span]['ic']['mean'], abs=2e-3
+      )
+
+
+def test_nothing_of_the_other_half_is_seen(tmp_path):
+  """What the first half's run finds does not change with later prices."""
+  config = config_of()
+  days = halves.half_days(config)
+  one = config.copy_and_resolve_references()
+  one.splits.train = days['first']
+  market, _ = experiment.load_market(one)
+  last = np.array(market.train.panel.dates)[market.train.scored][-1]
+  panel = experiment.simulated(config).panel
+  reads = panel.dates.index(last) + config.label.exit
+  assert panel.dates[reads] <= days['first'][1]
+
+
+def test_it_goes_on_where_it_stopped(results, workdir, monkeypatch):
+  """A second call trains nothing and says the same."""
+
+  def refuse(*args):
+    raise AssertionError('an iteration was run again')
+
+  monkeypatch.setattr('alphajax.methods.archive.commit', refuse)
+  again = halves.halves(config_of(), workdir, RULES)
+  assert again == results
+
+
+def test_bad_rules(tmp_path):
+  with pytest.raises(ValueError, match="--rules has 'best'"):
+    halves.halves(config_of(), tmp_path, ('best',))
+  with pytest.raises(ValueError, match='set --config.pool.rule=elastic_net'):
+    halves.halves(config_of(rule='algorithm1'), tmp_path, ('lasso',))
+
+
+def test_figures_are_those_of_the_pool(results, workdir):
+  """The elastic net's own pool.json of a half, judged by hand."""
+  config = config_of()
+  pool = json.loads((workdir / 'first' / 'pool.json').read_text())
+  formulas = tuple(
+    experiment.formula_lib.parse(factor['formula'])
+    for factor in pool['factors']
+  )
+  found = experiment.Found(
+    1, formulas, tuple(factor['weight'] for factor in pool['factors'])
+  )
+  split = halves._span(config, halves.half_days(config)['second'])
+  daily = linear.daily_ic(found, split)
+  assert daily.mean() == pytest.approx(
+    results['elastic_net']['first']['other']['ic']['mean'], abs=2e-3
+  )
