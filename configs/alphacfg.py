@@ -38,9 +38,14 @@ def get_config(variant='csi300'):
   config.search.q_transform = 'none'  # The paper's Q; 'minmax' rescales it.
   # A search goes on with the last one's subtree below the chosen move.
   config.search.reuse_subtree = False
-  # Share of the games that begin with some moves of a formula of the pool;
-  # 0 in the paper. Refinement has no pool, and so none of them.
+  # Share of the games that begin with a part of a formula known; 0 in the
+  # paper. Refinement has no pool, and so none of them.
   config.search.openings = 0.0
+  # That part is the `prefix` of its moves, or all but a `node` left open.
+  config.search.openings_at = 'prefix'
+  # Formulas of the `pool`, or of `niches`: the strongest that are unlike each
+  # other, which needs another config.pool.rule than algorithm1.
+  config.search.openings_from = 'pool'
   # A finished formula that was scored before is worth its last value target,
   # not what the network says.
   config.search.known_rewards = False
@@ -68,6 +73,10 @@ def get_config(variant='csi300'):
   # An IC of 0.05 is lost beside PUCT's exploration and the policy's loss; the
   # paper leaves it as it is.
   config.value.scale = 1.0
+  # What the network learns of the reward: itself (`none`), its `rank` among
+  # the new formulas of the iteration, from 0 to 1, or what is at most 1 of it
+  # after scaling (`clip`).
+  config.value.normalize = 'none'
   # A formula that was evaluated before is worth the `same`, or `nothing`.
   config.value.duplicates = 'same'
   # What of the daily series counts: ic, icir or lcb (mean - beta * std); for

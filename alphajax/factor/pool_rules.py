@@ -295,6 +295,16 @@ def distinct(
   return np.array(chosen, int)
 
 
+def niches(evidence: Evidence, count: int, max_corr: float) -> np.ndarray:
+  """Positions of the strongest formulas that behave unlike each other."""
+  with_label = strength(evidence)
+  short = _strongest(with_label)
+  if not short.size:
+    return short
+  matrix = gram(evidence, short)
+  return short[distinct(with_label[short], matrix, count, max_corr)]
+
+
 def bagged(evidence: Evidence, options: Options, seed: int = 0) -> np.ndarray:
   """Means of equally weighted best distinct pools over resampled days.
 

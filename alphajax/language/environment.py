@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Protocol
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,11 +92,15 @@ def init(language: Language) -> State:
 def starts(
   language: Language, num_games: int, start: State | None = None
 ) -> State:
-  """The state at which B games begin, `[B, ...]`; `init` unless another."""
-  return jax.tree.map(
-    lambda x: jnp.broadcast_to(x, (num_games, *x.shape)),
-    init(language) if start is None else start,
-  )
+  """The states at which B games begin, `[B, ...]`.
+
+  start: one state for all of them, or one of each, `[B, ...]`; None: `init`.
+  """
+  one = init(language) if start is None else start
+  if one.length.ndim:
+    chex.assert_shape(one.length, (num_games,))
+    return one
+  return jax.tree.map(lambda x: jnp.broadcast_to(x, (num_games, *x.shape)), one)
 
 
 def step(language: Language, state: State, action: jax.Array) -> State:

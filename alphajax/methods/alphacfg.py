@@ -12,17 +12,30 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from scipy import stats
 
+from alphajax.factor import pool_rules
 from alphajax.language import environment, tree
-from alphajax.methods import archive, linear, rewards, stopping, validation
+from alphajax.methods import (
+  archive,
+  choice,
+  linear,
+  rewards,
+  stopping,
+  validation,
+)
 from alphajax.methods import learner as learner_lib
+from alphajax.methods import memory as memory_lib
 from alphajax.methods.base import Market, Method
 from alphajax.run.clock import Clock
 
 SIMILARITIES = ('formula', 'state', 'none')
 REWARDS = ('pool', 'factor', 'unexplained')
 DUPLICATES = ('same', 'nothing')
-VALUE_OPTIONS = ('similarity', 'reward', 'scale', 'duplicates')
+NORMALIZE = ('none', 'rank', 'clip')
+SOURCES = ('pool', 'niches')
+VALUE_OPTIONS = ('similarity', 'reward', 'scale', 'normalize', 'duplicates')
+NICHES, NICHE_CORR = 30, 0.7  # Of openings; as evolution's parents.
 
 
 class State(NamedTuple):
@@ -34,7 +47,7 @@ class State(NamedTuple):
 
 def make(config, market: Market) -> Method:
   """Makes the method; see `configs/alphacfg.py`."""
-  _check_choices(config.value)
+  _check_choices(config)
   grammar = environment.make(**config.language)
   bench = archive.make_bench(config, market)
   agent = learner_lib.make(config, grammar)
@@ -57,21 +70,25 @@ def make(config, market: Market) -> Method:
           state.learner,
           play_key,
           state.mined.iteration,
-          archive.members(bench, state.mined)[0],
+          openings_of(config, bench, state.mined),
         )
       )
     formulas = environment.formulas_of(grammar, games.final_tokens)
     mined, outcomes = archive.commit(bench, state.mined, formulas, clock)
     with clock('targets'):
       targets, worths = targets_of(games, outcomes)
+      predicted = np.asarray(agent.value(state.learner, games.final_tokens))
     with clock('update'):
       learner, fitted = agent.learn(
         state.learner, learn_key, games, targets, worths
       )
     mined, metrics = validation.validate(bench, mined, clock)
     return State(mined, learner), {
-      **metrics, **fitted, 'seconds': clock.seconds
-    }  # fmt: skip
+      **metrics,
+      **fitted,
+      **diagnostics(predicted, learned(games, targets), outcomes),
+      'seconds': clock.seconds,
+    }
 
   def save(state):
     arrays, host = archive.save(state.mined)
@@ -93,21 +110,93 @@ def make(config, market: Market) -> Method:
   )
 
 
-def _check_choices(value) -> None:
-  """Refuses an unknown word in `config.value`."""
+def _check_choices(config) -> None:
+  """Refuses an unknown word in `config.value`, or openings of no niches."""
   for name, choices in (
     ('similarity', SIMILARITIES),
     ('reward', REWARDS),
+    ('normalize', NORMALIZE),
     ('duplicates', DUPLICATES),
   ):
-    if value[name] not in choices:
+    if config.value[name] not in choices:
       raise ValueError(
-        f'config.value.{name} is {value[name]!r}: expected one of {choices}'
+        f'config.value.{name} is {config.value[name]!r}: expected one of '
+        f'{choices}'
       )
+  source = config.search.openings_from
+  if source not in SOURCES:
+    raise ValueError(
+      f'config.search.openings_from is {source!r}: expected one of {SOURCES}'
+    )
+  if source == 'niches' and config.pool.rule == choice.ALGORITHM_1:
+    raise ValueError(
+      "config.search.openings_from = 'niches' tells formulas apart by what "
+      'is kept of all of them: set config.pool.rule, such as elastic_net'
+    )
+
+
+def openings_of(config, bench: archive.Bench, mined: archive.Mined):
+  """The formulas that games may begin with a part of."""
+  if config.search.openings_from == 'pool':
+    return archive.members(bench, mined)[0]
+  if bench.chooser is None or not mined.memory.ids:
+    return []
+  evidence = memory_lib.evidence(bench.chooser.recorder, mined.memory)
+  chosen = pool_rules.niches(evidence, NICHES, NICHE_CORR)
+  known = list(mined.book)
+  keys = [known[mined.memory.ids[i]] for i in chosen.tolist()]
+  return archive.read(keys, bench.features)
+
+
+def learned(games, targets: np.ndarray) -> np.ndarray:
+  """The target of the last move of every game, f32[B]; 0 without a move."""
+  active = np.asarray(games.active)
+  last = len(active) - 1 - np.argmax(active[::-1], axis=0)
+  return np.where(active.any(0), targets[last, np.arange(active.shape[1])], 0.0)
+
+
+def diagnostics(predicted, worths, outcomes) -> dict[str, float | None]:
+  """Whether anything is learned, of the new formulas of an iteration.
+
+  target_spread: standard deviation of what the finished formulas are worth.
+  value_rank: rank correlation of the value predicted before with that worth;
+    value_own, value_unexplained: with |own IC|, and with the correlation with
+    what the pool left of the label. None where one of them is constant.
+  mean_own_ic: mean |own IC|; dead, duplicates: shares of all proposed.
+  """
+  new = np.array([outcome.is_new for outcome in outcomes])
+  own = np.array([abs(outcome.own_ic) for outcome in outcomes])
+  left = np.array([abs(outcome.unexplained) for outcome in outcomes])
+  alive = new & (own > 0)
+
+  def rank_correlation(others):
+    pair = predicted[alive], np.asarray(others)[alive]
+    if alive.sum() < 3 or not all(np.ptp(x) > 0 for x in pair):
+      return None
+    return float(stats.spearmanr(*pair).statistic)
+
+  return {
+    'target_spread': float(np.std(worths[new])) if new.any() else None,
+    'value_rank': rank_correlation(worths),
+    'value_own': rank_correlation(own),
+    'value_unexplained': rank_correlation(left),
+    'mean_own_ic': float(own[new].mean()) if new.any() else None,
+    'dead': float(np.mean(new & ~alive)),
+    'duplicates': float(np.mean(~new)),
+  }
 
 
 def value_targets(
-  grammar, games, outcomes, *, similarity, reward, objective, scale, duplicates
+  grammar,
+  games,
+  outcomes,
+  *,
+  similarity,
+  reward,
+  objective,
+  scale,
+  normalize='none',
+  duplicates,
 ):
   """Value targets of all states of all trajectories (Eq. 5).
 
@@ -124,6 +213,8 @@ def value_targets(
       negatively, or its correlation with what the pool left `unexplained`.
     objective: what the IC stands for, see `rewards`.
     scale: 1 in the paper.
+    normalize: what is learned of the scaled reward, see `rewards.normalized`;
+      none in the paper.
     duplicates: what a formula that was evaluated before is worth: the `same`
       as ever (the paper), or `nothing`, since it adds nothing.
 
@@ -135,20 +226,26 @@ def value_targets(
   final = np.zeros(active.shape[1], np.float32)
   finals = environment.formulas_of(grammar, games.final_tokens)
 
+  worths = scale * np.array(
+    [rewards.of_outcome(outcome, reward, objective) for outcome in outcomes]
+  )
+  is_new = np.array([outcome.is_new for outcome in outcomes])
+  if normalize != 'none' and is_new.any():
+    worths = rewards.normalized(worths, is_new, normalize)
+
   def target(formula, outcome, worth):
     likeness = 0.0
     if similarity != 'none':
       likeness = tree.max_similarity(formula, outcome.pool_before)
-    return scale * rewards.value_target(worth, likeness)
+    return rewards.value_target(worth, likeness)
 
   for game, outcome in enumerate(outcomes):
     if duplicates == 'nothing' and not outcome.is_new:
       continue
-    worth = rewards.of_outcome(outcome, reward, objective)
-    final[game] = target(finals[game], outcome, worth)
+    final[game] = target(finals[game], outcome, worths[game])
     targets[active[:, game], game] = final[game]
     if similarity == 'state':
       for move in np.flatnonzero(active[:, game]):
         partial = environment.formula_of(grammar, games.tokens[move, game])
-        targets[move, game] = target(partial, outcome, worth)
+        targets[move, game] = target(partial, outcome, worths[game])
   return targets, final if duplicates == 'same' else np.zeros_like(final)

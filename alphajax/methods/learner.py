@@ -45,11 +45,13 @@ class Agent(NamedTuple):
     `mcts.Trajectories`.
   learn: (learner, rng_key, games, value targets f32[M, B], rewards of the
     finished formulas from now on f32[B]) -> (learner, losses).
+  value: (learner, tokens i32[B, L]) -> f32[B], what the network predicts.
   """
 
   init: Callable
   play: Callable
   learn: Callable
+  value: Callable
 
 
 def make(
@@ -101,8 +103,29 @@ def make(
     learner, metrics = fit(learner, rng_key, games, targets)
     return learner, {name: float(value) for name, value in metrics.items()}
 
-  evaluator = evaluators.make(network, grammar, start)
-  return Agent(init, _make_play(config, grammar, evaluator, start), learn)
+  @jax.jit
+  def value(learner, tokens):
+    return heads.apply_batch(network, learner.params, tokens)[1]
+
+  if opens_nodes(config):  # Games begin anywhere: formulas are read whole.
+    evaluator = evaluators.from_network(network)
+  else:
+    evaluator = evaluators.make(network, grammar, start)
+  play = _make_play(config, grammar, evaluator, start)
+  return Agent(init, play, learn, value)
+
+
+OPENINGS_AT = ('prefix', 'node')
+
+
+def opens_nodes(config: ConfigDict) -> bool:
+  """True where games begin at formulas with a node left open."""
+  at = config.search.get('openings_at', 'prefix')
+  if at not in OPENINGS_AT:
+    raise ValueError(
+      f'config.search.openings_at is {at!r}: expected one of {OPENINGS_AT}'
+    )
+  return bool(config.search.openings) and at == 'node'
 
 
 def _make_play(
@@ -114,7 +137,9 @@ def _make_play(
   """Self-play as `config.search` has it, jitted."""
   options = config.search.to_dict()
   uses_table = options.pop('known_rewards')
-  share = options.pop('openings')
+  share, at_nodes = options.pop('openings'), opens_nodes(config)
+  options.pop('openings_at', None)
+  options.pop('openings_from', None)
   if not 0 <= share <= 1:
     raise ValueError(
       f'config.search.openings is {share}: expected a share of the games, '
@@ -134,20 +159,30 @@ def _make_play(
       'config.search.known_rewards needs trees in prefix order, and '
       f'config.language.name = {config.language.name!r} writes others'
     )
+  if at_nodes and not isinstance(grammar, grammar_lib.Grammar):
+    raise ValueError(
+      "config.search.openings_at = 'node' opens nodes of a grammar's formulas, "
+      f'and config.language.name = {config.language.name!r} has no grammar'
+    )
+  if at_nodes and uses_table:
+    raise ValueError(
+      "config.search.openings_at = 'node' begins games where the table of "
+      'config.search.known_rewards does not follow: set known_rewards to False'
+    )
   if uses_table:
     # Who writes prefix trees has the tables of a grammar.
     trees = typing.cast(grammar_lib.Grammar, grammar)
     evaluator = transpositions.with_table(evaluator, trees)
 
   @jax.jit
-  def play_from(learner, rng_key, iteration, drawn):
+  def play_from(learner, rng_key, iteration, drawn, forms):
     params = learner.params
     return mcts.self_play(
       (params, learner.table) if uses_table else params,
       rng_key,
       evaluator=evaluator,
       grammar=grammar,
-      start=start,
+      start=start if forms is None else forms,
       openings=drawn,
       num_games=config.num_trajectories,
       temperature=temperatures(iteration),
@@ -155,13 +190,16 @@ def _make_play(
     )
 
   def play(learner, rng_key, iteration, formulas=()):
-    drawn = None
+    drawn = forms = None
     if share:
       open_key, rng_key = jax.random.split(rng_key)
-      drawn = openings.draw(
-        grammar, open_key, formulas, config.num_trajectories, share
-      )
-    return play_from(learner, rng_key, iteration, drawn)
+      sizes = config.num_trajectories, share
+      if at_nodes:
+        assert isinstance(grammar, grammar_lib.Grammar)  # As it was asked.
+        forms = openings.draw_forms(grammar, open_key, formulas, *sizes)
+      else:
+        drawn = openings.draw(grammar, open_key, formulas, *sizes)
+    return play_from(learner, rng_key, iteration, drawn, forms)
 
   return play
 

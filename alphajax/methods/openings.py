@@ -1,19 +1,25 @@
-"""Openings: games that begin as a formula of the pool does.
+"""Openings: games that begin with a part of a formula of the pool.
 
 A new formula seldom beats those of a pool, but a variation of one of them may.
 Some first moves of its derivation are played, as refinement keeps the left part
-of a formula (section 5 of AlphaCFG); the search plays the rest. Not in the
-paper, where every game begins at the start symbol.
+of a formula (section 5 of AlphaCFG), or any one node of it is left open; the
+search plays the rest. Not in the paper, where every game begins at the start
+symbol.
 """
 
 import contextlib
+import functools
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from alphajax.language import environment
+from alphajax.language import grammar as grammar_lib
 from alphajax.language.formula import Formula
+from alphajax.language.grammar import Grammar, State
+from alphajax.search import evolution
 
 
 def draw(
@@ -43,6 +49,39 @@ def draw(
     length = rng.integers(len(actions))
     openings[game, :length] = actions[:length]
   return openings
+
+
+def draw_forms(
+  grammar: Grammar,
+  rng_key: jax.Array,
+  formulas: Sequence[Formula],
+  num_games: int,
+  share: float,
+) -> State:
+  """States `[B, ...]` at which games begin: formulas with a node left open.
+
+  Args:
+    grammar: that of the games.
+    rng_key: decides which games, formulas and nodes.
+    formulas: whose nodes are opened; without any, games begin at the start.
+    num_games: B.
+    share: of the games that begin at a form and not at the start symbol.
+  """
+  rules = evolution.read_rules(grammar)
+  written = _derivations(grammar, formulas)
+  rng = np.random.default_rng(np.asarray(jax.random.key_data(rng_key)))
+  tokens = np.zeros((num_games, grammar.max_tokens), np.int32)
+  tokens[:, 0] = grammar.start
+  lengths = np.zeros(num_games, np.int32)
+  for game in np.flatnonzero(rng.random(num_games) < share):
+    if written:
+      derivation = tuple(written[rng.integers(len(written))])
+      at = int(rng.integers(len(derivation)))
+      form, lengths[game] = evolution.opened(rules, derivation, at)
+      tokens[game] = 0
+      tokens[game, : len(form)] = form
+  observe = jax.vmap(functools.partial(grammar_lib.observe, grammar))
+  return observe(jnp.asarray(tokens), jnp.asarray(lengths))
 
 
 def _derivations(

@@ -1,5 +1,7 @@
 """What a formula is worth, by the daily series of the pool or its own."""
 
+import numpy as np
+
 from alphajax.factor import objectives
 from alphajax.factor.objectives import Objective
 
@@ -40,6 +42,32 @@ def of_outcome(outcome, reward: str, objective: Objective) -> float:
     return abs(outcome.unexplained)
   is_ic = objective == objectives.make('ic')
   return abs(outcome.own_ic) if is_ic else outcome.own_ic
+
+
+def normalized(worths, is_new, how: str):
+  """What the network learns of the worths of an iteration's formulas.
+
+  Worths differ by a hundredth of what the search explores by, and by less as
+  the pool grows; ranks do not.
+
+  Args:
+    worths: f[B], scaled.
+    is_new: bool[B], those not evaluated before; there is one.
+    how: 'none', 'clip' at 1, or 'rank': the share of the new ones that are
+      worth less, those alike counted by half.
+
+  Returns:
+    f32[B].
+  """
+  if how == 'clip':
+    return np.minimum(worths, 1.0).astype(np.float32)
+  if how == 'rank':
+    sorted_ = np.sort(worths[is_new])
+    below, upto = (
+      np.searchsorted(sorted_, worths, s) for s in ('left', 'right')
+    )
+    return ((below + upto) / (2 * len(sorted_))).astype(np.float32)
+  return worths.astype(np.float32)
 
 
 def value_target(worth: float, likeness: float) -> float:

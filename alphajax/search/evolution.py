@@ -237,6 +237,36 @@ _VARY = dict(
 )
 
 
+def opened(
+  rules: Rules, derivation: Derivation, at: int
+) -> tuple[list[int], int]:
+  """A formula with the expression at one place left open.
+
+  Returns:
+    (the tokens in prefix order, in which a nonterminal stands for what the
+    productions from `at` on wrote, and the length that is left).
+  """
+  end = end_of(rules, derivation, at)
+  kept = (*derivation[:at], *derivation[end:])
+  left = length(rules, kept)
+  remaining = iter(derivation)
+  pending, tokens, place = [rules.start], [], 0
+  while pending:
+    symbol = pending.pop()
+    if symbol not in rules.of:
+      tokens.append(symbol)
+      continue
+    if place == at:
+      tokens.append(symbol)
+      for _ in range(end - at):
+        next(remaining)
+      place = end
+      continue
+    pending.extend(reversed(rules.bodies[next(remaining)]))
+    place += 1
+  return tokens, left
+
+
 def formula_of(
   grammar: Grammar, rules: Rules, derivation: Derivation
 ) -> Formula:

@@ -184,8 +184,9 @@ def self_play(
   Pure; the caller jits it whole. Each root gets noise of its own; the network
   runs without dropout.
 
-  start: the state, unbatched, at which games begin; None: the start symbol,
-    the only one that an evaluator of `from_derivation` knows.
+  start: the state at which games begin, one for all or one of each `[B, ...]`;
+    None: the start symbol, the only one that an evaluator of `from_derivation`
+    knows.
   openings: the first actions of each game, i32[B, max_steps], -1 from where it
     is free. Moves of an opening are not `active`: nobody chose them.
   temperature: of all moves, or of each, `[max_steps]`.
