@@ -16,6 +16,7 @@ import alphajax
 
 COMMANDS = {
   'train': ('alphajax.train', 'mine or train what a config says'),
+  'sweep': ('alphajax.sweep', 'train variants with seeds, and compare them'),
   'evaluate': ('alphajax.evaluate', 'open the test split of a run'),
   'report': ('alphajax.report.__main__', 'write report.html of a run'),
   'refine': ('alphajax.refine', 'fill open parts of one formula anew'),
@@ -74,8 +75,32 @@ def run(module_name: str, argv: Sequence[str] | None = None) -> None:
   with_errors(lambda: module.main(_parse(argv)), debug=bool(debug))
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
-  """Reads the flags; returns what is none.
+def read_config(name: str, settings: Sequence[str] = ()):
+  """The config that a command gets of `--config=NAME --config.KEY=VALUE ...`.
+
+  Args:
+    name: as of `find_config`.
+    settings: `KEY=VALUE` each.
+
+  Raises:
+    ValueError: a config, key or value that cannot be.
+  """
+  from absl import flags
+  from ml_collections import config_flags
+
+  for setting in settings:
+    if not all(setting.partition('=')[:2]):
+      raise ValueError(f'{setting!r} sets nothing: expected KEY=VALUE')
+  argv = ['alphajax train', f'--config={find_config(name)}']
+  argv += [f'--config.{setting}' for setting in settings]
+  values = flags.FlagValues()
+  config_flags.DEFINE_config_file('config', flag_values=values, sys_argv=argv)
+  _parse(argv, values)
+  return values.config
+
+
+def _parse(argv: Sequence[str], values=None) -> list[str]:
+  """Reads the flags, those of absl or `values`; returns what is none.
 
   Raises:
     ValueError: a flag, config or key of one that does not exist, or a value
@@ -84,7 +109,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
   from absl import flags
 
   try:
-    return flags.FLAGS(_find_configs(argv), known_only=False)
+    values = flags.FLAGS if values is None else values
+    return values(_find_configs(argv), known_only=False)
   except (AttributeError, KeyError, TypeError) as error:
     # What ml_collections raises for a key that no config has.
     raise ValueError(f'--config: {error.args[0]}') from error
@@ -153,7 +179,7 @@ def _help(doc: str | None, names: Sequence[str]) -> str:
     flag = flags.FLAGS[name]
     default = '' if flag.default is None else f' (default: {flag.default})'
     lines.append(f'  --{name}: {flag.help}{default}')
-  if 'config' in names:
+  if 'config' in names and 'set' not in names:
     lines.append(
       '  --config.KEY=VALUE sets a value; `alphajax configs NAME` lists them.'
     )

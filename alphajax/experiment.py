@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 
 from alphajax import lookup
+from alphajax.configs import common
 from alphajax.data import market as market_lib
 from alphajax.data import panel as panel_lib
 from alphajax.data import panel_cache, simulate
@@ -21,6 +23,8 @@ from alphajax.language import environment, row_text
 from alphajax.language import formula as formula_lib
 from alphajax.methods import given
 from alphajax.methods.base import Found, Market, Method
+from alphajax.run import config as config_lib
+from alphajax.run import folder
 from alphajax.run import state as state_lib
 from alphajax.run.files import RunError
 
@@ -107,6 +111,22 @@ def check_start(config) -> None:
     )
 
 
+def check(config, workdir: Path) -> tuple[Any, list[str]]:
+  """A config as it is run, and what differs from before in its folder.
+
+  What can be refused without the data is: see `check_start`.
+
+  Raises:
+    ValueError: a config that cannot be, or a folder made by another one.
+  """
+  check_start(config)
+  config = with_rules(config)
+  defaults = common.get_config()
+  return config, config_lib.check_config(
+    workdir, config.to_dict(), folder.may_change(config), defaults.to_dict()
+  )
+
+
 def load_market(config) -> tuple[Market, str]:
   """The train and validation splits, and a hash of the data they come from.
 
@@ -119,6 +139,29 @@ def load_market(config) -> tuple[Market, str]:
   panel = _load(config, 'train', 'valid')
   market = Market(_cut(config, panel, 'train'), _cut(config, panel, 'valid'))
   return market, data_hash(config)
+
+
+def market_key(config) -> str:
+  """The same for configs whose market is the same."""
+  parts = [config[name].to_dict() for name in ('data', 'splits', 'label')]
+  return json.dumps(
+    [*parts, lookback(config), _extra_features(config)], sort_keys=True
+  )
+
+
+def sharing_market(size: int = 2) -> Callable[..., tuple[Market, str]]:
+  """A `load_market` that keeps the last `size` markets for further runs."""
+  kept: dict[str, tuple[Market, str]] = {}
+
+  def load(config) -> tuple[Market, str]:
+    key = market_key(config)
+    found = kept.pop(key, None)
+    while found is None and len(kept) >= size:
+      del kept[next(iter(kept))]  # The one that was not taken the longest.
+    kept[key] = found or load_market(config)
+    return kept[key]
+
+  return load
 
 
 def load_split(config, name: str) -> Split:

@@ -26,7 +26,7 @@ from alphajax.language import dialects, masks, vocab
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 from alphajax.methods import refinement
-from alphajax.run import cache, files
+from alphajax.run import files
 
 
 class Daily(NamedTuple):
@@ -36,7 +36,7 @@ class Daily(NamedTuple):
   rank_ic: np.ndarray
 
 
-def refine(config, workdir: Path) -> dict:
+def refine(config, workdir: Path, load_market=None) -> dict:
   """Refines `config.refine.formula`; returns what `refine.json` holds.
 
   A run of `methods.refinement` like any other: it is continued, its best
@@ -45,6 +45,7 @@ def refine(config, workdir: Path) -> dict:
   Args:
     config: of a method that searches; `config.refine` says what.
     workdir: folder of the run.
+    load_market: as in `train.train`.
 
   Raises:
     ValueError: a formula, mask, bound or option that cannot be; a folder made
@@ -53,7 +54,7 @@ def refine(config, workdir: Path) -> dict:
   config = config.copy_and_resolve_references()
   if config.method != 'refinement':
     config.refine.search, config.method = config.method, 'refinement'
-  trained = train.train(config, workdir)
+  trained = train.train(config, workdir, load_market)
   state, market = trained.state, trained.market
   task = refinement.make_task(config)
   bench = refinement.make_bench(config, market.train)
@@ -214,7 +215,7 @@ def in_ours(config, text: str, dialect: str) -> str:
 def main(argv):
   """The command."""
   cli.no_more(argv)
-  cache.use_disk_cache()
+  train.prepare()
   options = flags.FLAGS
   config = options.config
   config.refine.formula = in_ours(config, options.formula, options.dialect)

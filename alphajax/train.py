@@ -18,7 +18,6 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from alphajax import cli, experiment
-from alphajax.configs import common
 from alphajax.methods.base import Market, Method
 from alphajax.run import (
   cache,
@@ -32,7 +31,6 @@ from alphajax.run import (
   tensorboard,
   writer,
 )
-from alphajax.run import config as config_lib
 from alphajax.run import state as state_lib
 
 
@@ -47,26 +45,33 @@ class Trained(NamedTuple):
 
 # A run is one of 32 bits, whatever else the process does with JAX.
 @jax.enable_x64(False)
-def train(config, workdir: str | os.PathLike) -> Trained:
+def train(config, workdir: str | os.PathLike, load_market=None) -> Trained:
   """Runs the iterations that `workdir` does not hold yet.
+
+  Args:
+    config: of the run.
+    workdir: its folder.
+    load_market: in place of `experiment.load_market`, such as what
+      `experiment.sharing_market` gives.
 
   Raises:
     ValueError: a config that cannot be, or a folder made by another one.
   """
   workdir = Path(workdir).expanduser()
-  experiment.check_start(config)
-  config = experiment.with_rules(config)
-  defaults = common.get_config()
-  changed = config_lib.check_config(
-    workdir, config.to_dict(), folder.may_change(config), defaults.to_dict()
-  )
-  market, data_hash = experiment.load_market(config)
+  config, changed = experiment.check(config, workdir)
+  market, data_hash = (load_market or experiment.load_market)(config)
   method = experiment.make_method(config, market)
   workdir.mkdir(parents=True, exist_ok=True)
   with lock.hold(workdir, _say):
     for line in changed:
       _say(f'Other than before: {line}')
     return _train(config, workdir, method, market, data_hash)
+
+
+def prepare() -> None:
+  """Of a process that trains: the cache of programs, and who may speak."""
+  cache.use_disk_cache()
+  logging.set_verbosity(logging.WARNING)  # Orbax tells of every file.
 
 
 def _train(config, workdir, method, market, data_hash) -> Trained:
@@ -148,8 +153,7 @@ def define_flags() -> None:
 def main(argv):
   """The command."""
   cli.no_more(argv)
-  cache.use_disk_cache()
-  logging.set_verbosity(logging.WARNING)  # Orbax tells of every file.
+  prepare()
   seeds.train_each(flags.FLAGS.config, Path(flags.FLAGS.workdir), train)
 
 

@@ -24,4 +24,5 @@ VARIANTS = {
 }  # fmt: skip
 
 if __name__ == '__main__':
+  learning_curves.define_flags()
   app.run(lambda _: learning_curves.draw('figure4', VARIANTS))

@@ -19,4 +19,5 @@ VARIANTS = {
 }
 
 if __name__ == '__main__':
+  learning_curves.define_flags()
   app.run(lambda _: learning_curves.draw('figure9', VARIANTS))

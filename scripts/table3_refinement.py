@@ -10,19 +10,18 @@ those of Alpha101 on the S&P 500 as there, and writes a row per formula to
 
 Any other formulas: `--formulas=FILE --market=csi300`, FILE being CSV with the
 columns `name`, `formula` and optionally `mask`. `--simulated` takes the
-embedded market in place of the data. What follows `--` goes to
-alphajax.refine, for example `-- --config.method=random_search`; the settings
-with which the search learns (scripts/search_learns.py) are set before it.
+embedded market in place of the data. `--set=KEY=VALUE`, repeated, changes the
+config, as `--set=method=random_search` does; the settings with which the search
+learns are set before.
 """
 
-import csv
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 from absl import app, flags
+
+from alphajax import cli, experiment, refine, train
 
 
 class Row(NamedTuple):
@@ -45,12 +44,12 @@ TABLE_3 = (
   Row('alpha101_vwap', 'sp500', 'Pow(high*low,0.5)-vwap'),
 )
 OPTIONS = (
-  '--config.num_iterations=20',
-  '--config.num_trajectories=64',
-  '--config.search.num_simulations=32',
-  '--config.value.scale=10.0',
-  '--config.search.dirichlet_fraction=0.25',
-  '--config.training.learning_rate=1e-3',
+  'num_iterations=20',
+  'num_trajectories=64',
+  'search.num_simulations=32',
+  'value.scale=10.0',
+  'search.dirichlet_fraction=0.25',
+  'training.learning_rate=1e-3',
 )
 
 
@@ -60,37 +59,22 @@ def read_rows(path: str, market: str) -> list[Row]:
   Raises:
     ValueError: a column is missing, or a name is there twice.
   """
-  with open(path, encoding='utf-8', newline='') as file:
-    reader = csv.DictReader(file)
-    missing = {'name', 'formula'} - set(reader.fieldnames or ())
-    if missing:
-      raise ValueError(f'{path}: no column {", ".join(sorted(missing))}')
-    rows = [
-      Row(line['name'], market, line['formula'], line.get('mask') or '')
-      for line in reader
-    ]
+  table = pd.read_csv(path, dtype=str, keep_default_na=False)
+  missing = {'name', 'formula'} - set(table)
+  if missing:
+    raise ValueError(f'{path}: no column {", ".join(sorted(missing))}')
+  masks = table.get('mask', [''] * len(table))
+  rows = [
+    Row(name, market, formula, mask)
+    for name, formula, mask in zip(
+      table['name'], table['formula'], masks, strict=True
+    )
+  ]
   names = [row.name for row in rows]
   twice = sorted({name for name in names if names.count(name) > 1})
   if twice:
     raise ValueError(f'{path}: the name {twice[0]} is there twice')
   return rows
-
-
-def refine(row: Row, workdir: Path, config: str, options) -> dict:
-  """The result of a row; run in a process of its own unless it is there."""
-  workdir.parent.mkdir(parents=True, exist_ok=True)
-  command = [
-    sys.executable, '-m', 'alphajax.refine', f'--formula={row.formula}',
-    f'--mask={row.mask}', f'--config={config}', f'--workdir={workdir}',
-    *options,
-  ]  # fmt: skip
-  log = Path(f'{workdir}.log')
-  with log.open('w', encoding='utf-8') as file:
-    done = subprocess.run(command, check=False, stdout=file, stderr=file)
-  if done.returncode:
-    last = log.read_text(encoding='utf-8').strip().splitlines()[-1:]
-    raise RuntimeError(f'{row.name} failed: {"".join(last)} (all of it: {log})')
-  return json.loads((workdir / 'refine.json').read_text(encoding='utf-8'))
 
 
 def cells(row: Row, result: dict) -> dict:
@@ -115,38 +99,43 @@ def cells(row: Row, result: dict) -> dict:
   return line
 
 
-def data_options(row: Row, given) -> tuple[str, list[str]]:
-  """(config, options) of a row's market; `given` are the flags."""
+def config_of(row: Row, given):
+  """The config of a row; `given` are the flags."""
+  market, settings = row.market, [*OPTIONS]
   if given.simulated:
-    return f'{given.config}:simulated', []
-  path = {'csi300': given.csi300, 'sp500': given.sp500}[row.market]
-  if not path:
-    raise ValueError(f'{row.name} needs the data of {row.market}: '
-                     f'give --{row.market}=PATH')  # fmt: skip
-  return f'{given.config}:{row.market}', [f'--config.data.path={path}']
+    market = 'simulated'
+  else:
+    path = {'csi300': given.csi300, 'sp500': given.sp500}[market]
+    if not path:
+      raise ValueError(
+        f'{row.name} needs the data of {market}: give --{market}=PATH'
+      )
+    settings.append(f'data.path={path}')
+  config = cli.read_config(f'{given.config}:{market}', settings + given.set)
+  config.refine.formula, config.refine.mask = row.formula, row.mask
+  return config
 
 
 def main(argv):
+  del argv
+  train.prepare()
   given = flags.FLAGS
   out, rows = Path(given.out), TABLE_3
   if given.formulas:
     rows = read_rows(given.formulas, given.market)
-  places = [data_options(row, given) for row in rows]  # Before any work.
+  configs = [config_of(row, given) for row in rows]  # Before any work.
+  load_market = experiment.sharing_market()
   table = []
-  for row, (config, data) in zip(rows, places, strict=True):
-    result = refine(row, out / row.name, config, [*OPTIONS, *data, *argv[1:]])
-    table.append(cells(row, result))
-    line = table[-1]
+  for row, config in zip(rows, configs, strict=True):
+    line = cells(row, refine.refine(config, out / row.name, load_market))
     print(
       f'{row.name}: {line["original"]} -> {line["improved"]}\n  IC train '
       f'{line["train_ic_original"]} -> {line["train_ic_improved"]}, valid '
       f'{line["valid_ic_original"]} -> {line["valid_ic_improved"]}',
       flush=True,
     )
-    with (out / 'table3.csv').open('w', encoding='utf-8', newline='') as file:
-      writer = csv.DictWriter(file, list(table[0]))
-      writer.writeheader()
-      writer.writerows(table)
+    table.append(line)
+    pd.DataFrame(table).to_csv(out / 'table3.csv', index=False)
 
 
 if __name__ == '__main__':
@@ -158,6 +147,7 @@ if __name__ == '__main__':
   flags.DEFINE_enum(
     'market', 'csi300', ['csi300', 'sp500'], 'Market of --formulas.'
   )
+  flags.DEFINE_multi_string('set', [], 'KEY=VALUE of all configs.')
   flags.DEFINE_string(
     'config', 'configs/alphacfg.py', 'Config with a variant per market.'
   )

@@ -6,45 +6,42 @@ Writes `table9.csv` and the picture `table9.png` into the run's folder, and
 prints the table. A factor's reading in words is generated from its tree.
 """
 
-import csv
-import json
 from pathlib import Path
 
+import pandas as pd
 from absl import app, flags
 from matplotlib.figure import Figure
 
+import alphajax
 from alphajax.analysis import words
-from alphajax.language import formula as formula_lib
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'A run.', required=True)
 _TOP = flags.DEFINE_integer('top', 10, 'How many, by absolute weight.')
-FIELDS = ('rank', 'formula', 'weight', 'train_ic', 'valid_ic', 'reading')
 
 
-def rows_of(pool: dict, features, top: int) -> list[dict]:
+def table_of(pool: dict, features, top: int) -> pd.DataFrame:
   """The factors of largest absolute weight."""
   factors = sorted(pool['factors'], key=lambda f: -abs(f['weight']))[:top]
-  return [
+  return pd.DataFrame([
     {
       'rank': rank,
       'formula': factor['formula'],
       'weight': round(factor['weight'], 4),
       'train_ic': round(factor['train']['ic']['mean'], 4),
       'valid_ic': round(factor['valid']['ic']['mean'], 4),
-      'reading': words.reading(formula_lib.parse(factor['formula'], features)),
+      'reading': words.reading(alphajax.parse(factor['formula'], features)),
     }
     for rank, factor in enumerate(factors, 1)
-  ]
+  ])  # fmt: skip
 
 
-def draw(path: Path, rows: list[dict]) -> None:
+def draw(path: Path, table: pd.DataFrame) -> None:
   """Bars of the weights, the formulas beside them."""
-  figure = Figure(figsize=(9, 1 + 0.35 * len(rows)), layout='constrained')
+  figure = Figure(figsize=(9, 1 + 0.35 * len(table)), layout='constrained')
   axes = figure.subplots()
-  weights = [row['weight'] for row in rows]
-  colors = ['C0' if weight > 0 else 'C3' for weight in weights]
-  axes.barh(range(len(rows)), weights, color=colors)
-  axes.set_yticks(range(len(rows)), [row['formula'] for row in rows])
+  colors = ['C0' if weight > 0 else 'C3' for weight in table['weight']]
+  axes.barh(range(len(table)), table['weight'], color=colors)
+  axes.set_yticks(range(len(table)), table['formula'])
   axes.invert_yaxis()
   axes.set_xlabel('weight in the pool')
   axes.grid(axis='x', alpha=0.3)
@@ -53,18 +50,15 @@ def draw(path: Path, rows: list[dict]) -> None:
 
 def main(argv):
   del argv
-  workdir = Path(_WORKDIR.value)
-  pool = json.loads((workdir / 'pool.json').read_text())
-  config = json.loads((workdir / 'config.json').read_text())
-  rows = rows_of(pool, config['language']['features'], _TOP.value)
-  with open(workdir / 'table9.csv', 'w', newline='') as file:
-    writer = csv.DictWriter(file, FIELDS)
-    writer.writeheader()
-    writer.writerows(rows)
-  draw(workdir / 'table9.png', rows)
-  print(f'| {" | ".join(FIELDS)} |\n|{" --- |" * len(FIELDS)}')
-  for row in rows:
-    print(f'| {" | ".join(str(row[field]) for field in FIELDS)} |')
+  run = alphajax.load_run(_WORKDIR.value)
+  if not (run.pool and run.pool['factors']):
+    raise app.UsageError(f'{run.workdir} has no pool of formulas')
+  table = table_of(run.pool, run.config['language']['features'], _TOP.value)
+  table.to_csv(run.workdir / 'table9.csv', index=False)
+  draw(run.workdir / 'table9.png', table)
+  print(f'| {" | ".join(table)} |\n|{" --- |" * table.shape[1]}')
+  for row in table.itertuples(index=False):
+    print(f'| {" | ".join(map(str, row))} |')
 
 
 if __name__ == '__main__':

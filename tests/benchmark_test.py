@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-SCRIPTS = pathlib.Path(__file__).resolve().parents[1] / 'scripts'
-sys.path.insert(0, str(SCRIPTS))
-import benchmark_report  # noqa: E402
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from scripts.benchmark import report  # noqa: E402
 
 
 @pytest.fixture(scope='module')
@@ -17,9 +17,10 @@ def measured(tmp_path_factory):
   """What `--quick` writes: (JSON, table, what it printed)."""
   out = tmp_path_factory.mktemp('benchmark')
   done = subprocess.run(
-    [sys.executable, SCRIPTS / 'benchmark.py', '--quick', f'--out={out}'],
+    [sys.executable, '-m', 'scripts.benchmark', '--quick', f'--out={out}'],
     capture_output=True,
     text=True,
+    cwd=ROOT,
   )
   assert done.returncode == 0, done.stderr
   found = json.loads((out / 'benchmark.json').read_text())
@@ -80,7 +81,7 @@ def operator_record(**milliseconds):
 
 def test_goals_are_judged_by_the_slowest_operator():
   parts = operator_record(Sum=0.9, Mean=1.1, Corr=4.9, Std=1.0, CSRank=7.0)
-  sums, moments, rest = benchmark_report.goals(parts)
+  sums, moments, rest = report.goals(parts)
   assert (sums['met'], moments['met'], rest['met']) == (False, True, True)
   assert 'Mean' in sums['what'] and 'Corr' in moments['what']
   assert sums['value'] == pytest.approx(1.1) and rest['goal'] == 8.0
@@ -93,16 +94,17 @@ def test_goals_of_an_accelerator_are_higher():
   ]
   for backend, wanted in (('cpu', 25_000), ('gpu', 500_000)):
     part = {'result': {'search': rows[: 2 if backend == 'gpu' else 1]}}
-    (goal,) = benchmark_report.goals({'search': {**part, 'backend': backend}})
+    (goal,) = report.goals({'search': {**part, 'backend': backend}})
     assert goal['goal'] == wanted
     assert goal['met'] == (backend == 'cpu')
 
 
 def test_an_unknown_part_is_refused():
   done = subprocess.run(
-    [sys.executable, SCRIPTS / 'benchmark.py', '--parts=operator'],
+    [sys.executable, '-m', 'scripts.benchmark', '--parts=operator'],
     capture_output=True,
     text=True,
+    cwd=ROOT,
   )
   assert done.returncode == 2
   assert 'unknown parts operator: of operators, formulas' in done.stderr

@@ -103,6 +103,31 @@ def test_configs_are_found_here_then_in_the_package(tmp_path, monkeypatch):
   assert cli.find_config('alphacfg.py:x') == 'alphacfg.py:x'
 
 
+def test_a_config_is_read_as_a_command_reads_it():
+  config = cli.read_config(
+    'alphacfg:simulated,best',
+    ['pool.capacity=3', 'language.windows=(5,)', 'search.reuse_subtree=true'],
+  )
+  assert config.search.openings == 0.5 and config.search.reuse_subtree is True
+  assert config.pool.capacity == 3 and config.language.windows == (5,)
+  assert cli.read_config('alphacfg').pool.capacity == 10  # None is kept.
+
+
+@pytest.mark.parametrize(
+  'name, setting, message',
+  [
+    ('alphacfg', 'pool.capasity=3', 'capasity'),
+    ('alphacfg', 'pool.capacity=many', 'many'),
+    ('alphacfg', 'pool.capacity', "'pool.capacity' sets nothing"),
+    ('alphacfg:nikkei', 'seed=1', "'nikkei'"),
+    ('alphacgf', 'seed=1', 'mean alphacfg.py'),
+  ],
+)
+def test_what_no_command_reads_is_refused(name, setting, message):
+  with pytest.raises(ValueError, match=message):
+    cli.read_config(name, [setting])
+
+
 @pytest.mark.parametrize(
   'name', ['quickstart', 'alphacfg:sp500,best', 'random']
 )

@@ -54,6 +54,50 @@ def test_splits_are_those_of_the_config(config, market):
   assert config.splits.test[0] <= dates[0] <= dates[-1] <= config.splits.test[1]
 
 
+@pytest.mark.parametrize(
+  'change, is_same',
+  [
+    ({'seed': 5, 'pool.capacity': 2, 'language.constants': (0.1,)}, True),
+    ({'label.exit': 4}, False),
+    ({'label.price': 'vwap'}, False),
+    ({'splits.valid': ('2010-09-01', '2010-10-01')}, False),
+    ({'data.simulate.seed': 1}, False),
+    ({'lookback': 40}, False),
+    ({'language.windows': (5,)}, False),  # By the look-back.
+    ({'language.features': ('close', 'industry')}, False),
+  ],
+)
+def test_configs_alike_have_one_market(config, change, is_same):
+  other = config.copy_and_resolve_references()
+  other.update_from_flattened_dict(change)
+  same = experiment.market_key(config) == experiment.market_key(other)
+  assert same == is_same
+
+
+def test_the_last_markets_are_shared(config, monkeypatch):
+  loaded = []
+
+  def load(config):
+    loaded.append(config.label.exit)
+    return object(), 'hash'
+
+  monkeypatch.setattr(experiment, 'load_market', load)
+  load = experiment.sharing_market(size=2)
+
+  def get(exit_):
+    other = config.copy_and_resolve_references()
+    other.label.exit = exit_
+    return load(other)
+
+  first = get(1)
+  assert get(2) is not first and get(1) is first
+  assert loaded == [1, 2]
+  get(3)  # In place of 2, which was not taken the longest.
+  assert get(1) is first and loaded == [1, 2, 3]
+  get(2)
+  assert loaded == [1, 2, 3, 2]
+
+
 def test_look_back_is_what_the_language_needs_or_the_config_says(config):
   config = config.copy_and_resolve_references()
   grammar = grammar_lib.make(**config.language)

@@ -9,7 +9,6 @@ import statistics
 import time
 from pathlib import Path
 
-import benchmark_tools as tools
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +25,7 @@ from alphajax.language.formula import Formula
 from alphajax.methods import learner as learner_lib
 from alphajax.methods.base import Market
 from alphajax.run import clock
+from scripts.benchmark import tools
 
 NODES = 16  # Of one operator, together in a round of the store.
 WINDOWS = (20, 40, 250)

@@ -4,7 +4,6 @@ import importlib.util
 import os
 import time
 
-import benchmark_tools as tools
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from alphajax.data import panel as panel_lib
 from alphajax.factor import evaluate, metrics, plan
 from alphajax.language.formula import Formula
+from scripts.benchmark import tools
 
 
 def mean_ic(values, target):
@@ -137,8 +137,9 @@ def _profile(panel, formulas, budget) -> list[dict]:
 
 def _peer(panel):
   """The PyTorch evaluator: (formula -> (mean IC, seconds), what it is)."""
-  import peer_torch  # PyTorch is optional.
   import torch
+
+  from scripts.benchmark import peer_torch  # PyTorch is optional.
 
   torch.set_num_threads(len(os.sched_getaffinity(0)))
   device = 'cuda' if torch.cuda.is_available() else 'cpu'

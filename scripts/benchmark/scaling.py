@@ -1,9 +1,9 @@
 """How time grows with formulas, stocks, simulations and games."""
 
-import benchmark_formulas as formulas_lib
-import benchmark_parts as parts
-import benchmark_tools as tools
 import numpy as np
+
+from scripts.benchmark import formulas as formulas_lib
+from scripts.benchmark import parts, tools
 
 FORMULAS = (100, 1_000, 10_000)
 STOCKS = (300, 1_200, 5_000)

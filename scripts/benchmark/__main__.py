@@ -1,7 +1,7 @@
 r"""Measures alphajax on this machine: one command, one table, JSON beside it.
 
-python scripts/benchmark.py [--parts=operators,formulas,search,pool,iteration,
-  startup,scaling] [--quick] [--out=runs/benchmark] [--data=FOLDER]
+python -m scripts.benchmark [--quick] [--out=runs/benchmark] [--data=FOLDER] \
+  [--parts=operators,formulas,search,pool,iteration,startup,scaling]
 
 All parts but `scaling` run by default, about 8 minutes on two cores. `--quick`
 takes tiny sizes, and leaves `startup` out as well: it shows that everything
@@ -23,22 +23,22 @@ import tempfile
 import time
 from pathlib import Path
 
-import benchmark_report
+from scripts.benchmark import report
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 # Part -> its processes, functions `module:name`.
 PARTS = {
-  'operators': ('benchmark_parts:operator_part',),
-  'formulas': ('benchmark_formulas:formula_part',),
-  'search': ('benchmark_parts:search_part',),
-  'pool': ('benchmark_parts:pool_part',),
-  'iteration': ('benchmark_parts:iteration_part',),
+  'operators': ('parts:operator_part',),
+  'formulas': ('formulas:formula_part',),
+  'search': ('parts:search_part',),
+  'pool': ('parts:pool_part',),
+  'iteration': ('parts:iteration_part',),
   'startup': (),  # Runs `alphajax.train` itself.
   'scaling': (
-    'benchmark_scaling:formula_scaling',
-    'benchmark_scaling:stock_scaling',
-    'benchmark_scaling:search_scaling',
-    'benchmark_scaling:large_panel',
+    'scaling:formula_scaling',
+    'scaling:stock_scaling',
+    'scaling:search_scaling',
+    'scaling:large_panel',
   ),
 }
 DEFAULT = [part for part in PARTS if part != 'scaling']
@@ -87,9 +87,9 @@ def main() -> None:
     written.write_text(json.dumps(found, indent=1))  # A later part may fail.
   found['machine']['load_after'] = os.getloadavg()[0]
   found['machine']['others_share'] = others_share(*began)
-  found['goals'] = benchmark_report.goals(found['parts'])
+  found['goals'] = report.goals(found['parts'])
   written.write_text(json.dumps(found, indent=1))
-  table = benchmark_report.table(found)
+  table = report.table(found)
   (args.out / 'benchmark.md').write_text(table)
   print(table)
 
@@ -144,7 +144,7 @@ def run_worker(worker: str, args: argparse.Namespace) -> dict:
   """Runs one function in a process of its own and returns its record."""
   print(f'{worker} ...', file=sys.stderr, flush=True)
   with tempfile.TemporaryDirectory() as folder:
-    command = [sys.executable, __file__, f'--worker={worker}']
+    command = [sys.executable, '-m', __package__, f'--worker={worker}']
     command += [f'--out={folder}/record.json', f'--data={args.data}']
     command += ['--quick'] if args.quick else []
     subprocess.run(command, check=True, cwd=ROOT, env=environment())
@@ -161,7 +161,7 @@ def work(args: argparse.Namespace) -> None:
   cache.use_disk_cache()
   compiling = clock.CompileClock()
   module, name = args.worker.split(':')
-  function = getattr(importlib.import_module(module), name)
+  function = getattr(importlib.import_module(f'{__package__}.{module}'), name)
   more = {'data': args.data} if name == 'iteration_part' else {}
   start = time.perf_counter()
   result = function(args.quick, **more)

@@ -1,0 +1,293 @@
+r"""Trains several variants with several seeds, and compares them.
+
+python -m alphajax.sweep --config=configs/alphacfg.py:simulated --seeds=5 \
+  --vary=search.num_simulations=32,64 --vary=pool.capacity=5,10 \
+  --control=search.num_simulations=64,pool.capacity=10 --workdir=runs/sweep
+
+Every --config is combined with every value of --vary; a --variant is some other
+values under a name. All is checked before anything runs. A run has the folder
+VARIANT/seed_N. Started again a sweep skips what is finished and continues the
+rest. It writes runs.csv, a row a run, and summary.csv: means over seeds, and
+differences to the --control paired by seed, with 95 % intervals.
+"""
+
+import itertools
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import pandas as pd
+from absl import flags
+
+from alphajax import cli, experiment, train
+from alphajax.run import compare, files, folder, seeds
+from alphajax.run import config as config_lib
+
+_NAME = re.compile(r"[\w(=+-][\w.,=+()' -]*")  # Of a folder, on any system.
+
+
+class Member(NamedTuple):
+  """One run of a sweep."""
+
+  variant: str
+  seed: int
+  config: Any
+  workdir: Path
+
+
+def variants_of(
+  configs: Sequence[str],
+  varied: Sequence[str] = (),
+  named: Sequence[str] = (),
+  settings: Sequence[str] = (),
+) -> dict[str, Any]:
+  """Configs by the name of their variant.
+
+  A name says the config, where there are several, and what is changed in it;
+  `base` is the only config as it is.
+
+  Args:
+    configs: `alphacfg.py:csi300`.
+    varied: `key=value,value`; all combinations are taken.
+    named: `name:key=value key=value`, besides them.
+    settings: `key=value` of all.
+
+  Raises:
+    ValueError: a config, key or value that cannot be, or a name twice.
+  """
+  grid = [_values(each) for each in varied]
+  changes = [(','.join(each), list(each)) for each in itertools.product(*grid)]
+  for each in named:
+    name, colon, words = each.partition(':')
+    if not (name and colon):
+      raise ValueError(f'--variant={each}: expected NAME:KEY=VALUE KEY=VALUE')
+    changes.append((name, words.split()))
+  found: dict[str, Any] = {}
+  for config in configs:
+    file, _, variant = config.partition(':')
+    label = re.sub('[:,]', '-', f'{Path(file).stem}:{variant}').strip('-')
+    for name, given in changes:
+      parts = [label] if len(configs) > 1 else []
+      name = ','.join([*parts, *([name] if name else [])]) or 'base'
+      if name in found:
+        raise ValueError(
+          f'the variant {name} is there twice: name it otherwise'
+        )
+      found[name] = cli.read_config(config, [*settings, *given])
+  return found
+
+
+def _values(varied: str) -> list[str]:
+  """`key=a,b` as `key=a` and `key=b`; a comma in brackets parts nothing."""
+  key, equals, values = varied.partition('=')
+  if not (key and equals and values):
+    raise ValueError(f'--vary={varied}: expected KEY=VALUE,VALUE')
+  return [f'{key}={x}' for x in re.split(r',(?![^(\[]*[)\]])', values)]
+
+
+def plan(
+  variants: Mapping[str, Any],
+  workdir: Path,
+  seed_numbers: Sequence[int],
+  seed_keys: Sequence[str] = ('seed',),
+) -> list[Member]:
+  """The runs of a sweep in their order, each with its config and folder.
+
+  Every variant soon has a seed: all run with one before any with the next.
+
+  Args:
+    variants: configs by name.
+    workdir: of the sweep.
+    seed_numbers: the seeds.
+    seed_keys: keys of the config that a seed is put in; `data.simulate.seed`
+      gives each a market of its own.
+
+  Raises:
+    ValueError: a name, key or config that cannot be, or the folder of a run
+      that another config made; names the variant.
+  """
+  members = []
+  for seed, (name, config) in itertools.product(seed_numbers, variants.items()):
+    if not _NAME.fullmatch(name):
+      raise ValueError(
+        f'variant {name!r}: no name for a folder; --variant=NAME:KEY=VALUE '
+        'gives one of letters, digits and _.,=+-'
+      )
+    member = Member(name, seed, config, Path(workdir) / name / f'seed_{seed}')
+    try:
+      members.append(member._replace(config=_seeded(member, seed_keys)))
+    except (ValueError, KeyError, TypeError) as error:
+      raise ValueError(f'variant {name}: {error.args[0]}') from error
+  return members
+
+
+def _seeded(member: Member, seed_keys: Sequence[str]):
+  """The config of a run, checked as `train` does it."""
+  config = member.config.copy_and_resolve_references()
+  if config.num_seeds != 1:
+    raise ValueError(
+      f'config.num_seeds is {config.num_seeds}: a sweep has --seeds for that'
+    )
+  for key in set(seed_keys) - set(config_lib.flatten(config.to_dict())):
+    raise ValueError(f'--seed_keys: the config has no key {key}')
+  config.update_from_flattened_dict(dict.fromkeys(seed_keys, member.seed))
+  experiment.method_module(config)
+  experiment.check_splits(config)
+  return experiment.check(config, member.workdir)[0]
+
+
+def train_all(members: Sequence[Member]) -> Iterator[tuple[Member, folder.Run]]:
+  """Trains what is not finished, one after the other; gives each at its end.
+
+  Before that each method whose variant has no run yet is made once: an option
+  that it does not know should not be found out after hours. A loss that is not
+  finite ends its own run alone.
+
+  Raises:
+    ValueError: a method or market that cannot be made; names the variant.
+    FloatingPointError: at the end; names the runs that ended so.
+  """
+  load_market = experiment.sharing_market()
+  _try_methods(members, load_market)
+  failed = []
+  for number, member in enumerate(members, start=1):
+    if not _is_finished(member):
+      _say(f'[{number}/{len(members)}] {member.variant}, seed {member.seed}')
+      try:
+        trained = train.train(member.config, member.workdir, load_market)
+      except FloatingPointError as error:
+        _say(f'error: {error}')
+        failed.append(str(member.workdir))
+        continue
+      files.write_json(
+        member.workdir / 'finished.json',
+        {'reason': trained.reason, 'config': member.config.to_dict()},
+      )
+      del trained  # Its device memory is for the next.
+    yield member, folder.load_run(member.workdir)
+  if failed:
+    raise FloatingPointError(
+      f'{len(failed)} of {len(members)} runs ended with what is not finite: '
+      + ', '.join(failed)
+    )
+
+
+@jax.enable_x64(False)  # As `train` is.
+def _try_methods(members: Sequence[Member], load_market) -> None:
+  begun = {m.variant for m in members if (m.workdir / 'config.json').exists()}
+  first = {m.variant: m for m in reversed(members) if m.variant not in begun}
+  for name, member in reversed(first.items()):
+    try:
+      experiment.make_method(member.config, load_market(member.config)[0])
+    except ValueError as error:
+      raise ValueError(f'variant {name}: {error}') from error
+
+
+def _is_finished(member: Member) -> bool:
+  """Whether a sweep trained this config to its end, on the data of now."""
+  finished = files.read_json(member.workdir / 'finished.json')
+  if finished is None:
+    return False
+  config = json.loads(json.dumps(member.config.to_dict()))
+  old, new = map(config_lib.flatten, (finished['config'], config))
+  if config_lib.differences(old, new):
+    return False
+  known = files.read_json(member.workdir / 'provenance.json') or {}
+  return known.get('data_hash') == experiment.data_hash(member.config)
+
+
+def sweep(
+  members: Sequence[Member],
+  workdir: Path,
+  figures: Sequence[str] = (),
+  control: str | None = None,
+) -> pd.DataFrame:
+  """Trains the members, writes and prints what they say together.
+
+  Args:
+    members: of `plan`.
+    workdir: gets `runs.csv` after each run, and `summary.csv`.
+    figures: of `compare.figures_of`; by default those of `seeds.SEED_FIGURES`
+      that there are.
+    control: the variant that the others are compared with.
+
+  Returns:
+    A row a run: `variant`, `seed`, and all of its figures.
+
+  Raises:
+    ValueError: a figure or control that there is none of, or see `train_all`.
+    FloatingPointError: see `train_all`.
+  """
+  variants = dict.fromkeys(member.variant for member in members)
+  if control is not None and control not in variants:
+    raise ValueError(
+      f'--control={control}: the variants are {", ".join(variants)}'
+    )
+  workdir, rows = Path(workdir), []
+  try:
+    for member, run in train_all(members):
+      key = {'variant': member.variant, 'seed': member.seed}
+      rows.append({**key, **compare.figures_of(run)})
+      _write(workdir / 'runs.csv', pd.DataFrame(rows), index=False)
+  finally:  # What there is until it is stopped is shown as well.
+    if rows:
+      runs = pd.DataFrame(rows)
+      chosen = figures or [f for f in seeds.SEED_FIGURES if f in runs]
+      is_there = (runs['variant'] == control).any()
+      summary = compare.summary(runs, chosen, control if is_there else None)
+      _write(workdir / 'summary.csv', summary)
+      print(compare.text(summary, control if is_there else None))
+  return pd.DataFrame(rows)
+
+
+def _write(path: Path, frame: pd.DataFrame, **options) -> None:
+  with files.replacing(path) as file:
+    frame.to_csv(file, **options)
+
+
+def _say(text: str) -> None:
+  print(text, file=sys.stderr, flush=True)
+
+
+def define_flags() -> None:
+  """The flags of the command."""
+  flags.DEFINE_multi_string('config', None, 'Path of a config; repeat it.')
+  flags.DEFINE_string('workdir', None, 'Folder of the sweep.')
+  flags.DEFINE_multi_string(
+    'vary', [], 'KEY=VALUE,VALUE of the config; repeated: all combinations.'
+  )
+  flags.DEFINE_multi_string(
+    'variant', [], 'NAME:KEY=VALUE KEY=VALUE, besides these; repeat it.'
+  )
+  flags.DEFINE_multi_string('set', [], 'KEY=VALUE of all runs; repeat it.')
+  flags.DEFINE_integer('seeds', 1, 'Number of seeds.', lower_bound=1)
+  flags.DEFINE_integer('first_seed', 0, 'The first of them.')
+  flags.DEFINE_list(
+    'seed_keys', ['seed'], 'Keys of the config that take the seed.'
+  )
+  flags.DEFINE_list(
+    'figures', [], 'Columns of runs.csv for the table; by default '
+    + ', '.join(seeds.SEED_FIGURES)
+  )  # fmt: skip
+  flags.DEFINE_string('control', None, 'The variant to compare with.')
+  flags.mark_flags_as_required(['config', 'workdir'])
+
+
+def main(argv):
+  """The command."""
+  cli.no_more(argv)
+  train.prepare()
+  given = flags.FLAGS
+  variants = variants_of(given.config, given.vary, given.variant, given.set)
+  numbers = range(given.first_seed, given.first_seed + given.seeds)
+  workdir = Path(given.workdir).expanduser()
+  members = plan(variants, workdir, numbers, given.seed_keys)
+  sweep(members, workdir, given.figures, given.control)
+
+
+if __name__ == '__main__':
+  cli.run('alphajax.sweep')
