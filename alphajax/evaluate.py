@@ -22,7 +22,7 @@ from ml_collections import config_dict
 
 from alphajax import cli, experiment
 from alphajax.data import panel as panel_lib
-from alphajax.data.panel import SPLITS, LabelSpec
+from alphajax.data.panel import SPLITS
 from alphajax.judge import result as result_lib
 from alphajax.language import formula as formula_lib
 from alphajax.methods import linear
@@ -78,7 +78,7 @@ def evaluate(
   split = experiment.load_split(config, 'test')
   # From here on the days are open: counted, also if what follows fails.
   results, entry = _count(workdir, request.name)
-  label = LabelSpec(**config.label)
+  label = experiment.label_spec(config)
   part = result_lib.describe(predict, found.formulas, split, label)
   entry |= {
     'iteration': found.iteration,
@@ -209,6 +209,7 @@ def table(workdir: Path, results: Mapping[str, Any], name: str = 'test') -> str:
       (f'Pool of {size}' if size else 'Result')
       + f' from iteration {pool["iteration"]}',
       *lines,
+      f'The label is the {result_lib.label_text(pool["label"], "days")}.',
       'Brackets are 95 % intervals of the mean. '
       f'{what} opened {entry["opened"]} {times}.',
     ]

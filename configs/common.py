@@ -54,6 +54,9 @@ def get_config() -> config_dict.ConfigDict:
   config.splits.test = ('2021-01-01', '2024-12-31')  # 2020 is left out.
   # price[t + exit] / price[t + entry] - 1, in bars of the data.
   config.label = config_dict.ConfigDict(dict(entry=0, exit=20, price='close'))
+  # Labels are what a fit of each day on these leaves: ('industry',
+  # 'log_market_cap'), columns of groups or numbers, log_ of one, or formulas.
+  config.label.neutralize = ()
 
   config.language = config_dict.ConfigDict()
   config.language.name = 'sem_k'  # sem_k, sem, syn, rpn, or custom with rules.

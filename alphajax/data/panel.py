@@ -1,7 +1,8 @@
 """The daily stock panel, its splits, labels and per-day normalisation."""
 
 import datetime
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from alphajax.data import cross_section
+from alphajax.data import cross_section, neutral
 
 FEATURES = ('open', 'high', 'low', 'close', 'volume', 'vwap')
 SPLITS = ('train', 'valid', 'test')
@@ -44,14 +45,21 @@ class Panel:
 
 
 class LabelSpec(NamedTuple):
-  """The label price[t + exit] / price[t + entry] - 1 of day t."""
+  """The label price[t + exit] / price[t + entry] - 1 of day t.
+
+  neutralize: what it is made free of, a day at a time: the label is then the
+    residual of a fit on these as they are on day t. Names of features, also
+    of groups, and others that `split` knows.
+  """
 
   entry: int = 0
   exit: int = 20
   price: str = 'close'
+  neutralize: tuple[str, ...] = ()
 
 
 PAPER_LABEL = LabelSpec()
+Compute = Callable[['Panel', str], jax.Array | np.ndarray]
 
 
 @struct.dataclass
@@ -59,7 +67,8 @@ class Split:
   """Days of a panel for one purpose, with warm-up before and nothing after.
 
   target: the label; NaN where unknown, so on the last `label.exit` days.
-  scored: False on warm-up days and on purged ones.
+  scored: False on warm-up days, on purged ones, and on those that have too few
+    members to neutralise their labels.
   """
 
   panel: Panel
@@ -170,6 +179,7 @@ def split(
   *,
   lookback: int,
   label: LabelSpec = PAPER_LABEL,
+  compute: Compute | None = None,
 ) -> Split:
   """Cuts the days `start..end`, both included, out of a panel.
 
@@ -179,9 +189,14 @@ def split(
   data begin later than the warm-up asks for, their first `lookback` days are
   the warm-up and a note says so.
 
+  `label.neutralize` names features; `log_x` is the logarithm of the feature
+  `x`, unless there is a feature of that name; any other text is given to
+  `compute(panel, text)`, which returns its values `[T, S]`.
+
   Raises:
     ValueError: dates outside the data, no day left to score once look-back
-      and purge are taken off, or an empty universe on a scored day.
+      and purge are taken off, an empty universe on a scored day, or a label
+      that cannot be neutralised.
   """
   first, stop = _locate(panel.dates, name, start, end)
   begin = max(first - lookback, 0)
@@ -208,7 +223,30 @@ def split(
   scored[score_from - begin : score_to - begin] = True
   _check_universe(cut, scored, name)
   target = np.asarray(forward_return(cut, label))
+  if label.neutralize:
+    target, cut, scored = _neutralized(target, cut, label, scored, compute)
   return Split(panel=cut, target=target, scored=scored, name=name)
+
+
+def _neutralized(
+  target: np.ndarray,
+  panel: Panel,
+  label: LabelSpec,
+  scored: np.ndarray,
+  compute: Compute | None,
+) -> tuple[np.ndarray, Panel, np.ndarray]:
+  """Labels, the panel with a note, and the scored days that have any label."""
+  left = neutral.labels(
+    target,
+    np.asarray(panel.mask),
+    label.neutralize,
+    dict(zip(panel.feature_names, panel.features, strict=True)),
+    {name for name, _ in panel.groups},
+    functools.partial(compute, panel) if compute else None,
+  )
+  before = np.isfinite(target) & np.asarray(panel.mask)
+  days, note = neutral.days_left(before, left, scored, label.neutralize)
+  return left, panel.replace(notes=(*panel.notes, note)), days
 
 
 def _locate(

@@ -1,6 +1,6 @@
 """What `pool.json` and `daily.npz` say of a result, whatever made it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -66,7 +66,7 @@ def summarize(
   parts = {s.name: describe(predict, formulas, s, label) for s in splits}
   rescaled = _rescaled(formulas, splits[-1]) if formulas else []
   summary = {
-    'label': {'horizon': label.exit - label.entry, **label._asdict()},
+    'label': describe_label(label),
     'pool': {name: part['pool'] for name, part in parts.items()},
     'ceiling': ceilings,
     'factors': [
@@ -86,6 +86,23 @@ def summarize(
       daily['correlation'] = correlation
     daily |= {f'{key}_{name}': x for key, x in part['series'].items()}
   return summary, daily
+
+
+def describe_label(label: LabelSpec) -> dict[str, Any]:
+  """A label as `pool.json` has it; `neutralize` only where it is."""
+  fields = {'horizon': label.exit - label.entry, **label._asdict()}
+  names = list(fields.pop('neutralize'))
+  return fields | ({'neutralize': names} if names else {})
+
+
+def label_text(label: Mapping[str, Any], bar: str = 'bars') -> str:
+  """What `describe_label` gives, in words: `return over 20 days`.
+
+  bar: what the bars of the data are called.
+  """
+  text = f'return over {label["horizon"]} {bar}'
+  names = label.get('neutralize', ())
+  return text + (f', neutralised by {", ".join(names)}' if names else '')
 
 
 def _rescaled(

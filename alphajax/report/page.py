@@ -12,6 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from alphajax.data.panel import SPLITS
+from alphajax.judge import result
 from alphajax.report import canvas, compare, days, factors, notices, training
 from alphajax.run import config as config_lib
 from alphajax.run import files
@@ -198,6 +199,7 @@ def render(run: Run, others: Sequence[Run] = ()) -> str:
   rows = factor_rows(run)
   return environment.get_template('template.html').render(
     run=run,
+    label=result.label_text(run.pool['label'], 'days') if run.pool else '',
     last=run.metrics[-1],
     compile_seconds=np.nansum(run.column('compile_seconds')),
     total_seconds=run.seconds('total').sum(),
