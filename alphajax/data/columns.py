@@ -3,7 +3,10 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-REQUIRED = ('date', 'symbol', 'open', 'high', 'low', 'close', 'volume')
+from alphajax.data.features import FEATURES
+
+# A vwap can be made of others.
+REQUIRED = ('date', 'symbol', *(n for n in FEATURES if n != 'vwap'))
 # Names as vendors and pandas write them, without case, blanks and <>: tushare,
 # akshare (Chinese), baostock, yfinance, ccxt, Alpaca, qlib, JoinQuant, Stooq.
 ALIASES = {

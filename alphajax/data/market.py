@@ -23,9 +23,9 @@ from alphajax.data import checks, panel_cache, tables
 from alphajax.data import columns as columns_lib
 from alphajax.data import days as days_lib
 from alphajax.data import panel as panel_lib
+from alphajax.data.features import FEATURES, PRICES
 from alphajax.data.panel import Panel
 
-PRICES = ('open', 'high', 'low', 'close', 'vwap')
 ADJUSTMENTS = ('total_return', 'split', 'none')
 VWAPS = ('auto', 'typical', 'amount')
 FILLED_DAYS = ('drop', 'keep')
@@ -137,7 +137,7 @@ def _check_options(
 ) -> None:  # fmt: skip
   del universe, members_only, timezone
   for name in features:
-    if name in (*panel_lib.FEATURES, 'date', 'symbol'):
+    if name in (*FEATURES, 'date', 'symbol'):
       raise ValueError(f'features: {name!r} is a column that is always loaded')
     if not name.isidentifier():
       raise ValueError(
@@ -236,7 +236,7 @@ def _lay_out(frame, values, member, members_only, features, notes) -> Panel:
     symbols, stock = symbols[kept], position[stock[rows]]
     values = {name: column[rows] for name, column in values.items()}
     day, member = day[rows], member[rows]
-  names = (*panel_lib.FEATURES, *features)
+  names = (*FEATURES, *features)
   shape = (days.size, symbols.size)
   return panel_lib.make(
     np.stack([_place(values[n], day, stock, shape, np.nan) for n in names]),

@@ -6,12 +6,11 @@ import jax
 import numpy as np
 
 from alphajax.data import cross_section
+from alphajax.data.features import GROUPS
 
 # What is left of a label is 0 below this share of its spread: float32 holds no
 # more of it, and the only stock of a group would be ranked by rounding.
 RESOLUTION = 1e-7
-# Features that are codes of groups even where the codes were numbers.
-GROUPS = ('sector', 'industry', 'subindustry')
 LOG = 'log_'  # Before the name of a feature: its logarithm.
 Plane = jax.Array | np.ndarray  # [T, S]
 
@@ -32,7 +31,8 @@ def labels(
     names: of the regressors: features, `log_x` for the logarithm of the
       feature `x` where none is called `log_x`, or what `compute` knows.
     features: by name.
-    coded: names of features that are codes of groups, beside `GROUPS`.
+    coded: names of features that are codes of groups, beside `GROUPS`, whose
+      codes may be numbers in the data.
     compute: values of a name that is no feature.
 
   Raises:

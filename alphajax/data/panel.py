@@ -11,8 +11,8 @@ import numpy as np
 from flax import struct
 
 from alphajax.data import cross_section, neutral
+from alphajax.data.features import FEATURES
 
-FEATURES = ('open', 'high', 'low', 'close', 'volume', 'vwap')
 SPLITS = ('train', 'valid', 'test')
 # A split may begin or end on a holiday outside the data; the longest market
 # holidays (Chinese New Year, Golden Week) last less than two weeks.

@@ -21,13 +21,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from alphajax.data.features import EXTRA_FEATURES
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
 
 LIBRARIES = ('alpha101', 'gtja191', 'alpha158')
 KINDS = ('exact', 'rewrite', 'absent')
-# Features that some of Alpha101 need beside the six of every panel.
-EXTRA_FEATURES = (*vocab.GROUPS, 'market_cap')
 _COLUMNS = ('id', 'published', 'corrected', 'kind', 'formula', 'note')
 
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from alphajax.data.features import GROUPS
 from alphajax.language import grammar as grammar_lib
 from alphajax.language import presets
 from alphajax.language import rows as rows_lib
@@ -108,7 +109,7 @@ def make(
 
 def _kind_of(symbol: vocab_lib.Symbol) -> str:
   """One of `_KINDS`."""
-  is_group = symbol.kind == 'feature' and symbol.name in vocab_lib.GROUPS
+  is_group = symbol.kind == 'feature' and symbol.name in GROUPS
   return 'group' if is_group else symbol.kind
 
 
