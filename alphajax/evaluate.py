@@ -12,7 +12,7 @@ with a count of its own, beside the test split.
 import functools
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -212,8 +212,20 @@ def table(workdir: Path, results: Mapping[str, Any], name: str = 'test') -> str:
       f'The label is the {result_lib.label_text(pool["label"], "days")}.',
       'Brackets are 95 % intervals of the mean. '
       f'{what} opened {entry["opened"]} {times}.',
+      *_lost_lines(entry['factors']),
     ]
   )
+
+
+def _lost_lines(factors: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+  """Which factors leave the range of float32, and in how many cells."""
+  for factor in factors:
+    lost = factor['test']['lost']
+    if lost:
+      yield (
+        f'{factor["formula"]} loses {100 * lost:.2g} % of its cells to the '
+        'range of float32: other programs rank those days differently.'
+      )
 
 
 def _interval(x: Mapping[str, float]) -> str:

@@ -93,6 +93,19 @@ def test_every_opening_is_counted_once_the_days_are_loaded(run, monkeypatch):
   assert 'opened 3 times' in evaluate.table(run, third)
 
 
+def test_the_table_names_factors_that_leave_float32(run):
+  pool = read(run / 'pool.json')
+  assert 'float32' not in evaluate.table(run, evaluate.evaluate(run))
+  pool['factors'][0]['formula'] = 'Pow(volume,10)'
+  (run / 'pool.json').write_text(json.dumps(pool))
+  results = evaluate.evaluate(run)
+  share = 100 * results['factors'][0]['test']['lost']
+  assert 90 < share <= 100
+  said = f'Pow(volume,10) loses {share:.2g} % of its cells to the range'
+  assert evaluate.table(run, results).count('float32') == 1
+  assert said in evaluate.table(run, results)
+
+
 @pytest.mark.parametrize(
   'spoil, message',
   [

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from alphajax.analysis import invariance
+from alphajax.analysis import float_range, invariance
 from alphajax.data.panel import LabelSpec, Panel, Split
 from alphajax.factor import evaluate
 from alphajax.judge import figures
@@ -34,16 +34,21 @@ def describe(
   Returns:
     `pool` and `factors` (maybe none) as they stand in `pool.json`; `series`:
     dates, ic, rank_ic `[T]`, factor_ic `[P, T]`, correlation `[P, P]`, scored
-    days only.
+    days only. `lost` of a factor: see `float_range.lost_share`.
   """
   days = np.flatnonzero(split.scored)
   pool, series = figures.of_signal(predict(split.panel), split, label)
   series['dates'] = np.array(split.panel.dates)[days]
-  factors = []
+  factors: list[dict[str, Any]] = []
   if formulas:
-    values = evaluate.values(formulas, split.panel)
-    factors, more = figures.of_factors(values, split, label)
+    store = evaluate.make_store(split.panel)
+    found, more = figures.of_factors(store.take(list(formulas)), split, label)
     series |= more
+    lost = float_range.lost_share(formulas, split.panel, store, split.scored)
+    factors = [
+      each | {'lost': float(share)}
+      for each, share in zip(found, lost, strict=True)
+    ]
   return {'pool': pool, 'factors': factors, 'series': series}
 
 

@@ -3,7 +3,7 @@
 import datetime
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,10 @@ def split_figures(run: Run) -> dict[str, dict[str, Any]]:
 
 
 def factor_rows(run: Run) -> list[dict[str, Any]]:
-  """Rows of the pool table, heaviest first; `name` is what figures use."""
+  """Rows of the pool table, heaviest first; `name` is what figures use.
+
+  `lost`: see `float_range.lost_share`, of the split that loses most.
+  """
   if run.pool is None:
     return []
   tested = {
@@ -58,10 +61,18 @@ def factor_rows(run: Run) -> list[dict[str, Any]]:
       'index': i,  # Where `pool.json` and `daily.npz` have it.
       'share': abs(found[i]['weight']) / largest,
       'test': tested.get(found[i]['formula']),
+      'lost': _lost(found[i], tested.get(found[i]['formula'])),
       **found[i],
     }
     for rank, i in enumerate(order, start=1)
   ]
+
+
+def _lost(factor: Mapping[str, Any], tested: Mapping[str, Any] | None) -> float:
+  """The largest share of cells that a factor loses to float32 on a split."""
+  parts = (factor['train'], factor['valid'], tested or {})
+  # Runs of older versions do not say.
+  return max(part.get('lost', 0.0) for part in parts)
 
 
 def run_figures(run: Run, rows: Sequence[dict[str, Any]]) -> list[dict]:
