@@ -186,6 +186,9 @@ def table(workdir: Path, results: Mapping[str, Any], name: str = 'test') -> str:
   """The figures of an evaluation beside those of the splits, as text."""
   pool = _read(workdir, 'pool.json')
   entry = results if name == 'test' else results['evaluations'][name]
+  bars = panel_lib.bar_word(
+    files.read_arrays(workdir / f'daily_{name}.npz')['dates']
+  )
   figures = {**pool['pool'], 'test': entry['test']}
   ceilings = {**pool.get('ceiling', {}), 'test': entry['ceiling']}
   rows = [('', *SPLITS[:-1], name)]
@@ -193,7 +196,7 @@ def table(workdir: Path, results: Mapping[str, Any], name: str = 'test') -> str:
     rows.append((title, *(_interval(figures[s][key]) for s in SPLITS)))
   for title, key in (('ICIR', 'icir'), ('RankICIR', 'rank_icir')):
     rows.append((title, *(f'{figures[s][key]:.2f}' for s in SPLITS)))
-  rows.append(('days', *(f'{figures[s]["days"]:,}' for s in SPLITS)))
+  rows.append((bars, *(f'{figures[s]["days"]:,}' for s in SPLITS)))
   if entry['ceiling'] is not None:
     rows.append(('planted IC', *(f'{ceilings[s]:.4f}' for s in SPLITS)))
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -209,7 +212,7 @@ def table(workdir: Path, results: Mapping[str, Any], name: str = 'test') -> str:
       (f'Pool of {size}' if size else 'Result')
       + f' from iteration {pool["iteration"]}',
       *lines,
-      f'The label is the {result_lib.label_text(pool["label"], "days")}.',
+      f'The label is the {result_lib.label_text(pool["label"], bars)}.',
       'Brackets are 95 % intervals of the mean. '
       f'{what} opened {entry["opened"]} {times}.',
       *_lost_lines(entry['factors']),

@@ -19,7 +19,7 @@ def get_config() -> config_dict.ConfigDict:
   config.early_stop = 0.2  # Of num_iterations without a better validation IC.
   config.max_evaluated = 0  # Stop after so many evaluated formulas; 0: never.
   config.store_bytes = 1 << 29  # Device memory for values of subexpressions.
-  config.lookback = 0  # Warm-up days; 0: what the language can need.
+  config.lookback = 0  # Warm-up bars; 0: what the language can need.
 
   config.log = config_dict.ConfigDict()
   # Scalars for TensorBoard in the folder of the run; needs tensorboardX.

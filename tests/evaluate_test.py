@@ -93,6 +93,17 @@ def test_every_opening_is_counted_once_the_days_are_loaded(run, monkeypatch):
   assert 'opened 3 times' in evaluate.table(run, third)
 
 
+def test_the_table_calls_weeks_bars(run):
+  results = evaluate.evaluate(run)
+  text = evaluate.table(run, results)
+  assert 'return over 5 days.' in text and '\ndays ' in text
+  with np.load(run / 'daily_test.npz') as series:
+    weeks = {key: values[..., ::5] for key, values in series.items()}
+  np.savez(run / 'daily_test.npz', **weeks)
+  text = evaluate.table(run, results)
+  assert 'return over 5 bars.' in text and '\nbars ' in text
+
+
 def test_the_table_names_factors_that_leave_float32(run):
   pool = read(run / 'pool.json')
   assert 'float32' not in evaluate.table(run, evaluate.evaluate(run))

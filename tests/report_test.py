@@ -181,6 +181,21 @@ def test_shows_what_a_rescaling_moves(tmp_path):
   assert said in text
 
 
+def test_bars_that_are_no_days_are_called_bars(tmp_path):
+  workdir = make_run(tmp_path / 'run', iterations=2, total=2)
+  text = page_of(workdir).text
+  assert 'label: return over 20 days' in text and '20 bars' not in text
+  for name in ('daily.npz', 'daily_test.npz'):
+    series = dict(files.read_arrays(workdir / name))
+    for key in series:
+      if key != 'correlation':
+        series[key] = series[key][::5]  # Of every week one day.
+    np.savez(workdir / name, **series)
+  text = page_of(workdir).text
+  assert 'label: return over 20 bars' in text and '20 days' not in text
+  assert text.count('bars 1,926') == 1 and 'days 1,926' not in text
+
+
 def test_shows_what_is_lost_to_the_range_of_float32(tmp_path):
   workdir = make_run(tmp_path / 'run', iterations=2, total=2)
   assert 'float32' not in page_of(workdir).text  # An old run does not say.

@@ -140,6 +140,17 @@ def parse_day(text: str) -> datetime.date:
     raise ValueError(f'{text!r} is not a day like 2010-01-04') from error
 
 
+def _spacing(dates: Sequence[str] | np.ndarray) -> int:
+  """Days from one bar to the next, in the median; 1 where there is one bar."""
+  days = np.array(dates, 'datetime64[D]').astype(int)
+  return int(np.median(np.diff(days))) if days.size > 1 else 1
+
+
+def bar_word(dates: Sequence[str] | np.ndarray) -> str:
+  """What the bars of these dates are called: days, or bars where longer."""
+  return 'days' if _spacing(dates) == 1 else 'bars'
+
+
 def feature(panel: Panel, name: str) -> jax.Array | np.ndarray:
   """The values of one feature by name, `[T, S]`."""
   if name not in panel.feature_names:
@@ -256,8 +267,7 @@ def _locate(
   from_day, to_day = parse_day(start), parse_day(end)
   if from_day > to_day:
     raise ValueError(f'split {name!r}: start {start} is after end {end}')
-  days = np.array(dates, 'datetime64[D]').astype(int)
-  spacing = int(np.median(np.diff(days))) if days.size > 1 else 1
+  spacing = _spacing(dates)
   # A bar of a week or a month may end as much later than the split begins.
   holiday = datetime.timedelta(days=max(HOLIDAY_DAYS, 2 * spacing))
   if (

@@ -11,7 +11,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from alphajax.data.panel import SPLITS
+from alphajax.data.panel import SPLITS, bar_word
 from alphajax.judge import result
 from alphajax.report import canvas, compare, days, factors, notices, training
 from alphajax.run import config as config_lib
@@ -207,10 +207,11 @@ def render(run: Run, others: Sequence[Run] = ()) -> str:
     undefined=jinja2.StrictUndefined,
   )
   environment.filters |= {'number': _number, 'clock': _clock}
-  rows = factor_rows(run)
+  rows, bars = factor_rows(run), _bar_word(run)
   return environment.get_template('template.html').render(
     run=run,
-    label=result.label_text(run.pool['label'], 'days') if run.pool else '',
+    label=result.label_text(run.pool['label'], bars) if run.pool else '',
+    bars=bars,
     last=run.metrics[-1],
     compile_seconds=np.nansum(run.column('compile_seconds')),
     total_seconds=run.seconds('total').sum(),
@@ -226,6 +227,12 @@ def render(run: Run, others: Sequence[Run] = ()) -> str:
     provenance=config_lib.flatten(run.provenance or {}),
     now=datetime.datetime.now().astimezone().strftime('%Y-%m-%d %H:%M %Z'),
   )
+
+
+def _bar_word(run: Run) -> str:
+  """What the bars of the run are called."""
+  splits = run.splits()
+  return bar_word(run.series(splits[0])[0]) if splits else 'bars'
 
 
 def _number(value: float | None, digits: int = 4) -> str:
