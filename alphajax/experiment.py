@@ -250,3 +250,14 @@ def summarize(config, found: Found, predict: Predict, market: Market):
     {split.name: ceiling(config, split) for split in market},
   )
   return {'iteration': found.iteration, **summary}, daily
+
+
+def keep_result(
+  config, workdir: Path, method: Method, market: Market, state: Any
+) -> None:
+  """Writes `pool.json` and `daily.npz` of the best result so far."""
+  found = method.found(state)
+  if found is not None:
+    predict = functools.partial(method.predict, state)
+    summary, daily = summarize(config, found, predict, market)
+    state_lib.write_result(workdir, summary, daily)

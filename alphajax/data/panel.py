@@ -19,8 +19,7 @@ SPLITS = ('train', 'valid', 'test')
 HOLIDAY_DAYS = 14
 
 
-@struct.dataclass
-class Panel:
+class Panel(struct.PyTreeNode):
   """Daily stock panel; arrays may be NumPy's or JAX's.
 
   features: float32, NaN where missing, in the order of `feature_names`.
@@ -62,8 +61,7 @@ PAPER_LABEL = LabelSpec()
 Compute = Callable[['Panel', str], jax.Array | np.ndarray]
 
 
-@struct.dataclass
-class Split:
+class Split(struct.PyTreeNode):
   """Days of a panel for one purpose, with warm-up before and nothing after.
 
   target: the label; NaN where unknown, so on the last `label.exit` days.
