@@ -191,7 +191,7 @@ def table(workdir: Path, results: Mapping[str, Any], name: str = 'test') -> str:
   )
   figures = {**pool['pool'], 'test': entry['test']}
   ceilings = {**pool.get('ceiling', {}), 'test': entry['ceiling']}
-  rows = [('', *SPLITS[:-1], name)]
+  rows: list[tuple[str, ...]] = [('', *SPLITS[:-1], name)]
   for title, key in (('IC', 'ic'), ('RankIC', 'rank_ic')):
     rows.append((title, *(_interval(figures[s][key]) for s in SPLITS)))
   for title, key in (('ICIR', 'icir'), ('RankICIR', 'rank_icir')):

@@ -335,7 +335,9 @@ def pad_stocks(panel: Panel, width: int) -> Panel:
   )
 
 
-def standardize(values: jax.Array, mask: jax.Array) -> jax.Array:
+def standardize(
+  values: jax.Array | np.ndarray, mask: jax.Array | np.ndarray
+) -> jax.Array:
   """Z-scores of every day over members with a finite value.
 
   Shapes `[..., T, S], [T, S] -> [..., T, S]`, float32. The standard deviation
@@ -343,6 +345,6 @@ def standardize(values: jax.Array, mask: jax.Array) -> jax.Array:
   and so does a whole day on which all members have one value.
   """
   values = jnp.asarray(values, jnp.float32)
-  valid = mask & jnp.isfinite(values)
+  valid = jnp.asarray(mask) & jnp.isfinite(values)
   z, constant = cross_section.unit(values, valid)
   return jnp.where(valid & ~constant, z, jnp.nan)

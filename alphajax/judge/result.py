@@ -44,7 +44,8 @@ def describe(
     store = evaluate.make_store(split.panel)
     found, more = figures.of_factors(store.take(list(formulas)), split, label)
     series |= more
-    lost = float_range.lost_share(formulas, split.panel, store, split.scored)
+    scored = np.asarray(split.scored)
+    lost = float_range.lost_share(formulas, split.panel, store, scored)
     factors = [
       each | {'lost': float(share)}
       for each, share in zip(found, lost, strict=True)
@@ -117,7 +118,7 @@ def _rescaled(
 
   None for a factor without a rank on the scored days.
   """
-  checked = invariance.check(formulas, split.panel, split.scored)
+  checked = invariance.check(formulas, split.panel, np.asarray(split.scored))
   return [
     {
       name: {'days': float(change.days), 'ranks': float(change.moved)}
