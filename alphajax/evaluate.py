@@ -12,7 +12,7 @@ with a count of its own, beside the test split.
 import functools
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from ml_collections import config_dict
 
 from alphajax import cli, experiment
 from alphajax.data import panel as panel_lib
-from alphajax.data.panel import SPLITS, LabelSpec
+from alphajax.data.panel import SPLITS
 from alphajax.judge import result as result_lib
 from alphajax.language import formula as formula_lib
 from alphajax.methods import given, linear
@@ -78,7 +78,7 @@ def evaluate(
   split = experiment.load_split(config, 'test')
   # From here on the days are open: counted, also if what follows fails.
   results, entry = _count(workdir, request.name)
-  label = LabelSpec(**config.label)
+  label = experiment.label_spec(config)
   part = result_lib.describe(predict, found.formulas, split, label)
   entry |= {
     'iteration': found.iteration,
@@ -187,14 +187,17 @@ def table(workdir: Path, results: Mapping[str, Any], name: str = 'test') -> str:
   """The figures of an evaluation beside those of the splits, as text."""
   pool = _read(workdir, 'pool.json')
   entry = results if name == 'test' else results['evaluations'][name]
+  bars = panel_lib.bar_word(
+    files.read_arrays(workdir / f'daily_{name}.npz')['dates']
+  )
   figures = {**pool['pool'], 'test': entry['test']}
   ceilings = {**pool.get('ceiling', {}), 'test': entry['ceiling']}
-  rows = [('', *SPLITS[:-1], name)]
+  rows: list[tuple[str, ...]] = [('', *SPLITS[:-1], name)]
   for title, key in (('IC', 'ic'), ('RankIC', 'rank_ic')):
     rows.append((title, *(_interval(figures[s][key]) for s in SPLITS)))
   for title, key in (('ICIR', 'icir'), ('RankICIR', 'rank_icir')):
     rows.append((title, *(f'{figures[s][key]:.2f}' for s in SPLITS)))
-  rows.append(('days', *(f'{figures[s]["days"]:,}' for s in SPLITS)))
+  rows.append((bars, *(f'{figures[s]["days"]:,}' for s in SPLITS)))
   if entry['ceiling'] is not None:
     rows.append(('planted IC', *(f'{ceilings[s]:.4f}' for s in SPLITS)))
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -210,10 +213,23 @@ def table(workdir: Path, results: Mapping[str, Any], name: str = 'test') -> str:
       (f'Pool of {size}' if size else 'Result')
       + f' from iteration {pool["iteration"]}',
       *lines,
+      f'The label is the {result_lib.label_text(pool["label"], bars)}.',
       'Brackets are 95 % intervals of the mean. '
       f'{what} opened {entry["opened"]} {times}.',
+      *_lost_lines(entry['factors']),
     ]
   )
+
+
+def _lost_lines(factors: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+  """Which factors leave the range of float32, and in how many cells."""
+  for factor in factors:
+    lost = factor['test']['lost']
+    if lost:
+      yield (
+        f'{factor["formula"]} loses {100 * lost:.2g} % of its cells to the '
+        'range of float32: other programs rank those days differently.'
+      )
 
 
 def _interval(x: Mapping[str, float]) -> str:

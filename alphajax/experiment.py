@@ -16,7 +16,7 @@ from alphajax.data import market as market_lib
 from alphajax.data import panel as panel_lib
 from alphajax.data import panel_cache, simulate
 from alphajax.data.panel import LabelSpec, Panel, Split
-from alphajax.factor import evaluate
+from alphajax.factor import evaluate, regressors
 from alphajax.judge import result as result_lib
 from alphajax.judge.result import Predict
 from alphajax.language import environment, row_text
@@ -63,14 +63,35 @@ def with_rules(config):
 
 
 def lookback(config) -> int:
-  """Warm-up bars: the config's, or what its method or language can need."""
+  """Warm-up bars: the config's, or what its method or language can need.
+
+  In any case what the regressors of the label need.
+  """
   module = method_module(config)
   if hasattr(module, 'lookback'):
-    return module.lookback(config)
-  if config.lookback:
-    return config.lookback
-  language = environment.make(**config.language)
-  return max(environment.lookback(language), given.lookback(config))
+    needed = module.lookback(config)
+  elif config.lookback:
+    needed = config.lookback
+  else:
+    language = environment.make(**config.language)
+    needed = max(environment.lookback(language), given.lookback(config))
+  return max(needed, regressors.lookback(label_spec(config).neutralize))
+
+
+def label_spec(config) -> LabelSpec:
+  """The label of the config.
+
+  Raises:
+    ValueError: `neutralize` is no list of names.
+  """
+  spec = LabelSpec(**config.label)
+  names = spec.neutralize
+  if isinstance(names, str) or not all(isinstance(n, str) for n in names):
+    raise ValueError(
+      f'config.label.neutralize is {names!r}: expected names, as in '
+      "--config.label.neutralize=\"('industry','log_market_cap')\""
+    )
+  return spec._replace(neutralize=tuple(names))
 
 
 def check_splits(config) -> None:
@@ -181,7 +202,7 @@ def _cut(config, panel: Panel, name: str) -> Split:
   start, end = config.splits[name]
   return panel_lib.split(
     panel, name, start, end, lookback=lookback(config),
-    label=LabelSpec(**config.label),
+    label=label_spec(config), compute=regressors.values,
   )  # fmt: skip
 
 
@@ -193,9 +214,9 @@ def _load(config, first: str, last: str) -> Panel:
   if not data.path:
     if extra:
       raise ValueError(
-        f'config.language.features: the simulated market has no {extra[0]!r}, '
-        f'it has {", ".join(panel_lib.FEATURES)}; give data that have it in '
-        'config.data.path'
+        'config.language.features, config.label.neutralize: the simulated '
+        f'market has no {extra[0]!r}, it has {", ".join(panel_lib.FEATURES)}; '
+        'give data that have it in config.data.path'
       )
     panel = simulated(config).panel
     return panel_lib.select_days(panel, np.array(panel.dates) <= end)
@@ -212,13 +233,15 @@ def _load(config, first: str, last: str) -> Panel:
 
 
 def _extra_features(config) -> tuple[str, ...]:
-  """Features of the language that are none of the panel's own."""
+  """Features of language, base and label that are none of the panel's own."""
   names = (
     *config.get('language', {}).get('features', ()),
     *given.columns(config),
   )
-  extra = (name for name in names if name not in panel_lib.FEATURES)
-  return tuple(dict.fromkeys(extra))
+  known = dict.fromkeys((*panel_lib.FEATURES, *names))
+  read = regressors.columns(label_spec(config).neutralize, known)
+  every = known | dict.fromkeys(read)
+  return tuple(name for name in every if name not in panel_lib.FEATURES)
 
 
 def simulated(config) -> simulate.Simulation:
@@ -273,7 +296,18 @@ def summarize(config, found: Found, predict: Predict, market: Market):
     found.formulas,
     found.weights,
     market,
-    LabelSpec(**config.label),
+    label_spec(config),
     {split.name: ceiling(config, split) for split in market},
   )
   return {'iteration': found.iteration, **summary}, daily
+
+
+def keep_result(
+  config, workdir: Path, method: Method, market: Market, state: Any
+) -> None:
+  """Writes `pool.json` and `daily.npz` of the best result so far."""
+  found = method.found(state)
+  if found is not None:
+    predict = functools.partial(method.predict, state)
+    summary, daily = summarize(config, found, predict, market)
+    state_lib.write_result(workdir, summary, daily)

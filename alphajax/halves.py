@@ -23,7 +23,7 @@ from absl import flags, logging
 
 from alphajax import cli, experiment, train
 from alphajax.data import universe
-from alphajax.data.panel import LabelSpec, Split
+from alphajax.data.panel import Split
 from alphajax.factor import evaluate, metrics
 from alphajax.judge import figures
 from alphajax.language.formula import Formula
@@ -110,7 +110,7 @@ def _span(config, days: tuple[str, str]) -> Split:
 
 def _judge(config, trained: train.Trained, spans, rules):
   """Size, figures and series of the pools of rules on every span."""
-  label = LabelSpec(**config.label)
+  label = experiment.label_spec(config)
   if not rules:
     predict = functools.partial(trained.method.predict, trained.state)
     found = trained.method.found(trained.state)

@@ -9,7 +9,7 @@ Train and validation only; the test split is never loaded. The folder gets
 `refine.json`, and a table is printed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -175,7 +175,7 @@ def table(result: dict) -> str:
   return '\n'.join(lines)
 
 
-def _tuned_lines(tuned: dict | None) -> Sequence[str]:
+def _tuned_lines(tuned: dict | None) -> Iterator[str]:
   if tuned is None:
     return
   if not tuned['before']:

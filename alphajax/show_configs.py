@@ -44,6 +44,8 @@ def describe(name: str) -> str:
   """
   path, _, variant = cli.find_config(name).partition(':')
   spec = importlib.util.spec_from_file_location('shown_config', path)
+  if spec is None or spec.loader is None:
+    raise ValueError(f'{path}: not a Python file, which a config is')
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   config = module.get_config(*([variant] if variant else []))
@@ -75,7 +77,7 @@ def meanings(paths: Sequence[Path]) -> dict[str, str]:
     comments = _comments(text)
     code = {n for node in ast.walk(ast.parse(text))
             if isinstance(node, ast.Assign)
-            for n in range(node.lineno, node.end_lineno + 1)}  # fmt: skip
+            for n in _lines(node)}  # fmt: skip
     for node in ast.walk(ast.parse(text)):
       if isinstance(node, ast.Assign):
         key = ast.unparse(node.targets[0])
@@ -95,12 +97,17 @@ def _comments(text: str) -> dict[int, str]:
   }
 
 
+def _lines(node: ast.Assign) -> range:
+  """The lines of an assignment."""
+  return range(node.lineno, (node.end_lineno or node.lineno) + 1)
+
+
 def _said(node: ast.Assign, comments: Mapping[int, str], code: set[int]) -> str:
   """The comments of one assignment in the order in which they stand."""
   first = node.lineno
   while first - 1 in comments and first - 1 not in code:
     first -= 1
-  lines = range(first, node.end_lineno + 1)
+  lines = range(first, _lines(node).stop)
   words = [comments[n] for n in lines if n in comments]
   return ' '.join(word for word in words if not word.startswith('fmt:'))
 

@@ -86,32 +86,28 @@ def _train(config, workdir, method, market, data_hash) -> Trained:
   done, state = state_lib.restore(workdir, method, state, _say)
   writer.truncate(workdir / 'metrics.jsonl', done)
   keep_result = functools.partial(
-    _keep_result, config, workdir, method, market=market
+    experiment.keep_result, config, workdir, method, market
   )
   state = _iterate(config, workdir, method, state, done, rng_key, keep_result)
   keep_result(state)
   reason = method.finished(state) or f'{config.num_iterations} iterations done'
   result = workdir / 'pool.json'
-  _say(
-    f'Finished: {reason}. '
-    + (f'The result is {result}.' if result.exists() else 'Nothing was found.')
-  )
+  what = f'The result is {result}.' if result.exists() else 'Nothing was found.'
+  _say(f'Finished: {reason}. {what}')
   return Trained(method, state, market, reason)
 
 
 def _iterate(config, workdir, method, state, done, rng_key, keep_result):
   """The iterations after `done`; returns the last state."""
   compiling, start = clock.CompileClock(), time.perf_counter()
-  board = tensorboard.scalars(
-    workdir, done, on=config.get('log', {}).get('tensorboard', False)
-  )
+  drawn = config.get('log', {}).get('tensorboard', False)
+  board = tensorboard.scalars(workdir, done, on=drawn)
   with progress.progress(config.num_iterations, done) as show, board as plot:
     for iteration in range(done + 1, config.num_iterations + 1):
       if method.finished(state):
         break
-      state, metrics = method.step(
-        state, jax.random.fold_in(rng_key, iteration)
-      )
+      step_key = jax.random.fold_in(rng_key, iteration)
+      state, metrics = method.step(state, step_key)
       # The total also holds what was written after the iteration before.
       now = time.perf_counter()
       record = {
@@ -128,15 +124,6 @@ def _iterate(config, workdir, method, state, done, rng_key, keep_result):
       show(record)
       plot(record)
   return state
-
-
-def _keep_result(config, workdir, method, state, market) -> None:
-  """Writes `pool.json` and `daily.npz` of the best result so far."""
-  found = method.found(state)
-  if found is not None:
-    predict = functools.partial(method.predict, state)
-    summary, daily = experiment.summarize(config, found, predict, market)
-    state_lib.write_result(workdir, summary, daily)
 
 
 def _say(text: str) -> None:

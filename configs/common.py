@@ -19,7 +19,7 @@ def get_config() -> config_dict.ConfigDict:
   config.early_stop = 0.2  # Of num_iterations without a better validation IC.
   config.max_evaluated = 0  # Stop after so many evaluated formulas; 0: never.
   config.store_bytes = 1 << 29  # Device memory for values of subexpressions.
-  config.lookback = 0  # Warm-up days; 0: what the language can need.
+  config.lookback = 0  # Warm-up bars; 0: what the language can need.
 
   # A run, of any method, whose formulas this one begins with: its folder, or a
   # file of a formula a line. They are evaluated first, and count as evaluated.
@@ -58,6 +58,9 @@ def get_config() -> config_dict.ConfigDict:
   config.splits.test = ('2021-01-01', '2024-12-31')  # 2020 is left out.
   # price[t + exit] / price[t + entry] - 1, in bars of the data.
   config.label = config_dict.ConfigDict(dict(entry=0, exit=20, price='close'))
+  # Labels are what a fit of each day on these leaves: ('industry',
+  # 'log_market_cap'), columns of groups or numbers, log_ of one, or formulas.
+  config.label.neutralize = ()
 
   config.language = config_dict.ConfigDict()
   config.language.name = 'sem_k'  # sem_k, sem, syn, rpn, or custom with rules.

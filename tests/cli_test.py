@@ -162,3 +162,10 @@ def test_meanings_are_those_of_the_comments(tmp_path):
 def test_listing():
   text = show_configs.listing()
   assert 'alphacfg.py' in text and 'common.py' not in text
+
+
+def test_a_config_that_is_no_python_file_is_refused(tmp_path):
+  path = tmp_path / 'notes.txt'
+  path.write_text('config = 1')
+  with pytest.raises(ValueError, match='notes.txt: not a Python file'):
+    show_configs.describe(str(path))

@@ -4,10 +4,11 @@ import random
 
 import pytest
 
+from alphajax.data.features import EXTRA_FEATURES
 from alphajax.language import definitions, dialects, formula, vocab
 from alphajax.language.formula import Formula, FormulaError, parse, to_text
 
-FEATURES = (*vocab.FEATURES, *vocab.GROUPS, 'market_cap')
+FEATURES = (*vocab.FEATURES, *EXTRA_FEATURES)
 READ = [
   ('alpha101', 'rank(close)', 'CSRank(close)'),
   ('alpha101', 'Ts_Rank(delay(VWAP, 5), 10)', 'Rank(Ref(vwap,5),10)'),

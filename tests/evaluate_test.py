@@ -93,6 +93,30 @@ def test_every_opening_is_counted_once_the_days_are_loaded(run, monkeypatch):
   assert 'opened 3 times' in evaluate.table(run, third)
 
 
+def test_the_table_calls_weeks_bars(run):
+  results = evaluate.evaluate(run)
+  text = evaluate.table(run, results)
+  assert 'return over 5 days.' in text and '\ndays ' in text
+  with np.load(run / 'daily_test.npz') as series:
+    weeks = {key: values[..., ::5] for key, values in series.items()}
+  np.savez(run / 'daily_test.npz', **weeks)
+  text = evaluate.table(run, results)
+  assert 'return over 5 bars.' in text and '\nbars ' in text
+
+
+def test_the_table_names_factors_that_leave_float32(run):
+  pool = read(run / 'pool.json')
+  assert 'float32' not in evaluate.table(run, evaluate.evaluate(run))
+  pool['factors'][0]['formula'] = 'Pow(volume,10)'
+  (run / 'pool.json').write_text(json.dumps(pool))
+  results = evaluate.evaluate(run)
+  share = 100 * results['factors'][0]['test']['lost']
+  assert 90 < share <= 100
+  said = f'Pow(volume,10) loses {share:.2g} % of its cells to the range'
+  assert evaluate.table(run, results).count('float32') == 1
+  assert said in evaluate.table(run, results)
+
+
 @pytest.mark.parametrize(
   'spoil, message',
   [

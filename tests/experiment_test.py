@@ -200,6 +200,20 @@ def test_correlations_are_those_of_the_days(config, market, expected):
   np.testing.assert_allclose(series['correlation'], mean, atol=1e-4)
 
 
+def test_what_is_lost_to_float32_is_said_of_each_factor(config, market):
+  """On scored days only; a volume to the tenth is beyond 3.4e38."""
+  texts = ('Mean(close,5)', 'Pow(volume,10)')
+  formulas = tuple(map(formula_lib.parse, texts))
+  split, label = market.valid, panel_lib.LabelSpec(**config.label)
+  found = result.describe(PREDICT, formulas, split, label)['factors']
+  members = np.asarray(split.panel.mask)[split.scored]
+  volume = panel_lib.feature(split.panel, 'volume')[split.scored]
+  exact = volume[members].astype(np.float64) ** 10
+  expected = np.mean(exact > np.finfo(np.float32).max)
+  assert found[0]['lost'] == 0 and 0.9 < expected <= 1
+  assert found[1]['lost'] == pytest.approx(expected, abs=1e-6)
+
+
 def test_summary_is_json_and_names_the_planted_ceiling(config, market):
   summary, daily = experiment.summarize(config, FOUND, PREDICT, market)
   assert json.loads(json.dumps(summary)) == summary

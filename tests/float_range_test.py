@@ -111,6 +111,19 @@ def test_a_lost_part_is_lost_to_whoever_reads_it():
   np.testing.assert_allclose(share(*texts), expected, atol=1e-6)
 
 
+def test_only_some_days_count():
+  lost, panel = out('Pow(0.01,close)'), make_panel()
+  days = np.arange(T) % 3 == 0
+  counted = np.asarray(panel.mask)[days]
+  formulas = [formula_lib.parse('Pow(0.01,close)')]
+  actual = float_range.lost_share(formulas, panel, days=days)
+  expected = (lost[days] & counted).sum() / counted.sum()
+  assert 0.02 < expected != pytest.approx(share('Pow(0.01,close)')[0])
+  np.testing.assert_allclose(actual, expected, atol=1e-6)
+  none = float_range.lost_share(formulas, panel, days=np.zeros(T, bool))
+  np.testing.assert_array_equal(none, 0)
+
+
 def test_what_float64_has_not_either_is_not_lost():
   actual = share(
     'close/(close-close)', 'Log(-close)', '(close-close)*volume',

@@ -12,6 +12,7 @@ from scipy import stats
 
 from alphajax.analysis import invariance
 from alphajax.data import simulate
+from alphajax.data.features import PRICES, VOLUMES
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 
@@ -92,7 +93,7 @@ def test_shares_are_those_of_the_oracle(text):
   panel, *_ = market()
   (found,) = invariance.check([formula_lib.parse(text)], panel, seed=7)
   for k, (change, names) in enumerate(
-    zip(found, (invariance.typed.PRICES, ('volume',)), strict=True)
+    zip(found, (PRICES, VOLUMES), strict=True)
   ):
     expected = oracle_moves(text, names, invariance.factors(S, 7 + k))
     np.testing.assert_allclose([change.days, change.moved], expected, 1e-5)

@@ -17,6 +17,7 @@ import published_qlib
 import pytest
 
 from alphajax.data import simulate
+from alphajax.data.features import EXTRA_FEATURES
 from alphajax.factor import evaluate
 from alphajax.language import formula as formula_lib
 from alphajax.language import library, vocab
@@ -134,7 +135,7 @@ def test_tables(name):
   assert all(library.left_out(name).values())
   assert all(e.note for e in entries if e.kind == 'rewrite')
   assert len(texts) == PLAIN[name]
-  everything = (*vocab.FEATURES, *library.EXTRA_FEATURES)
+  everything = (*vocab.FEATURES, *EXTRA_FEATURES)
   whole = library.load(name, exact_only=True, features=everything)
   assert len(whole) == COUNTS[name][0]
 

@@ -65,6 +65,13 @@ def test_files_give_what_memory_gives(tmp_path, suffix):
   assert np.isnan(panel.features[0, 4, 0]) and panel.mask[4, 0]
 
 
+def test_an_unknown_option_is_refused():
+  with pytest.raises(
+    ValueError, match="no option 'adjsut'; known: adjust, vwa"
+  ):
+    market.load(table(), adjsut='none')
+
+
 def test_arrays_in_memory():
   frame = table()
   arrays = {n: wide(frame, n) for n in frame.columns[2:]}

@@ -124,6 +124,19 @@ def test_split_takes_warm_up_from_the_span_when_the_data_begin_late():
   assert panel.dates[5] in part.panel.notes[-1]
 
 
+@pytest.mark.parametrize(
+  'dates, expected',
+  [
+    (('2024-03-07', '2024-03-08', '2024-03-11', '2024-03-12'), 'days'),
+    (('2024-03-08', '2024-03-15', '2024-03-22'), 'bars'),
+    (('2024-01-31', '2024-02-29'), 'bars'),
+    (np.array(['2024-03-08'], 'datetime64[D]'), 'days'),
+  ],
+)
+def test_what_bars_are_called(dates, expected):
+  assert panel_lib.bar_word(dates) == expected
+
+
 def test_split_may_begin_and_end_on_a_holiday():
   panel = tiny(40)
   part = panel_lib.split(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from alphajax.analysis import space
+from alphajax.data.features import GROUPS
 from alphajax.language import environment, presets, vocab
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
@@ -35,7 +36,7 @@ def check_types(formula):
     elif slot == 'window':
       assert int(arg.symbol) in everything.OPTIONS['windows'], formula
     else:
-      assert (arg.symbol in vocab.GROUPS) == (slot == 'group'), formula
+      assert (arg.symbol in GROUPS) == (slot == 'group'), formula
       check_types(arg)
 
 

@@ -181,6 +181,43 @@ def test_shows_what_a_rescaling_moves(tmp_path):
   assert said in text
 
 
+def test_bars_that_are_no_days_are_called_bars(tmp_path):
+  workdir = make_run(tmp_path / 'run', iterations=2, total=2)
+  text = page_of(workdir).text
+  assert 'label: return over 20 days' in text and '20 bars' not in text
+  for name in ('daily.npz', 'daily_test.npz'):
+    series = dict(files.read_arrays(workdir / name))
+    for key in series:
+      if key != 'correlation':
+        series[key] = series[key][::5]  # Of every week one day.
+    np.savez(workdir / name, **series)
+  text = page_of(workdir).text
+  assert 'label: return over 20 bars' in text and '20 days' not in text
+  assert text.count('bars 1,926') == 1 and 'days 1,926' not in text
+
+
+def test_shows_what_is_lost_to_the_range_of_float32(tmp_path):
+  workdir = make_run(tmp_path / 'run', iterations=2, total=2)
+  assert 'float32' not in page_of(workdir).text  # An old run does not say.
+  pool = json.loads((workdir / 'pool.json').read_text())
+  for factor in pool['factors']:
+    factor['train']['lost'] = factor['valid']['lost'] = 0.0
+  files.write_json(workdir / 'pool.json', pool)
+  assert 'float32' not in page_of(workdir).text  # Nothing is.
+  pool['factors'][2]['train']['lost'] = 0.1234
+  pool['factors'][2]['valid']['lost'] = 0.5
+  pool['factors'][5]['valid']['lost'] = 1e-5
+  files.write_json(workdir / 'pool.json', pool)
+  results = json.loads((workdir / 'results.json').read_text())
+  results['factors'][7]['test']['lost'] = 0.251
+  files.write_json(workdir / 'results.json', results)
+  text = page_of(workdir).text
+  for said in ('50.0', '< 0.1', '25.1'):
+    assert text.count(f'loses {said} % of its cells to float32') == 1
+  assert text.count('of its cells to float32') == 3
+  assert 'Cells lost to float32: the formula' in text
+
+
 def test_one_curve_tells_of_formulas_and_of_iterations(finished):
   text = page_of(finished).text
   assert text.count('Pool IC by') == 1

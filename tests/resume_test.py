@@ -47,6 +47,9 @@ def train(workdir, iterations, started=None, notes=None):
       record = {'iteration': iteration, 'best': state['best'], 'loss': None}
       state_lib.keep(workdir, METHOD, state, record)
       state_lib.write_result(workdir, record, {'ic_train': state['x']})
+    # Also where the kill came between the last checkpoint and its result.
+    record = {'iteration': iterations, 'best': state['best'], 'loss': None}
+    state_lib.write_result(workdir, record, {'ic_train': state['x']})
 
 
 def contents(workdir):

@@ -10,9 +10,10 @@ import pytest
 import tiny
 
 from alphajax import experiment
+from alphajax.data.features import PRICES, VOLUMES
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
-from alphajax.language import typed, vocab
+from alphajax.language import vocab
 
 # What a factor on all prices does to a value: its degree in prices and in
 # volumes. Worked out here from the formula alone, as a physicist would.
@@ -27,8 +28,8 @@ def degree(formula):
   """(prices, volumes), or an assertion fails where units do not fit."""
   symbol = formula.symbol
   if not formula.args:
-    is_volume = symbol in typed.VOLUMES
-    return (int(symbol in typed.PRICES), int(is_volume))
+    is_volume = symbol in VOLUMES
+    return (int(symbol in PRICES), int(is_volume))
   operands = formula.args
   if formula_lib.is_windowed(formula):
     operands = operands[:-1]

@@ -27,6 +27,7 @@ def lost_share(
   formulas: Sequence[Formula],
   panel: Panel,
   store: evaluate.Store | None = None,
+  days: np.ndarray | None = None,
 ) -> np.ndarray:
   """Share of the members' cells that hang on a number out of float32's range.
 
@@ -37,13 +38,16 @@ def lost_share(
     formulas: finished.
     panel: what they are evaluated on.
     store: of that panel, where there is one already.
+    days: bool[T], those that count, such as `split.scored`; None: all.
 
   Returns:
-    f32[N] from 0 to 1; 0 where there are no members.
+    f32[N] from 0 to 1; 0 where no members count.
   """
   store = store or evaluate.make_store(panel)
-  members = jnp.asarray(panel.mask)
-  cells = max(int(np.sum(np.asarray(panel.mask))), 1)
+  counted = np.asarray(panel.mask)
+  if days is not None:
+    counted = counted & np.asarray(days)[:, None]
+  members, cells = jnp.asarray(counted), max(int(counted.sum()), 1)
   counts = [jnp.sum(_lost(formula, store) & members) for formula in formulas]
   return np.asarray(jax.device_get(counts), np.float32) / np.float32(cells)
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from alphajax.analysis import ranks
 from alphajax.data import panel as panel_lib
+from alphajax.data.features import PRICES, VOLUMES
 from alphajax.factor import evaluate
 from alphajax.language import formula as formula_lib
-from alphajax.language import typed
 
 MAX_EXPONENT = 3  # Factors between 1/8 and 8.
 
@@ -106,7 +106,7 @@ def check(
   store = evaluate.make_store(panel)
   base = [_rank(v, store.universe) for v in store.take(formulas)]
   found = []
-  for k, names in enumerate((typed.PRICES, typed.VOLUMES)):
+  for k, names in enumerate((PRICES, VOLUMES)):
     factor = factors(num_stocks, seed + k, powers_of_two)
     store = evaluate.make_store(rescale(panel, names, factor))
     values = store.take(formulas)

@@ -29,7 +29,8 @@ class Difference(NamedTuple):
   days: jax.Array
   moved: jax.Array
   places: jax.Array
-  count: jax.Array
+  # Hides the method of a tuple, which nobody calls.
+  count: jax.Array  # type: ignore[assignment]
 
 
 def rank(values: jax.Array, universe: universe_lib.Universe) -> jax.Array:

@@ -65,13 +65,13 @@ def simplify(
     ValueError: the formula has no rank on these days.
   """
   store = store or evaluate.make_store(panel)
-  days = _days(formula, panel, days)
+  counted = _days(formula, panel, days)
   (values,) = store.take([formula])
   base = ranks.rank(values, store.universe)
-  if not bool(jnp.any(~jnp.isnan(base) & days[:, None])):
+  if not bool(jnp.any(~jnp.isnan(base) & counted[:, None])):
     raise ValueError(
       f'{formula_lib.to_text(formula)} has no rank on any of the '
-      f'{int(days.sum())} days: nothing to compare'
+      f'{int(counted.sum())} days: nothing to compare'
     )
   found = []
   while True:
@@ -80,7 +80,7 @@ def simplify(
       return found
     differences, correlations = store.map(
       options, _compare, values, base, store.universe, jnp.asarray(panel.mask),
-      days,
+      counted,
     )  # fmt: skip
     alike = []
     for i, option in enumerate(options):

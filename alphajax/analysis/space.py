@@ -73,7 +73,9 @@ def _flatten(
     if len(body) == 1 and root.kind == 'nonterminal':
       units.append((lhs, root.name, growth))
       return
-    children = [part(child) for child in rows_lib.children_of(body, symbols)]
+    children = [
+      part(tuple(child)) for child in rows_lib.children_of(body, symbols)
+    ]
     for name, more in becomes.get(root.name, [(root.name, 0)]):
       table.setdefault(name, []).append((lhs, tuple(children), growth + more))
 
@@ -129,8 +131,8 @@ def _trees(rules: Table, units, grammar, distinct: bool) -> Numbers:
       places = [*zip(*(children for _, children, _ in signature), strict=True)]
       if unordered:
         places[:2] = [places[0] + places[1]] * 2
-      places = [*map(frozenset, places)]
-      for children, ways in _choose(fitting, size - 1, places, unordered):
+      sets = [*map(frozenset, places)]
+      for children, ways in _choose(fitting, size - 1, sets, unordered):
         profile = parent(group, children)
         if profile is not None:
           trees[profile] += number * ways
@@ -146,8 +148,8 @@ def _groups(rules: Table, distinct: bool) -> list:
   groups = Counter()
   for name, signature in rules.items():
     row = vocab_lib.OPERATORS.get(name)
-    unordered = distinct and row is not None
-    unordered = unordered and row.kind in vocab_lib.COMMUTATIVE
+    commutes = row is not None and row.kind in vocab_lib.COMMUTATIVE
+    unordered = distinct and commutes
     groups[tuple(sorted(set(signature))), unordered] += 1
   return list(groups.items())
 
@@ -202,10 +204,11 @@ def _profile(signature, units, orders, max_length) -> Profile:
     lengths = [dict(profile) for profile in profiles]
     for lhs, children, growth in signature:
       parts = [
-        length.get(child)
+        length[child]
         for length, child in zip(lengths, children, strict=True)
+        if child in length
       ]
-      if None not in parts:
+      if len(parts) == len(children):
         total = growth + sum(parts)
         best[lhs] = min(best.get(lhs, total), total)
   for _ in units:  # A chain of unit rules is no longer than there are.

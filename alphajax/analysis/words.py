@@ -1,17 +1,9 @@
 """Plain-words readings of formulas, generated from their trees (Table 9)."""
 
+from alphajax.data import features
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
 from alphajax.language.formula import Formula
-
-FEATURES = {
-  'open': 'opening price',
-  'high': "day's high",
-  'low': "day's low",
-  'close': 'closing price',
-  'volume': 'volume',
-  'vwap': 'volume-weighted price',
-}
 
 
 def reading(formula: Formula) -> str:
@@ -23,7 +15,7 @@ def reading(formula: Formula) -> str:
   if formula_lib.is_number(formula):
     return formula.symbol
   if not formula.args:
-    return f'the {FEATURES.get(formula.symbol, formula.symbol)}'
+    return f'the {features.meaning(formula.symbol)}'
   args, window = formula.args, None
   if formula_lib.is_windowed(formula):
     args, window = args[:-1], args[-1].symbol

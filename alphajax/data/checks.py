@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from alphajax.data import columns as columns_lib
+from alphajax.data.features import PRICES, VOLUMES
 
 # Positive and finite wherever they are known.
-POSITIVE = ('open', 'high', 'low', 'close', 'vwap', 'factor', 'adj_close')
+POSITIVE = (*PRICES, 'factor', 'adj_close')
 # Finite and not negative wherever they are known.
-COUNTS = ('volume', 'amount')
+COUNTS = (*VOLUMES, 'amount')
 NUMERIC = POSITIVE + COUNTS
 LARGEST = float(np.finfo(np.float32).max)  # A panel holds float32.
 # How far open and close may lie outside [low, high]: rounding of the source.

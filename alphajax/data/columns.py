@@ -1,9 +1,12 @@
 """Which column of a user's table is which of ours, and in what units."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-REQUIRED = ('date', 'symbol', 'open', 'high', 'low', 'close', 'volume')
+from alphajax.data.features import FEATURES
+
+# A vwap can be made of others.
+REQUIRED = ('date', 'symbol', *(n for n in FEATURES if n != 'vwap'))
 # Names as vendors and pandas write them, without case, blanks and <>: tushare,
 # akshare (Chinese), baostock, yfinance, ccxt, Alpaca, qlib, JoinQuant, Stooq.
 ALIASES = {
@@ -72,7 +75,7 @@ def read_renames(columns: Mapping[str, str] | str | None) -> dict[str, str]:
 
 def match(
   names: Sequence[object],
-  given: Mapping[str, str],
+  given: Mapping[Any, str],
   source: str,
   needed: Iterable[str] = REQUIRED,
   allowed: Collection[str] | None = None,
@@ -103,7 +106,7 @@ def match(
         f'{source}: columns: {theirs}={ours} renames to {ours!r}, which is '
         f'none of {", ".join(known)}'
       )
-  mapping = {name: given.get(name, name) for name in names}
+  mapping: dict[object, Any] = {name: given.get(name, name) for name in names}
   taken = set(mapping.values())
   said = []
   for ours, aliases in ALIASES.items():

@@ -15,6 +15,7 @@ and, as features of your own, any columns of numbers that `features` names.
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,44 +24,24 @@ from alphajax.data import checks, panel_cache, tables
 from alphajax.data import columns as columns_lib
 from alphajax.data import days as days_lib
 from alphajax.data import panel as panel_lib
+from alphajax.data.features import FEATURES, PRICES
 from alphajax.data.panel import Panel
 
-PRICES = ('open', 'high', 'low', 'close', 'vwap')
 ADJUSTMENTS = ('total_return', 'split', 'none')
 VWAPS = ('auto', 'typical', 'amount')
 FILLED_DAYS = ('drop', 'keep')
 
 
-def load(
-  source: str | os.PathLike | pd.DataFrame | Mapping,
-  *,
-  adjust: str = 'total_return',
-  vwap: str = 'auto',
-  start: str | None = None,
-  end: str | None = None,
-  warmup: int = 0,
-  universe: str | None = 'member',
-  members_only: bool = True,
-  features: Sequence[str] = (),
-  columns: Mapping[str, str] | str | None = None,
-  timezone: str = '',
-  volume_unit: str | float = 'auto',
-  amount_unit: str | float = 'auto',
-  filled_days: str = 'drop',
-  cache: bool = True,
-  cache_dir: str | os.PathLike | None = None,
-) -> Panel:
-  """Loads a panel of the days `start..end`.
+class Options(NamedTuple):
+  """What loading does with a table.
 
-  source: a Parquet, Feather or CSV file, a folder of them, a qlib binary
-    folder, a long DataFrame, or a mapping with `date` [T], `symbol` [S] and
-    `[T, S]` arrays of the rest.
   adjust: `total_return` (default) adjusts for splits and dividends with
     `factor` or `adj_close`; `split` leaves split-adjusted prices; `none` takes
     prices as they are.
   vwap: `auto` takes a `vwap` column, else amount / volume, else the typical
     price (high + low + close) / 3; `amount` and `typical` take just that. One
     definition a column: rows without it are missing.
+  start, end: first and last day to load; None: all.
   warmup: bars of the table before `start` that are kept as well.
   universe: column of membership, for a qlib folder the instruments file; None
     or '' makes every stock a member on every day it has a close.
@@ -68,15 +49,45 @@ def load(
   features: further columns to load as features, such as `turnover`, taken as
     they are: finite or missing, not adjusted. Text, such as `industry`, becomes
     codes, see `Panel.groups`. In a qlib folder, fields.
-  columns: renames, `{'theirs': 'ours'}` or the text `theirs=ours,...`. Names
-    that vendors use are known without, see `columns.ALIASES`.
   timezone: of the exchange, where days are stamps in another zone.
   volume_unit, amount_unit: shares and money that 1 of the column stands for, or
     `lots`, `thousands`, `millions`; `auto` is 1, and for tushare's and
     akshare's tables what they write.
   filled_days: `drop` takes rows of volume 0 as days without a trade; `keep`.
+  """
+
+  adjust: str = 'total_return'
+  vwap: str = 'auto'
+  start: str | None = None
+  end: str | None = None
+  warmup: int = 0
+  universe: str | None = 'member'
+  members_only: bool = True
+  features: Sequence[str] = ()
+  timezone: str = ''
+  volume_unit: str | float = 'auto'
+  amount_unit: str | float = 'auto'
+  filled_days: str = 'drop'
+
+
+def load(
+  source: str | os.PathLike | pd.DataFrame | Mapping,
+  *,
+  columns: Mapping[str, str] | str | None = None,
+  cache: bool = True,
+  cache_dir: str | os.PathLike | None = None,
+  **options,
+) -> Panel:
+  """Loads a panel of the days `start..end`.
+
+  source: a Parquet, Feather or CSV file, a folder of them, a qlib binary
+    folder, a long DataFrame, or a mapping with `date` [T], `symbol` [S] and
+    `[T, S]` arrays of the rest.
+  columns: renames, `{'theirs': 'ours'}` or the text `theirs=ours,...`. Names
+    that vendors use are known without, see `columns.ALIASES`.
   cache_dir: where loaded files are kept by content hash; default
     $ALPHAJAX_CACHE, else ~/.cache/alphajax. Tables in memory are not cached.
+  options: see `Options`.
 
   Missing is NaN; nothing is filled forward. `Panel.notes` says what was
   decided.
@@ -85,80 +96,83 @@ def load(
     ValueError: a bad option or bad input: names file, column, rows, remedy.
     FileNotFoundError: no such file.
   """
-  options = dict(
-    adjust=adjust,
-    vwap=vwap,
-    start=start,
-    end=end,
-    warmup=warmup,
-    universe=universe or None,
-    members_only=members_only,
-    features=tuple(features),
-    timezone=timezone,
-    volume_unit=volume_unit,
-    amount_unit=amount_unit,
-    filled_days=filled_days,
-  )
-  _check_options(**options)
+  chosen = make_options(**options)
   renames = columns_lib.read_renames(columns)
   if isinstance(source, pd.DataFrame | Mapping):
     frame, notes, names = tables.from_memory(
-      source, renames, features, (*checks.NUMERIC, options['universe'])
+      source, renames, chosen.features, (*checks.NUMERIC, chosen.universe)
     )
-    where = 'table in memory'
-    return build(frame, where, notes=notes, names=names, **options)
+    return build(frame, 'table in memory', chosen, notes, names)
   path = pathlib.Path(source).expanduser()
   if not path.exists():
     raise FileNotFoundError(f'{path}: no such file or folder')
-  cached = None
-  if cache:
-    key = {
-      **options,
-      'columns': renames,
-      'content': panel_cache.content_hash(path),
-    }
-    cached = panel_cache.path_of(key, cache_dir)
-    panel = panel_cache.read(cached)
-    if panel is not None:
-      return panel
-  frame, notes, names = tables.read(
-    path, renames, universe or None, members_only, tuple(features),
-    checks.NUMERIC,
-  )  # fmt: skip
-  panel = build(frame, str(path), notes=notes, names=names, **options)
-  if cached is not None:
-    panel_cache.write(cached, panel)
+  if not cache:
+    return _load_file(path, renames, chosen)
+  content = panel_cache.content_hash(path)
+  key = {**chosen._asdict(), 'columns': renames, 'content': content}
+  kept = panel_cache.path_of(key, cache_dir)
+  panel = panel_cache.read(kept)
+  if panel is None:
+    panel = _load_file(path, renames, chosen)
+    panel_cache.write(kept, panel)
   return panel
 
 
-def _check_options(
-  adjust, vwap, start, end, warmup, universe, members_only, features,
-  timezone, volume_unit, amount_unit, filled_days,
-) -> None:  # fmt: skip
-  del universe, members_only, timezone
-  for name in features:
-    if name in (*panel_lib.FEATURES, 'date', 'symbol'):
+def _load_file(
+  path: pathlib.Path, renames: Mapping[str, str], options: Options
+) -> Panel:
+  """A file or folder, as it is now."""
+  frame, notes, names = tables.read(
+    path, renames, options.universe, options.members_only, options.features,
+    checks.NUMERIC,
+  )  # fmt: skip
+  return build(frame, str(path), options, notes, names)
+
+
+def make_options(**options) -> Options:
+  """Options by name, the others being the defaults.
+
+  Raises:
+    ValueError: an unknown option, or a value that cannot be.
+  """
+  for name in options:
+    if name not in Options._fields:
+      raise ValueError(
+        f'load has no option {name!r}; known: {", ".join(Options._fields)}, '
+        'columns, cache, cache_dir'
+      )
+  made = Options(**options)
+  made = made._replace(
+    universe=made.universe or None, features=tuple(made.features)
+  )
+  _check_options(made)
+  return made
+
+
+def _check_options(options: Options) -> None:
+  for name in options.features:
+    if name in (*FEATURES, 'date', 'symbol'):
       raise ValueError(f'features: {name!r} is a column that is always loaded')
     if not name.isidentifier():
       raise ValueError(
         f'features: {name!r} cannot be written in a formula; name the column '
         'with letters, digits and underscores'
       )
-  for key, value, known in (
-    ('adjust', adjust, ADJUSTMENTS),
-    ('vwap', vwap, VWAPS),
-    ('filled_days', filled_days, FILLED_DAYS),
+  for key, known in (
+    ('adjust', ADJUSTMENTS),
+    ('vwap', VWAPS),
+    ('filled_days', FILLED_DAYS),
   ):
+    value = getattr(options, key)
     if value not in known:
       raise ValueError(f'{key}={value!r}; known: {", ".join(known)}')
-  for key, value in (
-    ('volume_unit', volume_unit),
-    ('amount_unit', amount_unit),
-  ):
+  for key in ('volume_unit', 'amount_unit'):
+    value = getattr(options, key)
     if value != 'auto':
       columns_lib.unit(value, key)
-  if warmup < 0:
-    raise ValueError(f'warmup={warmup}: expected a number of bars >= 0')
+  if options.warmup < 0:
+    raise ValueError(f'warmup={options.warmup}: expected a number of bars >= 0')
+  start, end = options.start, options.end
   for day in (start, end):
     if day is not None:
       panel_lib.parse_day(day)
@@ -169,47 +183,35 @@ def _check_options(
 def build(
   frame: pd.DataFrame,
   source: str,
-  *,
-  adjust: str = 'total_return',
-  vwap: str = 'auto',
-  start: str | None = None,
-  end: str | None = None,
-  warmup: int = 0,
-  universe: str | None = 'member',
-  members_only: bool = True,
-  features: Sequence[str] = (),
-  timezone: str = '',
-  volume_unit: str | float = 'auto',
-  amount_unit: str | float = 'auto',
-  filled_days: str = 'drop',
+  options: Options,
   notes: Sequence[str] = (),
   names: Sequence[object] | None = None,
 ) -> Panel:
   """Checks a long table, adjusts its prices and lays them out by day and stock.
 
-  `source` is the name that errors use, `names` what its columns were called;
-  the rest as in `load`.
+  `source` is the name that errors use, `names` what its columns were called.
   """
   names = list(frame.columns) if names is None else names
-  notes = list(notes)
-  universe = _universe(frame, universe, source, names, notes)
-  frame, more = days_lib.parse(frame.reset_index(drop=True), source, timezone)
+  notes, features = list(notes), options.features
+  universe = _universe(frame, options.universe, source, names, notes)
+  frame = frame.reset_index(drop=True)
+  frame, more = days_lib.parse(frame, source, options.timezone)
   notes += more
-  frame = _within(frame, source, start, end, warmup, filled_days)
+  frame = _within(frame, source, options)
   frame, more, groups = checks.clean(
-    frame, source, universe, features, filled_days
+    frame, source, universe, features, options.filled_days
   )
   notes += more
   values = {n: frame[n].to_numpy() for n in checks.NUMERIC if n in frame}
-  _to_shares(values, names, volume_unit, amount_unit, notes)
+  _to_shares(values, names, options.volume_unit, options.amount_unit, notes)
   extra = {name: frame[name].to_numpy() for name in features}
-  values['vwap'] = _vwap(values, vwap, source, names, notes)
-  values = _adjust(values, adjust, source, notes) | extra
+  values['vwap'] = _vwap(values, options.vwap, source, names, notes)
+  values = _adjust(values, options.adjust, source, notes) | extra
   # A row without a close is a day on which nobody could trade.
   member = np.isfinite(values['close'])
   if universe is not None:
     member &= frame[universe].to_numpy()
-  panel = _lay_out(frame, values, member, members_only, features, notes)
+  panel = _lay_out(frame, values, member, options.members_only, features, notes)
   sizes = panel.mask.sum(1)
   middle = int(np.median(sizes[sizes > 0])) if sizes.any() else 0
   if middle < checks.FEW_MEMBERS:
@@ -236,7 +238,7 @@ def _lay_out(frame, values, member, members_only, features, notes) -> Panel:
     symbols, stock = symbols[kept], position[stock[rows]]
     values = {name: column[rows] for name, column in values.items()}
     day, member = day[rows], member[rows]
-  names = (*panel_lib.FEATURES, *features)
+  names = (*FEATURES, *features)
   shape = (days.size, symbols.size)
   return panel_lib.make(
     np.stack([_place(values[n], day, stock, shape, np.nan) for n in names]),
@@ -290,8 +292,9 @@ def _universe(frame, universe, source, names, notes) -> str | None:
   return universe
 
 
-def _within(frame, source, start, end, warmup, filled_days) -> pd.DataFrame:
+def _within(frame: pd.DataFrame, source: str, options: Options) -> pd.DataFrame:
   """The rows of `start..end`, and `warmup` bars before."""
+  start, end = options.start, options.end
   dates = frame['date'].to_numpy()
   inside = np.ones(len(frame), bool)
   if end is not None:
@@ -299,12 +302,12 @@ def _within(frame, source, start, end, warmup, filled_days) -> pd.DataFrame:
   before = inside
   if start is not None:
     inside = inside & (dates >= np.datetime64(start))
-  if inside.any() and start is not None and warmup:
+  if inside.any() and start is not None and options.warmup:
     bars = dates
-    if filled_days == 'drop':  # A day on which nobody traded is no bar.
+    if options.filled_days == 'drop':  # A day on which nobody traded is no bar.
       volume = pd.to_numeric(frame['volume'], errors='coerce').to_numpy()
       bars = dates[volume != 0]
-    first = days_lib.count_before(bars, np.datetime64(start), warmup)
+    first = days_lib.count_before(bars, np.datetime64(start), options.warmup)
     inside = before & (dates >= first)
   if not inside.any():
     raise ValueError(

@@ -1,7 +1,8 @@
 """The daily stock panel, its splits, labels and per-day normalisation."""
 
 import datetime
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -9,17 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from alphajax.data import cross_section
+from alphajax.data import cross_section, neutral
+from alphajax.data.features import FEATURES
 
-FEATURES = ('open', 'high', 'low', 'close', 'volume', 'vwap')
 SPLITS = ('train', 'valid', 'test')
 # A split may begin or end on a holiday outside the data; the longest market
 # holidays (Chinese New Year, Golden Week) last less than two weeks.
 HOLIDAY_DAYS = 14
 
 
-@struct.dataclass
-class Panel:
+class Panel(struct.PyTreeNode):
   """Daily stock panel; arrays may be NumPy's or JAX's.
 
   features: float32, NaN where missing, in the order of `feature_names`.
@@ -44,22 +44,29 @@ class Panel:
 
 
 class LabelSpec(NamedTuple):
-  """The label price[t + exit] / price[t + entry] - 1 of day t."""
+  """The label price[t + exit] / price[t + entry] - 1 of day t.
+
+  neutralize: what it is made free of, a day at a time: the label is then the
+    residual of a fit on these as they are on day t. Names of features, also
+    of groups, and others that `split` knows.
+  """
 
   entry: int = 0
   exit: int = 20
   price: str = 'close'
+  neutralize: tuple[str, ...] = ()
 
 
 PAPER_LABEL = LabelSpec()
+Compute = Callable[['Panel', str], jax.Array | np.ndarray]
 
 
-@struct.dataclass
-class Split:
+class Split(struct.PyTreeNode):
   """Days of a panel for one purpose, with warm-up before and nothing after.
 
   target: the label; NaN where unknown, so on the last `label.exit` days.
-  scored: False on warm-up days and on purged ones.
+  scored: False on warm-up days, on purged ones, and on those that have too few
+    members to neutralise their labels.
   """
 
   panel: Panel
@@ -131,6 +138,17 @@ def parse_day(text: str) -> datetime.date:
     raise ValueError(f'{text!r} is not a day like 2010-01-04') from error
 
 
+def _spacing(dates: Sequence[str] | np.ndarray) -> int:
+  """Days from one bar to the next, in the median; 1 where there is one bar."""
+  days = np.array(dates, 'datetime64[D]').astype(int)
+  return int(np.median(np.diff(days))) if days.size > 1 else 1
+
+
+def bar_word(dates: Sequence[str] | np.ndarray) -> str:
+  """What the bars of these dates are called: days, or bars where longer."""
+  return 'days' if _spacing(dates) == 1 else 'bars'
+
+
 def feature(panel: Panel, name: str) -> jax.Array | np.ndarray:
   """The values of one feature by name, `[T, S]`."""
   if name not in panel.feature_names:
@@ -170,6 +188,7 @@ def split(
   *,
   lookback: int,
   label: LabelSpec = PAPER_LABEL,
+  compute: Compute | None = None,
 ) -> Split:
   """Cuts the days `start..end`, both included, out of a panel.
 
@@ -179,9 +198,14 @@ def split(
   data begin later than the warm-up asks for, their first `lookback` days are
   the warm-up and a note says so.
 
+  `label.neutralize` names features; `log_x` is the logarithm of the feature
+  `x`, unless there is a feature of that name; any other text is given to
+  `compute(panel, text)`, which returns its values `[T, S]`.
+
   Raises:
     ValueError: dates outside the data, no day left to score once look-back
-      and purge are taken off, or an empty universe on a scored day.
+      and purge are taken off, an empty universe on a scored day, or a label
+      that cannot be neutralised.
   """
   first, stop = _locate(panel.dates, name, start, end)
   begin = max(first - lookback, 0)
@@ -208,7 +232,30 @@ def split(
   scored[score_from - begin : score_to - begin] = True
   _check_universe(cut, scored, name)
   target = np.asarray(forward_return(cut, label))
+  if label.neutralize:
+    target, cut, scored = _neutralized(target, cut, label, scored, compute)
   return Split(panel=cut, target=target, scored=scored, name=name)
+
+
+def _neutralized(
+  target: np.ndarray,
+  panel: Panel,
+  label: LabelSpec,
+  scored: np.ndarray,
+  compute: Compute | None,
+) -> tuple[np.ndarray, Panel, np.ndarray]:
+  """Labels, the panel with a note, and the scored days that have any label."""
+  left = neutral.labels(
+    target,
+    np.asarray(panel.mask),
+    label.neutralize,
+    dict(zip(panel.feature_names, panel.features, strict=True)),
+    {name for name, _ in panel.groups},
+    functools.partial(compute, panel) if compute else None,
+  )
+  before = np.isfinite(target) & np.asarray(panel.mask)
+  days, note = neutral.days_left(before, left, scored, label.neutralize)
+  return left, panel.replace(notes=(*panel.notes, note)), days
 
 
 def _locate(
@@ -218,8 +265,7 @@ def _locate(
   from_day, to_day = parse_day(start), parse_day(end)
   if from_day > to_day:
     raise ValueError(f'split {name!r}: start {start} is after end {end}')
-  days = np.array(dates, 'datetime64[D]').astype(int)
-  spacing = int(np.median(np.diff(days))) if days.size > 1 else 1
+  spacing = _spacing(dates)
   # A bar of a week or a month may end as much later than the split begins.
   holiday = datetime.timedelta(days=max(HOLIDAY_DAYS, 2 * spacing))
   if (
@@ -289,7 +335,9 @@ def pad_stocks(panel: Panel, width: int) -> Panel:
   )
 
 
-def standardize(values: jax.Array, mask: jax.Array) -> jax.Array:
+def standardize(
+  values: jax.Array | np.ndarray, mask: jax.Array | np.ndarray
+) -> jax.Array:
   """Z-scores of every day over members with a finite value.
 
   Shapes `[..., T, S], [T, S] -> [..., T, S]`, float32. The standard deviation
@@ -297,6 +345,6 @@ def standardize(values: jax.Array, mask: jax.Array) -> jax.Array:
   and so does a whole day on which all members have one value.
   """
   values = jnp.asarray(values, jnp.float32)
-  valid = mask & jnp.isfinite(values)
+  valid = jnp.asarray(mask) & jnp.isfinite(values)
   z, constant = cross_section.unit(values, valid)
   return jnp.where(valid & ~constant, z, jnp.nan)

@@ -47,6 +47,7 @@ def path_of(key: Mapping, cache_dir) -> pathlib.Path:
       'market',
       'tables',
       'columns',
+      'features',
       'days',
       'checks',
       'qlib_binary',

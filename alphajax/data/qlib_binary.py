@@ -12,9 +12,11 @@ import re
 import numpy as np
 import pandas as pd
 
+from alphajax.data.features import FEATURES, PRICES
+
 # Of Shanghai and Shenzhen, which qlib lists among the stocks.
 _INDEX = re.compile(r'SH000\d{3}|SZ399\d{3}')
-FIELDS = ('open', 'high', 'low', 'close', 'volume', 'vwap', 'amount', 'factor')
+FIELDS = (*FEATURES, 'amount', 'factor')
 
 
 def is_qlib(folder: pathlib.Path) -> bool:
@@ -140,7 +142,7 @@ def _stock(
   }
   if 'factor' in columns:
     factor = columns['factor']
-    for field in ('open', 'high', 'low', 'close', 'vwap'):
+    for field in PRICES:
       if field in columns:
         columns[field] = columns[field] / factor
     if 'volume' in columns:

@@ -52,7 +52,7 @@ def read(
   """
   if path.is_dir() and qlib_binary.is_qlib(path):
     frame, notes = qlib_binary.read(
-      path, universe or 'all', members_only, features
+      path, universe or 'all', members_only, tuple(features)
     )
     return frame, notes, list(frame.columns)
   needed = (*columns_lib.REQUIRED, *features)
@@ -230,7 +230,7 @@ def _decode(path: Path) -> tuple[str, str]:
         f'{path}: not a whole gzip file ({error}); compress it again, or take '
         '.gz off its name if it is plain text'
       ) from error
-  encodings = ENCODINGS
+  encodings: Sequence[str] = ENCODINGS
   if content[:2] in (b'\xff\xfe', b'\xfe\xff'):
     encodings = ('utf-16',)
   for encoding in encodings:

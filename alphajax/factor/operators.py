@@ -6,6 +6,7 @@ non-finite result is NaN. Windows end today, so no operator sees a later day.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax.numpy as jnp
 
@@ -153,7 +154,7 @@ FUNCTIONS = {
   'Quantile': rolling.ts_quantile,
 }
 # They look across stocks: their last argument is who is a member.
-CROSS_SECTIONAL = {
+CROSS_SECTIONAL: dict[str, Callable] = {
   'CSRank': cs_rank,
   'Scale': cs_scale,
   'GroupRank': group_rank,

@@ -1,12 +1,12 @@
 """What `pool.json` and `daily.npz` say of a result, whatever made it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from alphajax.analysis import invariance
+from alphajax.analysis import float_range, invariance
 from alphajax.data.panel import LabelSpec, Panel, Split
 from alphajax.factor import evaluate
 from alphajax.judge import figures
@@ -34,16 +34,22 @@ def describe(
   Returns:
     `pool` and `factors` (maybe none) as they stand in `pool.json`; `series`:
     dates, ic, rank_ic `[T]`, factor_ic `[P, T]`, correlation `[P, P]`, scored
-    days only.
+    days only. `lost` of a factor: see `float_range.lost_share`.
   """
   days = np.flatnonzero(split.scored)
   pool, series = figures.of_signal(predict(split.panel), split, label)
   series['dates'] = np.array(split.panel.dates)[days]
-  factors = []
+  factors: list[dict[str, Any]] = []
   if formulas:
-    values = evaluate.values(formulas, split.panel)
-    factors, more = figures.of_factors(values, split, label)
+    store = evaluate.make_store(split.panel)
+    found, more = figures.of_factors(store.take(list(formulas)), split, label)
     series |= more
+    scored = np.asarray(split.scored)
+    lost = float_range.lost_share(formulas, split.panel, store, scored)
+    factors = [
+      each | {'lost': float(share)}
+      for each, share in zip(found, lost, strict=True)
+    ]
   return {'pool': pool, 'factors': factors, 'series': series}
 
 
@@ -66,7 +72,7 @@ def summarize(
   parts = {s.name: describe(predict, formulas, s, label) for s in splits}
   rescaled = _rescaled(formulas, splits[-1]) if formulas else []
   summary = {
-    'label': {'horizon': label.exit - label.entry, **label._asdict()},
+    'label': describe_label(label),
     'pool': {name: part['pool'] for name, part in parts.items()},
     'ceiling': ceilings,
     'factors': [
@@ -88,6 +94,23 @@ def summarize(
   return summary, daily
 
 
+def describe_label(label: LabelSpec) -> dict[str, Any]:
+  """A label as `pool.json` has it; `neutralize` only where it is."""
+  fields = {'horizon': label.exit - label.entry, **label._asdict()}
+  names = list(fields.pop('neutralize'))
+  return fields | ({'neutralize': names} if names else {})
+
+
+def label_text(label: Mapping[str, Any], bar: str = 'bars') -> str:
+  """What `describe_label` gives, in words: `return over 20 days`.
+
+  bar: what the bars of the data are called.
+  """
+  text = f'return over {label["horizon"]} {bar}'
+  names = label.get('neutralize', ())
+  return text + (f', neutralised by {", ".join(names)}' if names else '')
+
+
 def _rescaled(
   formulas: Sequence[Formula], split: Split
 ) -> list[dict[str, Any] | None]:
@@ -95,7 +118,7 @@ def _rescaled(
 
   None for a factor without a rank on the scored days.
   """
-  checked = invariance.check(formulas, split.panel, split.scored)
+  checked = invariance.check(formulas, split.panel, np.asarray(split.scored))
   return [
     {
       name: {'days': float(change.days), 'ranks': float(change.moved)}

@@ -13,7 +13,7 @@ of your own, whose `make(**options)` gets the options of `config.language` but
 
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Protocol
 
@@ -51,7 +51,7 @@ _GRAMMARS = {
   name: functools.partial(grammar.make, name)
   for name in (*presets.PRESETS, 'custom')
 }
-_MAKERS = {**_GRAMMARS, 'rpn': rpn.make}
+_MAKERS: dict[str, Callable] = {**_GRAMMARS, 'rpn': rpn.make}
 NAMES = tuple(_MAKERS)
 
 

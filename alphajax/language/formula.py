@@ -295,7 +295,7 @@ def start(tree: lark.Tree) -> int:
 
 def literal(tree: lark.Tree, text: str) -> Formula:
   """The number that a part of a text writes."""
-  value = float(tree.children[0])
+  value = float(str(tree.children[0]))
   if math.isinf(value):
     raise fault(text, start(tree), 'a number beyond 1.8e308')
   return number(value)

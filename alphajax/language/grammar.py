@@ -332,7 +332,8 @@ def derivation(grammar: Grammar, formula: Formula) -> list[int]:
     found = []
     for rule in np.flatnonzero(lhs == symbol).tolist():
       if bodies[rule][0] in (tokens[at], *heads):
-        part = (int(growth[rule]), (rule,), at)
+        part: tuple[int, tuple[int, ...], int]
+        part = int(growth[rule]), (rule,), at
         for child in bodies[rule]:
           rest = derive(child, part[2])
           if rest is None:

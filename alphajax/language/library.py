@@ -21,13 +21,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from alphajax.data.features import EXTRA_FEATURES
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
 
 LIBRARIES = ('alpha101', 'gtja191', 'alpha158')
 KINDS = ('exact', 'rewrite', 'absent')
-# Features that some of Alpha101 need beside the six of every panel.
-EXTRA_FEATURES = (*vocab.GROUPS, 'market_cap')
 _COLUMNS = ('id', 'published', 'corrected', 'kind', 'formula', 'note')
 
 
@@ -138,12 +137,14 @@ def find(name: str, number: int | str) -> formula_lib.Formula:
         )
       return parse(entry)
   known = [entry.id for entry in entries(name)]
-  if isinstance(known[0], int):
+  numbers = [each for each in known if isinstance(each, int)]
+  if numbers:
     raise ValueError(
-      f'{name} has no number {number}: expected {min(known)}..{max(known)}'
+      f'{name} has no number {number}: expected {min(numbers)}..{max(numbers)}'
     )
-  close = difflib.get_close_matches(str(number).upper(), known, n=3)
+  names = list(map(str, known))
+  close = difflib.get_close_matches(str(number).upper(), names, n=3)
   raise ValueError(
     f'{name} has no formula {number!r}: expected such as '
-    f'{", ".join(close or known[:3])}'
+    f'{", ".join(close or names[:3])}'
   )

@@ -131,6 +131,7 @@ def _slots(mask: Formula, node: Formula, start: str) -> list[str]:
   if not node.args:
     return []
   kind = formula_lib.kind(node)
+  assert kind is not None  # What has arguments is an operator.
   writers = vocab_lib.WRITERS | {'value': start}
   slots = [writers[slot] for slot in vocab_lib.SLOTS[kind]]
   if vocab_lib.SLOTS[kind] == ('value', 'value'):

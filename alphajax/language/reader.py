@@ -133,7 +133,8 @@ def _name(source: _Source, node: lark.Tree) -> Formula:
       return Formula(features[int(name[1:])])
     what = f'{name} of {len(features)} features, X0 to X{len(features) - 1}'
     raise fault(source.text, start(node), what)
-  stem, digits = re.fullmatch(r'(.*?)(\d*)', key).groups()
+  match = re.fullmatch(r'(.*?)(\d*)', key)
+  stem, digits = match.groups() if match else (key, '')
   name_of = f'{stem}#' if digits else key
   for row in source.table.by_name.get(name_of, ()):
     if not row.is_call:

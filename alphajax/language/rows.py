@@ -7,6 +7,7 @@ code, run once per grammar.
 
 from collections.abc import Sequence
 
+from alphajax.data.features import GROUPS
 from alphajax.language import vocab as vocab_lib
 
 Row = tuple[str, str, int]
@@ -35,7 +36,7 @@ _REMEDIES = {
   ),
   'group': (
     'a feature of group codes and there is none: add one of '
-    f'{", ".join(vocab_lib.GROUPS)} to language.features'
+    f'{", ".join(GROUPS)} to language.features'
   ),
 }
 
@@ -52,7 +53,7 @@ def by_kind(vocab: vocab_lib.Vocab) -> dict[str, list[str]]:
   """
   names = {kind: [] for kind in (*vocab_lib.KINDS, 'group', 'level')}
   for symbol in vocab.symbols:
-    is_group = symbol.kind == 'feature' and symbol.name in vocab_lib.GROUPS
+    is_group = symbol.kind == 'feature' and symbol.name in GROUPS
     kind = 'group' if is_group else symbol.kind
     names.setdefault(kind, []).append(symbol.name)
   names['level'] = [c for c in names['constant'] if 0 <= float(c) <= 1]

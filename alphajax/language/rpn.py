@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from alphajax.data.features import GROUPS
 from alphajax.language import grammar as grammar_lib
 from alphajax.language import presets
 from alphajax.language import rows as rows_lib
@@ -108,7 +109,7 @@ def make(
 
 def _kind_of(symbol: vocab_lib.Symbol) -> str:
   """One of `_KINDS`."""
-  is_group = symbol.kind == 'feature' and symbol.name in vocab_lib.GROUPS
+  is_group = symbol.kind == 'feature' and symbol.name in GROUPS
   return 'group' if is_group else symbol.kind
 
 
@@ -165,8 +166,11 @@ def observe(rpn: Rpn, tokens: jax.Array, length: jax.Array) -> State:
     there = (depth == count - n) & (items != NOTHING)
     return items[jnp.max(jnp.where(there, jnp.arange(tokens.shape[0]), 0))]
 
-  stack = _Stack(*map(_serves, (below(0), below(1), below(2))), count)
-  merge = functools.partial(_merge, rpn.kinds, count)
+  first, second, third = (_serves(below(n)) for n in range(3))
+  stack = _Stack(first, second, third, count)
+  merge: Callable[[int], jax.Array] = functools.partial(
+    _merge, rpn.kinds, count
+  )
   if 'choice' in rpn.kinds:
     places = jnp.arange(rpn.max_tokens + 4)
     lies = jax.vmap(below)(places) == CONDITION
@@ -208,7 +212,8 @@ class _Stack(NamedTuple):
   top: _Item
   second: _Item
   third: _Item
-  count: jax.Array
+  # Hides the method of a tuple, which nobody calls.
+  count: jax.Array  # type: ignore[assignment]
 
 
 def _merge(kinds: frozenset[str], count: jax.Array, taken: int) -> jax.Array:

@@ -9,12 +9,11 @@ do not depend on the base. Increments are those of alpha-Sem-k.
 
 from collections.abc import Sequence
 
+from alphajax.data.features import PRICES, VOLUMES
 from alphajax.language import rows as rows_lib
 from alphajax.language import vocab as vocab_lib
 from alphajax.language.rows import Row
 
-PRICES = ('open', 'high', 'low', 'close', 'vwap')
-VOLUMES = ('volume',)
 START = 'Ratio'
 
 # They have rows of their own: what a unit does is not said by one word, or the

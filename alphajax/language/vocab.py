@@ -11,7 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-FEATURES = ('open', 'high', 'low', 'close', 'volume', 'vwap')
+from alphajax.data.features import FEATURES
+
 CONSTANTS = (-0.1, -0.05, -0.01, 0.01, 0.05, 0.1)  # Table 5 of the paper.
 WINDOWS = (20, 30, 40)  # Table 5.
 PAD = '<pad>'
@@ -50,8 +51,6 @@ COMMUTATIVE = ('binary', 'paired', 'equality', 'logical')
 CONDITIONS = ('comparison', 'equality', 'logical', 'negation')  # 1 or 0.
 LEAVES = ('feature', 'constant', 'window')
 KINDS = (*LEAVES, *OPERANDS)  # Of symbols that a formula is made of.
-# Features that are codes of groups: operands of group operators and no values.
-GROUPS = ('sector', 'industry', 'subindustry')
 
 KEEPS, FREES = 'keeps', 'frees'
 

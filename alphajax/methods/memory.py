@@ -80,6 +80,12 @@ def make_recorder(
       f'config.pool.labels is {tuple(labels)}: expected one or more of '
       f'{", ".join(LABELS)}'
     )
+  if spec.neutralize and any(name.startswith('half') for name in labels):
+    raise ValueError(
+      f'config.pool.labels is {tuple(labels)}: with config.label.neutralize '
+      'expected some of plain, rank, winsorised, which are made of the label '
+      'that is judged'
+    )
   scored = np.flatnonzero(split.scored)
   places = np.linspace(0, len(scored) - 1, min(num_days, len(scored)))
   standard = [

@@ -215,7 +215,7 @@ def lookback(config) -> int:
   if config.lookback and config.lookback < own:
     raise ValueError(
       f'config.lookback is {config.lookback}; {task.original} looks back {own} '
-      'days: give at least as many, or 0 for as many as are needed'
+      'bars: give at least as many, or 0 for as many as are needed'
     )
   return config.lookback or max(own, grammar_lib.lookback(task.grammar))
 

@@ -4,6 +4,7 @@ What `incremental` knows of a grammar, read on the host, once.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -78,9 +79,9 @@ def make(grammar: Grammar) -> Contexts:
 
 def _table(values: Sequence) -> jax.Array:
   """Numbers in 32 bits, also where JAX takes 64 by default."""
-  values = np.asarray(values)
-  narrow = {'i': np.int32, 'f': np.float32}.get(values.dtype.kind)
-  return jnp.asarray(values, narrow)
+  array = np.asarray(values)
+  narrow = {'i': np.int32, 'f': np.float32}.get(array.dtype.kind)
+  return jnp.asarray(array, narrow)
 
 
 def refusal(grammar: Language) -> str | None:
@@ -99,11 +100,11 @@ def refusal(grammar: Language) -> str | None:
       place = _path_place(symbols, children)
       if any(len(c) > 1 for k, c in enumerate(children) if k != place):
         return f'{text!r} writes an operator beside its path'
-      body = children[place]
+      body = list(children[place])
   return None
 
 
-def _bodies(grammar: Grammar) -> list[list[int]]:
+def _bodies(grammar: Any) -> list[list[int]]:
   """The right-hand sides."""
   return [
     body[:width]
@@ -135,7 +136,7 @@ def _read_production(
     chain.append(len(found))
     slots = [child[0] for child in children]
     _add_contexts(symbols, body[0], slots, place, found)
-    body = children[place]
+    body = list(children[place])
   return chain, body[0]
 
 

@@ -8,6 +8,7 @@ a function or of a module that has it.
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
@@ -164,7 +165,9 @@ def apply_batch(
   """
   chex.assert_rank(tokens, 2)
   if rng_key is None:
-    return jax.vmap(lambda t, c: network.apply(params, t, c))(tokens, context)
+    run = jax.vmap(lambda t, c: network.apply(params, t, c))
+    found: Any = run(tokens, context)
+    return found
 
   def one(rng_key, tokens, context):
     return network.apply(

@@ -8,7 +8,7 @@ the language has operators of three ordered children, which the paper's has not,
 there is a position 3.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import chex
 import jax
@@ -18,6 +18,7 @@ from flax import linen as nn
 
 from alphajax.language import rows, tree
 from alphajax.language.environment import Language
+from alphajax.language.grammar import Grammar
 
 # Which kernel reads the child in slot 0, 1, 2 of a parent with each role.
 _FIRST, _SECOND, _SUM, _THIRD = range(4)
@@ -91,7 +92,8 @@ def make(language: Language, width: int = 128) -> TreeLSTM:
       "order, and the language writes others, as config.language.name = 'rpn' "
       "does: take 'lstm', 'cnn' or 'transformer'"
     )
-  arity, role = np.asarray(language.arity), np.asarray(language.role)
+  grammar = cast(Grammar, language)  # Of which these two are read.
+  arity, role = np.asarray(grammar.arity), np.asarray(grammar.role)
   return TreeLSTM(tuple(arity.tolist()), tuple(role.tolist()), width)
 
 

@@ -6,6 +6,7 @@ Sizes suit a phone's width; a desktop shows two beside each other.
 
 import io
 import re
+from typing import Any
 
 import matplotlib
 import matplotlib.dates
@@ -27,7 +28,7 @@ MAX_RUNS = sum(name.startswith('run') for name in _NAMES)
 MORE = sum(name.startswith('more') for name in _NAMES)
 # Of the strongest cell: on it the ink still reads (4.5 to 1) in both themes.
 STRONGEST = 0.66
-STYLE = {
+STYLE: dict[Any, Any] = {  # Keys of matplotlib's.
   'svg.fonttype': 'none',  # Text stays text, in the page's own font.
   'font.size': 8.5,
   'text.color': COLORS['ink'],

@@ -55,6 +55,7 @@ def _paired_difference(run: Run, other: Run, split: str) -> dict[str, Any]:
   common, mine, theirs = np.intersect1d(
     dates, other_dates, assume_unique=True, return_indices=True
   )
+  assert run.pool is not None  # Else no split is compared.
   lag = run.pool['label']['horizon'] - 1  # Labels of h days overlap.
   if len(common) <= lag:
     return {'days': len(common)}  # Too few for an interval.

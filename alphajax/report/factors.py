@@ -54,13 +54,13 @@ def heat_map(names: Sequence[str], correlation: np.ndarray) -> str:
     figure = canvas.new_figure(3.2)
     axes = figure.subplots()
     axes.set_aspect('equal')
-    for row, column in zip(*np.tril_indices(count, -1), strict=True):
+    for row, column in np.argwhere(np.tri(count, k=-1)).tolist():
       value = correlation[row, column]
       if np.isfinite(value):
         text = canvas.short(value) if count <= 12 else ''
         canvas.shade(axes, column, row, value, 1.0, text)
     step = 1 + count // 25
-    ticks = np.arange(0, count, step)
+    ticks = list(range(0, count, step))
     axes.set_yticks(ticks, [names[i] for i in ticks])
     axes.set_xticks(ticks, [names[i] for i in ticks])
     axes.set_xlim(-0.5, max(count - 1.5, 0.5))

@@ -3,7 +3,7 @@
 import datetime
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from alphajax.data.panel import SPLITS
+from alphajax.data.panel import SPLITS, bar_word
+from alphajax.judge import result
 from alphajax.report import canvas, compare, days, factors, notices, training
 from alphajax.run import config as config_lib
 from alphajax.run import files
@@ -41,7 +42,10 @@ def split_figures(run: Run) -> dict[str, dict[str, Any]]:
 
 
 def factor_rows(run: Run) -> list[dict[str, Any]]:
-  """Rows of the pool table, heaviest first; `name` is what figures use."""
+  """Rows of the pool table, heaviest first; `name` is what figures use.
+
+  `lost`: see `float_range.lost_share`, of the split that loses most.
+  """
   if run.pool is None:
     return []
   tested = {
@@ -57,10 +61,18 @@ def factor_rows(run: Run) -> list[dict[str, Any]]:
       'index': i,  # Where `pool.json` and `daily.npz` have it.
       'share': abs(found[i]['weight']) / largest,
       'test': tested.get(found[i]['formula']),
+      'lost': _lost(found[i], tested.get(found[i]['formula'])),
       **found[i],
     }
     for rank, i in enumerate(order, start=1)
   ]
+
+
+def _lost(factor: Mapping[str, Any], tested: Mapping[str, Any] | None) -> float:
+  """The largest share of cells that a factor loses to float32 on a split."""
+  parts = (factor['train'], factor['valid'], tested or {})
+  # Runs of older versions do not say.
+  return max(part.get('lost', 0.0) for part in parts)
 
 
 def run_figures(run: Run, rows: Sequence[dict[str, Any]]) -> list[dict]:
@@ -195,9 +207,11 @@ def render(run: Run, others: Sequence[Run] = ()) -> str:
     undefined=jinja2.StrictUndefined,
   )
   environment.filters |= {'number': _number, 'clock': _clock}
-  rows = factor_rows(run)
+  rows, bars = factor_rows(run), _bar_word(run)
   return environment.get_template('template.html').render(
     run=run,
+    label=result.label_text(run.pool['label'], bars) if run.pool else '',
+    bars=bars,
     last=run.metrics[-1],
     compile_seconds=np.nansum(run.column('compile_seconds')),
     total_seconds=run.seconds('total').sum(),
@@ -213,6 +227,12 @@ def render(run: Run, others: Sequence[Run] = ()) -> str:
     provenance=config_lib.flatten(run.provenance or {}),
     now=datetime.datetime.now().astimezone().strftime('%Y-%m-%d %H:%M %Z'),
   )
+
+
+def _bar_word(run: Run) -> str:
+  """What the bars of the run are called."""
+  splits = run.splits()
+  return bar_word(run.series(splits[0])[0]) if splits else 'bars'
 
 
 def _number(value: float | None, digits: int = 4) -> str:

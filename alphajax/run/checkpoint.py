@@ -335,7 +335,8 @@ def _from_numpy(value: np.ndarray, like: Any, description: dict) -> Any:
   if isinstance(like, np.ndarray | np.generic):
     return value
   if _is_key(like):
-    return jax.random.wrap_key_data(value, impl=description['key_impl'])
+    data = jnp.asarray(value)
+    return jax.random.wrap_key_data(data, impl=description['key_impl'])
   return jnp.asarray(value)
 
 

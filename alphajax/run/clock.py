@@ -42,9 +42,9 @@ def _compiled() -> list[float]:
   """
   total = [0.0]
 
-  def hear(event: str, seconds: float, **_) -> None:
+  def hear(event: str, duration_secs: float, **_: str | int) -> None:
     if event == '/jax/core/compile/backend_compile_duration':
-      total[0] += seconds
+      total[0] += duration_secs
 
   jax.monitoring.register_event_duration_secs_listener(hear)
   return total

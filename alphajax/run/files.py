@@ -45,7 +45,7 @@ def naming(path: str | os.PathLike) -> Iterator[None]:
   try:
     yield
   except OSError as error:
-    reason = _REASONS.get(error.errno, error.strerror or str(error))
+    reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
     reason = reason.format(folder=Path(path).parent)
     raise RunError(f'{path}: {reason}') from error
 
@@ -152,7 +152,8 @@ def write_arrays(
 ) -> None:
   """Replaces an npz file, wholly or not at all."""
   with replacing(path) as file:
-    np.savez(file, **arrays)
+    # No array is named as an option of savez.
+    np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -52,10 +52,11 @@ class Run(NamedTuple):
   def series(self, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Days, daily IC and daily RankIC of the pool, each `[T]`."""
     dates = self.daily[f'dates_{split}'].astype('datetime64[D]')
-    return dates, *(
+    ic, rank_ic = (
       np.asarray(self.daily[f'{name}_{split}'], float)
       for name in ('ic', 'rank_ic')
     )
+    return dates, ic, rank_ic
 
   def splits(self) -> list[str]:
     """The splits with daily series, test last and only once opened."""

@@ -90,7 +90,7 @@ def _lock(path: Path, file: BinaryIO) -> None:
   elif code == errno.EWOULDBLOCK:
     taken = True
   else:
-    raise RunError(f'{path} cannot be locked: {os.strerror(code)}')
+    raise RunError(f'{path} cannot be locked: {os.strerror(code or 0)}')
   if taken:
     who = _name(owner) if owner else 'a process that has just begun'
     raise RunError(

@@ -64,10 +64,10 @@ def student_interval(values: Sequence[float]) -> Interval:
   Raises:
     ValueError: fewer than two values, which tell nothing of their spread.
   """
-  values = np.asarray(values, np.float64)
   if len(values) < 2:
     raise ValueError(f'{len(values)} value: an interval needs two or more')
-  mean, deviation = float(values.mean()), float(values.std(ddof=1))
+  array = np.asarray(values, np.float64)
+  mean, deviation = float(array.mean()), float(array.std(ddof=1))
   half = float(special.stdtrit(len(values) - 1, 0.975)) * deviation
   half /= len(values) ** 0.5
   return Interval(mean, deviation, mean - half, mean + half)

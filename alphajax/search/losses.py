@@ -51,7 +51,8 @@ def policy_value_loss(
   log_probs = jnp.where(batch.invalid_actions, 0.0, log_probs)
   policy_loss = -jnp.mean(jnp.sum(batch.action_weights * log_probs, axis=-1))
   entropy = -jnp.mean(jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1))
-  weight_norm = sum(jnp.sum(jnp.square(p)) for p in jax.tree.leaves(params))
+  squares = [jnp.sum(jnp.square(p)) for p in jax.tree.leaves(params)]
+  weight_norm = jnp.asarray(sum(squares))
   loss = value_loss + policy_loss + l2 * weight_norm
   return loss, {
     'loss': loss,

@@ -20,8 +20,7 @@ from alphajax.search.evaluators import Evaluator
 ENGINES = {'tree': tree_search, 'mctx': mctx_search}
 
 
-@struct.dataclass
-class Trajectories:
+class Trajectories(struct.PyTreeNode):
   """M moves of B games. A finished game goes on with `active` False."""
 
   tokens: jax.Array  # i32[M, B, L] before the move.

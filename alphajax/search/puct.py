@@ -57,9 +57,9 @@ def branch_puct(
   """
   del raw_value
   chex.assert_equal_shape([prior, visits, qvalues, invalid_actions])
-  c = c_puct
+  c: jax.Array | float = c_puct
   if branch_adapted:
-    c *= jnp.sqrt(jnp.sum(~invalid_actions) / base_branches)
+    c = c * jnp.sqrt(jnp.sum(~invalid_actions) / base_branches)
   total = jnp.maximum(jnp.sum(visits), 1)
   bonus = c * prior * jnp.sqrt(total) / (1 + visits)
   return q_transform(qvalues, visits, node_value) + bonus

@@ -17,8 +17,7 @@ from alphajax.networks import heads
 from alphajax.search.evaluators import Evaluator
 
 
-@struct.dataclass
-class Rollout:
+class Rollout(struct.PyTreeNode):
   """M moves of B games, M = max_steps. A finished game goes on inactive.
 
   log_probs, values: 0 where a game is not active.
@@ -81,7 +80,7 @@ def rollout(
       log_probs=jnp.where(active, log_probs, 0.0),
       values=jnp.where(active, value, 0.0),
       active=active,
-      final_tokens=(),
+      final_tokens=(),  # type: ignore[arg-type]  # Of the game: set below.
     )
     evaluation = evaluator.step(prepared, memory, states, actions, after)
     return (after, evaluation), record

@@ -44,8 +44,7 @@ class Policy(NamedTuple):
   conclude: Callable
 
 
-@struct.dataclass
-class Tree:
+class Tree(struct.PyTreeNode):
   """Search trees of B games with N nodes; node 0 is the root.
 
   best_action, best_child: where selection goes from a node; the child is
@@ -103,6 +102,7 @@ def search(
   chex.assert_equal_shape([root.prior_logits, invalid_actions])
 
   def root_scores(*edges):
+    assert root_score_fn is not None  # Else nobody calls this.
     return jax.vmap(root_score_fn)(noise, *edges)
 
   if kept is None:
