@@ -16,7 +16,8 @@ def get_config() -> config_dict.ConfigDict:
   config.num_seeds = 1  # Runs, from this seed on, each in a folder of its own.
   config.num_iterations = 100  # At most.
   config.num_trajectories = 100  # Formulas proposed in an iteration.
-  config.early_stop = 0.2  # Of num_iterations without a better validation IC.
+  # Of num_iterations without a better validation IC; of the pool of algorithm1.
+  config.early_stop = 0.2
   config.max_evaluated = 0  # Stop after so many evaluated formulas; 0: never.
   config.store_bytes = 1 << 29  # Device memory for values of subexpressions.
   config.lookback = 0  # Warm-up bars; 0: what the language can need.

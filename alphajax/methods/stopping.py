@@ -2,11 +2,17 @@
 
 
 def finished(config, mined) -> str | None:
-  """Why mining should end."""
+  """Why mining should end.
+
+  A pool that a rule chooses from all formulas has no early stop: the more there
+  are the better it chooses, whatever validation says.
+  """
+  waited = mined.iteration - mined.found.iteration
+  if config.pool.get('rule', 'algorithm1') != 'algorithm1':
+    waited = 0
   return reason_to_end(
-    config, len(mined.book), mined.iteration - mined.found.iteration,
-    'no better validation IC',
-  )  # fmt: skip
+    config, len(mined.book), waited, 'no better validation IC'
+  )
 
 
 def reason_to_end(config, evaluated: int, waited: int, what: str) -> str | None:
