@@ -17,6 +17,7 @@ VARIANTS = {
   'alphacfg': (*MARKETS, 'best', 'sp500,best'),
   'random': MARKETS,
   'evolution': MARKETS,
+  'best': MARKETS,
   'quickstart': (None,),
 }
 CASES = [(name, v) for name, variants in VARIANTS.items() for v in variants]
