@@ -169,16 +169,21 @@ def _play(seed, num_days, num_stocks, compiled, strength, noise_name):
   return features, mask, planted
 
 
+def on_split(simulation: Simulation, split: Split) -> np.ndarray:
+  """The planted combination on the days and stocks of a split, `[T, S]`."""
+  row = {date: t for t, date in enumerate(simulation.panel.dates)}
+  planted = simulation.planted[[row[date] for date in split.panel.dates]]
+  width = len(split.panel.symbols) - planted.shape[1]  # Padded stocks.
+  return np.pad(planted, ((0, 0), (0, width)), constant_values=np.nan)
+
+
 def planted_ic(simulation: Simulation, split: Split) -> np.ndarray:
   """Daily IC of the planted combination with a split's label, `[T]`.
 
   Pearson over members with a planted value and a known label. NaN on days
   that are not scored, 0 on scored days without a value.
   """
-  row = {date: t for t, date in enumerate(simulation.panel.dates)}
-  planted = simulation.planted[[row[date] for date in split.panel.dates]]
-  width = len(split.panel.symbols) - planted.shape[1]  # Padded stocks.
-  planted = np.pad(planted, ((0, 0), (0, width)), constant_values=np.nan)
+  planted = on_split(simulation, split)
   both = np.isfinite(planted) & np.isfinite(split.target)
   both &= np.asarray(split.panel.mask)
   signal = np.asarray(panel_lib.standardize(planted, both))
