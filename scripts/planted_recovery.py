@@ -1,20 +1,19 @@
 r"""How much of what is planted did runs on simulated markets find?
 
-python scripts/planted_recovery.py runs/deep_0 runs/deep_1
+python scripts/planted_recovery.py --workdir=runs/deep_0,runs/deep_1
 
 For each run and split: the IC of the planted combination (the ceiling) and of
-the run's pool, the pool's share of the ceiling, its mean daily correlation with
-the planted combination (the share without the noise of the labels), and how
-many planted formulas a formula of the pool behaves like (|correlation| > 0.9).
+the run's pool, the pool's share of the ceiling, what that share is expected to
+be without the noise of the labels, and how many planted formulas a formula of
+the pool behaves like (|correlation| > 0.9).
 Simulated days can be looked at as often as one likes, the test split too.
 """
 
 import functools
 import json
-import sys
 from pathlib import Path
 
-from absl import app
+from absl import app, flags
 from ml_collections import config_dict
 
 from alphajax import experiment
@@ -25,6 +24,8 @@ from alphajax.language import formula as formula_lib
 from alphajax.methods import linear
 from alphajax.methods.base import Found
 from alphajax.run import cache
+
+_WORKDIR = flags.DEFINE_list('workdir', None, 'Folders of runs.', required=True)
 
 
 def rows(workdir: Path):
@@ -46,19 +47,18 @@ def rows(workdir: Path):
     closest = ', '.join(f'{x:.2f}' for x in got.closest)
     yield [
       f'{workdir.name} {name}', f'{top:.4f}', f'{got.share * top:.4f}',
-      f'{got.share:.2f}', f'{got.likeness:.2f}',
+      f'{got.share:.2f}', f'{got.expected:.2f}',
       f'{got.recovered() * len(got.closest):.0f} of {len(got.closest)}',
       closest,
     ]  # fmt: skip
 
 
 def main(argv):
-  if len(argv) < 2:
-    sys.exit('say which runs: python scripts/planted_recovery.py WORKDIR ...')
+  del argv
   cache.use_disk_cache()
-  head = 'run | planted IC | IC | share | likeness | recovered | closest'
+  head = 'run | planted IC | IC | share | expected | recovered | closest'
   print(f'| {head} |\n|' + ' --- |' * 7)
-  for workdir in argv[1:]:
+  for workdir in _WORKDIR.value:
     for row in rows(Path(workdir)):
       print(f'| {" | ".join(row)} |', flush=True)
 

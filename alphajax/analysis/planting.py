@@ -32,7 +32,8 @@ SPREAD = 0.6  # Least mean distance from the day's mean, in deviations.
 LEVELS = 0.5  # Least share of a day's values that no other stock has.
 MEMORY = (0.25, 0.9)  # Correlation with the values STEP days before.
 APART = 0.5  # Largest |correlation| of two planted formulas,
-SHORT = 0.65  # and of one with a short formula.
+SHORT = 0.6  # and of one with a short formula, up to LEAD days before.
+LEAD = 20
 SHORT_LENGTH, NUM_SHORT = 5, 700  # Of those, random ones of each grammar.
 
 BATCH, MAX_BATCHES = 100, 60
@@ -144,12 +145,25 @@ def draw(seed: int, panel: Panel, count: int) -> list[Formula]:
 
 def _stands_out(formula, unit, short, store, panel) -> bool:
   """Whether no short formula and no part of it behaves as a formula does."""
-  if behaviour.alike(unit, short).max(initial=0) >= SHORT:
+  if not _is_ahead(unit, short):
     return False
   parts = _distinct([f for f in _cut_down(formula) if _is_short(f)])
-  if not parts:
-    return True
-  return behaviour.alike(unit, _look(store, panel, parts).unit).max() < SHORT
+  return not parts or _is_ahead(unit, _look(store, panel, parts).unit)
+
+
+def _is_ahead(unit, others) -> bool:
+  """Whether none of the others tells what a formula is, or soon will be.
+
+  `close/vwap` is unlike `Ref(close/vwap,20)` and says all of it, 20 days
+  earlier, which is worth more than the formula itself.
+  """
+  return all(
+    behaviour.alike(unit[:, lag:], others[:, : others.shape[1] - lag]).max(
+      initial=0
+    )
+    < SHORT
+    for lag in range(LEAD // STEP + 1)
+  )
 
 
 def strength_of(formulas: Sequence[Formula], panel: Panel, ic: float) -> float:

@@ -9,27 +9,28 @@ import numpy as np
 
 from alphajax.analysis import behaviour
 from alphajax.data import simulate
-from alphajax.data.panel import Split
+from alphajax.data.panel import PAPER_LABEL, Split
 from alphajax.factor import evaluate, metrics
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 
+HORIZON = PAPER_LABEL.exit - PAPER_LABEL.entry
 THRESHOLD = 0.9  # A formula behaves as a planted one does from here on.
 
 
 class Recovery(NamedTuple):
   """A result beside what was planted, on one split.
 
-  share: IC of its signal over the IC of the planted combination. 0.05 and more
-    may be chance: both ICs have the noise of the labels.
-  likeness: mean daily correlation of the signal with the planted combination.
-    What the share is expected to be, without that noise.
+  share: IC of its signal over the IC of the planted combination. Both have
+    the noise of the labels.
+  expected: the same without that noise: how much drift it foresees over the
+    horizon of the label, over what the planted combination foresees.
   closest: largest |mean daily correlation| of each planted formula with one of
     the result's; 0 for a result without formulas.
   """
 
   share: float
-  likeness: float
+  expected: float
   closest: tuple[float, ...]
 
   def recovered(self, threshold: float = THRESHOLD) -> float:
@@ -42,6 +43,7 @@ def recovery(
   split: Split,
   signal: jax.Array | np.ndarray,
   formulas: Sequence[Formula] = (),
+  horizon: int = HORIZON,
 ) -> Recovery:
   """Compares a result with the planted alphas, on the scored days of a split.
 
@@ -52,6 +54,7 @@ def recovery(
     split: of that market.
     signal: of the result, f32[T, S] on the split's panel; NaN where none.
     formulas: those that the result is made of, any number.
+    horizon: days of the label.
 
   Raises:
     ValueError: nothing was planted.
@@ -64,15 +67,27 @@ def recovery(
     )
   members = jnp.asarray(split.panel.mask)
   days = np.flatnonzero(split.scored)
-  planted = simulate.on_split(simulation, split)
   signal, target = jnp.asarray(signal), jnp.asarray(split.target)
   earned = metrics.daily_ic(signal, target, members)[days].mean()
-  likeness = metrics.daily_ic(signal, jnp.asarray(planted), members)[days]
+  planted = simulate.on_split(simulation, split)
+  ahead = _ahead(planted, horizon)[days]
+  foreseen = [
+    float((np.asarray(behaviour.unit(each, members, days)) * ahead).sum())
+    for each in (signal, jnp.asarray(planted))
+  ]
   return Recovery(
     share=float(earned) / simulate.ceiling(simulation, split),
-    likeness=float(likeness.mean()),
+    expected=foreseen[0] / foreseen[1],
     closest=_closest(simulation.alphas, formulas, split, days),
   )
+
+
+def _ahead(planted, horizon) -> np.ndarray:
+  """Planted values of a day and those after it, summed over the horizon."""
+  total = np.cumsum(np.nan_to_num(planted.astype(np.float64)), axis=0)
+  total = np.concatenate([np.zeros_like(total[:1]), total])
+  stop = np.minimum(np.arange(len(planted)) + horizon, len(planted))
+  return total[stop] - total[:-1]
 
 
 def _closest(alphas, formulas, split, days) -> tuple[float, ...]:
@@ -80,7 +95,7 @@ def _closest(alphas, formulas, split, days) -> tuple[float, ...]:
   if not formulas:
     return (0.0,) * len(alphas)
   store = evaluate.make_store(split.panel)
-  members, days = jnp.asarray(split.panel.mask), jnp.asarray(days)
+  members = jnp.asarray(split.panel.mask)
   units = jnp.stack(
     [
       behaviour.unit(values, members, days)
