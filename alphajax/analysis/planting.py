@@ -33,7 +33,7 @@ LEVELS = 0.5  # Least share of a day's values that no other stock has.
 MEMORY = (0.25, 0.9)  # Correlation with the values STEP days before.
 APART = 0.5  # Largest |correlation| of two planted formulas,
 SHORT = 0.6  # and of one with a short formula, up to LEAD days before.
-LEAD = 20
+LEAD = 60
 SHORT_LENGTH, NUM_SHORT = 5, 700  # Of those, random ones of each grammar.
 
 BATCH, MAX_BATCHES = 100, 60
