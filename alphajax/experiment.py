@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from alphajax import lookup
+from alphajax.analysis import planting
 from alphajax.configs import common
 from alphajax.data import market as market_lib
 from alphajax.data import panel as panel_lib
@@ -264,14 +265,23 @@ def _simulated(options: str) -> simulate.Simulation:
 
     return formula_lib.lookback(formula), today
 
-  return simulate.simulate(**json.loads(options), compile_fn=compile_formula)
+  given = json.loads(options)
+  make = planting.simulated if 'planted' in given else simulate.simulate
+  return make(**given, compile_fn=compile_formula)
 
 
 def ceiling(config, split: Split) -> float | None:
   """IC of the planted combination on a split; None where none is planted."""
-  if config.data.path or not config.data.simulate.strength:
+  if config.data.path or not _planted(config.data.simulate):
     return None
   return simulate.ceiling(simulated(config), split)
+
+
+def _planted(options) -> bool:
+  """Whether the options of a simulated market plant anything."""
+  if 'planted' in options:
+    return bool(options.planted and options.ic)
+  return bool(options.strength)
 
 
 def restore(config, workdir: Path) -> tuple[Method, Any]:

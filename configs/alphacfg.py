@@ -3,9 +3,9 @@ r"""AlphaCFG with the paper's settings (Appendix H).
 python -m alphajax.train --config=configs/alphacfg.py:csi300 \
   --config.data.path=../shared/data/cn_csi300.parquet --workdir=runs/csi300
 
-A market, csi300, sp500, simulated or simulated_large, and `best` after a comma
-(`alphacfg.py:sp500,best`; alone it is csi300) for settings of ours, under which
-half of the games begin as a formula of the pool does.
+A market of common.MARKETS, such as csi300 or simulated, and `best` after a
+comma (`alphacfg.py:sp500,best`; alone it is csi300) for settings of ours, under
+which half of the games begin as a formula of the pool does.
 """
 
 from ml_collections import config_dict

@@ -4,7 +4,14 @@ from ml_collections import config_dict
 
 from alphajax.language import vocab
 
-MARKETS = ('csi300', 'sp500', 'simulated', 'simulated_large')
+MARKETS = (
+  'csi300',
+  'sp500',
+  'simulated',
+  'simulated_large',
+  'simulated_deep',
+  'simulated_noise',
+)
 
 
 def get_config() -> config_dict.ConfigDict:
@@ -134,6 +141,10 @@ def use_market(config, name: str) -> None:
     use_simulated_market(config)
   if name == 'simulated_large':
     use_simulated_market(config, num_days=4000, num_stocks=300)
+  if name == 'simulated_deep':
+    use_deep_market(config)
+  if name == 'simulated_noise':
+    use_deep_market(config, planted=0)
 
 
 def use_simulated_market(config, num_days=1500, num_stocks=200) -> None:
@@ -149,3 +160,21 @@ def use_simulated_market(config, num_days=1500, num_stocks=200) -> None:
     ('train', 'valid', 'test'), cuts[:-1], cuts[1:], strict=True
   ):
     config.splits[name] = (str(days[start]), str(days[stop - 1]))
+
+
+def use_deep_market(config, planted=4) -> None:
+  """Takes a simulated market that is hard to mine, in the noise of real ones.
+
+  See `alphajax.analysis.planting`: `planted` long formulas, drawn by the seed;
+  0 for nothing but the noise.
+  """
+  config.data.simulate = config_dict.ConfigDict(
+    dict(
+      seed=0,
+      num_days=0,
+      num_stocks=0,
+      planted=planted,  # Formulas of length 6 to 10.
+      ic=0.10,  # Expected of their combination.
+    )
+  )
+  use_simulated_market(config, num_days=4000, num_stocks=375)

@@ -12,7 +12,14 @@ from alphajax import experiment
 from alphajax.configs import alphacfg
 
 FOLDER = Path(__file__).parent.parent / 'configs'
-MARKETS = ('csi300', 'sp500', 'simulated', 'simulated_large')
+MARKETS = (
+  'csi300',
+  'sp500',
+  'simulated',
+  'simulated_large',
+  'simulated_deep',
+  'simulated_noise',
+)
 VARIANTS = {
   'alphacfg': (*MARKETS, 'best', 'sp500,best'),
   'random': MARKETS,

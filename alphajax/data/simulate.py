@@ -24,7 +24,9 @@ from typing import NamedTuple
 import numpy as np
 
 from alphajax.data import cross_section
+from alphajax.data import noise as noise_lib
 from alphajax.data import panel as panel_lib
+from alphajax.data.noise import MARKET, NUM_SECTORS, OWN, SECTOR
 from alphajax.data.panel import Panel, Split
 
 # An easy, a middling and a harder one to find; about uncorrelated, stationary,
@@ -36,11 +38,6 @@ ALPHAS = (
 )
 FIRST_DAY = '2010-01-04'
 
-MARKET, SECTOR, OWN = 0.010, 0.006, 0.016  # Daily volatilities.
-NUM_SECTORS = 10
-TAIL = 5.0  # Degrees of freedom of the shocks.
-LARGEST = 0.3  # Daily returns are cut, symmetrically, at this size.
-ARCH, GARCH = 0.08, 0.90  # Weights of yesterday's shock and variance.
 LISTED_AT_START = 0.85
 LISTING_DAYS = 600.0  # Mean wait of the others.
 DELISTING = 1 / 8000  # A day.
@@ -64,6 +61,9 @@ STREAMS = (
   'life',
   'pause',
   'vwap',
+  'nature',
+  'temper',
+  'style',
 )
 
 
@@ -91,16 +91,18 @@ def simulate(
   alphas: Sequence[str] = ALPHAS,
   strength: float = 0.05,
   compile_fn: Callable | None = None,
+  noise: str = 'plain',
 ) -> Simulation:
   """Simulates a market, the same one for the same arguments.
 
   compile_fn: maps formula text to `(lookback, fn)`, where
     `fn(features f32[6, lookback + 1, S], mask bool[lookback + 1, S])` is the
     formula's value on the last of these days, `f32[S]`, NaN where unknown.
+  noise: `plain`, or `real` with the dependence of real panels, see `noise`.
 
   Raises:
-    ValueError: a negative strength, too few stocks or days, or alphas without
-      a `compile_fn`.
+    ValueError: a negative strength, too few stocks or days, unknown noise, or
+      alphas without a `compile_fn`.
   """
   if strength < 0 or num_days < 2 or num_stocks < 2 * NUM_SECTORS:
     raise ValueError(
@@ -110,34 +112,9 @@ def simulate(
   if alphas and compile_fn is None:
     raise ValueError('alphas need compile_fn to be evaluated')
   compiled = [compile_fn(text) for text in alphas]
-  rngs = {
-    name: np.random.default_rng([seed, key]) for key, name in enumerate(STREAMS)
-  }
-  noise, variance = _return_noise(rngs, num_days, num_stocks)
-  shape = _day_shape(rngs, num_days, num_stocks)
-  present = _present(rngs, num_days, num_stocks)
-  size = np.exp(rngs['static'].normal(15.0, 1.0, num_stocks))  # Shares.
-  close = np.exp(rngs['static'].normal(3.0, 0.7, num_stocks))
-  features = np.full((6, num_days, num_stocks), np.nan, np.float32)
-  mask = np.zeros((num_days, num_stocks), bool)
-  planted = np.full((num_days, num_stocks), np.nan, np.float32)
-  member = np.zeros(num_stocks, bool)
-  drift = np.zeros(num_stocks)
-  for t in range(num_days):
-    scale = np.sqrt(variance[t])
-    change = noise[t] + strength * OWN * scale * drift
-    previous, close = close, close * (1 + change)
-    bar = _bar(previous, change, scale, {k: v[t] for k, v in shape.items()})
-    bar['volume'] *= size
-    for f, name in enumerate(panel_lib.FEATURES):
-      features[f, t] = np.where(present[t], bar[name], np.nan)
-    if t % INDEX_REVIEW == 0:
-      # Decided on yesterday's price; who is not listed yet cannot join.
-      member = _largest(previous * size, present[t], INDEX_SHARE)
-    mask[t] = member & present[t]
-    features[5, t, shape['no_vwap'][t]] = np.nan
-    planted[t] = _combine(compiled, features, mask, t)
-    drift = np.nan_to_num(planted[t])
+  features, mask, planted = _play(
+    seed, num_days, num_stocks, compiled, strength, noise
+  )
   panel = panel_lib.make(
     features,
     mask,
@@ -151,16 +128,62 @@ def simulate(
   return Simulation(panel, planted, tuple(alphas), float(strength))
 
 
+def _play(seed, num_days, num_stocks, compiled, strength, noise_name):
+  """Day after day: features `[6, T, S]`, mask and planted `[T, S]`."""
+  rngs = {
+    name: np.random.default_rng([seed, key]) for key, name in enumerate(STREAMS)
+  }
+  noise = noise_lib.make(noise_name, rngs, num_days, num_stocks)
+  shape = _day_shape(rngs, num_days, num_stocks)
+  present = _present(rngs, num_days, num_stocks)
+  size = np.exp(rngs['static'].normal(15.0, 1.0, num_stocks))  # Shares.
+  close = np.exp(rngs['static'].normal(3.0, 0.7, num_stocks))
+  features = np.full((6, num_days, num_stocks), np.nan, np.float32)
+  mask = np.zeros((num_days, num_stocks), bool)
+  planted = np.full((num_days, num_stocks), np.nan, np.float32)
+  # Prices and volumes of all stocks, listed or not, which styles go by.
+  hidden = np.empty((2, num_days, num_stocks))
+  member = np.zeros(num_stocks, bool)
+  drift = np.zeros(num_stocks)
+  for t in range(num_days):
+    scale = np.sqrt(noise.variance[t])
+    change = noise.returns[t]
+    if noise.premia is not None:
+      past = slice(max(0, t - noise_lib.HISTORY - 1), t)
+      styles = noise.premia[t] @ noise_lib.loadings(*hidden[:, past])
+      change = noise_lib.cut(change + styles)
+    change = change + strength * OWN * scale * drift
+    previous, close = close, close * (1 + change)
+    bar = _bar(previous, change, scale, {k: v[t] for k, v in shape.items()})
+    bar['volume'] *= size
+    hidden[:, t] = close, bar['volume']
+    for f, name in enumerate(panel_lib.FEATURES):
+      features[f, t] = np.where(present[t], bar[name], np.nan)
+    if t % INDEX_REVIEW == 0:
+      # Decided on yesterday's price; who is not listed yet cannot join.
+      member = _largest(previous * size, present[t], INDEX_SHARE)
+    mask[t] = member & present[t]
+    features[5, t, shape['no_vwap'][t]] = np.nan
+    planted[t] = _combine(compiled, features, mask, t)
+    drift = np.nan_to_num(planted[t])
+  return features, mask, planted
+
+
+def on_split(simulation: Simulation, split: Split) -> np.ndarray:
+  """The planted combination on the days and stocks of a split, `[T, S]`."""
+  row = {date: t for t, date in enumerate(simulation.panel.dates)}
+  planted = simulation.planted[[row[date] for date in split.panel.dates]]
+  width = len(split.panel.symbols) - planted.shape[1]  # Padded stocks.
+  return np.pad(planted, ((0, 0), (0, width)), constant_values=np.nan)
+
+
 def planted_ic(simulation: Simulation, split: Split) -> np.ndarray:
   """Daily IC of the planted combination with a split's label, `[T]`.
 
   Pearson over members with a planted value and a known label. NaN on days
   that are not scored, 0 on scored days without a value.
   """
-  row = {date: t for t, date in enumerate(simulation.panel.dates)}
-  planted = simulation.planted[[row[date] for date in split.panel.dates]]
-  width = len(split.panel.symbols) - planted.shape[1]  # Padded stocks.
-  planted = np.pad(planted, ((0, 0), (0, width)), constant_values=np.nan)
+  planted = on_split(simulation, split)
   both = np.isfinite(planted) & np.isfinite(split.target)
   both &= np.asarray(split.panel.mask)
   signal = np.asarray(panel_lib.standardize(planted, both))
@@ -178,22 +201,6 @@ def ceiling(simulation: Simulation, split: Split) -> float:
   split goes into it, and a pool may profit from chance of its own.
   """
   return float(np.nanmean(planted_ic(simulation, split)))
-
-
-def _return_noise(rngs, num_days, num_stocks):
-  """Noise of the simple returns `[T, S]` and the common variance `[T]`."""
-  unit = np.sqrt(TAIL / (TAIL - 2))  # Deviation of a Student variable.
-  market = rngs['market'].standard_t(TAIL, num_days) / unit
-  sector = rngs['sector'].standard_t(TAIL, (num_days, NUM_SECTORS)) / unit
-  own = rngs['own'].standard_t(TAIL, (num_days, num_stocks)) / unit
-  sectors = rngs['static'].integers(NUM_SECTORS, size=num_stocks)
-  variance = np.ones(num_days)
-  for t in range(1, num_days):
-    shock = market[t - 1] ** 2
-    variance[t] = 1 - ARCH - GARCH + variance[t - 1] * (ARCH * shock + GARCH)
-  noise = MARKET * market[:, None] + SECTOR * sector[:, sectors] + OWN * own
-  noise = np.sqrt(variance)[:, None] * noise
-  return np.clip(noise, -LARGEST, LARGEST), variance
 
 
 def _day_shape(rngs, num_days, num_stocks):
