@@ -7,4 +7,5 @@ export JAX_PLATFORMS="${JAX_PLATFORMS:-cpu}"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
-.venv/bin/python -m pytest -n 2 "$@"
+# A file stays on one worker: what its tests share is made and compiled once.
+.venv/bin/python -m pytest -n 2 --dist loadfile "$@"

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import commands
 import pytest
 
 from alphajax import cli, show_configs
@@ -14,11 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 def command(*arguments, cwd=ROOT):
   """Runs `alphajax ...` as the console script does."""
-  return subprocess.run(
-    [sys.executable, '-m', 'alphajax.cli', *arguments],
-    capture_output=True, text=True, cwd=cwd,
-    env=os.environ | {'PYTHONPATH': str(ROOT)},
-  )  # fmt: skip
+  return commands.run('alphajax.cli', *arguments, cwd=cwd)
 
 
 def test_overview_imports_no_jax():
@@ -74,7 +71,11 @@ def test_errors_of_the_user_are_lines(arguments, message, tmp_path):
 
 
 def test_debug_shows_the_traceback(tmp_path):
-  done = command('report', '--workdir=x', '--debug', cwd=tmp_path)
+  done = subprocess.run(
+    [sys.executable, '-m', 'alphajax.cli', 'report', '--workdir=x', '--debug'],
+    capture_output=True, text=True, cwd=tmp_path,
+    env=os.environ | {'PYTHONPATH': str(ROOT)},
+  )  # fmt: skip
   assert done.returncode == 1 and 'Traceback' in done.stderr
 
 

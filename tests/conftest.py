@@ -1,14 +1,39 @@
 """What several test files share."""
 
+import contextlib
+import shutil
+
 import pytest
 
 from alphajax.run import cache
 
+KEPT_BYTES = 1 << 30  # Of compiled programs; all tests need a tenth of it.
+
+
+def pytest_configure(config):
+  """Empties what `disk_cache` keeps where it has grown, before it is read."""
+  kept = getattr(config, 'cache', None)
+  if kept is None or hasattr(config, 'workerinput'):
+    return
+  folder = kept.mkdir('xla')
+  if sum(path.stat().st_size for path in folder.iterdir()) > KEPT_BYTES:
+    shutil.rmtree(folder)
+
 
 @pytest.fixture(scope='session', autouse=True)
-def disk_cache(tmp_path_factory):
-  """Compiled programs, shared by all tests and processes of a session."""
+def disk_cache(tmp_path_factory, pytestconfig):
+  """Compiled programs, shared by all tests and processes of a session.
+
+  They stay in pytest's cache for the next session: a program is looked up by
+  what it computes, its options and the versions, so changed code compiles anew.
+  Loaded panels do not stay.
+  """
   shared = tmp_path_factory.getbasetemp().parent / 'alphajax_cache'
+  kept = getattr(pytestconfig, 'cache', None)
+  if kept is not None:  # -p no:cacheprovider
+    shared.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):  # Another worker was first.
+      (shared / 'xla').symlink_to(kept.mkdir('xla'))
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv('ALPHAJAX_CACHE', str(shared))
     cache.use_disk_cache()

@@ -2,10 +2,8 @@
 
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
+import commands
 import numpy as np
 import oracle
 import pytest
@@ -16,8 +14,6 @@ from alphajax.judge import result
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
 from alphajax.run.files import RunError
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope='module')
@@ -223,16 +219,15 @@ def test_refuses_other_data_and_does_not_count(run):
 
 
 def test_command_prints_the_splits_side_by_side(run):
-  command = [sys.executable, '-m', 'alphajax.evaluate', f'--workdir={run}']
-  said = subprocess.run(
-    command, cwd=ROOT, capture_output=True, text=True, check=True
-  ).stdout
+  done = commands.run('alphajax.evaluate', f'--workdir={run}')
+  assert done.returncode == 0, done.stderr
+  said = done.stdout
   header = said.splitlines()[1].split()
   assert header == ['train', 'valid', 'test']
   for name in ('IC', 'RankIC', 'ICIR', 'planted IC'):
     assert f'\n{name} ' in said
   assert 'opened 1 time.' in said
   shutil.rmtree(run)
-  result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+  result = commands.run('alphajax.evaluate', f'--workdir={run}')
   assert result.returncode == 1
   assert result.stderr.strip().endswith('no such folder')

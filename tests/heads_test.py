@@ -41,6 +41,12 @@ def tokens_of(count):
   return environment.random_tokens(language(), jax.random.key(0), count)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def apply_batch(network, params, tokens, rng_key=None, context=None):
+  """One program in place of each operation's own."""
+  return heads.apply_batch(network, params, tokens, rng_key, context)
+
+
 @functools.cache
 def with_context(encoder='lstm', width=3):
   network = heads.make(
@@ -53,9 +59,10 @@ def test_the_context_joins_the_encoding():
   network, params = with_context()
   tokens = tokens_of(5)
   context = jax.random.normal(jax.random.key(2), (5, 3))
-  logits, values = heads.apply_batch(network, params, tokens, context=context)
+  logits, values = apply_batch(network, params, tokens, context=context)
   inner = {'params': params['params']['encoder']}
-  encoded = jax.vmap(lambda t: network.encoder.apply(inner, t))(tokens)
+  encode = jax.vmap(lambda t: network.encoder.apply(inner, t))
+  encoded = jax.jit(encode)(tokens)
   layers = params['params']['value']
   x = np.concatenate([encoded, context], axis=1)
   for name in ('Dense_0', 'Dense_1', 'Dense_2'):
@@ -71,7 +78,7 @@ def test_each_row_has_its_own_context():
   network, params = with_context()
   tokens = jnp.repeat(tokens_of(1), 4, axis=0)
   context = jnp.eye(4, 3)
-  apply = functools.partial(heads.apply_batch, network, params)
+  apply = functools.partial(apply_batch, network, params)
   logits, values = apply(tokens, context=context)
   assert len(np.unique(values)) == 4
   alone = apply(tokens[2:3], context=context[2:3])
@@ -84,29 +91,30 @@ def test_each_row_has_its_own_context():
 
 def test_the_gradient_reaches_the_context():
   network, params = with_context('tree_lstm')
+  tokens = tokens_of(4)
 
   def total(context):
-    _, values = heads.apply_batch(network, params, tokens_of(4), None, context)
+    _, values = heads.apply_batch(network, params, tokens, None, context)
     return jnp.sum(values)
 
-  gradient = np.asarray(jax.grad(total)(jnp.ones((4, 3))))
+  gradient = np.asarray(jax.jit(jax.grad(total))(jnp.ones((4, 3))))
   assert np.isfinite(gradient).all() and np.abs(gradient).min() > 0
 
 
 def test_a_context_where_none_belongs():
   network, params = with_context()
   with pytest.raises(ValueError, match='context_width 3 was given no context'):
-    heads.apply_batch(network, params, tokens_of(2))
+    apply_batch(network, params, tokens_of(2))
   plain = heads.make(language(), encoder='lstm', width=8)
   params = heads.init(plain, language(), jax.random.key(0))
   with pytest.raises(ValueError, match='context_width 0 was given a context'):
-    heads.apply_batch(plain, params, tokens_of(2), context=jnp.ones((2, 3)))
+    apply_batch(plain, params, tokens_of(2), context=jnp.ones((2, 3)))
 
 
 def test_a_context_of_another_width():
   network, params = with_context()
   with pytest.raises(AssertionError, match='shape'):
-    heads.apply_batch(network, params, tokens_of(2), context=jnp.ones((2, 4)))
+    apply_batch(network, params, tokens_of(2), context=jnp.ones((2, 4)))
 
 
 @pytest.mark.parametrize('path', ['own_encoder', 'own_encoder.make'])
@@ -120,7 +128,7 @@ def test_an_encoder_of_your_own(tmp_path, monkeypatch, path):
   network = heads.make(language(), encoder=path, width=8)
   params = heads.init(network, language(), jax.random.key(0))
   assert params['params']['encoder']['Embed_0']['embedding'].shape[1] == 8
-  logits, values = heads.apply_batch(network, params, tokens_of(3))
+  logits, values = apply_batch(network, params, tokens_of(3))
   assert logits.shape == (3, language().num_actions)
   assert np.isfinite(values).all() and not network.is_incremental
 

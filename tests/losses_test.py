@@ -88,13 +88,17 @@ def test_the_network_learns_what_the_batch_says(encoder):
     updates, opt_state = optimizer.update(gradient, opt_state)
     return optax.apply_updates(params, updates), opt_state, metrics
 
-  opt_state = optimizer.init(params)
+  opt_state = jax.jit(optimizer.init)(params)
   for step in range(200):
     rng_key = jax.random.fold_in(jax.random.key(3), step)
     params, opt_state, metrics = update(params, opt_state, rng_key)
     if step == 0:
       first = metrics
   # Without dropout, whose noise hides what was learned.
-  _, metrics = losses.policy_value_loss(params, apply_fn, batch, None, l2=1e-6)
+  _, metrics = jax.jit(
+    lambda params: losses.policy_value_loss(
+      params, apply_fn, batch, None, l2=1e-6
+    )
+  )(params)
   assert metrics['value_loss'] < 0.2 * first['value_loss']
   assert metrics['policy_loss'] < 0.4 * first['policy_loss']

@@ -38,6 +38,9 @@ def linear_apply(params, tokens):
   return 0.3 * h @ params['policy'], h @ params['value']
 
 
+batched_step = jax.jit(jax.vmap(grammar_lib.step, (None, 0, 0)))
+
+
 def start(grammar, batch, moves=0, seed=0):
   states = jax.tree.map(
     lambda x: jnp.stack([x] * batch), grammar_lib.init(grammar)
@@ -45,19 +48,20 @@ def start(grammar, batch, moves=0, seed=0):
   for key in jax.random.split(jax.random.key(seed), moves):
     logits = jnp.where(states.invalid_actions, -jnp.inf, 0.0)
     actions = jax.random.categorical(key, logits)
-    states = jax.vmap(grammar_lib.step, (None, 0, 0))(grammar, states, actions)
+    states = batched_step(grammar, states, actions)
   return states
 
 
-def searched(engine, params, states, policy, simulations):
-  """Trees of an engine, and what it says of their roots."""
+@functools.cache
+def searched(engine):
+  """A program: trees of an engine, and what it says of their roots."""
   evaluator = evaluators.from_apply(linear_apply)
   run = functools.partial(
     mcts.search,
     evaluator=evaluator,
     grammar=sem_k(),
-    num_simulations=simulations,
-    policy=policy,
+    num_simulations=48,
+    policy=puct.make(c_puct=2.0),
     engine=engine,
   )
 
@@ -67,17 +71,15 @@ def searched(engine, params, states, policy, simulations):
     trees, _ = run(params, jax.random.key(0), states, evaluation)
     return trees, engine.roots(trees)
 
-  return search(params, states)
+  return search
 
 
 @pytest.mark.parametrize('moves', [0, 1, 2])
 def test_search_equals_mctx(moves):
   """The same roots as mctx, whose loops are another implementation."""
   params, states = random_params(sem_k()), start(sem_k(), 16, moves)
-  policy = puct.make(c_puct=2.0)
   ours, theirs = (
-    searched(engine, params, states, policy, 48)
-    for engine in (tree_search, mctx_search)
+    searched(engine)(params, states) for engine in (tree_search, mctx_search)
   )
   assert isinstance(theirs[0], mctx.Tree)
   live = ~np.asarray(states.terminated)
@@ -92,8 +94,8 @@ def test_search_equals_mctx(moves):
 
 def test_mctx_takes_no_forbidden_action():
   """Also below the root, where mctx masks nothing by itself."""
-  params, states = random_params(sem_k()), start(sem_k(), 8, 1)
-  tree, _ = searched(mctx_search, params, states, puct.make(c_puct=2.0), 64)
+  params, states = random_params(sem_k()), start(sem_k(), 16, 1)
+  tree, _ = searched(mctx_search)(params, states)
   live = ~np.asarray(states.terminated)
   invalid = np.asarray(tree.embeddings[0].invalid_actions)[live]
   visits = np.asarray(tree.children_visits)[live]
@@ -116,7 +118,7 @@ def test_mctx_cannot_go_on_with_a_tree():
 def test_both_engines_play_the_same_games(policy):
   params = random_params(sem_k())
   ours, theirs = (
-    self_play(sem_k(), params, policy=policy, engine=engine, num_games=16)
+    self_play(params, policy=policy, engine=engine, num_games=16)
     for engine in ('tree', 'mctx')
   )
   # Rounding differs, so a tie may break the other way now and then.
@@ -145,7 +147,7 @@ def test_refused_engines():
 
 def test_search_never_takes_a_forbidden_action():
   grammar = sem_k()
-  states = start(grammar, 16, 1)
+  states = start(grammar, 8, 1)
   tree = run(grammar, states, linear_apply, random_params(grammar), 64)
   invalid = np.asarray(tree.prior == tree_search.FORBIDDEN)
   assert invalid[:, 1:].any()
@@ -318,7 +320,7 @@ def test_each_move_has_its_temperature():
   """At a temperature near 0 a move has one action; before it, several."""
   grammar = sem_k()
   cold = jnp.where(jnp.arange(grammar.max_steps) < 1, 1.0, 1e-3)
-  played = self_play(grammar, random_params(grammar), temperature=cold)
+  played = self_play(random_params(grammar), temperature=cold)
   active = np.asarray(played.active)
   most = np.asarray(played.action_weights).max(axis=2)
   assert most[0].max() < 0.9
@@ -347,20 +349,27 @@ def test_noise_differs_by_game_and_by_move():
   assert np.abs(one - two)[:, valid].max() > 1e-3
 
 
-def self_play(grammar, params, seed=0, **options):
+@functools.cache
+def player(**options):
   settings = {'num_games': 8, 'num_simulations': 16, **options}
-  play = functools.partial(
-    mcts.self_play,
-    evaluator=evaluators.from_apply(linear_apply),
-    grammar=grammar,
-    **settings,
+  return jax.jit(
+    functools.partial(
+      mcts.self_play,
+      evaluator=evaluators.from_apply(linear_apply),
+      grammar=sem_k(),
+      **settings,
+    )
   )
-  return jax.jit(play)(params, jax.random.key(seed))
+
+
+def self_play(params, seed=0, temperature=1.0, **options):
+  play = player(**options)
+  return play(params, jax.random.key(seed), temperature=temperature)
 
 
 def test_self_play_records_the_games_it_plays():
   grammar = sem_k()
-  played = self_play(grammar, random_params(grammar), dirichlet_fraction=0.25)
+  played = self_play(random_params(grammar), dirichlet_fraction=0.25)
   moves = grammar.max_steps
   chex.assert_shape(played.tokens, (moves, 8, grammar.max_tokens))
   chex.assert_shape(played.action_weights, (moves, 8, grammar.num_actions))
@@ -388,9 +397,9 @@ def test_self_play_records_the_games_it_plays():
 def test_self_play_repeats_by_key_and_differs_between_games():
   grammar = sem_k()
   params = random_params(grammar)
-  one, two = self_play(grammar, params), self_play(grammar, params)
+  one, two = self_play(params), self_play(params)
   chex.assert_trees_all_equal(one, two)
-  other = self_play(grammar, params, seed=1)
+  other = self_play(params, seed=1)
   assert np.any(one.final_tokens != other.final_tokens)
   assert len(np.unique(one.final_tokens, axis=0)) > 1
 

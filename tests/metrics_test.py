@@ -16,6 +16,15 @@ METRICS = {
   'daily_ic': (jax.jit(metrics.daily_ic), oracle.daily_ic),
   'daily_rank_ic': (jax.jit(metrics.daily_rank_ic), oracle.daily_rank_ic),
 }
+target_ic = jax.jit(metrics.target_ic)
+make_target = jax.jit(metrics.make_target)
+
+
+@jax.jit
+def target_ic_slope(values, goal):
+  return jax.grad(lambda v: metrics.target_ic(v, goal).sum())(values)
+
+
 each_metric = pytest.mark.parametrize('name', METRICS)
 
 
@@ -66,8 +75,8 @@ def test_a_level_far_above_the_spread_costs_no_digit(ratio, level):
   values = np.float32(level * (1 + noise / ratio))
   expected = check('daily_ic', values, target, mask, 1e-6)
   assert (expected != 0).all()
-  goal = metrics.make_target(jnp.asarray(target, jnp.float32), mask)
-  actual = jax.jit(metrics.target_ic)(jnp.asarray(values), goal)
+  goal = make_target(jnp.asarray(target, jnp.float32), mask)
+  actual = target_ic(jnp.asarray(values), goal)
   np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6)
 
 
@@ -79,13 +88,11 @@ def test_a_label_that_has_no_value_beside_it_costs_no_digit(size, days):
   target[::3, 5], mask[::3, 5], values[::3, 5] = size, True, np.nan
   expected = check('daily_ic', values, target, mask)
   assert np.abs(expected).max() > 0.2
-  goal = metrics.make_target(jnp.asarray(target, jnp.float32), mask)
+  goal = make_target(jnp.asarray(target, jnp.float32), mask)
   values = jnp.asarray(values, jnp.float32)
-  actual = jax.jit(metrics.target_ic)(values, goal)
+  actual = target_ic(values, goal)
   np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
-  slope = jax.grad(lambda v: metrics.target_ic(v, goal).sum())(
-    jnp.nan_to_num(values)
-  )
+  slope = target_ic_slope(jnp.nan_to_num(values), goal)
   assert np.isfinite(slope).all() and np.any(slope)
 
 

@@ -7,13 +7,19 @@ import tiny
 
 from alphajax import experiment
 
+# Options that do not meet share a run: each has programs of its own to compile.
 OPTIONS = {
-  'lstm': {'network.encoder': 'lstm'},
-  'cnn': {'network.encoder': 'cnn'},
-  'transformer': {'network.encoder': 'transformer'},
-  'openings': {'search.openings': 1.0},
-  'gumbel': {'search.policy': 'gumbel', 'value.objective': 'icir'},
-  'mctx': {'search.engine': 'mctx', 'search.openings': 1.0},
+  'lstm_openings': {'network.encoder': 'lstm', 'search.openings': 1.0},
+  'cnn_gumbel': {
+    'network.encoder': 'cnn',
+    'search.policy': 'gumbel',
+    'value.objective': 'icir',
+  },
+  'transformer_mctx': {
+    'network.encoder': 'transformer',
+    'search.engine': 'mctx',
+    'search.openings': 1.0,
+  },
   'mctx_gumbel': {'search.engine': 'mctx', 'search.policy': 'gumbel'},
   'known': {
     'search.known_rewards': True,

@@ -10,6 +10,7 @@ below its normal numbers is 0. In the metrics a value that is not finite is
 missing and a day is constant when all its values are equal.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -256,12 +257,10 @@ def _ref(x, window):
 
 
 def _csrank(x, members):
-  out = np.full_like(x, np.nan)
-  for day, known in enumerate(members & ~np.isnan(x)):
-    if known.any():
-      ranks = stats.rankdata(x[day, known], method='average')
-      out[day, known] = ranks / known.sum()
-  return out
+  known = members & ~np.isnan(x)
+  # The others go behind all who have a value, which is finite.
+  ranks = stats.rankdata(np.where(known, x, np.inf), method='average', axis=1)
+  return np.where(known, ranks / known.sum(1, keepdims=True), np.nan)
 
 
 def _scale(x, members):
@@ -382,26 +381,36 @@ def evaluate(
 # --- Metrics ----------------------------------------------------------------
 
 
-def _pearson(x, y):
-  dx, dy = x - x.mean(), y - y.mean()
-  # Scaled, so that the squares of very large or small values stay in range.
-  dx, dy = dx / np.abs(dx).max(), dy / np.abs(dy).max()
-  return (dx * dy).sum() / np.sqrt((dx**2).sum() * (dy**2).sum())
+def _pearson(x, y, known):
+  """Of each day over the stocks known; NaN where one of both is constant."""
+
+  def unit(z):
+    z = z - z.mean(1, keepdims=True, where=known)
+    # Scaled, so that the squares of very large or small values stay in range.
+    return z / np.abs(z).max(1, keepdims=True, where=known, initial=0)
+
+  dx, dy = unit(x), unit(y)
+  sums = [a.sum(1, where=known) for a in (dx * dy, dx**2, dy**2)]
+  return sums[0] / np.sqrt(sums[1] * sums[2])
 
 
-def _daily(correlation, values, target, mask):
+def _varies(x, known):
+  low = x.min(1, where=known, initial=np.inf)
+  return low < x.max(1, where=known, initial=-np.inf)
+
+
+def _daily(transform, values, target, mask):
   values = np.asarray(values, np.float64)
   target = np.asarray(target, np.float64)
-  out = np.zeros(len(values))
-  for day in range(len(values)):
-    labelled = mask[day] & np.isfinite(target[day])
-    covered = labelled & np.isfinite(values[day])
-    if covered.sum() == 0 or 2 * covered.sum() < labelled.sum():
-      continue
-    x, y = values[day, covered], target[day, covered]
-    if x.min() < x.max() and y.min() < y.max():
-      out[day] = correlation(x, y)
-  return out
+  labelled = mask & np.isfinite(target)
+  covered = labelled & np.isfinite(values)
+  count = covered.sum(1)
+  counts = (count > 0) & (2 * count >= labelled.sum(1))
+  counts &= _varies(values, covered) & _varies(target, covered)
+  with np.errstate(all='ignore'), warnings.catch_warnings():
+    warnings.simplefilter('ignore')  # A day without values has no mean.
+    x, y = (transform(z, covered) for z in (values, target))
+    return np.where(counts, _pearson(x, y, covered), 0.0)
 
 
 def daily_ic(
@@ -412,7 +421,7 @@ def daily_ic(
   Over members (`mask`) with a label and a value. 0, never NaN, on a day that
   covers fewer than half of the labelled members or has nothing to correlate.
   """
-  return _daily(_pearson, values, target, mask)
+  return _daily(lambda x, known: x, values, target, mask)
 
 
 def daily_rank_ic(
@@ -420,10 +429,11 @@ def daily_rank_ic(
 ) -> np.ndarray:
   """Spearman correlation with average ties; else as `daily_ic`."""
 
-  def spearman(x, y):
-    return _pearson(stats.rankdata(x), stats.rankdata(y))
+  def ranks(x, known):
+    # The others go behind all who have a value, which is finite.
+    return stats.rankdata(np.where(known, x, np.inf), axis=1)
 
-  return _daily(spearman, values, target, mask)
+  return _daily(ranks, values, target, mask)
 
 
 # --- Messy data -------------------------------------------------------------

@@ -15,6 +15,7 @@ from alphajax.methods import linear
 from alphajax.methods.base import Found
 
 T, S, P = 60, 40, 4
+make_target = jax.jit(metrics.make_target)
 
 
 def make_factors(rng, num, missing=0.1):
@@ -34,10 +35,12 @@ def make_factors(rng, num, missing=0.1):
   )
 
 
+@jax.jit
 def prepare_all(values, members, target):
   return jax.vmap(lambda v: pool.prepare(v, members, target))(values)
 
 
+# A program for each number of factors and slots: the tests share few of them.
 def insert_all(capacity, prepared, target, **options):
   scored = jnp.ones(T, bool)
   start = pool.empty(capacity, T, S)
@@ -50,7 +53,7 @@ def insert_all(capacity, prepared, target, **options):
 def test_fit_equals_lasso(seed, l1):
   rng = np.random.default_rng(seed)
   values, label, members = make_factors(rng, 6)
-  target = metrics.make_target(label, members)
+  target = make_target(label, members)
   prepared = prepare_all(values, members, target)
   fitted, _ = insert_all(6, prepared, target, config=pool.FitConfig(l1=l1))
   # Days weigh the same whatever their number of stocks.
@@ -73,9 +76,9 @@ def test_fit_equals_lasso(seed, l1):
 
 def test_daily_ic_is_that_of_the_signal():
   rng = np.random.default_rng(1)
-  values, label, members = make_factors(rng, 4)
-  target = metrics.make_target(label, members)
-  fitted, trace = insert_all(4, prepare_all(values, members, target), target)
+  values, label, members = make_factors(rng, 6)
+  target = make_target(label, members)
+  fitted, trace = insert_all(P, prepare_all(values, members, target), target)
   signal = pool.signal(fitted.weights, values[fitted.ids], members)
   direct = metrics.daily_ic(signal, label, members)
   np.testing.assert_allclose(pool.daily_ic(fitted), direct, atol=1e-5)
@@ -84,25 +87,25 @@ def test_daily_ic_is_that_of_the_signal():
 
 def test_drops_the_smallest_absolute_weight():
   rng = np.random.default_rng(2)
-  values, label, members = make_factors(rng, 5, missing=0.0)
+  values, label, members = make_factors(rng, 6, missing=0.0)
   values = values.at[0].set(
     -label + 0.3 * values[0]
   )  # A large negative weight.
   values = jnp.where(jnp.isfinite(values), values, 0.0)
-  target = metrics.make_target(label, members)
+  target = make_target(label, members)
   prepared = prepare_all(values, members, target)
-  wide, _ = insert_all(5, prepared, target)
-  narrow, _ = insert_all(4, prepared, target)
+  wide, _ = insert_all(6, prepared, target)
+  narrow, _ = insert_all(5, prepared, target)
   weakest = int(jnp.argmin(jnp.abs(wide.weights)))
   assert 0 in narrow.ids.tolist()
-  kept = set(range(5)) - {int(wide.ids[weakest])}
+  kept = set(range(6)) - {int(wide.ids[weakest])}
   assert set(narrow.ids.tolist()) == kept
 
 
 def test_chunks_equal_one_by_one():
   rng = np.random.default_rng(3)
   values, label, members = make_factors(rng, 12)
-  target = metrics.make_target(label, members)
+  target = make_target(label, members)
   prepared = prepare_all(values, members, target)
   together, trace = insert_all(P, prepared, target)
   alone, scored, ics = pool.empty(P, T, S), jnp.ones(T, bool), []
@@ -118,20 +121,20 @@ def test_chunks_equal_one_by_one():
 
 def test_padding_changes_nothing():
   rng = np.random.default_rng(4)
-  values, label, members = make_factors(rng, 3)
-  target = metrics.make_target(label, members)
+  values, label, members = make_factors(rng, 6)
+  target = make_target(label, members)
   prepared = prepare_all(values, members, target)
   scored = jnp.ones(T, bool)
   first, _ = insert_all(P, prepared, target)
-  second, trace = pool.insert(first, prepared, jnp.full(3, -1), target, scored)
+  second, trace = pool.insert(first, prepared, jnp.full(6, -1), target, scored)
   jax.tree.map(np.testing.assert_array_equal, first, second)
-  np.testing.assert_array_equal(trace.ids, np.tile(first.ids, (3, 1)))
+  np.testing.assert_array_equal(trace.ids, np.tile(first.ids, (6, 1)))
 
 
 def test_improve_never_lowers_the_ic():
   rng = np.random.default_rng(5)
   values, label, members = make_factors(rng, 20)
-  target = metrics.make_target(label, members)
+  target = make_target(label, members)
   prepared = prepare_all(values, members, target)
   _, trace = insert_all(3, prepared, target, accept='improve')
   assert np.all(np.diff(trace.ic) >= 0)
@@ -141,23 +144,23 @@ def test_improve_never_lowers_the_ic():
 
 
 def test_a_factor_without_coverage_has_no_opinion():
-  values, label, members = make_factors(np.random.default_rng(6), 2, 0.0)
+  values, label, members = make_factors(np.random.default_rng(6), 6, 0.0)
   values = values.at[0, :, : S // 2 + 12].set(jnp.nan)
-  target = metrics.make_target(label, members)
+  target = make_target(label, members)
   prepared = prepare_all(values, members, target)
   covered = metrics.MIN_COVERAGE * target.labelled.sum(1)
   enough = (target.labelled & jnp.isfinite(values[0])).sum(1) >= covered
   assert not enough.any() and not prepared[0].any()
-  fitted, _ = insert_all(2, prepared, target)
+  fitted, _ = insert_all(6, prepared, target)
   assert fitted.weights[0] == 0
 
 
 def test_unscored_days_do_not_count():
-  values, label, members = make_factors(np.random.default_rng(7), 3)
-  target = metrics.make_target(label, members)
+  values, label, members = make_factors(np.random.default_rng(7), 6)
+  target = make_target(label, members)
   prepared = prepare_all(values, members, target)
   scored = jnp.arange(T) < T // 2
-  ids = jnp.arange(3)
+  ids = jnp.arange(6)
   first, trace = pool.insert(pool.empty(P, T, S), prepared, ids, target, scored)
   changed = prepared.at[:, T // 2 :].set(9.0)
   second, other = pool.insert(pool.empty(P, T, S), changed, ids, target, scored)
@@ -167,13 +170,13 @@ def test_unscored_days_do_not_count():
 
 def test_unexplained_is_what_the_pool_leaves_of_the_label():
   rng = np.random.default_rng(7)
-  values, label, members = make_factors(rng, 9)
-  target = metrics.make_target(label, members)
+  values, label, members = make_factors(rng, 12)
+  target = make_target(label, members)
   prepared = prepare_all(values, members, target)
-  _, trace = insert_all(3, prepared, target)
-  alone, scored = pool.empty(3, T, S), jnp.ones(T, bool)
+  _, trace = insert_all(P, prepared, target)
+  alone, scored = pool.empty(P, T, S), jnp.ones(T, bool)
   count = np.asarray(target.labelled).sum(1)
-  for n in range(9):
+  for n in range(12):
     factors = np.stack(alone.factors).astype(np.float64)
     predicted = np.einsum('p,pts->ts', np.asarray(alone.weights), factors)
     rest = np.asarray(target.label, np.float64) - predicted
@@ -183,8 +186,8 @@ def test_unexplained_is_what_the_pool_leaves_of_the_label():
       alone, prepared[n : n + 1], jnp.array([n]), target, scored
     )
   # A twin of a factor in a pool of which none left: what the L1 norm takes.
-  whole, _ = insert_all(9, prepared, target)
-  _, again = pool.insert(whole, prepared[4:5], jnp.array([9]), target, scored)
+  whole, _ = insert_all(6, prepared[:6], target)
+  _, again = pool.insert(whole, prepared[4:5], jnp.array([6]), target, scored)
   assert abs(float(again.unexplained[0])) <= 0.005 / 2 + 1e-4
 
 
@@ -225,7 +228,7 @@ def test_insert_can_be_jitted_and_vmapped():
   cases = [make_factors(np.random.default_rng(seed), 6) for seed in (8, 9)]
   targets, prepared = [], []
   for values, label, members in cases:
-    targets.append(metrics.make_target(label, members))
+    targets.append(make_target(label, members))
     prepared.append(tuple(prepare_all(values, members, targets[-1])))
   ids, scored = jnp.arange(6), jnp.ones(T, bool)
 

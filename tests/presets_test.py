@@ -5,7 +5,6 @@ import functools
 
 import everything
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -88,8 +87,11 @@ def play_everything(language):
   while states:
     batch = jax.tree.map(lambda *x: np.stack(x), *states)
     rows, actions = np.nonzero(~batch.invalid_actions)
-    before = jax.tree.map(lambda x, rows=rows: jnp.asarray(x)[rows], batch)
-    after = jax.tree.map(np.asarray, observe(before, jnp.asarray(actions)))
+    # Padded to a power of two: a program for each size.
+    padded = np.resize(rows, 1 << int(len(rows) - 1).bit_length())
+    before = jax.tree.map(lambda x, padded=padded: x[padded], batch)
+    after = observe(before, np.resize(actions, len(padded)))
+    after = jax.tree.map(np.asarray, after)
     states = []
     for i in range(len(rows)):
       state = jax.tree.map(lambda x, i=i: x[i], after)

@@ -3,10 +3,8 @@
 import html.parser
 import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
 from made_run import FORMULAS, make_results, make_run
@@ -391,12 +389,7 @@ def test_errors_are_clear(tmp_path):
 
 
 def test_command_ends_with_the_reason_and_no_traceback(tmp_path):
-  result = subprocess.run(
-    [sys.executable, '-m', 'alphajax.report', f'--workdir={tmp_path}'],
-    cwd=Path(__file__).parent.parent,
-    capture_output=True,
-    text=True,
-  )
+  result = commands.run('alphajax.report', f'--workdir={tmp_path}')
   assert result.returncode == 1
   assert 'metrics.jsonl' in result.stderr
   assert 'Traceback' not in result.stderr

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -11,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import commands
 import jax
 import numpy as np
 import pandas as pd
@@ -63,10 +63,8 @@ def run(config, workdir, die_at=None, cache=None):
 
 
 def start(config, workdir, die_at=None):
-  context = multiprocessing.get_context('forkserver')
-  context.set_forkserver_preload(['alphajax.train'])
-  process = context.Process(
-    target=run, args=(config, workdir, die_at, os.environ['ALPHAJAX_CACHE'])
+  process = commands.process(
+    run, (config, workdir, die_at, os.environ['ALPHAJAX_CACHE'])
   )
   process.start()
   return process
@@ -307,16 +305,13 @@ def test_command(tmp_path):
   pool = json.loads((tmp_path / 'pool.json').read_text())
   assert pool['factors'] and set(pool['ceiling']) == {'train', 'valid'}
   # More iterations in the same folder: it goes on.
-  result = subprocess.run(
-    [*command, '--config.num_iterations=3'],
-    cwd=ROOT, capture_output=True, text=True, check=True,
-  )  # fmt: skip
+  command = command[2:]
+  result = commands.run(*command, '--config.num_iterations=3')
+  assert result.returncode == 0
   assert 'Continuing after iteration 2.' in result.stderr
   assert lines(tmp_path) == 3
   # Another config for it.
-  result = subprocess.run(
-    [*command, '--config.pool.l1=0.5'], cwd=ROOT, capture_output=True, text=True
-  )
+  result = commands.run(*command, '--config.pool.l1=0.5')
   assert result.returncode == 1 and 'Traceback' not in result.stderr
   assert 'pool.l1: 0.005 -> 0.5' in result.stderr
 

@@ -10,7 +10,8 @@ def use_disk_cache() -> None:
 
   In a folder beside the loaded panels, see `panel_cache.home`.
   """
-  folder = panel_cache.home() / 'xla'
+  # By its real path: JAX looks a program up by the folder's name as well.
+  folder = (panel_cache.home() / 'xla').resolve()
   jax.config.update('jax_compilation_cache_dir', str(folder))
   # Small programs too: a start has some hundred of them.
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)

@@ -1,0 +1,64 @@
+"""Commands in processes of their own that need not import JAX first.
+
+They are forked from a server that has imported the package, and nothing more:
+no backend is started in it. So a command costs what it does, not two seconds.
+"""
+
+import dataclasses
+import multiprocessing
+import os
+import runpy
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PRELOAD = [
+  'alphajax.train',
+  'alphajax.evaluate',
+  'alphajax.refine',
+  'alphajax.report.__main__',
+]
+
+
+@dataclasses.dataclass
+class Done:
+  """What is left of a command."""
+
+  returncode: int
+  stdout: str
+  stderr: str
+
+
+def process(target: Callable, args: tuple = ()):
+  """A process, not yet started, in which the package is imported already."""
+  context = multiprocessing.get_context('forkserver')
+  context.set_forkserver_preload(PRELOAD)
+  return context.Process(target=target, args=args)
+
+
+def _serve(module, arguments, cwd, environment, files):
+  os.environ.clear()
+  os.environ.update(environment)
+  os.chdir(cwd)
+  for stream, path in ((1, files[0]), (2, files[1])):
+    os.dup2(os.open(path, os.O_WRONLY), stream)
+  sys.argv = [module, *arguments]
+  # It is imported already, which `-m` would warn of.
+  warnings.filterwarnings('ignore', '.*found in sys.modules')
+  runpy.run_module(module, run_name='__main__', alter_sys=True)
+
+
+def run(module: str, *arguments, cwd: Path = ROOT) -> Done:
+  """`python -m module arguments`, with all that it prints."""
+  with tempfile.TemporaryDirectory() as folder:
+    files = [Path(folder) / name for name in ('stdout', 'stderr')]
+    for path in files:
+      path.touch()
+    texts = tuple(map(str, arguments))
+    child = process(_serve, (module, texts, str(cwd), dict(os.environ), files))
+    child.start()
+    child.join()
+    return Done(child.exitcode, *(path.read_text() for path in files))
