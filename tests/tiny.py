@@ -20,7 +20,7 @@ def shrink(config):
   config.language.operators = OPERATORS
   config.language.windows = (5, 10)
   config.pool.days = 40
-  config.pool.every = 2
+  config.pool.every = 1
   config.screen.stocks = 12
   config.screen.days = 40
   if 'evolution' in config:

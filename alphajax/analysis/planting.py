@@ -75,26 +75,23 @@ def simulated(
       f'data.simulate.planted={planted} formulas with ic={ic}: need 0 or more, '
       'and an ic from 0 to below 1'
     )
-  sizes = dict(seed=seed, num_stocks=num_stocks, noise='real')
+  make = functools.partial(
+    simulate.simulate, seed=seed, num_stocks=num_stocks, noise='real'
+  )
   if not planted:
-    return simulate.simulate(
-      num_days=num_days, alphas=(), strength=0.0, **sizes
-    )
+    return make(num_days=num_days, alphas=(), strength=0.0)
   if num_days < WARMUP + 10 * STEP:
     raise ValueError(
       f'data.simulate.num_days is {num_days}: formulas are drawn on at least '
       f'{WARMUP + 10 * STEP} days'
     )
-  bare = simulate.simulate(
-    num_days=min(num_days, NUM_DAYS), alphas=(), strength=0.0, **sizes
-  ).panel
+  bare = make(num_days=min(num_days, NUM_DAYS), alphas=(), strength=0.0).panel
   formulas = draw(seed, bare, planted)
-  return simulate.simulate(
+  return make(
     num_days=num_days,
     alphas=[formula_lib.to_text(formula) for formula in formulas],
     strength=strength_of(formulas, bare, ic),
     compile_fn=compile_fn,
-    **sizes,
   )
 
 

@@ -72,7 +72,11 @@ def recovery(
   planted = simulate.on_split(simulation, split)
   ahead = _ahead(planted, horizon)[days]
   foreseen = [
-    float((np.asarray(behaviour.unit(each, members, days)) * ahead).sum())
+    float(
+      (
+        np.asarray(behaviour.unit(each, members, jnp.asarray(days))) * ahead
+      ).sum()
+    )
     for each in (signal, jnp.asarray(planted))
   ]
   return Recovery(
