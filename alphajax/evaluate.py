@@ -67,9 +67,7 @@ def evaluate(
     ValueError: the days or the data cannot be loaded; nothing is counted.
   """
   workdir = Path(workdir).expanduser()
-  config = config_dict.ConfigDict(_read(workdir, 'config.json'))
-  pool = _read(workdir, 'pool.json')
-  predict, found = _predictor(config, workdir, pool)
+  config, predict, found = result_of(workdir)
   if request.data_path is not None:
     config.data.path = request.data_path
   data_hash = _check_data(workdir, config, request)
@@ -94,6 +92,17 @@ def evaluate(
   files.write_arrays(workdir / f'daily_{request.name}.npz', part['series'])
   files.write_json(workdir / 'results.json', results)
   return results
+
+
+def result_of(workdir: Path) -> tuple[Any, Callable, Found]:
+  """The config of a run, what gives the signal of its result, and the result.
+
+  Raises:
+    RunError: no run, no result, or one that cannot be read.
+  """
+  config = config_dict.ConfigDict(_read(workdir, 'config.json'))
+  pool = _read(workdir, 'pool.json')
+  return config, *_predictor(config, workdir, pool)
 
 
 def _count(workdir: Path, name: str) -> tuple[dict, dict]:

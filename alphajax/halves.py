@@ -72,8 +72,8 @@ def halves(
     entry['mean'] = float(
       np.mean([entry[h][s]['ic']['mean'] for h in HALVES for s in spans])
     )
-  files.write_arrays(workdir / 'daily_halves.npz', daily)
   files.write_json(workdir / 'halves.json', results)
+  files.write_arrays(workdir / 'daily_halves.npz', daily)
   return results
 
 

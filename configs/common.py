@@ -96,7 +96,7 @@ def get_config() -> config_dict.ConfigDict:
   # formulas best_distinct, bagged (a bag) and distilled choose.
   config.pool.every = 10  # Iterations from one choice to the next.
   # L1 of elastic_net, lasso and distilled, in standard errors of a mean IC.
-  config.pool.penalty = 2.0
+  config.pool.penalty = 1.5
   config.pool.ridge = 0.3  # L2 on weights of factors of variance 1.
   config.pool.max_corr = 0.5  # Of two formulas of best_distinct and bagged.
   config.pool.weighting = 'ridge'  # Of best_distinct; or 'equal'.

@@ -9,7 +9,6 @@ half and on validation (`alphajax.halves`). Goes on where it stopped, seed after
 seed. Nothing after 2019 is read.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from absl import app, flags, logging
 from alphajax import halves
 from alphajax.configs import alphacfg, evolution, random
 from alphajax.factor import metrics
-from alphajax.run import cache, seeds
+from alphajax.run import cache, files, seeds
 
 DATA = {'csi300': 'cn_csi300.parquet', 'sp500': 'us_sp500.parquet'}
 RULES = (
@@ -35,6 +34,7 @@ RULES = (
   'distilled@capacity=20',
 )
 CONTROL = 'random', 'algorithm1'
+DAILY = 'daily_halves.npz'  # What a finished run leaves last.
 
 
 def search_config(name: str, market: str):
@@ -53,7 +53,7 @@ def search_config(name: str, market: str):
     config.language.name = 'typed_k'
   config.num_iterations = 200
   config.early_stop = 0.0
-  config.pool.rule = 'elastic_net'
+  config.pool.rule, config.pool.penalty = 'elastic_net', 2.0
   config.pool.every = 1000  # Rules are compared at the end.
   return config
 
@@ -69,7 +69,7 @@ def run(workdir: Path, data: Path, searches, num_seeds: int, budget: int):
     for market, file in DATA.items():
       for search in searches:
         folder = workdir / market / search / f'seed_{seed}'
-        if (folder / 'halves.json').exists():
+        if (folder / DAILY).exists():
           continue
         config = search_config(search, market)
         config.data.path = str(data / file)
@@ -85,11 +85,10 @@ SPANS = tuple(f'{h}_{s}' for h in halves.HALVES for s in ('other', 'valid'))
 def load(workdir: Path, market: str, search: str):
   """{seed: {rule: {span: daily IC}}} of what has been run."""
   found = {}
-  for path in sorted((workdir / market / search).glob('seed_*/halves.json')):
-    daily = np.load(path.parent / 'daily_halves.npz')
-    rules = json.loads(path.read_text())
+  for path in sorted((workdir / market / search).glob(f'seed_*/{DAILY}')):
+    daily = files.read_arrays(path)
     found[int(path.parent.name.removeprefix('seed_'))] = {
-      rule: {span: daily[f'{rule}_{span}'] for span in SPANS} for rule in rules
+      rule: {span: daily[f'{rule}_{span}'] for span in SPANS} for rule in RULES
     }
   return found
 

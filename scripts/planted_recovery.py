@@ -9,20 +9,14 @@ the pool behaves like (|correlation| > 0.9).
 Simulated days can be looked at as often as one likes, the test split too.
 """
 
-import functools
-import json
 from pathlib import Path
 
 from absl import app, flags
-from ml_collections import config_dict
 
-from alphajax import experiment
+from alphajax import evaluate, experiment
 from alphajax.analysis import recovery
 from alphajax.data import simulate
 from alphajax.data.panel import SPLITS
-from alphajax.language import formula as formula_lib
-from alphajax.methods import linear
-from alphajax.methods.base import Found
 from alphajax.run import cache
 
 _WORKDIR = flags.DEFINE_list('workdir', None, 'Folders of runs.', required=True)
@@ -30,19 +24,11 @@ _WORKDIR = flags.DEFINE_list('workdir', None, 'Folders of runs.', required=True)
 
 def rows(workdir: Path):
   """A row of figures of each split."""
-  config, pool = (
-    json.loads((workdir / f'{name}.json').read_text())
-    for name in ('config', 'pool')
-  )
-  config = config_dict.ConfigDict(config)
-  factors = pool['factors']
-  formulas = tuple(formula_lib.parse(f['formula']) for f in factors)
-  found = Found(0, formulas, tuple(f['weight'] for f in factors))
-  predict = functools.partial(linear.predict, found)
+  config, predict, found = evaluate.result_of(workdir)
   market = experiment.simulated(config)
   for name in SPLITS:
     split = experiment.load_split(config, name)
-    got = recovery.recovery(market, split, predict(split.panel), formulas)
+    got = recovery.recovery(market, split, predict(split.panel), found.formulas)
     top = simulate.ceiling(market, split)
     closest = ', '.join(f'{x:.2f}' for x in got.closest)
     yield [

@@ -28,6 +28,8 @@ VARIANTS = {
   'quickstart': (None,),
 }
 CASES = [(name, v) for name, variants in VARIANTS.items() for v in variants]
+# Configs of one market after each other: it is made once.
+CASES.sort(key=lambda case: (case[1] or '').partition(',')[0])
 
 
 def load(name, variant):

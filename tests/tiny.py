@@ -11,6 +11,8 @@ OPERATORS = ('Abs', 'CSRank', 'Add', 'Div', 'Mean', 'Std', 'Delta', 'Corr')
 def shrink(config):
   """Makes any config small: its sizes, language and market, not its kind."""
   common.use_simulated_market(config, num_days=300, num_stocks=30)
+  if config.data.simulate.get('planted'):
+    config.data.simulate.planted = 1  # Drawing them takes the time.
   config.num_iterations = 3
   config.num_trajectories = 6
   config.store_bytes = 4 << 20
@@ -21,6 +23,7 @@ def shrink(config):
   config.language.windows = (5, 10)
   config.pool.days = 40
   config.pool.every = 1
+  config.pool.penalty = 0.1
   config.screen.stocks = 12
   config.screen.days = 40
   if 'evolution' in config:

@@ -58,7 +58,7 @@ class Options(NamedTuple):
   """
 
   capacity: int = 10
-  penalty: float = 2.0
+  penalty: float = 1.5
   ridge: float = 0.3
   max_corr: float = 0.5
   weighting: str = 'ridge'

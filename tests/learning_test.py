@@ -1,0 +1,157 @@
+"""AlphaCFG beside the paper: opened nodes, ranked rewards, what is learned."""
+
+import types
+
+import jax
+import numpy as np
+import pytest
+import tiny
+
+from alphajax import experiment
+from alphajax.language import environment
+from alphajax.language import formula as formula_lib
+from alphajax.language import grammar as grammar_lib
+from alphajax.methods import alphacfg, openings, rewards
+from alphajax.search import evolution
+
+GRAMMAR = grammar_lib.make(
+  max_length=4, windows=(5, 10), operators=tiny.OPERATORS
+)
+RULES = evolution.read_rules(GRAMMAR)
+
+
+def config_of(**changes):
+  config = tiny.get_config()
+  for key, value in changes.items():
+    part, _, name = key.partition('_')
+    config[part][name] = value
+  return config
+
+
+@pytest.fixture(scope='module')
+def market():
+  return experiment.load_market(tiny.get_config())[0]
+
+
+def test_every_node_can_be_opened():
+  formula = formula_lib.parse('Mean(close,5)/open')
+  written = tuple(environment.derivation(GRAMMAR, formula))
+  names = [symbol.name for symbol in GRAMMAR.vocab.symbols]
+  forms = {}
+  for at in range(len(written)):
+    tokens, length = evolution.opened(RULES, written, at)
+    forms[' '.join(names[token] for token in tokens)] = length
+  assert forms == {
+    'Expr': 0,
+    'Div Expr open': 2,
+    'Div Mean Expr 5 open': 4,
+    'Div Mean close Num open': 4,
+    'Div Mean close 5 Expr': 4,
+  }
+
+
+def test_games_begin_at_forms_and_end_as_the_language_has_it():
+  formulas = [formula_lib.parse(t) for t in ('Mean(close,5)/open', 'close')]
+  states = openings.draw_forms(GRAMMAR, jax.random.key(0), formulas, 64, 0.75)
+  tokens = np.asarray(states.tokens)
+  start = (tokens[:, 0] == GRAMMAR.start) & (tokens[:, 1] == 0)
+  # A quarter begins anew, and a form may be the start symbol itself.
+  assert 16 <= start.sum() <= 56
+  assert not np.asarray(states.terminated).any()
+  ended = grammar_lib.play_out(
+    jax.tree.map(lambda x: x[int(np.flatnonzero(~start)[0])], states),
+    lambda state, action: grammar_lib.step(GRAMMAR, state, action),
+    jax.random.key(1),
+    20,
+  )
+  for formula in environment.formulas_of(GRAMMAR, ended):
+    environment.derivation(GRAMMAR, formula)  # Within the bound.
+
+
+def test_without_formulas_games_begin_at_the_start():
+  states = openings.draw_forms(GRAMMAR, jax.random.key(0), [], 5, 1.0)
+  assert (np.asarray(states.tokens)[:, 0] == GRAMMAR.start).all()
+
+
+@pytest.mark.parametrize('source', ['pool', 'niches'])
+def test_opened_nodes_in_training(market, source):
+  config = config_of(
+    search_openings=1.0, search_openings_at='node',
+    search_openings_from=source, value_reward='unexplained',
+    value_normalize='rank', value_duplicates='nothing',
+    value_similarity='none', pool_rule='elastic_net', pool_penalty=0.2,
+  )  # fmt: skip
+  method = experiment.make_method(config, market)
+  state = method.init(jax.random.key(0))
+  for n in range(2):
+    state, metrics = method.step(state, jax.random.key(n))
+  for name in ('target_spread', 'mean_own_ic', 'dead', 'duplicates'):
+    assert np.isfinite(metrics[name])
+  assert metrics['evaluated'] >= 6
+
+
+def test_ranks_of_rewards():
+  worths = np.array([0.02, 0.0, 0.02, 0.05, 0.01])
+  new = np.array([True, True, True, True, False])
+  np.testing.assert_allclose(
+    rewards.normalized(worths, new, 'rank'), [0.5, 0.125, 0.5, 0.875, 0.25]
+  )
+  np.testing.assert_allclose(
+    rewards.normalized(worths * 40, new, 'clip'), [0.8, 0.0, 0.8, 1.0, 0.4]
+  )
+  np.testing.assert_allclose(
+    rewards.normalized(worths, new, 'none'), worths, rtol=1e-6
+  )
+
+
+def outcome(own_ic, unexplained=0.0, is_new=True):
+  return types.SimpleNamespace(
+    own_ic=own_ic, unexplained=unexplained, is_new=is_new
+  )
+
+
+def test_diagnostics_tell_what_the_value_knows():
+  outcomes = [
+    outcome(0.01, 0.03), outcome(-0.02, 0.02), outcome(0.03, 0.01),
+    outcome(0.0), outcome(0.04, is_new=False),
+  ]  # fmt: skip
+  predicted = np.array([0.1, 0.2, 0.3, 0.9, 0.0])
+  worths = np.array([0.3, 0.2, 0.1, 0.0, 0.0])
+  found = alphacfg.diagnostics(predicted, worths, outcomes)
+  assert found['value_own'] == pytest.approx(1.0)
+  assert found['value_unexplained'] == pytest.approx(-1.0)
+  assert found['value_rank'] == pytest.approx(-1.0)
+  assert found['mean_own_ic'] == pytest.approx(0.015)
+  assert (found['dead'], found['duplicates']) == (0.2, 0.2)
+  assert found['target_spread'] == pytest.approx(np.std([0.3, 0.2, 0.1, 0.0]))
+  constant = alphacfg.diagnostics(np.ones(5), worths, outcomes)
+  assert constant['value_own'] is None
+
+
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    ({'search_openings_at': 'leaf'}, "config.search.openings_at is 'leaf'"),
+    ({'search_openings_from': 'all'}, "config.search.openings_from is 'all'"),
+    ({'search_openings_from': 'niches'}, 'set config.pool.rule'),
+    ({'value_normalize': 'log'}, "config.value.normalize is 'log'"),
+    (
+      {
+        'search_openings': 0.5, 'search_openings_at': 'node',
+        'search_known_rewards': True,
+      },
+      'set known_rewards to False',
+    ),
+  ],
+)  # fmt: skip
+def test_bad_options(market, changes, message):
+  with pytest.raises(ValueError, match=message):
+    experiment.make_method(config_of(**changes), market)
+
+
+def test_rpn_has_no_nodes_to_open(market):
+  config = config_of(search_openings=0.5, search_openings_at='node')
+  config.language.name = 'rpn'
+  config.network.encoder = 'lstm'
+  with pytest.raises(ValueError, match='has no grammar'):
+    experiment.make_method(config, market)
