@@ -30,7 +30,8 @@ def measured(tmp_path_factory):
 def test_every_part_is_measured(measured):
   found, _, _ = measured
   parts = found['parts']
-  assert set(parts) == {'operators', 'formulas', 'search', 'pool', 'iteration'}
+  known = {'operators', 'formulas', 'search', 'pool', 'iteration', 'methods'}
+  assert set(parts) == known
   for record in parts.values():
     assert record['peak_bytes'] > 1e8
     assert record['seconds'] > record['compile_seconds'] >= 0
@@ -45,13 +46,18 @@ def test_every_part_is_measured(measured):
   assert parts['pool']['result']['insertions_per_s'] > 0
   seconds = parts['iteration']['result']['synthetic']['median_seconds']
   assert {'search', 'update', 'total'} <= set(seconds)
+  methods = parts['methods']['result']
+  assert set(methods) >= {'random search', 'evolution', 'AlphaCFG, paper'}
+  assert all(row['seconds_each'] > 0 for row in methods.values())
 
 
 def test_the_table_is_printed_and_kept(measured):
   found, table, printed = measured
   assert table in printed
   assert 'QUICK' in table
-  for head in ('Operators', 'Formulas', 'Search', 'Pool', 'Iteration'):
+  for head in (
+    'Operators', 'Formulas', 'Search', 'Pool', 'Iteration', 'Methods'
+  ):  # fmt: skip
     assert f'## {head}\n' in table
   for goal in found['goals']:
     assert goal['what'] in table

@@ -1,7 +1,8 @@
 r"""Measures alphajax on this machine: one command, one table, JSON beside it.
 
 python -m scripts.benchmark [--quick] [--out=runs/benchmark] [--data=FOLDER] \
-  [--parts=operators,formulas,search,pool,iteration,startup,scaling]
+  [--parts=operators,formulas,search,pool,iteration,methods,startup,
+  scaling]
 
 All parts but `scaling` run by default, about 8 minutes on two cores. `--quick`
 takes tiny sizes, and leaves `startup` out as well: it shows that everything
@@ -33,6 +34,7 @@ PARTS = {
   'search': ('parts:search_part',),
   'pool': ('parts:pool_part',),
   'iteration': ('parts:iteration_part',),
+  'methods': ('methods:methods_part',),
   'startup': (),  # Runs `alphajax.train` itself.
   'scaling': (
     'scaling:formula_scaling',
@@ -44,6 +46,7 @@ PARTS = {
 DEFAULT = [part for part in PARTS if part != 'scaling']
 QUICK = [part for part in DEFAULT if part != 'startup']
 POLL_SECONDS = 0.02
+WITH_DATA = ('iteration_part', 'methods_part')  # Take a folder of real panels.
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -162,7 +165,7 @@ def work(args: argparse.Namespace) -> None:
   compiling = clock.CompileClock()
   module, name = args.worker.split(':')
   function = getattr(importlib.import_module(f'{__package__}.{module}'), name)
-  more = {'data': args.data} if name == 'iteration_part' else {}
+  more = {'data': args.data} if name in WITH_DATA else {}
   start = time.perf_counter()
   result = function(args.quick, **more)
   device = jax.devices()[0]

@@ -201,19 +201,8 @@ def iteration_part(quick: bool, data: str) -> dict:
     config.num_trajectories, config.search.num_simulations = 4, 2
     config.language = tools.language(quick)
     config.store_bytes = tools.store_bytes(quick)
-  lookback = experiment.lookback(config)
-  days, stocks = tools.sizes(quick)
-  panel = tools.synthetic(days + 240, stocks)
-  cuts = [
-    panel_lib.split(
-      panel, name, panel.dates[a], panel.dates[b - 1], lookback=lookback
-    )
-    for name, a, b in (
-      ('train', lookback, days),
-      ('valid', days, days + 240),
-    )
-  ]
-  found = {'synthetic': _iterations(config, Market(*cuts), quick)}
+  market = synthetic_market(config, quick)
+  found = {'synthetic': _iterations(config, market, quick)}
   path = Path(data) / 'cn_csi300.parquet'
   if not quick and path.is_file():
     config.data.path = str(path)
@@ -223,6 +212,22 @@ def iteration_part(quick: bool, data: str) -> dict:
     found['csi300'] = _iterations(config, market, quick)
     found['csi300']['load_seconds'] = loading
   return found
+
+
+def synthetic_market(config, quick: bool) -> Market:
+  """Train and validation of a panel of noise."""
+  lookback = experiment.lookback(config)
+  days, stocks = tools.sizes(quick)
+  panel = tools.synthetic(days + 240, stocks)
+  cuts = (('train', lookback, days), ('valid', days, days + 240))
+  return Market(
+    *(
+      panel_lib.split(
+        panel, name, panel.dates[a], panel.dates[b - 1], lookback=lookback
+      )
+      for name, a, b in cuts
+    )
+  )
 
 
 def _iterations(config, market, quick) -> dict:

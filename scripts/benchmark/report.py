@@ -59,6 +59,12 @@ def goals(parts: dict) -> list[dict]:
   if 'iteration' in result:
     seconds = result['iteration']['synthetic']['median_seconds']['total']
     judge('iteration of the paper, synthetic panel', seconds, 8, 's', False)
+  if 'methods' in result:
+    each = {k: row['seconds_each'] for k, row in result['methods'].items()}
+    control = each['random search']
+    for name, goal in (('evolution', 1.5), ('AlphaCFG, paper', 3)):
+      what = f'{name}, seconds a formula of random search'
+      judge(what, each[name] / control, goal, 'x', False)
   if 'startup' in result:
     seconds = result['startup']['warm']['first_iteration']
     judge('first iteration after start, warm cache', seconds, 20, 's', False)
@@ -271,6 +277,21 @@ def _iteration(result) -> str:
   )
 
 
+def _methods(result) -> str:
+  control = result['random search']['seconds_each']
+  rows = [
+    [
+      name,
+      row['formulas'],
+      f'{1e3 * row["seconds_each"]:.1f}',
+      f'{row["seconds_each"] / control:.2f}',
+    ]
+    for name, row in result.items()
+  ]
+  head = 'method | formulas | ms a formula evaluated | of random search'
+  return f'## Methods\n\n{_rows(head, rows)}'
+
+
 def _startup(result) -> str:
   rows = [
     [
@@ -325,6 +346,7 @@ SECTIONS = {
   'search': _search,
   'pool': _pool,
   'iteration': _iteration,
+  'methods': _methods,
   'startup': _startup,
   'formula_scaling': lambda r: f'## Growth, formulas\n\n{_counts(r)}',
   'stock_scaling': lambda r: f'## Growth, stocks\n\n{_counts(r)}',
