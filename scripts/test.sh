@@ -7,6 +7,6 @@ export JAX_PLATFORMS="${JAX_PLATFORMS:-cpu}"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
-# Neighbours stay on one worker: what a file's tests share is made and compiled
-# once; a worker that has nothing left takes some of the other's.
-.venv/bin/python -m pytest -n 2 --dist worksteal "$@"
+# A file stays on one worker: what its tests share is made and compiled once.
+# `tests/conftest.py` has the long files first.
+.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

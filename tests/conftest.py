@@ -10,6 +10,19 @@ from alphajax.run import cache
 KEPT_BYTES = 1 << 30  # Of compiled programs; all tests need a tenth of it.
 
 
+# Files of few tests that take long. They come first: at the end one worker would
+# wait for the other.
+LONG = """
+  benchmark train wide examples tree_lstm languages options refine configs
+  halves sweep neutral planting library symbols formula_values
+""".split()
+
+
+def pytest_collection_modifyitems(items):
+  """Long files first, the others in their order."""
+  items.sort(key=lambda item: item.path.stem.removesuffix('_test') not in LONG)
+
+
 def pytest_configure(config):
   """Empties what `disk_cache` keeps where it has grown, before it is read."""
   kept = getattr(config, 'cache', None)
