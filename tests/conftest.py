@@ -10,8 +10,8 @@ from alphajax.run import cache
 KEPT_BYTES = 1 << 30  # Of compiled programs; all tests need a tenth of it.
 
 
-# Files of few tests that take long. They come first: at the end one worker would
-# wait for the other.
+# Files of few tests that take long come first: else one worker would wait for
+# the other at the end.
 LONG = """
   benchmark train wide examples tree_lstm languages options refine configs
   halves sweep neutral planting library symbols formula_values
