@@ -12,6 +12,7 @@ from alphajax import evaluate, experiment, train
 from alphajax.factor import pool_rules
 from alphajax.language import formula as formula_lib
 from alphajax.methods import archive, given, validation
+from alphajax.report import page
 from alphajax.run.clock import Clock
 
 BASE = '# Mine.\n\nclose/open\nStd(close,10)/close  \n'
@@ -92,6 +93,10 @@ def test_through_train_and_evaluate(tmp_path, rule):
   pool = json.loads((tmp_path / 'run' / 'pool.json').read_text())
   texts = [factor['formula'] for factor in pool['factors']]
   assert 'close / open' in texts or 'close/open' in texts
+  text = page.write_report(tmp_path / 'run').read_text(encoding='utf-8')
+  chosen = 'chosen by elastic_net from all formulas evaluated'
+  assert (chosen in text) == (rule == 'elastic_net')
+  assert ('the best by validation' in text) == (rule == 'algorithm1')
   results = evaluate.evaluate(tmp_path / 'run')
   assert results['opened'] == 1
   held = json.loads((tmp_path / 'run' / 'config.json').read_text())

@@ -72,8 +72,9 @@ def _validate_choice(bench, mined, clock):
         best_valid_ic=max(mined.best_valid_ic, valid_ic),
         ics=(chosen.train_ic, valid_ic),
       )
+  known = mined.found.iteration > 0
   return mined, {
-    'train_ic': mined.ics[0],
-    'valid_ic': mined.ics[1],
+    'train_ic': mined.ics[0] if known else None,
+    'valid_ic': mined.ics[1] if known else None,
     'pool_size': len(mined.found.formulas),
   }

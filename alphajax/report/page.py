@@ -212,6 +212,7 @@ def render(run: Run, others: Sequence[Run] = ()) -> str:
     run=run,
     label=result.label_text(run.pool['label'], bars) if run.pool else '',
     bars=bars,
+    kept=_kept(run),
     last=run.metrics[-1],
     compile_seconds=np.nansum(run.column('compile_seconds')),
     total_seconds=run.seconds('total').sum(),
@@ -227,6 +228,14 @@ def render(run: Run, others: Sequence[Run] = ()) -> str:
     provenance=config_lib.flatten(run.provenance or {}),
     now=datetime.datetime.now().astimezone().strftime('%Y-%m-%d %H:%M %Z'),
   )
+
+
+def _kept(run: Run) -> str:
+  """Why the result is the one of the run."""
+  rule = config_lib.flatten(run.config or {}).get('pool.rule', 'algorithm1')
+  if rule == 'algorithm1':
+    return 'the best by validation'
+  return f'chosen by {rule} from all formulas evaluated'
 
 
 def _bar_word(run: Run) -> str:
