@@ -80,8 +80,8 @@ def test_the_rule_of_the_run_is_its_own_result(results, workdir, tmp_path):
       )
 
 
-def test_nothing_of_the_other_half_is_seen(tmp_path):
-  """What the first half's run finds does not change with later prices."""
+def test_the_last_label_of_a_half_ends_within_it():
+  """So mining on the first half reads no price of the second."""
   config = config_of()
   days = halves.half_days(config)
   one = config.copy_and_resolve_references()

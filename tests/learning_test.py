@@ -99,9 +99,10 @@ def test_ranks_of_rewards():
   np.testing.assert_allclose(
     rewards.normalized(worths * 40, new, 'clip'), [0.8, 0.0, 0.8, 1.0, 0.4]
   )
-  np.testing.assert_allclose(
-    rewards.normalized(worths, new, 'none'), worths, rtol=1e-6
-  )
+  np.testing.assert_array_equal(rewards.normalized(worths, new, 'none'), worths)
+  # An iteration without a new formula has no ranks.
+  none = np.zeros(5, bool)
+  assert not rewards.normalized(worths, none, 'rank').any()
 
 
 def outcome(own_ic, unexplained=0.0, is_new=True):

@@ -19,9 +19,8 @@ from alphajax.language import environment, tree
 from alphajax.methods import (
   archive,
   choice,
-  linear,
+  miner,
   rewards,
-  stopping,
   validation,
 )
 from alphajax.methods import learner as learner_lib
@@ -97,17 +96,7 @@ def make(config, market: Market) -> Method:
   def load(arrays, host):
     return State(archive.load(bench, arrays['mined'], host), arrays['learner'])
 
-  return Method(
-    init=init,
-    step=step,
-    predict=lambda state, panel: linear.predict(
-      archive.found(state.mined), panel
-    ),
-    found=lambda state: archive.found(state.mined),
-    finished=lambda state: stopping.finished(config, state.mined),
-    save=save,
-    load=load,
-  )
+  return miner.make(config, init=init, step=step, save=save, load=load)
 
 
 def _check_choices(config) -> None:
@@ -225,13 +214,11 @@ def value_targets(
   targets = np.zeros(active.shape, np.float32)
   final = np.zeros(active.shape[1], np.float32)
   finals = environment.formulas_of(grammar, games.final_tokens)
-
   worths = scale * np.array(
     [rewards.of_outcome(outcome, reward, objective) for outcome in outcomes]
   )
   is_new = np.array([outcome.is_new for outcome in outcomes])
-  if normalize != 'none' and is_new.any():
-    worths = rewards.normalized(worths, is_new, normalize)
+  worths = rewards.normalized(worths, is_new, normalize)
 
   def target(formula, outcome, worth):
     likeness = 0.0

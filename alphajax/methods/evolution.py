@@ -6,6 +6,7 @@ family takes over; children are varied derivations of the language's grammar
 as something known is never evaluated (`screen`).
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -16,13 +17,7 @@ from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 from alphajax.language.grammar import Grammar
-from alphajax.methods import (
-  archive,
-  linear,
-  random_search,
-  stopping,
-  validation,
-)
+from alphajax.methods import archive, miner, random_search, validation
 from alphajax.methods import memory as memory_lib
 from alphajax.methods import screen as screen_lib
 from alphajax.methods.base import Market, Method
@@ -77,11 +72,7 @@ def make(config, market: Market) -> Method:
     written: dict[str, Derivation] = {}
 
     def draw(_):
-      for _ in range(options.candidates * wanted):
-        child = evolution.propose(
-          rules, parents, rng,
-          fresh=options.fresh, operators=options.operators,
-        )  # fmt: skip
+      for child in _children(options, rules, parents, rng, wanted):
         formula = evolution.formula_of(grammar, rules, child)
         written.setdefault(formula_lib.key(formula), child)
         yield formula
@@ -116,17 +107,15 @@ def make(config, market: Market) -> Method:
     known = screen_lib.load(screen, host, archive.formulas(bench, mined))
     return State(mined, known, tuple(map(tuple, host['derivations'])))
 
-  return Method(
-    init=init,
-    step=step,
-    predict=lambda state, panel: linear.predict(
-      archive.found(state.mined), panel
-    ),
-    found=lambda state: archive.found(state.mined),
-    finished=lambda state: stopping.finished(config, state.mined),
-    save=save,
-    load=load,
-  )
+  return miner.make(config, init=init, step=step, save=save, load=load)
+
+
+def _children(options, rules, parents, rng, wanted) -> Iterator[Derivation]:
+  """Candidates for `wanted` evaluations, a few for each."""
+  for _ in range(options.candidates * wanted):
+    yield evolution.propose(
+      rules, parents, rng, fresh=options.fresh, operators=options.operators
+    )
 
 
 def _check(config) -> None:

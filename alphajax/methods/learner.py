@@ -128,6 +128,28 @@ def opens_nodes(config: ConfigDict) -> bool:
   return bool(config.search.openings) and at == 'node'
 
 
+def _check_openings(config: ConfigDict, grammar: environment.Language) -> None:
+  """Refuses openings that cannot be, or do not go with the rest."""
+  share = config.search.openings
+  if not 0 <= share <= 1:
+    raise ValueError(
+      f'config.search.openings is {share}: expected a share of the games, '
+      'from 0 to 1'
+    )
+  if not opens_nodes(config):
+    return
+  if not isinstance(grammar, grammar_lib.Grammar):
+    raise ValueError(
+      "config.search.openings_at = 'node' opens nodes of a grammar's formulas, "
+      f'and config.language.name = {config.language.name!r} has no grammar'
+    )
+  if config.search.known_rewards:
+    raise ValueError(
+      "config.search.openings_at = 'node' begins games where the table of "
+      'config.search.known_rewards does not follow: set known_rewards to False'
+    )
+
+
 def _make_play(
   config: ConfigDict,
   grammar: environment.Language,
@@ -140,11 +162,7 @@ def _make_play(
   share, at_nodes = options.pop('openings'), opens_nodes(config)
   options.pop('openings_at', None)
   options.pop('openings_from', None)
-  if not 0 <= share <= 1:
-    raise ValueError(
-      f'config.search.openings is {share}: expected a share of the games, '
-      'from 0 to 1'
-    )
+  _check_openings(config, grammar)
   temperatures: Callable[..., jax.Array] = functools.partial(
     puct.temperatures, num_moves=grammar.max_steps, **options.pop('temperature')
   )
@@ -158,16 +176,6 @@ def _make_play(
     raise ValueError(
       'config.search.known_rewards needs trees in prefix order, and '
       f'config.language.name = {config.language.name!r} writes others'
-    )
-  if at_nodes and not isinstance(grammar, grammar_lib.Grammar):
-    raise ValueError(
-      "config.search.openings_at = 'node' opens nodes of a grammar's formulas, "
-      f'and config.language.name = {config.language.name!r} has no grammar'
-    )
-  if at_nodes and uses_table:
-    raise ValueError(
-      "config.search.openings_at = 'node' begins games where the table of "
-      'config.search.known_rewards does not follow: set known_rewards to False'
     )
   if uses_table:
     # Who writes prefix trees has the tables of a grammar.

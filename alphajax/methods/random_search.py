@@ -12,7 +12,7 @@ import jax
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
-from alphajax.methods import archive, linear, stopping, validation
+from alphajax.methods import archive, miner, validation
 from alphajax.methods import screen as screen_lib
 from alphajax.methods.base import Market, Method
 from alphajax.run.clock import Clock
@@ -76,17 +76,7 @@ def make(config, market: Market) -> Method:
     known = screen_lib.load(screen, host, archive.formulas(bench, mined))
     return State(mined, known)
 
-  return Method(
-    init=init,
-    step=step,
-    predict=lambda state, panel: linear.predict(
-      archive.found(state.mined), panel
-    ),
-    found=lambda state: archive.found(state.mined),
-    finished=lambda state: stopping.finished(config, state.mined),
-    save=save,
-    load=load,
-  )
+  return miner.make(config, init=init, step=step, save=save, load=load)
 
 
 def to_evaluate(count: int, book: Collection[str], max_evaluated: int) -> int:

@@ -52,22 +52,20 @@ def normalized(worths, is_new, how: str):
 
   Args:
     worths: f[B], scaled.
-    is_new: bool[B], those not evaluated before; there is one.
+    is_new: bool[B], those not evaluated before; without any all ranks are 0.
     how: 'none', 'clip' at 1, or 'rank': the share of the new ones that are
       worth less, those alike counted by half.
 
   Returns:
-    f32[B].
+    f[B].
   """
   if how == 'clip':
-    return np.minimum(worths, 1.0).astype(np.float32)
+    return np.minimum(worths, 1.0)
   if how == 'rank':
-    sorted_ = np.sort(worths[is_new])
-    below, upto = (
-      np.searchsorted(sorted_, worths, s) for s in ('left', 'right')
-    )
-    return ((below + upto) / (2 * len(sorted_))).astype(np.float32)
-  return worths.astype(np.float32)
+    new = np.sort(worths[is_new])
+    below, upto = (np.searchsorted(new, worths, s) for s in ('left', 'right'))
+    return (below + upto) / max(2 * len(new), 1)
+  return worths
 
 
 def value_target(worth: float, likeness: float) -> float:
