@@ -62,7 +62,7 @@ def test_near_duplicates(num, l1, difference, seed):
   crept, settled = descend(gram, with_label, start, config)
   if num == 40 and seed == 2:
     assert not settled and gap(crept) > 1e-5
-  if settled:  # Nothing is left to do.
+  if settled and jax.default_backend() == 'cpu':  # Nothing is left to do.
     np.testing.assert_array_equal(weights, crept)
 
 

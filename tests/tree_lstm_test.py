@@ -14,6 +14,14 @@ from alphajax.language import vocab as vocab_lib
 from alphajax.language.formula import Formula, parse
 from alphajax.networks import contexts, heads, incremental, tree_lstm
 
+
+@pytest.fixture(autouse=True)
+def all_bits():
+  """The oracle has float64; a GPU multiplies in fewer bits unless told."""
+  with jax.default_matmul_precision('highest'):
+    yield
+
+
 EVERYTHING = functools.partial(grammar_lib.make, **everything.OPTIONS)
 
 

@@ -69,6 +69,7 @@ def fit(
   return _solve(gram, with_label, w, config.l1, converged)
 
 
+@jax.default_matmul_precision('highest')
 def _descend(gram, with_label, w, config: FitConfig):
   """Nesterov-accelerated proximal gradient steps, each an `optax.sgd` step.
 
@@ -100,6 +101,7 @@ def _descend(gram, with_label, w, config: FitConfig):
   return w, change <= config.tolerance
 
 
+@jax.default_matmul_precision('highest')
 def _solve(gram, with_label, w, l1, done):
   """Newton steps on the weights in use, each as far as the objective falls.
 

@@ -94,6 +94,7 @@ def of_pool(objective: Objective) -> Callable:
   return objective.score if objective.series == 'ic' else mean
 
 
+@jax.default_matmul_precision('highest')
 def of_factor(
   values: jax.Array,
   target: Target,

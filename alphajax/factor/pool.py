@@ -112,15 +112,15 @@ def _products(left, right, target: Target):
 
   def multiply(sides):
     sides = (jnp.stack(side) for side in sides)
-    return jnp.einsum(
-      'nts,mts->nmt', *sides, precision=jax.lax.Precision.HIGHEST
-    )
+    return jnp.einsum('nts,mts->nmt', *sides, precision='highest')
 
   sides = tuple(left), (*right, target.label)
   products = metrics.by_days(multiply, sides, DAYS) / count
   return products[:, :-1], products[:, -1]
 
 
+# A GPU multiplies in fewer bits unless told; figures of a pool need all.
+@jax.default_matmul_precision('highest')
 def combined_ic(
   weights: jax.Array, with_label: jax.Array, mutual: jax.Array
 ) -> jax.Array:
@@ -188,6 +188,7 @@ def _append(slots: _Slots, item, tables, config, protected):
 @functools.partial(
   jax.jit, static_argnames=('config', 'accept', 'objective', 'protected')
 )
+@jax.default_matmul_precision('highest')
 def _insert(
   pool, candidates, ids, target, scored, config, accept, objective, protected
 ):
@@ -314,6 +315,7 @@ def _take(planes, item):
   return tuple(planes[i] if i >= 0 else nothing for i in item.tolist())
 
 
+@jax.default_matmul_precision('highest')
 def coverage(
   weights: jax.Array, values: jax.Array, members: jax.Array
 ) -> jax.Array:
@@ -343,6 +345,7 @@ def coverage(
   return jnp.where(members, share, jnp.nan)
 
 
+@jax.default_matmul_precision('highest')
 def signal(
   weights: jax.Array,
   values: jax.Array,

@@ -16,7 +16,13 @@ import inspect
 import os
 import threading
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import (
+  Callable,
+  Collection,
+  Iterator,
+  Mapping,
+  Sequence,
+)
 from typing import Any
 
 import jax
@@ -130,10 +136,11 @@ def operator(symbol: str, window: int | None, like: tuple) -> Callable:
   like: the signature of `(universe, operands)`.
   """
 
+  def one(universe, *operands):
+    return operators.apply(symbol, list(operands), window, universe)
+
   def run(universe, operands):
-    return tuple(
-      operators.apply(symbol, list(each), window, universe) for each in operands
-    )
+    return tuple(_lanes(functools.partial(one, universe), operands))
 
   return _compile(run, like, wide=symbol not in NARROW)
 
@@ -146,15 +153,30 @@ def reduction(reduce: Callable, like: tuple) -> Callable:
   """
 
   def run(values, args):
-    results = [reduce(each, *args) for each in values]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
+    return _lanes(lambda value: reduce(value, *args), [(v,) for v in values])
 
   return _compile(run, like, wide=True)
 
 
+def _lanes(function: Callable, lanes: Sequence[tuple]) -> Any:
+  """`function(*operands)` of every lane, stacked.
+
+  Several lanes are one array to the operator: as many programs side by side
+  take as long to compile, and to launch, as there are lanes.
+  """
+  if len(lanes) == 1:
+    return jax.tree.map(lambda leaf: leaf[None], function(*lanes[0]))
+  stacked = [jnp.stack(column) for column in zip(*lanes, strict=True)]
+  return jax.vmap(function)(*stacked)
+
+
 def _compile(function: Callable, like: tuple, *, wide: bool) -> Callable:
   structure, types = like
-  here = jax.sharding.SingleDeviceSharding(device())
+  # Where nothing is said the default device computes, and its results may be
+  # mixed with any other: said, they would be bound to it.
+  here = None
+  if device() != jax.devices()[0]:
+    here = jax.sharding.SingleDeviceSharding(device())
   args = jax.tree.unflatten(
     structure,
     [jax.ShapeDtypeStruct(

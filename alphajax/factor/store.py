@@ -233,7 +233,7 @@ class Store:
     }
     readers = collections.Counter(i for each in needs.values() for i in each)
     needs |= {node: () for node in wanted if node not in nodes}
-    programs = self._compiled(nodes)
+    programs = self._compiled(nodes, 1)
     lock = threading.Lock()
 
     def work(node):
@@ -256,27 +256,28 @@ class Store:
   def _compute_rounds(self, nodes, wanted, finish) -> None:
     """A program for many nodes; nothing waits for the device."""
     lanes = runtime.num_lanes()
+    programs = self._compiled(nodes, lanes)
     for batch in plan.rounds(self.graph, nodes):
-      program = self._program(batch.nodes[0], lanes)
+      program = programs[batch.nodes[0]]
       for i in range(0, len(batch.nodes), lanes):
         self._run(program, batch.nodes[i : i + lanes], lanes)
     wanted = list(wanted)
     for i in range(0, len(wanted), lanes):
       finish(wanted[i : i + lanes])
 
-  def _compiled(self, nodes) -> dict[int, Callable]:
+  def _compiled(self, nodes, lanes: int) -> dict[int, Callable]:
     """The programs of nodes, new ones compiled on as many threads as cores."""
     distinct = {plan.group(self.graph.nodes[node]): node for node in nodes}
     new: dict[int, tuple[int, ...]] = {
       node: ()
       for group, node in distinct.items()
-      if (*group, 1) not in self._programs
+      if (*group, lanes) not in self._programs
     }
     if new:
       runtime.in_order(
-        new, lambda node: self._program(node, 1), runtime.num_workers()
+        new, lambda node: self._program(node, lanes), runtime.num_workers()
       )
-    return {node: self._program(node, 1) for node in nodes}
+    return {node: self._program(node, lanes) for node in nodes}
 
   def _program(self, node: int, lanes: int) -> Callable:
     """What computes a node: `fn(universe, operands of lanes) -> values`."""

@@ -54,7 +54,9 @@ def of_factors(
   days = np.flatnonzero(split.scored)
   goal = metrics.make_target(target, members)
   units = jnp.stack([_unit_days(each, members, goal) for each in values])
-  correlation = jnp.einsum('pts,qts->pqt', units, units)[..., days].mean(-1)
+  correlation = jnp.einsum('pts,qts->pqt', units, units, precision='highest')[
+    ..., days
+  ].mean(-1)
   return [figures for figures, _ in parts], {
     'factor_ic': np.stack([series['ic'] for _, series in parts]),
     'correlation': np.asarray(correlation),

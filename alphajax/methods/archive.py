@@ -293,6 +293,7 @@ def _prepare_one(values, members, target, scored, objective):
 
 
 @jax.jit
+@jax.default_matmul_precision('highest')
 def mean_ic(pool: pool_lib.Pool, scored: jax.Array) -> jax.Array:
   """Exact IC of the pool on train, the mean over scored days."""
   return pool_lib.daily_ic(pool) @ scored / jnp.sum(scored)
