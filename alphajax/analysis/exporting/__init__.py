@@ -1,0 +1,1 @@
+"""Formulas as source text of other libraries, and how far their values agree."""

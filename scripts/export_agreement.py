@@ -1,0 +1,126 @@
+r"""Do exported formulas and streams have our values? On real panels.
+
+python scripts/export_agreement.py --data=../shared/data --out=runs/agreement
+
+Every formula of the shipped libraries, on 300 days of 60 stocks of each panel,
+exported to NumPy, pandas and polars, and pushed day by day through a `Stream`.
+Industries, which the files do not have, are made up of the symbols, and so is
+the market value. Written are `agreement.json` and the table that
+`scripts/README.md` shows. About 10 minutes on two cores.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import app, flags
+
+from alphajax.analysis.exporting import agreement
+from alphajax.data import market
+from alphajax.data import panel as panel_lib
+from alphajax.data.features import EXTRA_FEATURES
+from alphajax.factor.stream import Stream
+from alphajax.language import formula as formula_lib
+from alphajax.language import library
+from alphajax.run import files
+
+PANELS = {'CSI 300': 'cn_csi300.parquet', 'S&P 500': 'us_sp500.parquet'}
+TARGETS = ('python', 'pandas', 'polars')
+
+
+def load(path, num_days, num_stocks):
+  """The last days of validation, of the stocks with the most memberships."""
+  panel = market.load(path, start='2018-01-01', end='2019-12-31')
+  panel = panel_lib.select_days(panel, slice(-num_days, None))
+  most = np.argsort(-np.asarray(panel.mask).sum(0), kind='stable')
+  # Every third: those that are members on some days alone are among them.
+  kept = np.sort(most[: 3 * num_stocks : 3])
+  panel = panel_lib.take_symbols(panel, [panel.symbols[i] for i in kept])
+  codes = np.arange(num_stocks)
+  groups = [np.tile(codes % n, (num_days, 1)) for n in (3, 7, 12)]
+  close = panel.features[panel.feature_names.index('close')]
+  more = [*groups, close * (1e7 * (1 + codes))]
+  return panel.replace(
+    features=np.concatenate([panel.features, np.float32(more)]),
+    feature_names=(*panel.feature_names, *EXTRA_FEATURES),
+  )
+
+
+def streamed(formulas, panel):
+  """The values of formulas by a stream, all days pushed; f32[T, S] by name."""
+  nothing = panel_lib.select_days(panel, slice(0, 0))
+  stream = Stream.start(list(formulas.values()), nothing)
+  rows = []
+  for t in range(len(panel.dates)):
+    planes = zip(panel.feature_names, panel.features[:, t], strict=True)
+    stream, row = stream.push(dict(planes) | {'members': panel.mask[t]})
+    rows.append(jax.device_get(row.values))
+  return dict(zip(formulas, np.stack(rows, 1), strict=True))
+
+
+def shipped(name):
+  """The formulas of a library by name."""
+  return {
+    f'{name}_{entry.id}': library.parse(entry)
+    for entry in library.entries(name)
+    if entry.kind != 'absent'
+  }
+
+
+def table(results):
+  lines = [
+    '| panel | formulas | by | exact | within 1e-5 | differ |',
+    '| --- | --- | --- | ---: | ---: | --- |',
+  ]
+  for (panel, name, by), found in results.items():
+    kinds = Counter(each.kind for each in found.values())
+    apart = [each for each in found.values() if each.why]
+    reasons = Counter(each.why.split(', in ')[0] for each in apart)
+    said = '; '.join(f'{n} {why}' for why, n in reasons.most_common())
+    cells = (
+      f', at most {max(e.cells for e in apart):.1%} of cells' if apart else ''
+    )
+    lines.append(
+      f'| {panel} | {name} | {by} | {kinds[agreement.EXACT]} | '
+      f'{kinds[agreement.CLOSE]} | {len(apart)}{cells}'
+      f'{": " + said if said else ""} |'
+    )
+  return '\n'.join(lines)
+
+
+def main(argv):
+  del argv
+  options = flags.FLAGS
+  out = Path(options.out).expanduser()
+  out.mkdir(parents=True, exist_ok=True)
+  runs = {by: agreement.run_target(by) for by in TARGETS} | {'Stream': streamed}
+  results = {}
+  for panel_name, file in PANELS.items():
+    panel = load(
+      Path(options.data) / file, options.num_days, options.num_stocks
+    )
+    for name in library.LIBRARIES:
+      formulas = shipped(name)
+      assert max(map(formula_lib.lookback, formulas.values())) < 300
+      for by, run in runs.items():
+        found = agreement.check(formulas, panel, run)
+        results[panel_name, name, by] = found
+        print(
+          panel_name, name, by, agreement.summary(found.values()), flush=True
+        )
+  written = {
+    ', '.join(key): {name: each._asdict() for name, each in found.items()}
+    for key, found in results.items()
+  }
+  files.write_json(out / 'agreement.json', written)
+  (out / 'table.md').write_text(table(results) + '\n', encoding='utf-8')
+  print(table(results))
+
+
+if __name__ == '__main__':
+  flags.DEFINE_string('data', '../shared/data', 'Folder of the two markets.')
+  flags.DEFINE_string('out', 'runs/agreement', 'Folder for what is written.')
+  flags.DEFINE_integer('num_days', 300, 'Days, 252 or more.')
+  flags.DEFINE_integer('num_stocks', 60, 'Stocks.')
+  app.run(main)
