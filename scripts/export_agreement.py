@@ -69,22 +69,30 @@ def shipped(name):
 
 
 def table(results):
+  """Markdown; of those that differ, which operator parts the values, and how.
+
+  Cells: the median share of those apart over the formulas that differ.
+  """
   lines = [
-    '| panel | formulas | by | exact | within 1e-5 | differ |',
-    '| --- | --- | --- | ---: | ---: | --- |',
+    '| panel | formulas | by | exact | within 1e-5 | differ | cells apart | '
+    'rounding decides a rank or sign | rounding magnified | operator itself |',
+    '| --- | --- | --- | ---: | ---: | ---: | ---: | --- | --- | --- |',
   ]
   for (panel, name, by), found in results.items():
     kinds = Counter(each.kind for each in found.values())
     apart = [each for each in found.values() if each.why]
-    reasons = Counter(each.why.split(', in ')[0] for each in apart)
-    said = '; '.join(f'{n} {why}' for why, n in reasons.most_common())
-    cells = (
-      f', at most {max(e.cells for e in apart):.1%} of cells' if apart else ''
-    )
+    cells = f'{np.median([e.cells for e in apart]):.2%}' if apart else ''
+    said = [
+      ', '.join(f'{symbol} {n}' for symbol, n in reasons.most_common())
+      for reasons in (
+        Counter(e.why.split()[0] for e in apart if e.why.split()[1] == verb)
+        for verb in ('jumps', 'magnifies', 'itself,')
+      )
+    ]
     lines.append(
       f'| {panel} | {name} | {by} | {kinds[agreement.EXACT]} | '
-      f'{kinds[agreement.CLOSE]} | {len(apart)}{cells}'
-      f'{": " + said if said else ""} |'
+      f'{kinds[agreement.CLOSE]} | {len(apart)} | {cells} | '
+      f'{" | ".join(said)} |'
     )
   return '\n'.join(lines)
 

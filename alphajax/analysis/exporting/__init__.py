@@ -1,1 +1,1 @@
-"""Formulas as source text of other libraries, and how far their values agree."""
+"""Formulas as source of other libraries, and how far their values agree."""

@@ -1,8 +1,8 @@
 """How far the values of two programs agree, and where they part.
 
 Ours are float32. Two values agree when they differ by at most 1e-5 of the
-standard deviation of the day over the stocks, or by what float32 resolves, two
-units in the last place.
+standard deviation of the day over the stocks (of the value, on a day on which
+all are equal), or by what float32 resolves, two units in the last place.
 """
 
 import tempfile
@@ -62,6 +62,7 @@ def _apart(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
   mean = np.where(known, ours, 0).sum(1, keepdims=True) / count
   squares = np.square(np.where(known, ours - mean, 0)).sum(1, keepdims=True)
   spread = np.sqrt(squares / count)
+  spread = np.where(spread > 0, spread, np.abs(ours))
   allowed = np.maximum(SHARE * spread, RESOLUTION * np.abs(ours))
   far = np.abs(ours - theirs) > allowed
   return far | (known != ~np.isnan(theirs))

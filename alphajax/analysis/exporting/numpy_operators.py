@@ -358,3 +358,29 @@ def ts_rsquare(x, days):
     return np.clip(along**2 / total / squares, 0.0, 1.0)
 
   return rolling(share, days, x)
+
+
+def standardized(x, members):
+  """Of the day's members; 0 on a constant day.
+
+  Missing where x is, and on a day on which fewer than half have a value.
+  """
+  known = members & ~np.isnan(x)
+  x = np.where(known, x, 0.0).astype(np.float64)
+  count = known.sum(1, keepdims=True)
+  mean = x.sum(1, keepdims=True) / np.maximum(count, 1)
+  d = np.where(known, x - mean, 0.0)
+  power = np.square(d).sum(1, keepdims=True) / np.maximum(count, 1)
+  varies = power > 1e-12 * np.square(mean)
+  z = np.where(varies, d / np.sqrt(np.where(varies, power, 1.0)), 0.0)
+  spoken = known & (2 * count >= members.sum(1, keepdims=True))
+  return np.where(spoken, z, np.nan)
+
+
+def signal(factors, data, weights):
+  """Weighted sum of what `compute` gave; missing where no factor is known."""
+  members = np.asarray(data['members'], bool)
+  z = {name: standardized(factors[name], members) for name in weights}
+  total = sum(weights[name] * np.nan_to_num(z[name]) for name in weights)
+  heard = np.any([~np.isnan(z[name]) for name in weights if weights[name]], 0)
+  return store(np.where(heard, total, np.nan))

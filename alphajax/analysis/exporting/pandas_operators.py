@@ -176,10 +176,8 @@ def delta(x, days):
 
 def over(function, days, *planes):
   """Sum of `function(days ago, values of that day)` over the window."""
-  planes = [x.astype('float64') for x in planes]
-  terms = (
-    function(ago, *[x.shift(ago) for x in planes]) for ago in range(days)
-  )
+  wide = [x.astype('float64') for x in planes]
+  terms = (function(ago, *[x.shift(ago) for x in wide]) for ago in range(days))
   return functools.reduce(lambda a, b: a + b, terms)
 
 
@@ -342,3 +340,25 @@ def ts_rsquare(x, days):
   along = over(lambda ago, past: line[ago] * (past - mean), days, x)
   share = (along**2 / (variance * days) / squares).clip(0, 1)
   return share.where(~is_constant(mean, variance))
+
+
+def standardized(x, members):
+  """Of the day's members; 0 on a constant day.
+
+  Missing where x is, and on a day on which fewer than half have a value.
+  """
+  x = x.where(members).astype('float64')
+  mean = x.mean(axis=1)
+  d = x.sub(mean, axis=0)
+  power = np.square(d).mean(axis=1)
+  z = d.div(np.sqrt(power.where(power > 1e-12 * np.square(mean))), axis=0)
+  counts = 2 * x.notna().sum(axis=1) >= members.sum(axis=1)
+  return z.fillna(0.0).where(x.notna().mul(counts, axis=0))
+
+
+def signal(factors, data, weights):
+  """Weighted sum of what `compute` gave; missing where no factor is known."""
+  z = {name: standardized(factors[name], data['members']) for name in weights}
+  total = sum(weights[name] * z[name].fillna(0.0) for name in weights)
+  heard = [z[name].notna() for name in weights if weights[name]]
+  return store(total.where(functools.reduce(lambda a, b: a | b, heard)))

@@ -5,8 +5,6 @@ frame and names of its columns, and give an expression. Windows count the rows
 of a stock, so each has one of every trading day.
 """
 
-import functools
-
 import polars as pl
 
 DTYPE = pl.Float32  # Values are kept as alphajax keeps them.
@@ -68,13 +66,12 @@ def mul(frame, x, y):
 
 
 def div(frame, x, y):
-  return pl.col(x) / pl.col(y)
+  return value(x) / value(y)
 
 
 def power(frame, x, y):
   """x^y; missing where either is."""
-  known = pl.col(x).is_not_null() & pl.col(y).is_not_null()
-  return pl.when(known).then(value(x).pow(value(y)))
+  return pl.when(known(x, y)).then(value(x).pow(value(y)))
 
 
 def signed_power(frame, x, y):
@@ -83,12 +80,10 @@ def signed_power(frame, x, y):
 
 
 def greater(frame, x, y):
-  """The larger one; missing where either is."""
   return choice(pl.col(x) > pl.col(y), x, y)
 
 
 def less(frame, x, y):
-  """The smaller one; missing where either is."""
   return choice(pl.col(x) < pl.col(y), x, y)
 
 
@@ -121,18 +116,19 @@ def ne(frame, x, y):
   return (pl.col(x) != pl.col(y)).cast(DTYPE)
 
 
+def known(*names):
+  """True where none is missing: `false and missing` is missing here."""
+  return pl.all_horizontal(pl.col(name).is_not_null() for name in names)
+
+
 def both(frame, x, y):
-  """Missing where either is, `false and missing` as well."""
-  known = pl.col(x).is_not_null() & pl.col(y).is_not_null()
   true = (pl.col(x) != 0) & (pl.col(y) != 0)
-  return pl.when(known).then(true.cast(DTYPE))
+  return pl.when(known(x, y)).then(true.cast(DTYPE))
 
 
 def either(frame, x, y):
-  """Missing where either is, `true or missing` as well."""
-  known = pl.col(x).is_not_null() & pl.col(y).is_not_null()
   true = (pl.col(x) != 0) | (pl.col(y) != 0)
-  return pl.when(known).then(true.cast(DTYPE))
+  return pl.when(known(x, y)).then(true.cast(DTYPE))
 
 
 def negation(frame, x):
@@ -146,15 +142,13 @@ def choose(frame, condition, x, y):
 
 def among(x, *by):
   """(the values of members with a code, what they are compared within)."""
-  known = functools.reduce(
-    lambda a, b: a & pl.col(b).is_not_null(), by, pl.col('members')
-  )
-  return pl.when(known).then(value(x)), ('date', *by)
+  inside = pl.col('members') & known(x, *by)
+  return pl.when(inside).then(value(x)), ('date', *by)
 
 
-def cs_rank(frame, x):
+def cs_rank(frame, x, *group):
   """Average rank / count among the members with a value, in (0, 1]."""
-  values, within = among(x)
+  values, within = among(x, *group)
   return values.rank().over(within) / values.count().over(within)
 
 
@@ -167,8 +161,7 @@ def cs_scale(frame, x):
 
 def group_rank(frame, x, group):
   """As `cs_rank`, among the members with the same code."""
-  values, within = among(x, group)
-  return values.rank().over(within) / values.count().over(within)
+  return cs_rank(frame, x, group)
 
 
 def group_neutral(frame, x, group):
@@ -188,7 +181,6 @@ def delta(frame, x, days):
 
 def combine(function, terms):
   """By halves, so that no expression is deep."""
-  terms = list(terms)
   while len(terms) > 1:
     pairs = [
       function(a, b) for a, b in zip(terms[::2], terms[1::2], strict=False)
@@ -203,14 +195,13 @@ def over(function, days, *names):
     function(ago, *[value(name).shift(ago) for name in names])
     for ago in range(days)
   ]
-  return combine(lambda a, b: a + b, terms).over('symbol')
+  return combine(pl.Expr.add, terms).over('symbol')
 
 
 def with_means(frame, days, *names):
   """The frame with the means of the window in `_mean0`, `_mean1`."""
-  return frame.with_columns(
-    **{f'_mean{i}': ts_mean(frame, name, days) for i, name in enumerate(names)}
-  )
+  means = {f'_mean{i}': ts_mean(frame, x, days) for i, x in enumerate(names)}
+  return frame.with_columns(**means)
 
 
 def deviation(past, i=0):
@@ -361,7 +352,7 @@ def ts_product(frame, x, days):
   """By logarithms, since parts of it may overflow."""
   size = over(lambda _, past: past.abs().log(), days, x).exp()
   signs = [pl.col(x).sign().shift(ago) for ago in range(days)]
-  return size * combine(lambda a, b: a * b, signs).over('symbol')
+  return size * combine(pl.Expr.mul, signs).over('symbol')
 
 
 def steps(days):
@@ -393,3 +384,21 @@ def ts_rsquare(frame, x, days):
   along = over(lambda ago, past: line[ago] * deviation(past), days, x)
   share = (along**2 / (variance * days) / squares).clip(0, 1)
   return series(frame, value=pl.when(~is_constant(0, variance)).then(share))
+
+
+def standardized(x):
+  """Of the day's members; missing where fewer than half have a value."""
+  values, day = among(x)
+  mean, power = (each.over(day) for each in (values.mean(), values.var(0)))
+  z = pl.when(power > 1e-12 * mean**2).then((values - mean) / power.sqrt())
+  counts = 2 * values.count().over(day) >= pl.col('members').sum().over(day)
+  return pl.when(values.is_not_null() & counts).then(z.fill_null(0.0))
+
+
+def signal(frame, weights):
+  """Weighted sum of what `compute` gave; missing where no factor is known."""
+  z = {name: standardized(name) for name in weights}
+  terms = [weights[name] * z[name].fill_null(0.0) for name in weights]
+  heard = [z[name].is_not_null() for name in weights if weights[name]]
+  total = pl.when(pl.any_horizontal(heard)).then(combine(pl.Expr.add, terms))
+  return frame.select('date', 'symbol', signal=store(total))

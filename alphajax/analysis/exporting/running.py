@@ -1,7 +1,9 @@
 """Runs an exported module where its library is installed."""
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,19 +25,35 @@ def values(path: Path, panel: Panel, target: str) -> dict[str, np.ndarray]:
     panel: the data.
     target: a key of `source.MODULES`.
   """
-  spec = importlib.util.spec_from_file_location(path.stem, path)
-  if spec is None or spec.loader is None:
-    raise ValueError(f'{path}: no Python module')
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  data, plane = {'python': _planes, 'pandas': _frames, 'polars': _long}[target](
-    panel
-  )
+  module = _load(path)
+  data, plane = _DATA[target](panel)
   computed = module.compute(data)
   return {
     name: np.asarray(plane(computed[name]), np.float32)
     for name in module.FACTORS
   }
+
+
+def signal(path: Path, panel: Panel, target: str) -> np.ndarray:
+  """The signal f32[T, S] of an exported pool with weights on a panel."""
+  module = _load(path)
+  data, plane = _DATA[target](panel)
+  computed = module.compute(data)
+  if target == 'polars':
+    result = module.signal(computed, module.WEIGHTS)['signal']
+  else:
+    result = module.signal(computed, data, module.WEIGHTS)
+  return np.asarray(plane(result), np.float32)
+
+
+def _load(path: Path):
+  """The module of a file."""
+  spec = importlib.util.spec_from_file_location(path.stem, path)
+  if spec is None or spec.loader is None:
+    raise ValueError(f'{path}: no Python module')
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
 
 
 def _named(panel: Panel) -> dict[str, np.ndarray]:
@@ -76,3 +94,10 @@ def _long(panel: Panel):
     return column.to_numpy().reshape(num_stocks, num_days)[order].T
 
   return frame, plane
+
+
+_DATA: dict[str, Callable[[Panel], tuple[Any, Callable]]] = {
+  'python': _planes,
+  'pandas': _frames,
+  'polars': _long,
+}

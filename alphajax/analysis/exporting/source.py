@@ -39,20 +39,26 @@ MODULES = {
 _HEADS = {
   'python': """
 `data` maps names to planes, arrays [T, S] of days by stocks: {features}, and
-`members`, bool, the stocks that are ranked. NaN is missing.
+`members`, bool, the stocks that are ranked. NaN is missing. Factors:
+`compute(data)`.
 """,
   'pandas': """
 `data` maps names to frames of days by stocks: {features}, and `members`, bool,
-the stocks that are ranked. One row a trading day; NaN is missing.
+the stocks that are ranked. One row a trading day; NaN is missing. Factors:
+`compute(data)`.
 """,
   'polars': """
 `frame` is long: date, symbol, {features} and, if not all are ranked, `members`,
-bool. `prepare` gives each stock a row of every day; null is missing.
+bool. Stocks get a row of every day; null is missing. Factors: `compute(frame)`.
 """,
 }
 
 
-def write(formulas: Mapping[str, Formula], target: str) -> str:
+def write(
+  formulas: Mapping[str, Formula],
+  target: str,
+  weights: Mapping[str, float] | None = None,
+) -> str:
   """The source of a module with a function for each formula.
 
   Its `FACTORS` maps names to functions, its `compute` gives them all.
@@ -60,6 +66,8 @@ def write(formulas: Mapping[str, Formula], target: str) -> str:
   Args:
     formulas: by name, which is that of the function.
     target: a key of `MODULES`.
+    weights: of the standardised factors, by name; then a `signal` is written
+      too.
 
   Raises:
     ValueError: no formula, or a name that is none of a function.
@@ -72,15 +80,15 @@ def write(formulas: Mapping[str, Formula], target: str) -> str:
   bodies = [_function(n, f, target) for n, f in formulas.items()]
   features = sorted(set().union(*map(_features, formulas.values())))
   used = {FUNCTIONS[s] for f in formulas.values() for s in _operators(f)}
-  used |= {'store', 'number'} | (
-    {'prepare'} if target == 'polars' else {'feature'}
-  )
+  used |= {'store', 'number', 'prepare', 'feature'}
+  used |= {'signal'} if weights else set()
   head = _HEADS[target].format(features=', '.join(features))
   parts = [
     f'"""Factors, exported from alphajax.\n{head}"""',
     *_cut(MODULES[target], used),
     *bodies,
     _table(formulas, target, features),
+    *([_weights(weights)] if weights else []),
   ]
   return '\n\n\n'.join(part.strip('\n') for part in parts) + '\n'
 
@@ -116,7 +124,12 @@ def compute(frame):
   """The factors as columns, by stock and day."""
   frame = prepare(frame, {list(features)!r})
   columns = {{name: factor(frame) for name, factor in FACTORS.items()}}
-  return frame.select('date', 'symbol').with_columns(**columns)'''
+  return frame.select('date', 'symbol', 'members').with_columns(**columns)'''
+
+
+def _weights(weights: Mapping[str, float]) -> str:
+  lines = [f"  '{name}': {weight!r}," for name, weight in weights.items()]
+  return '\n'.join(['WEIGHTS = {  # Of `signal`.', *lines, '}'])
 
 
 def _function(name: str, formula: Formula, target: str) -> str:
