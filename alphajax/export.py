@@ -117,7 +117,10 @@ def check_panel(
       'not: name data that have it with --data'
     )
   else:
-    panel = simulate.simulate(num_days=bars, num_stocks=stocks, alphas=()).panel
+    market = simulate.simulate(
+      num_days=max(bars, 2), num_stocks=max(stocks, 30), alphas=()
+    )
+    panel = market.panel
   panel = panel_lib.select_days(panel, slice(-bars, None))
   most = np.argsort(-np.asarray(panel.mask).sum(0), kind='stable')[:stocks]
   return panel_lib.take_symbols(panel, [panel.symbols[i] for i in sorted(most)])

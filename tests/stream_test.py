@@ -18,7 +18,7 @@ from alphajax.language import library, vocab
 
 T, S = 290, 24
 OPERANDS = {
-  'value': ('close/open', 'volume', 'high-low'),
+  'value': ('close/open', 'volume/Ref(volume,1)', 'high-low'),
   'condition': ('Gt(close,open)', 'Lt(volume,Ref(volume,1))'),
   'level': ('0.3',),
   'group': ('industry',),

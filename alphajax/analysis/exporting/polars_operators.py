@@ -93,27 +93,27 @@ def choice(first, x, y):
 
 
 def gt(frame, x, y):
-  return (pl.col(x) > pl.col(y)).cast(DTYPE)
+  return pl.col(x) > pl.col(y)
 
 
 def lt(frame, x, y):
-  return (pl.col(x) < pl.col(y)).cast(DTYPE)
+  return pl.col(x) < pl.col(y)
 
 
 def ge(frame, x, y):
-  return (pl.col(x) >= pl.col(y)).cast(DTYPE)
+  return pl.col(x) >= pl.col(y)
 
 
 def le(frame, x, y):
-  return (pl.col(x) <= pl.col(y)).cast(DTYPE)
+  return pl.col(x) <= pl.col(y)
 
 
 def eq(frame, x, y):
-  return (pl.col(x) == pl.col(y)).cast(DTYPE)
+  return pl.col(x) == pl.col(y)
 
 
 def ne(frame, x, y):
-  return (pl.col(x) != pl.col(y)).cast(DTYPE)
+  return pl.col(x) != pl.col(y)
 
 
 def known(*names):
@@ -122,17 +122,15 @@ def known(*names):
 
 
 def both(frame, x, y):
-  true = (pl.col(x) != 0) & (pl.col(y) != 0)
-  return pl.when(known(x, y)).then(true.cast(DTYPE))
+  return pl.when(known(x, y)).then((pl.col(x) != 0) & (pl.col(y) != 0))
 
 
 def either(frame, x, y):
-  true = (pl.col(x) != 0) | (pl.col(y) != 0)
-  return pl.when(known(x, y)).then(true.cast(DTYPE))
+  return pl.when(known(x, y)).then((pl.col(x) != 0) | (pl.col(y) != 0))
 
 
 def negation(frame, x):
-  return (pl.col(x) == 0).cast(DTYPE)
+  return pl.col(x) == 0
 
 
 def choose(frame, condition, x, y):
@@ -160,7 +158,6 @@ def cs_scale(frame, x):
 
 
 def group_rank(frame, x, group):
-  """As `cs_rank`, among the members with the same code."""
   return cs_rank(frame, x, group)
 
 
@@ -313,8 +310,7 @@ def product_of(days, x, y):
 
 def ts_cov(frame, x, y, days):
   """n - 1 in the denominator; null for one day."""
-  total = product_of(days, x, y)
-  total = total / (days - 1) if days > 1 else pl.lit(None, pl.Float64)
+  total = pl.when(days > 1).then(product_of(days, x, y) / max(days - 1, 1))
   return series(with_means(frame, days, x, y), value=total)
 
 
@@ -344,15 +340,14 @@ def ts_argmax(frame, x, days):
 
 
 def ts_argmin(frame, x, days):
-  """Day of the smallest value, 1 the oldest; the first of ties."""
   return day_of(ts_min(frame, x, days), x, days)
 
 
 def ts_product(frame, x, days):
   """By logarithms, since parts of it may overflow."""
   size = over(lambda _, past: past.abs().log(), days, x).exp()
-  signs = [pl.col(x).sign().shift(ago) for ago in range(days)]
-  return size * combine(pl.Expr.mul, signs).over('symbol')
+  signs = combine(pl.Expr.mul, [pl.col(x).sign().shift(i) for i in range(days)])
+  return size * signs.over('symbol')
 
 
 def steps(days):
@@ -382,12 +377,12 @@ def ts_rsquare(frame, x, days):
   frame = frame.with_columns(_variance=moment(0, x, 2, days))
   variance = pl.col('_variance')
   along = over(lambda ago, past: line[ago] * deviation(past), days, x)
-  share = (along**2 / (variance * days) / squares).clip(0, 1)
-  return series(frame, value=pl.when(~is_constant(0, variance)).then(share))
+  share = pl.when(~is_constant(0, variance)).then(along**2 / variance)
+  return series(frame, value=(share / days / squares).clip(0, 1))
 
 
 def standardized(x):
-  """Of the day's members; missing where fewer than half have a value."""
+  """Of the day's members; missing where fewer than half have one."""
   values, day = among(x)
   mean, power = (each.over(day) for each in (values.mean(), values.var(0)))
   z = pl.when(power > 1e-12 * mean**2).then((values - mean) / power.sqrt())

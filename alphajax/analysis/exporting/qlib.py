@@ -1,5 +1,6 @@
 """Formulas as expressions of qlib, as far as it has their operators."""
 
+import math
 from collections.abc import Mapping
 
 from alphajax.language import formula as formula_lib
@@ -15,6 +16,8 @@ ABSENT = {
   'EMA': 'its EMA is a mean over all days so far',
   'Product': 'it has no product over a window',
 }
+# Unbiased in qlib -> the longest window that has no such moment.
+_UNBIASED = {'Skew': 2, 'Kurt': 3}
 _HEAD = '''"""Factors for qlib, exported from alphajax: text, not run there.
 
 QlibDataLoader(config={'feature': (FIELDS, NAMES)}). Here a window is full or
@@ -52,8 +55,36 @@ def why(formula: Formula) -> str:
 def rewritten(formula: Formula) -> Formula:
   """The same by operators of qlib, where it lacks one that they make."""
   args = tuple(map(rewritten, formula.args))
-  if formula.symbol != 'SignedPower':
-    return Formula(formula.symbol, args)
-  x, y = args
-  size = Formula('Pow', (Formula('Abs', (x,)), y))
-  return Formula('Mul', (Formula('Sign', (x,)), size))
+  formula = Formula(formula.symbol, args)
+  if formula.symbol == 'SignedPower':
+    x, y = args
+    size = Formula('Pow', (Formula('Abs', (x,)), y))
+    return Formula('Mul', (Formula('Sign', (x,)), size))
+  days = int(args[-1].symbol) if formula.symbol in _UNBIASED else 0
+  if days > _UNBIASED.get(formula.symbol, days):
+    return _biased(formula, days)
+  return formula
+
+
+def _biased(formula: Formula, days: int) -> Formula:
+  """Population moments from the unbiased ones of qlib."""
+  unbiased = formula_lib.parse(
+    f'{formula.symbol}(close,{days})', dialect='qlib'
+  )
+  value = _replaced(unbiased, formula.args[0])
+  if formula.symbol == 'Skew':
+    return _times(value, (days - 2) / math.sqrt(days * (days - 1)))
+  share = (days - 2) * (days - 3) / ((days - 1) * (days + 1))
+  shift = formula_lib.number(6 / (days + 1))
+  return Formula('Sub', (_times(value, share), shift))
+
+
+def _times(formula: Formula, factor: float) -> Formula:
+  return Formula('Mul', (formula, formula_lib.number(factor)))
+
+
+def _replaced(formula: Formula, operand: Formula) -> Formula:
+  if formula == Formula('close'):
+    return operand
+  args = tuple(_replaced(arg, operand) for arg in formula.args)
+  return Formula(formula.symbol, args)
