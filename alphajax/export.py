@@ -148,7 +148,10 @@ def report(factors: Factors, target: str, panel: Panel | None) -> list[str]:
   for name, each in found.items():
     line = f'{name}: {each.kind}'
     if each.why:
-      line += f' in {each.cells:.2%} of cells: {each.why}'
+      line += (
+        f' in {each.cells:.2%} of cells (rank correlation {each.alike:.4f}): '
+        f'{each.why}'
+      )
     lines.append(f'{line}  {formula_lib.to_text(formulas[name])}')
   return [
     *lines,

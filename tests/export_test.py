@@ -120,7 +120,7 @@ def test_the_file_stands_alone(target):
   assert imported <= allowed.get(target, {'pandas', 'numpy', 'functools'})
   defined = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
   assert {'cs_rank', 'ts_mean', 'one', 'compute', 'signal'} <= defined
-  assert not {'ts_corr', 'ts_kurt', 'group_rank'} & defined
+  assert not {'ts_corr', 'ts_kurt', 'group_rank', 'power', 'log'} & defined
   assert '"""CSRank(Mean(close,5)/close)"""' in text
 
 
@@ -194,6 +194,11 @@ def test_agreement_is_told_apart():
   found = agreement.compare(ours, far)
   assert found.kind == agreement.DIFFERS
   assert found.cells == pytest.approx(1 / 39)
+  assert found.alike == 1.0  # No rank is another.
+  turned = ours.copy()
+  turned[2:] = -ours[2:]
+  # Two days of five alike, three reversed.
+  assert agreement.compare(ours, turned).alike == pytest.approx(-1 / 5)
   lost = ours.copy()
   lost[1, 1] = np.nan
   assert agreement.compare(ours, lost).kind == agreement.DIFFERS

@@ -1,6 +1,8 @@
 """A pool day by day is the pool on the whole panel."""
 
+import re
 import types
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -8,6 +10,7 @@ import oracle
 import pytest
 
 import alphajax
+from alphajax.analysis import exporting
 from alphajax.data import panel as panel_lib
 from alphajax.data.features import EXTRA_FEATURES
 from alphajax.factor import evaluate, stream
@@ -224,3 +227,16 @@ def test_errors_say_what_was_expected():
   with pytest.raises(ValueError, match="needs 'turnover'"):
     Stream.start([formula_lib.Formula('turnover')], before)
   assert alphajax.Stream is Stream
+
+
+def test_the_example_of_the_readme_runs(capsys):
+  room = Path(exporting.__file__).parent
+  text = (room / 'README.md').read_text(encoding='utf-8')
+  (code,) = re.findall(r'```python\n(.*?)```', text, re.DOTALL)
+  scope = {}
+  exec(compile(code, 'README.md', 'exec'), scope)
+  market, row = scope['market'], scope['row']
+  formulas = parsed(('Mean(close,20)/close', 'CSRank(volume)'), market)
+  values = evaluate.values(formulas, market)[:, -1]
+  np.testing.assert_array_equal(row.values[:, :-2], values)
+  assert capsys.readouterr().out.startswith('S0')

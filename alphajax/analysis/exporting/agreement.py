@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from alphajax.analysis.exporting import running, source
 from alphajax.data.panel import Panel
@@ -36,11 +37,14 @@ class Agreement(NamedTuple):
     `differs`.
   cells: share of cells that do not agree, those known to one side only among
     them.
+  alike: mean over the days of the rank correlation of the two; 1 unless they
+    differ, NaN where no day has one.
   why: where and how the values part; empty unless they differ.
   """
 
   kind: str
   cells: float
+  alike: float = 1.0
   why: str = ''
 
 
@@ -49,9 +53,18 @@ def compare(ours: np.ndarray, theirs: np.ndarray) -> Agreement:
   apart = _apart(ours, theirs)
   known = ~(np.isnan(ours) & np.isnan(theirs))
   if apart.any():
-    return Agreement(DIFFERS, float(apart.sum() / known.sum()))
+    cells = float(apart.sum() / known.sum())
+    return Agreement(DIFFERS, cells, _rank_correlation(ours, theirs))
   same = np.array_equal(ours, theirs, equal_nan=True)
   return Agreement(EXACT if same else CLOSE, 0.0)
+
+
+def _rank_correlation(ours: np.ndarray, theirs: np.ndarray) -> float:
+  both = ~(np.isnan(ours) | np.isnan(theirs))
+  ranks = [
+    pd.DataFrame(np.where(both, x, np.nan)).rank(axis=1) for x in (ours, theirs)
+  ]
+  return float(ranks[0].corrwith(ranks[1], axis=1).mean())
 
 
 def _apart(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:

@@ -370,9 +370,9 @@ def standardized(x, members):
   count = known.sum(1, keepdims=True)
   mean = x.sum(1, keepdims=True) / np.maximum(count, 1)
   d = np.where(known, x - mean, 0.0)
-  power = np.square(d).sum(1, keepdims=True) / np.maximum(count, 1)
-  varies = power > 1e-12 * np.square(mean)
-  z = np.where(varies, d / np.sqrt(np.where(varies, power, 1.0)), 0.0)
+  variance = np.square(d).sum(1, keepdims=True) / np.maximum(count, 1)
+  varies = variance > 1e-12 * np.square(mean)
+  z = np.where(varies, d / np.sqrt(np.where(varies, variance, 1.0)), 0.0)
   spoken = known & (2 * count >= members.sum(1, keepdims=True))
   return np.where(spoken, z, np.nan)
 

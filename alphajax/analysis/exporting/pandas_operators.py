@@ -308,8 +308,8 @@ def ts_product(x, days):
   product = functools.reduce(
     lambda a, b: a * b, (fraction.shift(ago) for ago in range(days))
   )
-  power_of_two = ts_sum(exponent, days).fillna(0).to_numpy('int64')
-  return pd.DataFrame(np.ldexp(product, power_of_two), x.index, x.columns)
+  variance_of_two = ts_sum(exponent, days).fillna(0).to_numpy('int64')
+  return pd.DataFrame(np.ldexp(product, variance_of_two), x.index, x.columns)
 
 
 def steps(days):
@@ -350,8 +350,8 @@ def standardized(x, members):
   x = x.where(members).astype('float64')
   mean = x.mean(axis=1)
   d = x.sub(mean, axis=0)
-  power = np.square(d).mean(axis=1)
-  z = d.div(np.sqrt(power.where(power > 1e-12 * np.square(mean))), axis=0)
+  variance = np.square(d).mean(axis=1)
+  z = d.div(np.sqrt(variance.where(variance > 1e-12 * np.square(mean))), axis=0)
   counts = 2 * x.notna().sum(axis=1) >= members.sum(axis=1)
   return z.fillna(0.0).where(x.notna().mul(counts, axis=0))
 

@@ -384,8 +384,10 @@ def ts_rsquare(frame, x, days):
 def standardized(x):
   """Of the day's members; missing where fewer than half have one."""
   values, day = among(x)
-  mean, power = (each.over(day) for each in (values.mean(), values.var(0)))
-  z = pl.when(power > 1e-12 * mean**2).then((values - mean) / power.sqrt())
+  mean, variance = (each.over(day) for each in (values.mean(), values.var(0)))
+  z = pl.when(variance > 1e-12 * mean**2).then(
+    (values - mean) / variance.sqrt()
+  )
   counts = 2 * values.count().over(day) >= pl.col('members').sum().over(day)
   return pl.when(values.is_not_null() & counts).then(z.fill_null(0.0))
 

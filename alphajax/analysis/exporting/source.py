@@ -7,6 +7,7 @@ exported is the code that is tested. None of these modules is imported.
 
 import ast
 import functools
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -37,20 +38,20 @@ MODULES = {
   'polars': 'polars_operators',
 }
 _HEADS = {
-  'python': """
-`data` maps names to planes, arrays [T, S] of days by stocks: {features}, and
-`members`, bool, the stocks that are ranked. NaN is missing. Factors:
-`compute(data)`.
-""",
-  'pandas': """
-`data` maps names to frames of days by stocks: {features}, and `members`, bool,
-the stocks that are ranked. One row a trading day; NaN is missing. Factors:
-`compute(data)`.
-""",
-  'polars': """
-`frame` is long: date, symbol, {features} and, if not all are ranked, `members`,
-bool. Stocks get a row of every day; null is missing. Factors: `compute(frame)`.
-""",
+  'python': '`data` maps names to planes, arrays [T, S] of days by stocks: '
+  '{features}, and `members`, bool, the stocks that are ranked. NaN is '
+  'missing. The factors are `compute(data)`.',
+  'pandas': '`data` maps names to frames of days by stocks: {features}, and '
+  '`members`, bool, the stocks that are ranked. One row a trading day; NaN is '
+  'missing. The factors are `compute(data)`.',
+  'polars': '`frame` is long: date, symbol, {features} and, if not all are '
+  'ranked, `members`, bool. Stocks get a row of every day; null is missing. '
+  'The factors are columns of `compute(frame)`.',
+}
+_SIGNAL = {
+  'python': ' The signal is `signal(compute(data), data, WEIGHTS)`.',
+  'pandas': ' The signal is `signal(compute(data), data, WEIGHTS)`.',
+  'polars': ' The signal is `signal(compute(frame), WEIGHTS)`.',
 }
 
 
@@ -83,8 +84,9 @@ def write(
   used |= {'store', 'number', 'prepare', 'feature'}
   used |= {'signal'} if weights else set()
   head = _HEADS[target].format(features=', '.join(features))
+  head = textwrap.fill(head + (_SIGNAL[target] if weights else ''), 79)
   parts = [
-    f'"""Factors, exported from alphajax.\n{head}"""',
+    f'"""Factors, exported from alphajax.\n\n{head}\n"""',
     *_cut(MODULES[target], used),
     *bodies,
     _table(formulas, target, features),
