@@ -5,7 +5,7 @@ python scripts/export_agreement.py --data=../shared/data --out=runs/agreement
 Every formula of the shipped libraries, on 300 days of 60 stocks of each panel,
 exported to NumPy, pandas and polars, and pushed day by day through a `Stream`.
 Industries, which the files do not have, are made up of the symbols, and so is
-the market value. Written are `agreement.json`, formula by formula, and the
+the market value. Written are `agreement.csv`, formula by formula, and the
 table of `scripts/README.md`. About 10 minutes on two cores; started again it
 goes on.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pandas as pd
 from absl import app, flags
 
 from alphajax.analysis.exporting import agreement
@@ -103,22 +104,24 @@ def table(results):
 
 def read(path):
   """The results so far: (panel, library, by) -> name -> agreement."""
-  return {
-    tuple(key.split(', ')): {
-      name: agreement.Agreement(**each) for name, each in found.items()
-    }
-    for key, found in (files.read_json(path) or {}).items()
-  }
+  results = {}
+  if path.exists():
+    rows = pd.read_csv(path, keep_default_na=False, na_values=['nan'])
+    for *key, name, kind, cells, alike, why in rows.itertuples(index=False):
+      found = results.setdefault(tuple(key), {})
+      found[name] = agreement.Agreement(kind, cells, alike, why)
+  return results
 
 
 def write(path, results):
-  files.write_json(
-    path,
-    {
-      ', '.join(key): {name: each._asdict() for name, each in found.items()}
-      for key, found in results.items()
-    },
-  )
+  rows = [
+    (*key, name, *each)
+    for key, found in results.items()
+    for name, each in found.items()
+  ]
+  columns = ['panel', 'library', 'by', 'name', *agreement.Agreement._fields]
+  frame = pd.DataFrame(rows, columns=columns)
+  files.write_text(path, frame.to_csv(index=False, na_rep='nan'))
 
 
 def main(argv):
@@ -127,7 +130,7 @@ def main(argv):
   out = Path(options.out).expanduser()
   out.mkdir(parents=True, exist_ok=True)
   runs = {by: agreement.run_target(by) for by in TARGETS} | {'Stream': streamed}
-  results = read(out / 'agreement.json')
+  results = read(out / 'agreement.csv')
   for panel_name, file in PANELS.items():
     keys = [(panel_name, n, by) for n in library.LIBRARIES for by in runs]
     missing = [key for key in keys if key not in results]
@@ -139,7 +142,7 @@ def main(argv):
     for key in missing:
       results[key] = agreement.check(shipped(key[1]), panel, runs[key[2]])
       print(*key, agreement.summary(results[key].values()), flush=True)
-      write(out / 'agreement.json', results)
+      write(out / 'agreement.csv', results)
   text = table(results)
   (out / 'table.md').write_text(text + '\n', encoding='utf-8')
   print(text)
