@@ -12,7 +12,7 @@ of a simulated market.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -106,24 +106,34 @@ def check_panel(
     if not node.args and not formula_lib.is_number(node)
   }
   extra = tuple(sorted(read - set(FEATURES)))
-  if data is not None:
-    panel = market_lib.load(data, features=extra)
-  elif workdir is not None:
-    config = evaluate.result_of(workdir)[0]
-    panel = experiment.load_split(config, 'valid').panel
+  if workdir is not None or data is not None:
+    panel = _real(workdir, data, extra)
   elif extra:
     raise ValueError(
       f'the formulas read {", ".join(extra)}, which the simulated market has '
       'not: name data that have it with --data'
     )
   else:
-    market = simulate.simulate(
+    panel = simulate.simulate(
       num_days=max(bars, 2), num_stocks=max(stocks, 30), alphas=()
-    )
-    panel = market.panel
+    ).panel
   panel = panel_lib.select_days(panel, slice(-bars, None))
   most = np.argsort(-np.asarray(panel.mask).sum(0), kind='stable')[:stocks]
   return panel_lib.take_symbols(panel, [panel.symbols[i] for i in sorted(most)])
+
+
+def _real(
+  workdir: Path | None, data: str | None, extra: tuple[str, ...]
+) -> Panel:
+  """The validation split of a run, or all days of data, read as the run was."""
+  options: dict[str, Any] = {}
+  if workdir is not None:
+    config = evaluate.result_of(workdir)[0]
+    if data is None:
+      return experiment.load_split(config, 'valid').panel
+    options = config.data.to_dict()
+    del options['path'], options['simulate']
+  return market_lib.load(str(data), features=extra, **options)
 
 
 @jax.enable_x64(False)  # As runs are.
