@@ -24,6 +24,7 @@ _PUBLIC = {
   'values': 'alphajax.factor.evaluate:values',
   'compile': 'alphajax.factor.evaluate:compile',
   'Store': 'alphajax.factor.evaluate:Store',
+  'Stream': 'alphajax.factor.stream:Stream',
   'daily_ic': 'alphajax.factor.metrics:daily_ic',
   'daily_rank_ic': 'alphajax.factor.metrics:daily_rank_ic',
   'mean_interval': 'alphajax.factor.metrics:mean_interval',

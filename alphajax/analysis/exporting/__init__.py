@@ -1,0 +1,1 @@
+"""Formulas as source of other libraries, and how far their values agree."""
