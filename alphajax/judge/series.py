@@ -46,7 +46,9 @@ def mean(daily: np.ndarray, lag: int, judged: int = 1) -> Mean:
     judged: of how many series, of formulas say, this is one that was looked at:
       the interval holds and the p-value is true for all of them at once, by
       Sidak's correction (independent series; for dependent ones as those of
-      formulas it is on the safe side).
+      formulas it is on the safe side). So far out, what `cosine_share` says
+      counts, and the error is corrected for it. Measured on the best of 1,000
+      series of noise: p-values of 1e-3 to 5e-5 are true within a factor of 2.
 
   Raises:
     ValueError: no series, or fewer than one judged.
@@ -61,6 +63,8 @@ def mean(daily: np.ndarray, lag: int, judged: int = 1) -> Mean:
     average = float(known.mean()) if known.size else np.nan
     return Mean(average, np.nan, np.nan, np.nan, known.size)
   average, error, freedom = metrics.mean_error(known, lag)
+  if judged > 1:
+    error /= np.sqrt(cosine_share(freedom, known.size, lag))
   share = -np.expm1(np.log(0.95) / judged)  # 1 - .95^(1 / judged).
   half = float(-special.stdtrit(freedom, share / 2) * error)
   if error > 0:
@@ -69,6 +73,17 @@ def mean(daily: np.ndarray, lag: int, judged: int = 1) -> Mean:
     single = float(average == 0)
   p_value = family_p_value(single, judged)
   return Mean(average, average - half, average + half, p_value, known.size)
+
+
+def cosine_share(count: int, num_days: int, lag: int) -> float:
+  """What part of its long-run variance a series shows to the first cosines.
+
+  That of sums over lag + 1 independent days: at the frequency w a mean of h
+  days keeps (sin(h w / 2) / (h sin(w / 2)))^2 of the variance.
+  """
+  half = np.pi * np.arange(1, count + 1) / num_days / 2
+  kept = np.sin((lag + 1) * half) / ((lag + 1) * np.sin(half))
+  return float(np.mean(np.square(kept)))
 
 
 def family_p_value(p_value: float, judged: int) -> float:
