@@ -26,15 +26,17 @@ Signal = jax.Array | np.ndarray  # f32[T, S]
 Days = np.ndarray | tuple[str, str] | None  # bool[T], first and last, or all.
 
 
-def check_signal(signal: Signal, panel: Panel) -> jax.Array:
+def check_signal(
+  signal: Signal, panel: Panel, name: str = 'the signal'
+) -> jax.Array:
   """The signal as f32[T, S]; ValueError where it is not of the panel's shape.
 
-  What is not finite becomes NaN.
+  What is not finite becomes NaN. `name` is what an error calls it.
   """
   shape = (len(panel.dates), len(panel.symbols))
   if np.shape(signal) != shape:
     raise ValueError(
-      f'the signal has shape {list(np.shape(signal))}, but the panel has '
+      f'{name} has shape {list(np.shape(signal))}, but the panel has '
       f'{shape[0]} days x {shape[1]} stocks: expected {list(shape)}; compute '
       'it on this panel'
     )
