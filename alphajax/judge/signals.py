@@ -6,6 +6,7 @@ the panel; which of them count is said by `days`: those from a first to a last
 one, or a mask.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -174,7 +175,7 @@ def rank_autocorrelation(
   """
   _check_lag(lag)
   values = check_signal(signal, panel)
-  found = _autocorrelation(values, jnp.asarray(panel.mask), lag=lag)
+  found = _autocorrelation(values, jnp.asarray(panel.mask), lag)
   return np.asarray(found, np.float64)
 
 
@@ -200,7 +201,8 @@ def turnover(
   _check_lag(lag)
   values, members = check_signal(signal, panel), jnp.asarray(panel.mask)
   _check_groups(groups, values, members, np.ones(len(panel.dates), bool))
-  found = _turnover(values, members, groups=groups, lag=lag)
+  group = quantile_groups(values, members, groups)
+  found = _turnover(group, lag, groups=groups)
   return np.asarray(found, np.float64)
 
 
@@ -259,8 +261,9 @@ def quantile_returns(
   _check_groups(groups, values, members, chosen)
   if target is None:
     target = panel_lib.forward_return(panel, label)
+  group = quantile_groups(values, members, groups)
   each, whole = _group_returns(
-    values, check_signal(target, panel), members, groups=groups
+    group, check_signal(target, panel, 'the target'), groups=groups
   )
   daily, market = np.asarray(each, np.float64), np.asarray(whole, np.float64)
   lag, spread = series.overlap(label), daily[-1] - daily[0]
@@ -290,6 +293,7 @@ def _check_groups(groups, values, members, days) -> None:
     )
 
 
+@jax.jit
 def quantile_groups(
   signal: jax.Array, members: jax.Array, groups: int
 ) -> jax.Array:
@@ -311,11 +315,17 @@ def quantile_groups(
   return jnp.where(seen & (count >= groups), group, -1)
 
 
-def _autocorrelation_of(values, members, *, lag):
+def _before(x, lag, fill):
+  """What was `lag` days before, `fill` where there is no such day."""
+  known = jnp.arange(x.shape[-2]) >= lag
+  return jnp.where(known[:, None], jnp.roll(x, lag, axis=-2), fill)
+
+
+@jax.jit
+def _autocorrelation(values, members, lag):
   seen = members & jnp.isfinite(values)
   rank = sorting.cross_sectional_rank(jnp.where(seen, values, 0.0), seen)
-  before = jnp.pad(rank, ((lag, 0), (0, 0)), constant_values=jnp.nan)
-  before = before[: rank.shape[0]]
+  before = _before(rank, lag, jnp.nan)
   both = jnp.isfinite(rank) & jnp.isfinite(before)
   x, x_constant = cross_section.unit(rank, both)
   y, y_constant = cross_section.unit(before, both)
@@ -324,19 +334,19 @@ def _autocorrelation_of(values, members, *, lag):
   return jnp.where(apart, jnp.sum(x * y, -1) / count, jnp.nan)
 
 
-def _turnover_of(values, members, *, groups, lag):
-  group = quantile_groups(values, members, groups)
+@functools.partial(jax.jit, static_argnames='groups')
+def _turnover(group, lag, *, groups):
   inside = group == jnp.arange(groups)[:, None, None]
-  before = jnp.pad(inside, ((0, 0), (lag, 0), (0, 0)))[:, : inside.shape[1]]
+  before = _before(inside, lag, False)
   count = jnp.sum(inside, -1)
   known = (count > 0) & jnp.any(before, -1)
   share = jnp.sum(inside & ~before, -1) / jnp.maximum(count, 1)
   return jnp.where(known, share, jnp.nan)
 
 
-def _group_returns_of(values, target, members, *, groups):
+@functools.partial(jax.jit, static_argnames='groups')
+def _group_returns(group, target, *, groups):
   """Mean return of each group, `[G, T]`, and of all in a group, `[T]`."""
-  group = quantile_groups(values, members, groups)
   labelled = (group >= 0) & jnp.isfinite(target)
 
   def mean(inside):
@@ -344,10 +354,5 @@ def _group_returns_of(values, target, members, *, groups):
     total = jnp.sum(jnp.where(inside, target, 0.0), -1)
     return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)
 
-  each = [mean(labelled & (group == g)) for g in range(groups)]
-  return jnp.stack(each), mean(labelled)
-
-
-_autocorrelation = jax.jit(_autocorrelation_of, static_argnames='lag')
-_turnover = jax.jit(_turnover_of, static_argnames=('groups', 'lag'))
-_group_returns = jax.jit(_group_returns_of, static_argnames='groups')
+  each = mean(labelled & (group == jnp.arange(groups)[:, None, None]))
+  return each, mean(labelled)
