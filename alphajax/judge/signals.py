@@ -93,7 +93,7 @@ def decay(
   values, chosen = check_signal(signal, panel), select_days(panel, days)
   members, found = jnp.asarray(panel.mask), {}
   for horizon in _check_horizons(horizons):
-    target = _returns(panel, label, horizon)
+    target = returns(panel, label, horizon)
     labelled = np.asarray(jnp.sum(members & jnp.isfinite(target), -1) >= 2)
     daily = np.asarray(figures.daily(values, target, members), np.float64)
     ic, rank_ic = daily[:, chosen & labelled]
@@ -110,7 +110,7 @@ def decay_targets(
   """The returns over each horizon, standardised once for many signals."""
   members = jnp.asarray(panel.mask)
   return tuple(
-    metrics.make_target(_returns(panel, label, horizon), members)
+    metrics.make_target(returns(panel, label, horizon), members)
     for horizon in _check_horizons(horizons)
   )
 
@@ -123,7 +123,7 @@ def daily_decay(values: jax.Array, targets: Sequence[Target]) -> jax.Array:
   return jnp.stack([metrics.target_ic(values, each) for each in targets])
 
 
-def _returns(panel: Panel, label: LabelSpec, horizon: int) -> jax.Array:
+def returns(panel: Panel, label: LabelSpec, horizon: int) -> jax.Array:
   held = label._replace(exit=label.entry + horizon, neutralize=())
   return panel_lib.forward_return(panel, held)
 
@@ -175,7 +175,7 @@ def rank_autocorrelation(
   """
   _check_lag(lag)
   values = check_signal(signal, panel)
-  found = _autocorrelation(values, jnp.asarray(panel.mask), lag)
+  found = autocorrelation(ranks(values, jnp.asarray(panel.mask)), lag)
   return np.asarray(found, np.float64)
 
 
@@ -201,8 +201,8 @@ def turnover(
   _check_lag(lag)
   values, members = check_signal(signal, panel), jnp.asarray(panel.mask)
   _check_groups(groups, values, members, np.ones(len(panel.dates), bool))
-  group = quantile_groups(values, members, groups)
-  found = _turnover(group, lag, groups=groups)
+  group = quantile_groups(ranks(values, members), groups)
+  found = group_turnover(group, jnp.arange(groups), lag)
   return np.asarray(found, np.float64)
 
 
@@ -261,7 +261,7 @@ def quantile_returns(
   _check_groups(groups, values, members, chosen)
   if target is None:
     target = panel_lib.forward_return(panel, label)
-  group = quantile_groups(values, members, groups)
+  group = quantile_groups(ranks(values, members), groups)
   each, whole = _group_returns(
     group, check_signal(target, panel, 'the target'), groups=groups
   )
@@ -294,9 +294,14 @@ def _check_groups(groups, values, members, days) -> None:
 
 
 @jax.jit
-def quantile_groups(
-  signal: jax.Array, members: jax.Array, groups: int
-) -> jax.Array:
+def ranks(signal: jax.Array, members: jax.Array) -> jax.Array:
+  """Average rank / count of the day's members with a value, NaN elsewhere."""
+  seen = members & jnp.isfinite(signal)
+  return sorting.cross_sectional_rank(jnp.where(seen, signal, 0.0), seen)
+
+
+@jax.jit
+def quantile_groups(rank: jax.Array, groups: int | jax.Array) -> jax.Array:
   """The group of each stock on each day, i32[T, S]; -1 for who is in none.
 
   As pandas' `qcut` has them where no two stocks are level: the stock at place
@@ -304,14 +309,19 @@ def quantile_groups(
   not below i. Stocks that are level stay together, at the mean of their
   places, so a signal of few values leaves groups empty. A day with fewer
   stocks than groups has none.
+
+  Args:
+    rank: of `ranks`.
+    groups: G.
   """
-  seen = members & jnp.isfinite(signal)
-  rank = sorting.cross_sectional_rank(jnp.where(seen, signal, 0.0), seen)
+  seen = jnp.isfinite(rank)
   count = jnp.sum(seen, -1, keepdims=True)
   # Twice the place, a whole number also where two are level.
-  place = jnp.round(2 * count * jnp.where(seen, rank, 0.0)).astype(int) - 2
-  width = 2 * jnp.maximum(count - 1, 1)
-  group = jnp.maximum(-(-place * groups // width), 1) - 1
+  place = jnp.round(2 * count * jnp.where(seen, rank, 0.0)) - 2
+  width = 2.0 * jnp.maximum(count - 1, 1)
+  # Rounded up, and half a step away from where rounding would decide.
+  group = jnp.floor((place * groups + width - 0.5) / width)
+  group = jnp.maximum(group, 1).astype(jnp.int32) - 1
   return jnp.where(seen & (count >= groups), group, -1)
 
 
@@ -322,9 +332,8 @@ def _before(x, lag, fill):
 
 
 @jax.jit
-def _autocorrelation(values, members, lag):
-  seen = members & jnp.isfinite(values)
-  rank = sorting.cross_sectional_rank(jnp.where(seen, values, 0.0), seen)
+def autocorrelation(rank: jax.Array, lag: int | jax.Array) -> jax.Array:
+  """`rank_autocorrelation` of `ranks`, f32[T]."""
   before = _before(rank, lag, jnp.nan)
   both = jnp.isfinite(rank) & jnp.isfinite(before)
   x, x_constant = cross_section.unit(rank, both)
@@ -334,9 +343,15 @@ def _autocorrelation(values, members, lag):
   return jnp.where(apart, jnp.sum(x * y, -1) / count, jnp.nan)
 
 
-@functools.partial(jax.jit, static_argnames='groups')
-def _turnover(group, lag, *, groups):
-  inside = group == jnp.arange(groups)[:, None, None]
+@jax.jit
+def group_turnover(
+  group: jax.Array, which: jax.Array, lag: int | jax.Array
+) -> jax.Array:
+  """`turnover` of some of `quantile_groups`, f32[G, T].
+
+  which: the groups, i32[G].
+  """
+  inside = group == which[:, None, None]
   before = _before(inside, lag, False)
   count = jnp.sum(inside, -1)
   known = (count > 0) & jnp.any(before, -1)
