@@ -124,6 +124,17 @@ def test_what_is_left_is_the_residual_of_least_squares():
   assert np.isnan(left[300:304]).all() and np.isfinite(explained[260:300]).all()
 
 
+def test_the_future_changes_no_style():
+  panel = split().panel
+  rng = np.random.default_rng(2)
+  features = np.array(panel.features)
+  features[:, 300:] *= rng.uniform(0.5, 2, features[:, 300:].shape)
+  changed = styles.values(panel.replace(features=features.astype(np.float32)))
+  for name, each in found().items():
+    np.testing.assert_array_equal(each[:300], changed[name][:300])
+    assert (np.nan_to_num(each) != np.nan_to_num(changed[name]))[300:].any()
+
+
 def test_figures_of_a_signal():
   part, values = split(), signal()
   result, daily = styles.of_signal(values, part, LABEL)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from alphajax.data.panel import PAPER_LABEL, LabelSpec, Split
 from alphajax.factor import evaluate, metrics
@@ -129,6 +129,8 @@ def deflated_sharpe(
     ValueError: fewer than 3 days, one that is not finite, returns that do not
       vary, fewer than one trial, or a variance below 0.
   """
+  from scipy import stats
+
   returns = np.asarray(returns, np.float64)
   if returns.ndim != 1 or returns.size < 3 or not np.isfinite(returns).all():
     raise ValueError(

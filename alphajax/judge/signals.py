@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
 
 from alphajax.data import cross_section
 from alphajax.data import panel as panel_lib
@@ -82,9 +81,9 @@ def decay(
   ones lose the last days.
 
   Returns:
-    By horizon what `metrics.summary` has: `ic` and `rank_ic` with intervals
-    for labels that overlap by that horizon, `icir`, `rank_icir`, `days`. NaN
-    where there are too few days.
+    By horizon what `summary` has: `ic` and `rank_ic` with intervals for labels
+    that overlap by that horizon, `icir`, `rank_icir`, `days`. NaN where there
+    are too few days.
 
   Raises:
     ValueError: a horizon that is no whole number above 0, a signal of another
@@ -143,13 +142,21 @@ def _is_whole(number) -> bool:
 
 
 def summary(ic: np.ndarray, rank_ic: np.ndarray, lag: int) -> dict[str, Any]:
-  """`metrics.summary`, NaN where there are too few days for an interval."""
+  """As `metrics.summary`, and a `p_value` each.
+
+  NaN where there are too few days for an interval.
+  """
   found: dict[str, Any] = {}
   for name, ratio, daily in (
     ('ic', 'icir', ic), ('rank_ic', 'rank_icir', rank_ic)
   ):  # fmt: skip
     average, low, high, p_value, count = series.mean(daily, lag)
-    found[name] = {'mean': average, 'low': low, 'high': high, 'p': p_value}
+    found[name] = {
+      'mean': average,
+      'low': low,
+      'high': high,
+      'p_value': p_value,
+    }
     found[ratio] = float(metrics.information_ratio(daily)) if count else np.nan
   return {**found, 'days': len(ic)}
 
@@ -276,6 +283,8 @@ def quantile_returns(
 
 
 def _monotonicity(means: np.ndarray) -> float:
+  from scipy import stats
+
   if np.isnan(means).any() or np.ptp(means) == 0:
     return np.nan
   return float(stats.spearmanr(np.arange(len(means)), means).statistic)
