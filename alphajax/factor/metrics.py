@@ -232,6 +232,14 @@ class Interval(NamedTuple):
   high: float
 
 
+class MeanError(NamedTuple):
+  """A mean, its standard error and how many cosines measured that."""
+
+  mean: float
+  error: float
+  freedom: int  # Degrees of freedom of Student's t.
+
+
 def mean_interval(daily: np.ndarray, lag: int) -> Interval:
   """Mean of a daily series with a 95 % interval that knows of its overlap.
 
@@ -249,6 +257,13 @@ def mean_interval(daily: np.ndarray, lag: int) -> Interval:
   Raises:
     ValueError: no more days than lags, or a day that is NaN or infinite.
   """
+  mean, error, freedom = mean_error(daily, lag)
+  half = float(special.stdtrit(freedom, 0.975) * error)
+  return Interval(mean, mean - half, mean + half)
+
+
+def mean_error(daily: np.ndarray, lag: int) -> MeanError:
+  """Mean and standard error of a daily series; see `mean_interval`."""
   daily = np.asarray(daily, np.float64)
   if daily.ndim != 1 or len(daily) <= lag:
     raise ValueError(
@@ -262,15 +277,21 @@ def mean_interval(daily: np.ndarray, lag: int) -> Interval:
       f'{bad.size} such days of {len(daily)}: expected a finite number a day, '
       'and 0 for one that does not count'
     )
-  n = len(daily)
-  count = max(1, int(min(n / (2 * (lag + 1)), 0.4 * n ** (2 / 3))))
-  times = np.pi * (np.arange(n) + 0.5) / n
-  cosines = np.cos(np.arange(1, count + 1)[:, None] * times)
+  waves = cosines(len(daily), lag)
   # The mean drops out: a cosine sums to 0.
-  variance = np.mean(2.0 * np.square(cosines @ (daily - daily.mean()))) / n**2
-  half = float(special.stdtrit(count, 0.975) * np.sqrt(variance))
-  mean = float(daily.mean())
-  return Interval(mean, mean - half, mean + half)
+  squares = np.square(waves @ (daily - daily.mean()))
+  variance = np.mean(2.0 * squares) / len(daily) ** 2
+  return MeanError(float(daily.mean()), float(np.sqrt(variance)), len(waves))
+
+
+def cosines(num_days: int, lag: int) -> np.ndarray:
+  """The cosines that tell what a series does in the long run, `[B, T]`.
+
+  Their coefficients are nearly independent where labels overlap on `lag` days.
+  """
+  count = num_days / (2 * (lag + 1)), 0.4 * num_days ** (2 / 3)
+  waves = np.arange(1, max(1, int(min(count))) + 1)[:, None]
+  return np.cos(waves * (np.pi * (np.arange(num_days) + 0.5) / num_days))
 
 
 def series_mean(daily, scored=True):
