@@ -23,7 +23,7 @@ def simulate(signal, opens, closes, volumes, mask, limits, spec):
   lag = LAGS[spec.deal]
   cash, shares = 1.0, {}
   last = {}  # Last known price, at the close of the day before.
-  idle = dict.fromkeys(stocks, 0)  # Days without a close, today included.
+  idle = dict.fromkeys(stocks, 0)  # Days without a price, today included.
   rows = {
     name: [] for name in ('nav', 'cash', 'turnover', 'cost', *COUNTS, 'weights')
   }
@@ -31,7 +31,8 @@ def simulate(signal, opens, closes, volumes, mask, limits, spec):
     turnover = cost = 0.0
     left_index = left_data = blocked = 0
     for s in stocks:
-      idle[s] = 0 if known(closes[t][s]) else idle[s] + 1
+      seen = known(closes[t][s]) or known(prices[t][s])
+      idle[s] = 0 if seen else idle[s] + 1
     if t >= lag:
       for s in list(shares):
         if idle[s] >= spec.gone_after:
@@ -68,7 +69,6 @@ def simulate(signal, opens, closes, volumes, mask, limits, spec):
         if s not in members:
           goals[s] = 0.0
 
-      traded = 0.0
       orders = {s: goal - value.get(s, 0.0) for s, goal in goals.items()}
       for s, want in orders.items():
         if goals[s] and abs(want) < 1e-9 * equity:
@@ -79,17 +79,19 @@ def simulate(signal, opens, closes, volumes, mask, limits, spec):
       minimum = spec.min_fee / spec.capital
       duty = stamp_duty(spec) * 1e-4
       slip = spec.slippage * 1e-4
+      raised = 0.0
       for s, want in orders.items():
         if want < 0 and s in can_sell:
-          fee = max(spec.sell_cost * 1e-4 * -want, minimum)
-          fee = min(fee + (duty + slip) * -want, -want)
-          cash += -want - fee
-          cost += fee
-          traded += -want
+          cost += max(spec.sell_cost * 1e-4 * -want, minimum)
+          cost += (duty + slip) * -want
+          raised += -want
           shares[s] = shares.get(s, 0.0) + want / price[s]
           if goals[s] == 0:
             del shares[s]
             left_index += s not in members
+      cost = min(cost, raised)
+      cash += raised - cost
+      traded = raised
       buys = {s: w for s, w in orders.items() if w > 0 and s in can_buy}
       need = sum(buys.values()) * (1 + (spec.buy_cost + spec.slippage) * 1e-4)
       room = max(cash - minimum * len(buys), 0.0)

@@ -24,6 +24,7 @@ class Day(NamedTuple):
 
   price: f64[S], of the deal; the last known one where it has none.
   mark: f64[S], of the close; the last known one where it has none.
+  before: f64[S], mark of the day before.
   can_buy, can_sell: bool[S].
   member: bool[S], on the day of the signal.
   gone: bool[S], without a price for so long that it has left the data.
@@ -33,6 +34,7 @@ class Day(NamedTuple):
 
   price: jax.Array
   mark: jax.Array
+  before: jax.Array
   can_buy: jax.Array
   can_sell: jax.Array
   member: jax.Array
@@ -43,18 +45,17 @@ class Day(NamedTuple):
 
 
 class Fees(NamedTuple):
-  """f64[] each, shares of what is traded, but `minimum`: money an order."""
+  """f64[] each. None where there is none: a third of the time goes there."""
 
-  buy: jax.Array
-  sell: jax.Array
-  minimum: jax.Array
-  borrow: jax.Array  # A day, of what is short.
+  buy: jax.Array  # Of what is bought.
+  sell: jax.Array  # Of what is sold.
+  minimum: jax.Array | None  # Of an order, money.
+  borrow: jax.Array | None  # A day, of what is short.
 
 
 class Account(NamedTuple):
   shares: jax.Array  # f64[S], negative where short.
   cash: jax.Array  # f64[]
-  mark: jax.Array  # f64[S], prices of the last close.
 
 
 class Record(NamedTuple):
@@ -99,7 +100,7 @@ def simulate(
   def one(key, order):
     step = functools.partial(_step, rule, sizes, fees, keep)
     nothing = jnp.zeros(num_stocks, days.price.dtype)
-    start = Account(nothing, jnp.ones((), days.price.dtype), nothing)
+    start = Account(nothing, jnp.ones((), days.price.dtype))
     return jax.lax.scan(step, start, (key, order, days))[1]
 
   return jax.vmap(one)(keys, orders)
@@ -116,10 +117,11 @@ def _step(
   """One day: pays out what is gone, chooses, sells, buys, and values."""
   key, order, day = today
   paid = day.gone & (account.shares != 0)
-  out = jnp.where(paid, account.shares * account.mark, 0.0)
+  out = jnp.where(paid, account.shares * day.before, 0.0)
   shares = jnp.where(paid, 0.0, account.shares)
-  short = -jnp.sum(jnp.minimum(shares * account.mark, 0.0))
-  lent = fees.borrow * short
+  lent = jnp.zeros_like(account.cash)
+  if fees.borrow is not None:
+    lent = fees.borrow * -jnp.sum(jnp.minimum(shares * day.before, 0.0))
   book = Book(shares * day.price, account.cash + jnp.sum(out) - lent)
   equity = book.cash + jnp.sum(book.value)
 
@@ -152,7 +154,7 @@ def _step(
     weights=_narrow(shares * day.mark * worth) if keep else None,
     traded=_narrow((bought - sold) * part) if keep else None,
   )
-  return Account(shares, cash, day.mark), record
+  return Account(shares, cash), record
 
 
 def _trade(
@@ -160,31 +162,41 @@ def _trade(
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
   """Sells, then buys with the cash there is: sold, bought, cash, cost.
 
-  A fee of a sale is never more than the sale brings, and purchases are scaled
-  down to the cash, so that cash is never negative.
+  Fees of the sales are never more than these bring together, and purchases are
+  scaled down to the cash, so that cash is never negative.
   """
   sold = jnp.where(day.can_sell, jnp.maximum(-want, 0.0), 0.0)
-  fee = jnp.where(sold > 0, jnp.maximum(fees.sell * sold, fees.minimum), 0.0)
-  fee = jnp.minimum(fee + day.sell_tax * sold, sold)
-  cash = cash + jnp.sum(sold) - jnp.sum(fee)
+  fee = _fees(sold, fees.sell, day.sell_tax, fees.minimum)
+  if fees.minimum is not None:
+    fee = jnp.minimum(fee, jnp.sum(sold))
+  cash = cash + jnp.sum(sold) - fee
 
   wanted = jnp.where(day.can_buy, jnp.maximum(want, 0.0), 0.0)
-  orders = wanted > 0
-  # An order costs at most its rate and the minimum together.
-  least = fees.minimum * count_of(orders)
   whole = jnp.sum(wanted) * (1 + fees.buy + day.buy_tax)
-  room = jnp.maximum(cash - least, 0.0)
+  room = cash
+  if fees.minimum is not None:
+    # An order costs at most its rate and the minimum together.
+    room = cash - fees.minimum * count_of(wanted > 0)
+  room = jnp.maximum(room, 0.0)
   tight = whole > room
-  bought = wanted * jnp.where(tight, room / jnp.where(tight, whole, 1.0), 1.0)
-  paid = jnp.where(
-    bought > 0, jnp.maximum(fees.buy * bought, fees.minimum), 0.0
-  )
-  paid = paid + day.buy_tax * bought
-  left = cash - jnp.sum(bought) - jnp.sum(paid)
+  part = jnp.where(tight, room / jnp.where(tight, whole, 1.0), 1.0)
+  bought = wanted * part
+  paid = _fees(bought, fees.buy, day.buy_tax, fees.minimum)
+  left = cash - jnp.sum(bought) - paid
   # What is left of cash that is all spent is rounding, of either sign. (Cash is
   # below 0, and stays, only where a short side lost more than there was.)
   cash = jnp.where(tight & (room > 0), jnp.maximum(left, 0.0), left)
-  return sold, bought, cash, jnp.sum(fee) + jnp.sum(paid)
+  return sold, bought, cash, fee + paid
+
+
+def _fees(
+  amount: jax.Array, rate: jax.Array, tax: jax.Array, minimum: jax.Array | None
+) -> jax.Array:
+  """Fees of orders over these amounts, f64[S], together."""
+  if minimum is None:
+    return (rate + tax) * jnp.sum(amount)
+  least = jnp.where(amount > 0, minimum, 0.0)
+  return jnp.sum(jnp.maximum(rate * amount, least) + tax * amount)
 
 
 def _narrow(values: jax.Array) -> jax.Array:

@@ -54,8 +54,8 @@ class Sizes(NamedTuple):
 
 
 def count_of(chosen: jax.Array) -> jax.Array:
-  """How many are True, int32: its sums take half the time of int64."""
-  return jnp.sum(chosen, dtype=jnp.int32)
+  """How many are True. Summed as float32, on a CPU faster and as exact."""
+  return jnp.sum(chosen, dtype=jnp.float32).astype(jnp.int32)
 
 
 def first(
@@ -70,18 +70,19 @@ def first(
   where sorting what is chosen would cost ten times as much on a CPU.
   """
   num_stocks = key.shape[0]
+  key = jnp.where(chosen, key, jnp.nan)  # Is neither below nor equal.
   steps = math.ceil(math.log2(max(num_stocks, 2)))
 
   def halve(_, bounds):
     low, high = bounds
     middle = (low + high) // 2
-    enough = count_of(chosen & (key <= order[middle])) >= count
+    enough = count_of(key <= order[middle]) >= count
     return jnp.where(enough, low, middle + 1), jnp.where(enough, middle, high)
 
   start = (jnp.int32(0), jnp.int32(num_stocks - 1))
   _, last = jax.lax.fori_loop(0, steps, halve, start)
-  before = chosen & (key < order[last])
-  tied = chosen & (key == order[last])
+  before = key < order[last]
+  tied = key == order[last]
   room = count - count_of(before)
   picked = before | (tied & _leading(tied, room, steps))
   return picked & (count > 0)

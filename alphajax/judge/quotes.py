@@ -29,7 +29,7 @@ class Quotes(NamedTuple):
   mark: the close; the last known price where there is none. Both are 1 before
     the first price of a stock: nothing is held there.
   can_buy, can_sell: whether an order that day can be filled.
-  idle: i32[T, S], days in a row without a close, today included.
+  idle: i32[T, S], days in a row without a price, today included.
   """
 
   price: np.ndarray
@@ -58,7 +58,7 @@ def make(panel: Panel, deal: str, limits: str | float | None) -> Quotes:
     mark=_filled(mark),
     can_buy=traded & ~up,
     can_sell=traded & ~down,
-    idle=_days_without(np.isfinite(close)),
+    idle=_days_without(np.isfinite(close) | np.isfinite(price)),
   )
 
 

@@ -42,7 +42,7 @@ class BacktestSpec(NamedTuple):
     share such as 0.1 for all; None: off. A stock at its upper limit cannot be
     bought, at its lower one not sold. Needs adjusted prices, see `quotes`; ST
     stocks are unknown, see `boards`.
-  gone_after: days without a close after which a stock has left the data and is
+  gone_after: days without a price after which a stock has left the data and is
     paid out at its last price, without a cost. A stock that is only suspended
     looks alike until it returns, often far lower: hence a long wait, a year.
   benchmark: daily returns, one a day of the panel; None: members of the
@@ -89,6 +89,14 @@ def check(spec: BacktestSpec, panel: Panel) -> None:
     amounts['stamp_duty'] = spec.stamp_duty
   for name, value in amounts.items():
     _check_amount(name, value)
+  sale = spec.sell_cost + spec.slippage
+  sale += 0.0 if spec.stamp_duty == 'china' else float(spec.stamp_duty)
+  if max(sale, spec.buy_cost + spec.slippage) >= 1 / BASIS_POINT:
+    raise ValueError(
+      f'buy_cost={spec.buy_cost}, sell_cost={spec.sell_cost}, '
+      f'stamp_duty={spec.stamp_duty} and slippage={spec.slippage} take all '
+      'that is traded: 10,000 basis points; expected less'
+    )
   for name, least in (
     ('top_k', 1), ('drop_n', 0), ('groups', 2), ('every', 1), ('gone_after', 1)
   ):  # fmt: skip
@@ -111,12 +119,6 @@ def _check_amount(name: str, value: float | str) -> None:
   if not (math.isfinite(value) and value >= 0):
     unit = 'money' if name == 'min_fee' else 'basis points'
     raise ValueError(f'{name}={value!r}: expected {unit}, 0 or more')
-  if name in ('buy_cost', 'sell_cost', 'slippage', 'stamp_duty'):
-    if value >= 1 / BASIS_POINT:
-      raise ValueError(
-        f'{name}={value!r} basis points would take all that is traded; '
-        'expected less than 10,000'
-      )
 
 
 def _check_limits(limits: str | float | None) -> None:

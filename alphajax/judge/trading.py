@@ -11,6 +11,7 @@ from concurrent import futures
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from alphajax.data.panel import Panel
@@ -20,7 +21,7 @@ from alphajax.judge.rules import BASIS_POINT, PAPER, YEAR, BacktestSpec
 
 # Signals in a program: enough that a day's few hundred stocks hide what a step
 # of a scan costs, few enough that all they hold stays in a core's cache.
-CHUNK = 64
+CHUNK = 32
 WORKERS = 2  # Chunks at a time: XLA runs one scan on one core.
 
 
@@ -122,65 +123,82 @@ def backtest_many(
 
 
 class _Market(NamedTuple):
-  """What all signals share."""
+  """What all signals share.
 
-  days: execution.Day  # Of the days that can be traded on, T - lag.
+  member: bool[T - lag, S], of the days whose signal is traded.
+  days: the days of these trades.
+  """
+
+  member: np.ndarray
+  days: execution.Day
   benchmark: np.ndarray
 
 
 def _prepare(panel: Panel, spec: BacktestSpec) -> _Market:
   """Checks the rules against the panel and lays out its days."""
   rules.check(spec, panel)
+  mask = np.asarray(panel.mask)
   quoted = quotes.make(panel, spec.deal, spec.limits)
   lag = DEALS[spec.deal][1]
   num_days = len(panel.dates)
-  sell_tax = np.full(num_days, BASIS_POINT * spec.slippage)
-  buy_tax = sell_tax.copy()
-  sell_tax += BASIS_POINT * _stamp_duty(spec, panel.dates)
-  days = execution.Day(
-    price=quoted.price,
-    mark=quoted.mark,
-    can_buy=quoted.can_buy,
-    can_sell=quoted.can_sell,
-    member=np.asarray(panel.mask),
-    gone=quoted.idle >= spec.gone_after,
-    buy_tax=buy_tax,
-    sell_tax=sell_tax,
-    active=(np.arange(num_days) - lag) % spec.every == 0,
-  )
-  days = execution.Day(*(x[lag:] for x in days))
-  days = days._replace(member=np.asarray(panel.mask)[: num_days - lag])
+  member = mask[: num_days - lag]
+  slippage = np.full(num_days, BASIS_POINT * spec.slippage)
+  duty = BASIS_POINT * _stamp_duty(spec, panel.dates)
+  before = np.vstack([quoted.mark[:1], quoted.mark[:-1]])
+
+  def traded(values):  # Of the days with a signal to trade on.
+    return jnp.asarray(values[lag:])
+
+  with jax.enable_x64(True):
+    days = execution.Day(
+      price=traded(quoted.price),
+      mark=traded(quoted.mark),
+      before=traded(before),
+      can_buy=traded(quoted.can_buy),
+      can_sell=traded(quoted.can_sell),
+      member=jnp.asarray(member),
+      gone=traded(quoted.idle >= spec.gone_after),
+      buy_tax=traded(slippage),
+      sell_tax=traded(slippage + duty),
+      active=jnp.arange(num_days - lag) % spec.every == 0,
+    )
   given = spec.benchmark
   if given is None:
-    given = quotes.benchmark(quoted, np.asarray(panel.mask))
-  return _Market(days, np.asarray(given, np.float64))
+    given = quotes.benchmark(quoted, mask)
+  return _Market(member, days, np.asarray(given, np.float64))
 
 
 def _run(
   signals: np.ndarray, market: _Market, spec: BacktestSpec, keep: bool
 ) -> execution.Record:
-  """Records `[N, T - lag, ...]` of signals `[N, T, S]`."""
-  member = market.days.member
+  """Records `[N, T - lag, ...]` of signals `[N, T, S]`, NumPy's."""
+  member = market.member
   signals = signals[:, : len(member)].astype(np.float32, copy=False)
   keys = np.where(member & np.isfinite(signals), -signals, np.float32(np.inf))
-  sizes = portfolios.Sizes(
-    top_k=np.int32(spec.top_k),
-    drop_n=np.int32(spec.drop_n),
-    rebalance=np.bool_(spec.rebalance),
-    groups=np.int32(spec.groups),
-    short=np.bool_(spec.short),
-  )
-  fees = execution.Fees(
-    buy=np.float64(BASIS_POINT * spec.buy_cost),
-    sell=np.float64(BASIS_POINT * spec.sell_cost),
-    minimum=np.float64(spec.min_fee / spec.capital),
-    borrow=np.float64(BASIS_POINT * spec.borrow_cost / YEAR),
-  )
+  orders = np.sort(keys, -1)
   with jax.enable_x64(True):
-    record = execution.simulate(
-      keys, np.sort(keys, -1), market.days, sizes, fees, spec.portfolio, keep
+    sizes = portfolios.Sizes(
+      top_k=jnp.int32(spec.top_k),
+      drop_n=jnp.int32(spec.drop_n),
+      rebalance=jnp.bool_(spec.rebalance),
+      groups=jnp.int32(spec.groups),
+      short=jnp.bool_(spec.short),
     )
+    record = execution.simulate(
+      jnp.asarray(keys), jnp.asarray(orders), market.days, sizes,
+      _fees(spec), spec.portfolio, keep,
+    )  # fmt: skip
     return jax.tree.map(np.asarray, record)
+
+
+def _fees(spec: BacktestSpec) -> execution.Fees:
+  borrow = BASIS_POINT * spec.borrow_cost / YEAR
+  return execution.Fees(
+    buy=jnp.float64(BASIS_POINT * spec.buy_cost),
+    sell=jnp.float64(BASIS_POINT * spec.sell_cost),
+    minimum=jnp.float64(spec.min_fee / spec.capital) if spec.min_fee else None,
+    borrow=jnp.float64(borrow) if spec.borrow_cost else None,
+  )
 
 
 def _result(
@@ -205,11 +223,10 @@ def _result(
   before = np.concatenate(
     [np.ones_like(record.nav[..., :1]), record.nav[..., :-1]], -1
   )
+  rich = before > 0
+  growth = np.where(rich, record.nav / np.where(rich, before, 1.0), 1.0)
   return BacktestResult(
-    returns=np.where(
-      before > 0, record.nav / np.where(before > 0, before, 1.0), 1.0
-    )
-    - 1.0,
+    returns=growth - 1.0,
     benchmark=market.benchmark,
     silent=silent,
     dates=panel.dates,
