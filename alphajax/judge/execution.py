@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from alphajax.judge import portfolios
 from alphajax.judge.portfolios import Book, Market, Sizes, Target, count_of
@@ -81,29 +82,33 @@ class Record(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames=('portfolio', 'keep'))
 def simulate(
-  keys: jax.Array,
-  orders: jax.Array,
+  keys: jax.Array | np.ndarray,
+  orders: jax.Array | np.ndarray,
   days: Day,
   sizes: Sizes,
   fees: Fees,
   portfolio: str,
   keep: bool,
 ) -> Record:
-  """Trades N signals over T days, from 1 of cash; fields `[N, T, ...]`.
+  """Trades N signals over T days, from 1 of cash; fields `[T, N, ...]`.
 
-  keys, orders: f32[N, T, S], of the signal that day t trades on, see `Market`.
+  keys, orders: f32[T, N, S], of the signal that day t trades on, see `Market`.
+    Days come first, as they are read.
   days: fields [T, ...].
   """
   rule = portfolios.RULES[portfolio]
-  num_stocks = keys.shape[-1]
+  _, count, num_stocks = keys.shape
 
-  def one(key, order):
-    step = functools.partial(_step, rule, sizes, fees, keep)
-    nothing = jnp.zeros(num_stocks, days.price.dtype)
-    start = Account(nothing, jnp.ones((), days.price.dtype))
-    return jax.lax.scan(step, start, (key, order, days))[1]
+  def day_of_all(accounts, today):
+    key, order, day = today
+    step = functools.partial(_step, rule, sizes, fees, keep, day)
+    return jax.vmap(step)(accounts, key, order)
 
-  return jax.vmap(one)(keys, orders)
+  start = Account(
+    shares=jnp.zeros((count, num_stocks), days.price.dtype),
+    cash=jnp.ones(count, days.price.dtype),
+  )
+  return jax.lax.scan(day_of_all, start, (keys, orders, days))[1]
 
 
 def _step(
@@ -111,11 +116,12 @@ def _step(
   sizes: Sizes,
   fees: Fees,
   keep: bool,
+  day: Day,
   account: Account,
-  today: tuple[jax.Array, jax.Array, Day],
+  key: jax.Array,
+  order: jax.Array,
 ) -> tuple[Account, Record]:
   """One day: pays out what is gone, chooses, sells, buys, and values."""
-  key, order, day = today
   paid = day.gone & (account.shares != 0)
   out = jnp.where(paid, account.shares * day.before, 0.0)
   shares = jnp.where(paid, 0.0, account.shares)

@@ -126,7 +126,7 @@ def top_k(market: Market, book: Book, sizes: Sizes) -> Target:
   stay = held & market.member & market.can_sell
   known = jnp.isfinite(market.key)
   others = ~held & market.member & market.can_buy & known
-  free = sizes.top_k - count_of(held) + count_of(leaving)
+  free = sizes.top_k - count_of(held & ~leaving)
   best = first(others, market.key, market.order, free + sizes.drop_n)
   keep = first(
     stay | best, market.key, market.order, sizes.top_k - count_of(stuck)

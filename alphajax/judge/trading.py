@@ -21,7 +21,7 @@ from alphajax.judge.rules import BASIS_POINT, PAPER, YEAR, BacktestSpec
 
 # Signals in a program: enough that a day's few hundred stocks hide what a step
 # of a scan costs, few enough that all they hold stays in a core's cache.
-CHUNK = 32
+CHUNK = 16
 WORKERS = 2  # Chunks at a time: XLA runs one scan on one core.
 
 
@@ -174,8 +174,9 @@ def _run(
   """Records `[N, T - lag, ...]` of signals `[N, T, S]`, NumPy's."""
   member = market.member
   signals = signals[:, : len(member)].astype(np.float32, copy=False)
+  signals = np.ascontiguousarray(signals.swapaxes(0, 1))  # Days first.
+  member = member[:, None]
   keys = np.where(member & np.isfinite(signals), -signals, np.float32(np.inf))
-  orders = np.sort(keys, -1)
   with jax.enable_x64(True):
     sizes = portfolios.Sizes(
       top_k=jnp.int32(spec.top_k),
@@ -185,10 +186,10 @@ def _run(
       short=jnp.bool_(spec.short),
     )
     record = execution.simulate(
-      jnp.asarray(keys), jnp.asarray(orders), market.days, sizes,
-      _fees(spec), spec.portfolio, keep,
+      keys, np.sort(keys, -1), market.days, sizes, _fees(spec),
+      spec.portfolio, keep,
     )  # fmt: skip
-    return jax.tree.map(np.asarray, record)
+    return jax.tree.map(lambda x: np.swapaxes(x, 0, 1), record)
 
 
 def _fees(spec: BacktestSpec) -> execution.Fees:

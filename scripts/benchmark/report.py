@@ -299,13 +299,13 @@ def _methods(result) -> str:
 
 def _backtest(result) -> str:
   days, stocks = result['days_stocks']
-  one = result['one']
+  one, seconds = result['one'], result['seconds']
   return (
     f'## Backtest\n\n{result["signals"]:,} signals on {days} days of {stocks} '
-    f'stocks, top 60, 5 exchanged: {result["seconds"]["median"]:.1f} s (best '
-    f'{result["seconds"]["best"]:.1f} s), {result["core_seconds"]["median"]:.1f} '
-    'of a core. One with its weights: '
-    f'{1e3 * one["seconds"]:.0f} ms, the first {one["first"]:.1f} s.'
+    f'stocks, top 60, 5 exchanged: {seconds["median"]:.1f} s (best '
+    f'{seconds["best"]:.1f} s); {result["core_seconds"]["median"]:.1f} s of '
+    f'all cores together. One with its weights: {1e3 * one["seconds"]:.0f} ms, '
+    f'the first {one["first"]:.1f} s.'
   )
 
 
