@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from trading_cases import (
+  DAYS,
   FREE,
   S,
   T,
@@ -228,6 +229,33 @@ def test_the_benchmark_is_all_members_or_what_is_given():
   np.testing.assert_allclose(result.benchmark, expected, atol=1e-12)
   given = trading.backtest(signal, panel, FREE._replace(benchmark=[0.01] * T))
   assert given.benchmark.dtype == np.float64 and (given.benchmark == 0.01).all()
+
+
+def with_index(panel, level):
+  features = np.concatenate([panel.features, level[None].astype(np.float32)])
+  names = (*panel.feature_names, 'index')
+  return panel.replace(features=features, feature_names=names)
+
+
+def test_the_benchmark_may_be_a_column():
+  panel, signal = clean_case()
+  index = np.linspace(100, 120, T)
+  level = np.repeat(index[:, None], S, 1)
+  level[5] = np.nan  # No index that day.
+  level[7, 1:] = np.nan  # Only one stock has a row.
+  spec = FREE._replace(benchmark='index')
+  result = trading.backtest(signal, with_index(panel, level), spec)
+  index[5] = index[4]
+  expected = [0.0, *(index[1:] / index[:-1] - 1)]
+  np.testing.assert_allclose(result.benchmark, expected, atol=1e-6)
+  level[9, 3] *= 1.01
+  with pytest.raises(ValueError, match=f'on 1 days, first {DAYS[9]}: expected'):
+    trading.backtest(signal, with_index(panel, level), spec)
+  level[:] = np.nan
+  with pytest.raises(ValueError, match='the feature has no level on any day'):
+    trading.backtest(signal, with_index(panel, level), spec)
+  with pytest.raises(ValueError, match="unknown feature 'index'; known: open"):
+    trading.backtest(signal, panel, spec)
 
 
 # --- Bad input ----------------------------------------------------------------

@@ -45,8 +45,9 @@ class BacktestSpec(NamedTuple):
   gone_after: days without a price after which a stock has left the data and is
     paid out at its last price, without a cost. A stock that is only suspended
     looks alike until it returns, often far lower: hence a long wait, a year.
-  benchmark: daily returns, one a day of the panel; None: members of the
-    universe, equally weighted, without costs.
+  benchmark: None: members of the universe, equally weighted, without costs;
+    daily returns, one a day of the panel; or the name of a feature that holds
+    the level of an index.
   """
 
   top_k: int = 60
@@ -66,7 +67,7 @@ class BacktestSpec(NamedTuple):
   capital: float = 1e7
   limits: str | float | None = 'board'
   gone_after: int = YEAR
-  benchmark: Sequence[float] | np.ndarray | None = None
+  benchmark: Sequence[float] | np.ndarray | str | None = None
 
 
 PAPER = BacktestSpec()
@@ -109,7 +110,7 @@ def check(spec: BacktestSpec, panel: Panel) -> None:
     raise ValueError(f'capital={spec.capital!r}: expected money above 0')
   _check_limits(spec.limits)
   _check_universe(spec, panel)
-  if spec.benchmark is not None:
+  if spec.benchmark is not None and not isinstance(spec.benchmark, str):
     _check_benchmark(np.asarray(spec.benchmark), len(panel.dates))
 
 

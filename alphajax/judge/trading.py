@@ -165,6 +165,8 @@ def _prepare(panel: Panel, spec: BacktestSpec) -> _Market:
   given = spec.benchmark
   if given is None:
     given = quotes.benchmark(quoted, mask)
+  elif isinstance(given, str):
+    given = quotes.index_return(panel, given)
   return _Market(member, days, np.asarray(given, np.float64))
 
 
