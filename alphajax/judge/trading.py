@@ -81,8 +81,9 @@ def backtest(
   signal = np.asarray(signal)
   _check_signal(signal, panel)
   market = _prepare(panel, spec)
-  record = jax.tree.map(lambda x: x[0], _run(signal[None], market, spec, True))
-  silent = _silent(signal, panel)
+  record = _run(signal[:, None], market, spec, True)
+  record = jax.tree.map(lambda x: x[0], record)
+  silent = _silent(signal[:, None], panel)[0]
   return _result(record, silent, market, panel, spec)
 
 
@@ -107,12 +108,13 @@ def backtest_many(
   size = min(CHUNK, len(signals))
 
   def chunk(start):
-    part = np.stack([np.asarray(x) for x in signals[start : start + size]])
-    lacking = size - len(part)  # Of a last one: the program needs all.
-    padded = np.concatenate([part, np.repeat(part[-1:], lacking, 0)])
-    record = _run(padded, market, spec, False)
-    kept = jax.tree.map(lambda x: x[: len(part)], record)
-    return kept, np.stack([_silent(x, panel) for x in part])
+    part = [np.asarray(x) for x in signals[start : start + size]]
+    count = len(part)
+    part += part[-1:] * (size - count)  # The last one: the program needs all.
+    stacked = np.stack(part, 1)
+    record = _run(stacked, market, spec, False)
+    silent = _silent(stacked, panel)[:count]
+    return jax.tree.map(lambda x: x[:count], record), silent
 
   starts = range(0, len(signals), size)
   with futures.ThreadPoolExecutor(WORKERS) as pool:
@@ -173,11 +175,9 @@ def _prepare(panel: Panel, spec: BacktestSpec) -> _Market:
 def _run(
   signals: np.ndarray, market: _Market, spec: BacktestSpec, keep: bool
 ) -> execution.Record:
-  """Records `[N, T - lag, ...]` of signals `[N, T, S]`, NumPy's."""
-  member = market.member
-  signals = signals[:, : len(member)].astype(np.float32, copy=False)
-  signals = np.ascontiguousarray(signals.swapaxes(0, 1))  # Days first.
-  member = member[:, None]
+  """Records `[N, T - lag, ...]` of signals `[T, N, S]`, NumPy's."""
+  member = market.member[:, None]
+  signals = signals[: len(member)].astype(np.float32, copy=False)
   keys = np.where(member & np.isfinite(signals), -signals, np.float32(np.inf))
   with jax.enable_x64(True):
     sizes = portfolios.Sizes(
@@ -245,9 +245,10 @@ def _stamp_duty(spec: BacktestSpec, dates: Sequence[str]) -> np.ndarray:
   return np.full(len(dates), float(spec.stamp_duty))
 
 
-def _silent(signal: np.ndarray, panel: Panel) -> np.ndarray:
-  """Days on which no member has a value, bool[T]."""
-  return ~(np.isfinite(signal) & np.asarray(panel.mask)).any(-1)
+def _silent(signals: np.ndarray, panel: Panel) -> np.ndarray:
+  """Days on which no member has a value, bool[N, T] of `[T, N, S]`."""
+  member = np.asarray(panel.mask)[:, None]
+  return ~(np.isfinite(signals) & member).any(-1).T
 
 
 def _check_signal(signal: jax.Array | np.ndarray, panel: Panel) -> None:
