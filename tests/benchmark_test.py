@@ -31,6 +31,7 @@ def test_every_part_is_measured(measured):
   found, _, _ = measured
   parts = found['parts']
   known = {'operators', 'formulas', 'search', 'pool', 'iteration', 'methods'}
+  known |= {'backtest'}
   assert set(parts) == known
   for record in parts.values():
     assert record['peak_bytes'] > 1e8
@@ -49,6 +50,9 @@ def test_every_part_is_measured(measured):
   methods = parts['methods']['result']
   assert set(methods) >= {'random search', 'evolution', 'AlphaCFG, paper'}
   assert all(row['seconds_each'] > 0 for row in methods.values())
+  backtest = parts['backtest']['result']
+  assert backtest['signals'] == 40 and backtest['seconds']['best'] > 0
+  assert 0 < backtest['one']['seconds'] < backtest['one']['first']
 
 
 def test_the_table_is_printed_and_kept(measured):
@@ -56,7 +60,8 @@ def test_the_table_is_printed_and_kept(measured):
   assert table in printed
   assert 'QUICK' in table
   for head in (
-    'Operators', 'Formulas', 'Search', 'Pool', 'Iteration', 'Methods'
+    'Operators', 'Formulas', 'Search', 'Pool', 'Iteration', 'Methods',
+    'Backtest',
   ):  # fmt: skip
     assert f'## {head}\n' in table
   for goal in found['goals']:

@@ -5,12 +5,17 @@ They are imported when they are first used.
 
 import importlib
 
-_PUBLIC = {  # Name -> where it is defined.
-  'confidence_set': 'alphajax.judge.comparison:confidence_set',
-  'decay': 'alphajax.judge.signals:decay',
-  'paired': 'alphajax.judge.comparison:paired',
-  'quantile_returns': 'alphajax.judge.signals:quantile_returns',
-  'turnover': 'alphajax.judge.signals:turnover',
+# Name -> the module of this package that defines it.
+_PUBLIC = {
+  'backtest': 'trading',
+  'BacktestResult': 'trading',
+  'BacktestSpec': 'rules',
+  'confidence_set': 'comparison',
+  'decay': 'signals',
+  'paired': 'comparison',
+  'quantile_returns': 'signals',
+  'tear_sheet': 'sheet',
+  'turnover': 'signals',
 }
 __all__ = [*_PUBLIC]
 
@@ -18,11 +23,9 @@ __all__ = [*_PUBLIC]
 def __getattr__(name: str):
   if name not in _PUBLIC:
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-  path, _, attribute = _PUBLIC[name].partition(':')
-  value = getattr(importlib.import_module(path), attribute)
-  globals()[name] = value
-  return value
+  module = importlib.import_module(f'{__name__}.{_PUBLIC[name]}')
+  return getattr(module, name)
 
 
-def __dir__():
+def __dir__() -> list[str]:
   return sorted({*globals(), *__all__})

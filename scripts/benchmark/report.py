@@ -65,6 +65,11 @@ def goals(parts: dict) -> list[dict]:
     for name, goal in (('evolution', 1.5), ('AlphaCFG, paper', 3)):
       what = f'{name}, seconds a formula of random search'
       judge(what, each[name] / control, goal, 'x', False)
+  if 'backtest' in result:
+    row = result['backtest']
+    seconds = row['seconds']['median']
+    what = f'backtests of {row["signals"]:,} signals'
+    judge(what, seconds, 10, 's', False)
   if 'startup' in result:
     seconds = result['startup']['warm']['first_iteration']
     judge('first iteration after start, warm cache', seconds, 20, 's', False)
@@ -292,6 +297,18 @@ def _methods(result) -> str:
   return f'## Methods\n\n{_rows(head, rows)}'
 
 
+def _backtest(result) -> str:
+  days, stocks = result['days_stocks']
+  one, seconds = result['one'], result['seconds']
+  return (
+    f'## Backtest\n\n{result["signals"]:,} signals on {days} days of {stocks} '
+    f'stocks, top 60, 5 exchanged: {seconds["median"]:.1f} s (best '
+    f'{seconds["best"]:.1f} s); {result["core_seconds"]["median"]:.1f} s of '
+    f'all cores together. One with its weights: {1e3 * one["seconds"]:.0f} ms, '
+    f'the first {one["first"]:.1f} s.'
+  )
+
+
 def _startup(result) -> str:
   rows = [
     [
@@ -347,6 +364,7 @@ SECTIONS = {
   'pool': _pool,
   'iteration': _iteration,
   'methods': _methods,
+  'backtest': _backtest,
   'startup': _startup,
   'formula_scaling': lambda r: f'## Growth, formulas\n\n{_counts(r)}',
   'stock_scaling': lambda r: f'## Growth, stocks\n\n{_counts(r)}',
