@@ -191,6 +191,15 @@ def load_split(config, name: str) -> Split:
   return _cut(config, _load(config, name, name), name)
 
 
+def all_days(config) -> tuple[str, ...]:
+  """The days of the data that the config names, those of all splits."""
+  if not config.data.path:
+    return simulated(config).panel.dates
+  options = config.data.to_dict()
+  del options['path'], options['simulate']
+  return market_lib.load(config.data.path, **options).dates
+
+
 def data_hash(config) -> str:
   """Hash of the data that the config names, whichever split is taken."""
   if config.data.path:

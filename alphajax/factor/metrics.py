@@ -249,6 +249,18 @@ def mean_interval(daily: np.ndarray, lag: int) -> Interval:
   Raises:
     ValueError: no more days than lags, or a day that is NaN or infinite.
   """
+  mean, error, count = _mean_error(daily, lag)
+  half = float(special.stdtrit(count, 0.975)) * error
+  return Interval(mean, mean - half, mean + half)
+
+
+def standard_error(daily: np.ndarray, lag: int) -> float:
+  """Standard error of the mean of a daily series; see `mean_interval`."""
+  return _mean_error(daily, lag)[1]
+
+
+def _mean_error(daily: np.ndarray, lag: int) -> tuple[float, float, int]:
+  """Mean, its standard error, and the degrees of freedom of that."""
   daily = np.asarray(daily, np.float64)
   if daily.ndim != 1 or len(daily) <= lag:
     raise ValueError(
@@ -268,9 +280,7 @@ def mean_interval(daily: np.ndarray, lag: int) -> Interval:
   cosines = np.cos(np.arange(1, count + 1)[:, None] * times)
   # The mean drops out: a cosine sums to 0.
   variance = np.mean(2.0 * np.square(cosines @ (daily - daily.mean()))) / n**2
-  half = float(special.stdtrit(count, 0.975) * np.sqrt(variance))
-  mean = float(daily.mean())
-  return Interval(mean, mean - half, mean + half)
+  return float(daily.mean()), float(np.sqrt(variance)), count
 
 
 def series_mean(daily, scored=True):
