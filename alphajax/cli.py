@@ -22,6 +22,7 @@ COMMANDS = {
   'refine': ('alphajax.refine', 'fill open parts of one formula anew'),
   'halves': ('alphajax.halves', 'mine on half of train, judge on the rest'),
   'walk_forward': ('alphajax.walk_forward', 'train year by year, join unseen'),
+  'refit': ('alphajax.refit', 'fit the weights of a pool to other days'),
   'configs': ('alphajax.show_configs', 'list configs, and every key of one'),
 }
 CONFIGS = Path(__file__).parent / 'configs'
