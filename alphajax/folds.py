@@ -88,7 +88,11 @@ def plan(
 
 def whole_years(dates: Sequence[str]) -> list[int]:
   """Years of which the data have all days, but for holidays at either end."""
-  holiday = datetime.timedelta(days=panel_lib.HOLIDAY_DAYS)
+  # A bar of a week or a month may end as much later than its year begins.
+  bars = np.diff(np.array(dates, 'datetime64[D]').astype(int))
+  spacing = int(np.median(bars)) if bars.size else 1
+  slack = max(panel_lib.HOLIDAY_DAYS, 2 * spacing)
+  holiday = datetime.timedelta(days=slack)
   begin, end = map(panel_lib.parse_day, (dates[0], dates[-1]))
   return [
     year

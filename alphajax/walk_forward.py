@@ -10,7 +10,8 @@ where it stopped and ends with the same bits. `walk_forward.npz` has the joined
 days: signal, IC, RankIC; `walk_forward.json` what they say. `config.splits` are
 not read, but for the day on which training begins.
 
---compare=WORKDIR pairs the days with those of another walk.
+--compare=WORKDIR pairs the days with those of another walk, --average=A,B makes
+a walk of the mean signal of others, of any methods and seeds.
 """
 
 import hashlib
@@ -27,13 +28,12 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from alphajax import cli, evaluate, experiment, sweep, train
+from alphajax import cli, evaluate, experiment, sweep, train, walks
 from alphajax import folds as folds_lib
 from alphajax.data import panel as panel_lib
 from alphajax.folds import Fold
 from alphajax.judge import joined as joined_lib
 from alphajax.judge import result as result_lib
-from alphajax.judge.joined import Joined
 from alphajax.language import formula as formula_lib
 from alphajax.report import walk as walk_text
 from alphajax.run import files, writer
@@ -41,7 +41,6 @@ from alphajax.run.files import RunError
 
 SIGNAL = 'signal_test.npz'  # Of a fold: its days of the joined signal.
 DONE = 'scored.json'  # Of a fold that was trained and scored: all of it.
-SERIES, SUMMARY = 'walk_forward.npz', 'walk_forward.json'
 
 
 def plan(
@@ -231,8 +230,7 @@ def join(planned: Sequence[Fold], workdir: Path) -> dict[str, Any]:
     'all': whole,
     'folds': rows,
   }
-  files.write_arrays(workdir / SERIES, joined_lib.to_arrays(joined))
-  files.write_json(workdir / SUMMARY, summary)
+  walks.keep(workdir, summary, joined)
   return summary
 
 
@@ -302,42 +300,6 @@ def _of_ceiling(rows, mean: float) -> dict[str, float]:
   return {'ceiling': ceiling, 'share': mean / ceiling}
 
 
-def load(workdir: str | os.PathLike) -> tuple[dict[str, Any], Joined]:
-  """What `walk_forward.json` and `walk_forward.npz` hold.
-
-  Raises:
-    RunError: there is no walk, or it is not done.
-  """
-  workdir = Path(workdir).expanduser()
-  summary = files.read_json(workdir / SUMMARY)
-  arrays = files.read_arrays(workdir / SERIES)
-  if summary is None or not arrays:
-    raise RunError(
-      f'{workdir} holds no {SUMMARY} and {SERIES}: it is not the folder of a '
-      'walk, or not all of its folds are done; `alphajax walk_forward` with '
-      'its config and --workdir goes on'
-    )
-  return summary, joined_lib.from_arrays(arrays)
-
-
-def compare(
-  workdir: str | os.PathLike, other: str | os.PathLike
-) -> dict[str, Any]:
-  """`joined.difference` of two walks.
-
-  Raises:
-    ValueError: they are of other labels.
-    RunError: one of them is not done.
-  """
-  (one, here), (two, there) = load(workdir), load(other)
-  if one['label'] != two['label']:
-    raise ValueError(
-      f'{workdir} and {other} were judged by other labels: {one["label"]} and '
-      f'{two["label"]}'
-    )
-  return joined_lib.difference(here, there, max(one['label']['horizon'] - 1, 0))
-
-
 def _say(text: str) -> None:
   print(text, file=sys.stderr, flush=True)
 
@@ -366,6 +328,8 @@ def define_flags() -> None:
     'another process.'
   )  # fmt: skip
   flags.DEFINE_string('compare', None, 'Folder of another walk.')
+  flags.DEFINE_list('average', [], 'Folders of walks whose mean is judged.')
+  flags.DEFINE_string('data', None, 'Of --average: where the data lie now.')
 
 
 def main(argv: Sequence[str]) -> None:
@@ -373,23 +337,38 @@ def main(argv: Sequence[str]) -> None:
   cli.no_more(argv)
   given = flags.FLAGS
   workdir = Path(given.workdir).expanduser()
-  if given.config is None and not given.compare:
-    raise ValueError('a walk needs --config=..., or --compare=WORKDIR')
-  if given.config is not None:
-    train.prepare()
-    options = folds_lib.Options(
-      folds_lib.read_years(given.years), given.window, given.valid_years
-    )
-    planned = plan(given.config, workdir, options)
-    only = folds_lib.read_list(given.folds)
-    if walk(planned, workdir, only=only, jobs=given.jobs) is None:
-      done = sum(is_done(fold, workdir) for fold in planned)
-      print(f'{done} of {len(planned)} folds are done; joined when all are.')
+  if given.config is not None and given.average:
+    raise ValueError('--average joins walks that are done: it has no --config')
+  if given.average:
+    walks.average(given.average, workdir, given.data)
+  elif given.config is not None:
+    if not _train(given, workdir):
       return
-  print(walk_text.table(load(workdir)[0]))
+  elif not given.compare:
+    raise ValueError(
+      'a walk needs --config=..., or --average=WORKDIR,WORKDIR; two that are '
+      'done, --compare=WORKDIR'
+    )
+  print(walk_text.table(walks.load(workdir)[0]))
   if given.compare:
-    print(walk_text.difference(compare(workdir, given.compare), given.compare))
-  print(f'Written to {workdir / SUMMARY} and {workdir / SERIES}')
+    found = walks.compare(workdir, given.compare)
+    print(walk_text.difference(found, given.compare))
+  print(f'Written to {workdir / walks.SUMMARY} and {workdir / walks.SERIES}')
+
+
+def _train(given, workdir: Path) -> bool:
+  """Runs the folds that the flags ask for; whether all of the walk are done."""
+  train.prepare()
+  options = folds_lib.Options(
+    folds_lib.read_years(given.years), given.window, given.valid_years
+  )
+  planned = plan(given.config, workdir, options)
+  only = folds_lib.read_list(given.folds)
+  if walk(planned, workdir, only=only, jobs=given.jobs) is not None:
+    return True
+  done = sum(is_done(fold, workdir) for fold in planned)
+  print(f'{done} of {len(planned)} folds are done; joined when all are.')
+  return False
 
 
 if __name__ == '__main__':

@@ -11,8 +11,8 @@ CHAIN = (
 )
 # Beside the chain, each may import what stands before it, and the chain.
 TOP = 'judge configs cli report experiment evaluate train'.split()
-TOP += ['refine', 'sweep', 'halves', 'folds', 'walk_forward', 'refit']
-TOP += ['show_configs']
+TOP += ['refine', 'sweep', 'halves', 'folds', 'walks', 'walk_forward']
+TOP += ['refit', 'show_configs']
 ORDER = [*CHAIN, *TOP]
 
 

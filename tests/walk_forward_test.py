@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tiny
 
-from alphajax import experiment, folds, train, walk_forward
+from alphajax import experiment, folds, train, walk_forward, walks
 from alphajax.configs import common
-from alphajax.judge import joined
+from alphajax.judge import figures, joined
 from alphajax.report import walk as walk_text
 from alphajax.run.files import RunError
 
@@ -367,7 +367,7 @@ def test_other_bad_input(summary, workdir, tmp_path):
   with pytest.raises(ValueError, match='expected years of 2012:2013'):
     walk_forward.walk(planned, workdir, only=(2014,))
   with pytest.raises(RunError, match='holds no walk_forward.json'):
-    walk_forward.compare(workdir, tmp_path)
+    walks.compare(workdir, tmp_path)
 
 
 def test_the_difference_of_two_walks(summary, workdir, copy):
@@ -379,7 +379,7 @@ def test_the_difference_of_two_walks(summary, workdir, copy):
     k: v[:-1] if k not in ('symbols',) else v for k, v in values.items()
   }
   np.savez(copy / 'walk_forward.npz', **values)
-  found = walk_forward.compare(workdir, copy)
+  found = walks.compare(workdir, copy)
   assert found['days'] == len(values['dates'])
   assert found['ic']['mean'] == pytest.approx(0.25, abs=1e-6)
   assert found['ic']['error'] < 1e-6
@@ -390,7 +390,7 @@ def test_the_difference_of_two_walks(summary, workdir, copy):
   label['label']['horizon'] = 20
   (copy / 'walk_forward.json').write_text(json.dumps(label))
   with pytest.raises(ValueError, match='judged by other labels'):
-    walk_forward.compare(workdir, copy)
+    walks.compare(workdir, copy)
 
 
 def test_the_command(summary, workdir):
@@ -405,6 +405,114 @@ def test_the_command(summary, workdir):
   done = commands.run('alphajax.walk_forward', f'--workdir={workdir}')
   assert done.returncode == 1
   assert 'a walk needs --config' in done.stderr
+
+
+def test_the_joined_signal_on_its_panel(summary, workdir):
+  """Judged on one span it says what the folds said one by one."""
+  signal, split = walks.on_market(workdir)
+  whole = arrays(workdir)
+  scored = np.array(split.panel.dates)[split.scored]
+  np.testing.assert_array_equal(scored, whole['dates'])
+  assert signal.shape == split.target.shape
+  assert not np.isfinite(signal[~split.scored]).any()
+  daily = figures.daily(signal, split)
+  np.testing.assert_allclose(daily[0], whole['ic'], atol=2e-5)
+  np.testing.assert_allclose(daily[1], whole['rank_ic'], atol=2e-5)
+
+
+def test_an_average_of_walks(summary, workdir, copy, tmp_path):
+  """Of a walk with itself it is that walk, less its negative nothing."""
+  whole = arrays(workdir)
+  out = tmp_path / 'same'
+  made = walks.average([workdir, copy], out)
+  np.testing.assert_allclose(arrays(out)['ic'], whole['ic'], atol=2e-5)
+  np.testing.assert_allclose(arrays(out)['signal'], whole['signal'], atol=1e-4)
+  assert made['all']['ic']['mean'] == pytest.approx(
+    summary['all']['ic']['mean'], abs=1e-5
+  )
+  assert [row['year'] for row in made['folds']] == [2012, 2013]
+  # One that is silent on the first day and begins a day late is left out there.
+  other = {k: v if k == 'symbols' else v[1:] for k, v in whole.items()}
+  other['signal'] = (
+    np.random.default_rng(0)
+    .normal(size=other['signal'].shape)
+    .astype(np.float32)
+  )
+  np.savez(copy / 'walk_forward.npz', **other)
+  walks.average([workdir, copy], tmp_path / 'mixed')
+  mixed = arrays(tmp_path / 'mixed')
+  np.testing.assert_array_equal(mixed['dates'], whole['dates'][1:])
+  total = np.nan_to_num(whole['signal'][1:]) + other['signal']
+  known = np.isfinite(mixed['signal'][7])
+  stocks = np.isin(whole['symbols'], mixed['symbols'])
+  assert np.corrcoef(mixed['signal'][7][known], total[7, stocks][known])[
+    0, 1
+  ] == pytest.approx(1.0, abs=1e-5)
+  # An average is a walk: it is read, compared and averaged again.
+  found = walks.compare(out, tmp_path / 'mixed')
+  assert found['ic']['mean'] > 0
+  walks.average([out, workdir], tmp_path / 'again')
+  with pytest.raises(RunError, match='holds the folds of a walk'):
+    walks.average([out, workdir], copy)
+  other['symbols'] = np.char.add(other['symbols'], '.X')
+  np.savez(copy / 'walk_forward.npz', **other)
+  with pytest.raises(ValueError, match='no day and symbol in common'):
+    walks.average([workdir, copy], tmp_path / 'out')
+
+
+REVERSAL = """
+import jax.numpy as jnp
+
+from alphajax.methods.base import Found, Method
+
+
+def lookback(config):
+  return 20
+
+
+def make(config, market):
+  def predict(state, panel):
+    close = jnp.asarray(panel.features[panel.feature_names.index('close')])
+    past = jnp.full_like(close, jnp.nan).at[20:].set(close[:-20])
+    return jnp.where(jnp.asarray(panel.mask), past / close, jnp.nan)
+
+  def step(state, rng_key):
+    metrics = {'train_ic': 0.0, 'valid_ic': 0.0, 'seconds': {}}
+    return state + 1, metrics
+
+  return Method(
+    init=lambda rng_key: 0,
+    step=step,
+    predict=predict,
+    found=lambda state: Found(state) if state else None,
+    finished=lambda state: 'done' if state else None,
+    save=lambda state: ({'n': jnp.array(state)}, {}),
+    load=lambda arrays, host: int(arrays['n']),
+  )
+"""
+
+
+def test_a_method_without_formulas(tmp_path, monkeypatch):
+  (tmp_path / 'walked').mkdir()
+  (tmp_path / 'walked' / 'reversal.py').write_text(REVERSAL)
+  monkeypatch.syspath_prepend(tmp_path)
+  config = config_of(method='walked.reversal')
+  planned = walk_forward.plan(config, tmp_path / 'walk', YEARS)
+  found = walk_forward.walk(planned, tmp_path / 'walk')
+  whole = arrays(tmp_path / 'walk')
+  panel = experiment.simulated(config).panel
+  close = np.asarray(panel.features[panel.feature_names.index('close')])
+  t = panel.dates.index('2013-01-02')
+  both = np.isfinite(close[t]) & np.isfinite(close[t - 20]) & panel.mask[t]
+  both &= np.isfinite(close[t + 5])
+  ic = np.corrcoef(
+    (close[t - 20] / close[t])[both], (close[t + 5] / close[t])[both]
+  )[0, 1]
+  (at,) = np.flatnonzero(whole['dates'] == '2013-01-02')
+  assert whole['ic'][at] == pytest.approx(ic, abs=1e-4)
+  assert [row['formulas'] for row in found['folds']] == [None, None]
+  lines = walk_text.table(found).splitlines()
+  assert lines[2].split()[-4:-1] == ['-', '-', '-']
 
 
 def part(name, dates, symbols, signal=None):

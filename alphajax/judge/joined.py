@@ -134,6 +134,24 @@ def difference(one: Joined, other: Joined, lag: int) -> dict[str, Any]:
   return found
 
 
+def place(
+  joined: Joined, dates: Sequence[str], symbols: Sequence[str]
+) -> np.ndarray:
+  """The signal on the days and symbols of a panel, f32[T, S].
+
+  NaN on other days than the joined ones, and for symbols that they have not.
+  """
+  signal = np.full((len(dates), len(symbols)), np.nan, np.float32)
+  _, to_day, of_day = np.intersect1d(
+    np.asarray(dates), joined.dates, return_indices=True
+  )
+  _, to_symbol, of_symbol = np.intersect1d(
+    np.asarray(symbols), joined.symbols, return_indices=True
+  )
+  signal[np.ix_(to_day, to_symbol)] = joined.signal[np.ix_(of_day, of_symbol)]
+  return signal
+
+
 def kept(before: Sequence[Hashable], after: Sequence[Hashable]) -> int:
   """How many keys of the pool before are in the one after."""
   return len(set(before) & set(after))

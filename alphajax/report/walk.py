@@ -25,7 +25,7 @@ def table(summary: dict[str, Any]) -> str:
       f'Planted IC {whole["ceiling"]:.4f}, of which {whole["share"]:.0%} '
       'were reached.'
     )
-  again = [str(r['year']) for r in summary['folds'] if r['opened'] != 1]
+  again = [str(r['year']) for r in summary['folds'] if r.get('opened', 1) != 1]
   if again:
     lines.append(f'Opened more than once: {", ".join(again)}.')
   return '\n'.join(lines)
@@ -49,7 +49,7 @@ def _cells(name: str, row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def difference(found: dict[str, Any], other: str) -> str:
-  """What `walk_forward.compare` found, in words."""
+  """What `walks.compare` found, in words."""
   form = '{} {mean:+.4f} [{low:+.4f}, {high:+.4f}], standard error {error:.4f}'
   parts = [
     form.format(title, **found[name])
