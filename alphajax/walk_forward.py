@@ -213,6 +213,7 @@ def _run_one(fold: Fold, workdir: Path) -> None:
   cli.with_errors(lambda: run_fold(fold, workdir), debug=False)
 
 
+@jax.enable_x64(False)  # As the folds were.
 def join(planned: Sequence[Fold], workdir: Path) -> dict[str, Any]:
   """Writes what the folds say together, and returns it."""
   joined = joined_lib.join([_part(fold, workdir) for fold in planned])
