@@ -5,6 +5,7 @@ import shutil
 
 import commands
 import numpy as np
+import pandas as pd
 import pytest
 import tiny
 
@@ -144,6 +145,25 @@ def test_what_is_typed():
   assert folds.read_list(['2013', '2015']) == [2013, 2015]
   with pytest.raises(ValueError, match='expected years, --folds=2013,2014'):
     folds.read_list(['first'])
+
+
+def test_years_of_a_file(tmp_path):
+  """All days of it count, whatever the splits of the config are."""
+  dates = business_days('2010-01-04', '2013-12-31')
+  price = np.linspace(9, 11, len(dates))
+  row = {n: price for n in ('open', 'high', 'low', 'close', 'volume')}
+  frame = pd.concat(
+    pd.DataFrame({'date': dates, 'symbol': symbol, **row}) for symbol in 'ABC'
+  )
+  frame.to_parquet(tmp_path / 'prices.parquet')
+  config = config_of()
+  config.data.path = str(tmp_path / 'prices.parquet')
+  assert list(experiment.all_days(config)) == dates
+  planned = walk_forward.plan(config, tmp_path / 'walk')
+  assert [fold.year for fold in planned] == [2013]
+  config.data.path = str(tmp_path / 'nowhere.parquet')
+  with pytest.raises(ValueError, match='say where the data are'):
+    walk_forward.plan(config, tmp_path / 'walk')
 
 
 def test_no_label_reads_the_next_part():
