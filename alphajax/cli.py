@@ -23,6 +23,8 @@ COMMANDS = {
   'report': ('alphajax.report.__main__', 'write report.html of a run'),
   'refine': ('alphajax.refine', 'fill open parts of one formula anew'),
   'halves': ('alphajax.halves', 'mine on half of train, judge on the rest'),
+  'walk_forward': ('alphajax.walk_forward', 'train year by year, join unseen'),
+  'refit': ('alphajax.refit', 'fit the weights of a pool to other days'),
   'configs': ('alphajax.show_configs', 'list configs, and every key of one'),
 }
 CONFIGS = Path(__file__).parent / 'configs'
@@ -49,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _overview() -> str:
-  rows = '\n'.join(f'  {n:10}{help_}' for n, (_, help_) in COMMANDS.items())
+  rows = '\n'.join(f'  {n:13}{help_}' for n, (_, help_) in COMMANDS.items())
   return (
     'usage: alphajax COMMAND [--flags]\n\n'
     f'{rows}\n\n'

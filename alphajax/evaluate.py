@@ -201,14 +201,15 @@ def table(workdir: Path, results: Mapping[str, Any], name: str = 'test') -> str:
   )
   figures = {**pool['pool'], 'test': entry['test']}
   ceilings = {**pool.get('ceiling', {}), 'test': entry['ceiling']}
-  rows: list[tuple[str, ...]] = [('', *SPLITS[:-1], name)]
+  splits = [s for s in SPLITS if s in figures]  # A refit has no validation.
+  rows: list[tuple[str, ...]] = [('', *splits[:-1], name)]
   for title, key in (('IC', 'ic'), ('RankIC', 'rank_ic')):
-    rows.append((title, *(_interval(figures[s][key]) for s in SPLITS)))
+    rows.append((title, *(_interval(figures[s][key]) for s in splits)))
   for title, key in (('ICIR', 'icir'), ('RankICIR', 'rank_icir')):
-    rows.append((title, *(f'{figures[s][key]:.2f}' for s in SPLITS)))
-  rows.append((bars, *(f'{figures[s]["days"]:,}' for s in SPLITS)))
+    rows.append((title, *(f'{figures[s][key]:.2f}' for s in splits)))
+  rows.append((bars, *(f'{figures[s]["days"]:,}' for s in splits)))
   if entry['ceiling'] is not None:
-    rows.append(('planted IC', *(f'{ceilings[s]:.4f}' for s in SPLITS)))
+    rows.append(('planted IC', *(f'{ceilings[s]:.4f}' for s in splits)))
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
   lines = [
     '  '.join(x.ljust(w) for x, w in zip(row, widths, strict=True)).rstrip()

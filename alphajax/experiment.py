@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from alphajax.judge import result as result_lib
 from alphajax.judge.result import Predict
 from alphajax.language import environment, row_text
 from alphajax.language import formula as formula_lib
-from alphajax.methods import given
+from alphajax.methods import ensemble, given
 from alphajax.methods.base import Found, Market, Method
 from alphajax.run import config as config_lib
 from alphajax.run import folder
@@ -32,7 +32,13 @@ from alphajax.run.files import RunError
 # Short names; any other is an import path.
 METHODS = {
   name: f'alphajax.methods.{name}'
-  for name in ('alphacfg', 'evolution', 'random_search', 'refinement')
+  for name in (
+    'alphacfg',
+    'ensemble',
+    'evolution',
+    'random_search',
+    'refinement',
+  )
 }
 
 
@@ -47,12 +53,13 @@ def make_method(config, data: Market) -> Method:
 
 
 def with_rules(config):
-  """The config with what it names files of: rows of a grammar, base formulas.
+  """The config with what it names files of: rules, base formulas, other runs.
 
-  A run then holds its language and its base, whatever becomes of the files.
+  A run then holds its language, its base and the pools that it joins, whatever
+  becomes of the files.
 
   Raises:
-    ValueError: the language of the config cannot be made.
+    ValueError: the language of the config cannot be made, or runs be joined.
   """
   config = config.copy_and_resolve_references()
   if 'language' in config:
@@ -60,6 +67,8 @@ def with_rules(config):
     environment.make(**config.language)
   if 'pool' in config:
     config.pool.base = given.as_text(config.pool.get('base', ''))
+  if 'ensemble' in config:
+    config.ensemble.pools = ensemble.as_text(config)
   return config
 
 
@@ -191,6 +200,15 @@ def load_split(config, name: str) -> Split:
   return _cut(config, _load(config, name, name), name)
 
 
+def all_days(config) -> tuple[str, ...]:
+  """The days of the data that the config names, those of all splits."""
+  if not config.data.path:
+    return simulated(config).panel.dates
+  options = config.data.to_dict()
+  del options['path'], options['simulate']
+  return market_lib.load(config.data.path, **options).dates
+
+
 def data_hash(config) -> str:
   """Hash of the data that the config names, whichever split is taken."""
   if config.data.path:
@@ -299,7 +317,7 @@ def restore(config, workdir: Path) -> tuple[Method, Any]:
   return method, state
 
 
-def summarize(config, found: Found, predict: Predict, market: Market):
+def summarize(config, found: Found, predict: Predict, market: Sequence[Split]):
   """What `pool.json` and `daily.npz` say of a result, see `judge.result`."""
   summary, daily = result_lib.summarize(
     predict,

@@ -155,7 +155,7 @@ def train_all(members: Sequence[Member]) -> Iterator[tuple[Member, folder.Run]]:
   _try_methods(members, load_market)
   failed = []
   for number, member in enumerate(members, start=1):
-    if not _is_finished(member):
+    if not is_finished(member.workdir, member.config):
       _say(f'[{number}/{len(members)}] {member.variant}, seed {member.seed}')
       try:
         trained = train.train(member.config, member.workdir, load_market)
@@ -187,17 +187,20 @@ def _try_methods(members: Sequence[Member], load_market) -> None:
       raise ValueError(f'variant {name}: {error}') from error
 
 
-def _is_finished(member: Member) -> bool:
-  """Whether a sweep trained this config to its end, on the data of now."""
-  finished = files.read_json(member.workdir / 'finished.json')
+def is_finished(workdir: Path, config, name: str = 'finished.json') -> bool:
+  """Whether this config was brought to its end there, on the data of now.
+
+  name: of the file that says so, with the `config`.
+  """
+  finished = files.read_json(workdir / name)
   if finished is None:
     return False
-  config = json.loads(json.dumps(member.config.to_dict()))
-  old, new = map(config_lib.flatten, (finished['config'], config))
+  config_now = json.loads(json.dumps(config.to_dict()))
+  old, new = map(config_lib.flatten, (finished['config'], config_now))
   if config_lib.differences(old, new):
     return False
-  known = files.read_json(member.workdir / 'provenance.json') or {}
-  return known.get('data_hash') == experiment.data_hash(member.config)
+  known = files.read_json(workdir / 'provenance.json') or {}
+  return known.get('data_hash') == experiment.data_hash(config)
 
 
 def sweep(

@@ -14,7 +14,8 @@ KEPT_BYTES = 1 << 30  # Of compiled programs; all tests need a tenth of it.
 # the other at the end.
 LONG = """
   benchmark train wide examples tree_lstm languages options refine configs
-  halves sweep neutral planting library symbols formula_values
+  halves sweep neutral planting library symbols formula_values walk_forward
+  ensemble refit
 """.split()
 
 

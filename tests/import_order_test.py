@@ -11,7 +11,8 @@ CHAIN = (
 )
 # Beside the chain, each may import what stands before it, and the chain.
 TOP = 'judge configs cli report experiment evaluate train'.split()
-TOP += ['refine', 'sweep', 'halves', 'show_configs', 'score', 'export']
+TOP += ['refine', 'sweep', 'halves', 'folds', 'walks', 'walk_forward']
+TOP += ['refit', 'show_configs', 'score', 'export']
 ORDER = [*CHAIN, *TOP]
 
 

@@ -28,15 +28,21 @@ def of_signal(
     `metrics.summary` and the coverage, the share of the members' cells on
     scored days that have a value; and `ic`, `rank_ic`, `[days]` each.
   """
-  members, target = jnp.asarray(split.panel.mask), jnp.asarray(split.target)
   days = np.flatnonzero(split.scored)
-  ic, rank_ic = np.asarray(daily(signal, target, members))[:, days]
+  ic, rank_ic = on_scored_days(signal, split)
   lag = max(label.exit - label.entry - 1, 0)
   cells = np.asarray(split.panel.mask)[days]
   known = np.isfinite(np.asarray(signal)[days]) & cells
   coverage = float(known.sum() / max(cells.sum(), 1))
   figures = {**metrics.summary(ic, rank_ic, lag), 'coverage': coverage}
   return figures, {'ic': ic, 'rank_ic': rank_ic}
+
+
+def on_scored_days(signal: jax.Array, split: Split) -> np.ndarray:
+  """IC and RankIC of a signal on the scored days of a split, `[2, days]`."""
+  members, target = jnp.asarray(split.panel.mask), jnp.asarray(split.target)
+  days = np.flatnonzero(split.scored)
+  return np.asarray(daily(signal, target, members))[:, days]
 
 
 def of_factors(
