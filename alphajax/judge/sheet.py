@@ -1,4 +1,24 @@
-"""All figures of one signal on one split, as a dict that JSON can hold."""
+"""All figures of one signal on one split, as a dict that JSON can hold.
+
+  figures          of `figures.of_signal`, and `p_value` of IC and RankIC;
+                   `of_judged`, both as they are of all signals looked at
+  decay            a list: `horizon` and what `signals.decay` has of it
+  autocorrelation  a list: `lag`, and the `mean` rank autocorrelation
+  turnover         a list: `groups`, `lag`, and the mean of each group
+  quantiles        a list: `groups`, `mean` and `excess` of each, `spread`,
+                   `monotonicity`
+  years, months    `ic` and `rank_ic`: lists of `series.by_period`
+  styles, explained, left   of `styles.of_signal`
+  notes            sentences on what is left out
+  daily            lists by name, a place for each scored day: `dates`, `ic`,
+                   `rank_ic`, `coverage`, `autocorrelation_LAG`, `left_ic`,
+                   `left_rank_ic`, `explained`, and of each number of groups
+                   `spread_GROUPS` and `turnover_GROUPS_LAG`, the mean of the
+                   lowest and the highest group
+
+Definitions are those of the functions that make the parts. Arrays are lists,
+NaN is None. A portfolio is not in it.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,11 +46,10 @@ def tear_sheet(
   style_values: Mapping[str, jax.Array] | None = None,
   judged: int = 1,
 ) -> dict[str, Any]:
-  """What a signal is worth on the scored days of a split.
+  """What a signal is worth on the scored days of a split, see above.
 
-  Definitions are those of the functions that make the parts: `figures`,
-  `signals`, `styles`, `series`. The label of the split is used throughout but
-  for the decay, whose returns are not neutralised. A portfolio is not in it.
+  The label of the split is used throughout but for the decay, whose returns
+  are not neutralised.
 
   Args:
     signal: f32[T, S] on the split's panel.
@@ -44,19 +63,6 @@ def tear_sheet(
     judged: of how many signals that were looked at this is one, see
       `series.mean`; the others' figures are not widened.
 
-  Returns:
-    `figures`: of `figures.of_signal`, with the `p_value` of IC and RankIC, and
-    both once more in `of_judged`, as they are true of all `judged`;
-    `decay`: a list, `horizon` and what `signals.decay` has of it;
-    `autocorrelation`: a list, `lag` and the `mean`;
-    `turnover`: a list, `groups`, `lag` and the mean of each group;
-    `quantiles`: a list, `groups`, `mean` and `excess` of each, `spread`,
-    `monotonicity`;
-    `years`, `months`: `ic` and `rank_ic`, lists of `series.by_period`;
-    `styles`, `explained`, `left`: of `styles.of_signal`;
-    `daily`: lists by name, `dates` among them, a place for each scored day.
-    Arrays are lists, NaN is None.
-
   Raises:
     ValueError: a signal of another shape, horizons or lags that are no whole
       numbers above 0, fewer than 2 groups, a style of another shape.
@@ -68,21 +74,17 @@ def tear_sheet(
   shares, share_daily = _groups(values, split, label, groups, lags, notes)
   styled, style_daily = styles.of_signal(values, split, label, style_values)
   persistence, by_lag = _autocorrelation(values, split, lags)
-  dates = np.array(panel.dates)[days]
+  daily = {'dates': np.array(panel.dates)[days], **daily}
   decay = signals.decay(values, panel, horizons, label=label, days=days)
   sheet = {
     'figures': found | _tested(daily, label, judged),
     'decay': [{'horizon': h, **each} for h, each in decay.items()],
     'autocorrelation': persistence,
     **shares,
-    **{
-      f'{period}s': _by_period(dates, daily, label, period)
-      for period in series.PERIODS
-    },
+    **_by_period(daily, label),
     **styled,
     'notes': notes,
     'daily': {
-      'dates': dates,
       **daily,
       'coverage': signals.coverage(values, panel)[days],
       **by_lag,
@@ -153,11 +155,15 @@ def _groups(values, split, label, groups, lags, notes):
   return {'turnover': turnover, 'quantiles': quantiles}, daily
 
 
-def _by_period(dates, daily, label, period):
-  lag = series.overlap(label)
+def _by_period(daily: figures.Series, label: LabelSpec):
+  """`years` and `months`, each with IC and RankIC."""
+  dates, lag = daily['dates'], series.overlap(label)
   return {
-    name: series.by_period(dates, daily[name], lag, period)
-    for name in ('ic', 'rank_ic')
+    f'{period}s': {
+      name: series.by_period(dates, daily[name], lag, period)
+      for name in ('ic', 'rank_ic')
+    }
+    for period in series.PERIODS
   }
 
 

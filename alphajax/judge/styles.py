@@ -12,8 +12,7 @@ close, and larger where the style is said to be stronger:
               return of the day's members
 """
 
-import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -145,22 +144,26 @@ def regress(
   exposures = jnp.stack(
     [jnp.where(usable & ~same, dot(z, x), jnp.nan)[:, 0] for x, same in units]
   )
-  basis: list[jax.Array] = []
-  for column, _ in units:
-    for _ in range(2):  # Twice, against rounding.
-      for other in basis:
-        column -= dot(column, other) * other
-    length = jnp.sqrt(dot(column, column))
-    new = length > DISTINCT
-    basis.append(jnp.where(new, column / jnp.where(new, length, 1.0), 0.0))
+  basis = _orthonormal([column for column, _ in units], dot)
   left = z
-  for _ in range(2):
-    for other in basis:
-      left -= dot(left, other) * other
+  for other in basis * 2:  # Twice, against rounding.
+    left -= dot(left, other) * other
   share = dot(left, left)
   left = jnp.where(share > RESOLUTION**2, left, 0.0)
   explained = jnp.where(usable, jnp.clip(1 - share, 0.0, 1.0), jnp.nan)[:, 0]
   return jnp.where(seen & usable, left, jnp.nan), exposures, explained
+
+
+def _orthonormal(columns: Sequence[jax.Array], dot: Callable) -> list:
+  """Columns made orthonormal in their order; 0 where they bring nothing new."""
+  basis: list[jax.Array] = []
+  for column in columns:
+    for other in basis * 2:
+      column -= dot(column, other) * other
+    length = jnp.sqrt(dot(column, column))
+    new = length > DISTINCT
+    basis.append(jnp.where(new, column / jnp.where(new, length, 1.0), 0.0))
+  return basis
 
 
 def of_signal(
@@ -206,19 +209,25 @@ def of_signal(
   )
   daily = figures.daily(left, jnp.asarray(split.target), members)
   ic, rank_ic = np.asarray(daily, np.float64)[:, days]
-  cells = np.asarray(panel.mask)[days]
-  mean = functools.partial(series.mean, lag=series.overlap(label))
-  rows = {}
-  for (name, each), exposure in zip(
-    known.items(), np.asarray(exposures)[:, days], strict=True
-  ):
-    have = np.isfinite(np.asarray(each)[days]) & cells
-    count = float(have.sum() / max(cells.sum(), 1))
-    rows[name] = {'exposure': mean(exposure).mean, 'known': count}
   share = np.asarray(explained, np.float64)[days]
+  lag = series.overlap(label)
   found = {
-    'styles': rows,
-    'explained': mean(share).mean,
-    'left': signals.summary(ic, rank_ic, series.overlap(label)),
+    'styles': _exposures(known, np.asarray(exposures), panel, days),
+    'explained': series.mean(share, lag).mean,
+    'left': signals.summary(ic, rank_ic, lag),
   }
   return found, {'left_ic': ic, 'left_rank_ic': rank_ic, 'explained': share}
+
+
+def _exposures(
+  known: Mapping[str, jax.Array], exposures: np.ndarray, panel: Panel, days
+) -> dict[str, dict[str, float]]:
+  """Means over the days, by style; see `of_signal`."""
+  cells, rows = np.asarray(panel.mask)[days], {}
+  for (name, values), daily in zip(known.items(), exposures, strict=True):
+    have = np.isfinite(np.asarray(values)[days]) & cells
+    rows[name] = {
+      'exposure': series.mean(daily[days], 0).mean,
+      'known': float(have.sum() / max(cells.sum(), 1)),
+    }
+  return rows
