@@ -7,6 +7,26 @@ export JAX_PLATFORMS="${JAX_PLATFORMS:-cpu}"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
-# A file stays on one worker: what its tests share is made and compiled once.
-# `tests/conftest.py` has the long files first.
-.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
+
+run_tests() {
+  # A file stays on one worker: what its tests share is made and compiled once.
+  local code=0
+  .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@" \
+    || code=$?
+  if ((code == NONE && ++without_tests < 2)); then code=0; fi
+  return "$code"
+}
+
+NONE=5  # What pytest returns where no test was asked for.
+without_tests=0
+# `tests/conftest.py` says which files are of whole runs. XLA compiles these in a
+# third of the time; they test what a run does, not how fast or how it rounds.
+quickly='--xla_backend_optimization_level=0'
+quickly+=' --xla_llvm_disable_expensive_passes=true'
+quickly+=' --xla_cpu_use_fusion_emitters=false'
+quickly+=' --xla_cpu_parallel_codegen_split_count=1'
+failed=0
+run_tests --compiled=fully "$@" || failed=$?
+XLA_FLAGS="$quickly ${XLA_FLAGS:-}" run_tests --compiled=quickly "$@" \
+  || failed=$?
+exit "$failed"

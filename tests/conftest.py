@@ -13,15 +13,40 @@ KEPT_BYTES = 1 << 30  # Of compiled programs; all tests need a tenth of it.
 # Files of few tests that take long come first: else one worker would wait for
 # the other at the end.
 LONG = """
-  benchmark train wide examples tree_lstm languages options refine configs
-  halves sweep neutral planting library symbols formula_values walk_forward
-  ensemble refit
+  benchmark train walk_forward wide examples tree_lstm languages options refine
+  configs halves sweep ensemble refit neutral planting library symbols
+  formula_values
+""".split()
+# Files of whole runs, which compile far more than they compute: with
+# `scripts/test.sh` quickly. What checks values is compiled as users have it.
+RUNS = """
+  archive assess benchmark checkpoint choice cli configs contributing ensemble
+  evaluate evolution_method examples experiment export folder given halves
+  learning ledger options openings planting progress provenance readme refine
+  refit report report_browser report_figures resume rewards score screen scripts
+  seeds state sweep tensorboard train walk_forward writer
 """.split()
 
 
-def pytest_collection_modifyitems(items):
-  """Long files first, the others in their order."""
-  items.sort(key=lambda item: item.path.stem.removesuffix('_test') not in LONG)
+def pytest_addoption(parser):
+  parser.addoption(
+    '--compiled', choices=('fully', 'quickly'), help='only files that are'
+  )
+
+
+def pytest_collection_modifyitems(config, items):
+  """Long files first, the others in their order; some only, if asked."""
+
+  def name(item):
+    return item.path.stem.removesuffix('_test')
+
+  wanted = config.getoption('--compiled')
+  if wanted:
+    quickly = wanted == 'quickly'
+    others = [item for item in items if (name(item) in RUNS) != quickly]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if (name(item) in RUNS) == quickly]
+  items.sort(key=lambda item: name(item) not in LONG)
 
 
 def pytest_configure(config):
