@@ -20,7 +20,7 @@ import jax
 from absl import flags
 from ml_collections import config_dict
 
-from alphajax import cli, experiment
+from alphajax import cli, experiment, markets
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import SPLITS
 from alphajax.judge import result as result_lib
@@ -73,15 +73,15 @@ def evaluate(
   data_hash = _check_data(workdir, config, request)
   if request.split is not None:
     config.splits.test = request.split
-  split = experiment.load_split(config, 'test')
+  split = markets.load_split(config, 'test')
   # From here on the days are open: counted, also if what follows fails.
   results, entry = _count(workdir, request.name)
-  label = experiment.label_spec(config)
+  label = markets.label_spec(config)
   part = result_lib.describe(predict, found.formulas, split, label)
   entry |= {
     'iteration': found.iteration,
     'test': part['pool'],
-    'ceiling': experiment.ceiling(config, split),
+    'ceiling': markets.ceiling(config, split),
     'factors': [
       {'formula': formula_lib.to_text(formula), 'test': figures}
       for formula, figures in zip(found.formulas, part['factors'], strict=True)
@@ -182,7 +182,7 @@ def _check_data(workdir: Path, config, request: Request) -> str:
   if path and not Path(path).expanduser().exists():
     raise RunError(f'{path}: no such data; say where they are now with --data')
   expected = _read(workdir, 'provenance.json')['data_hash']
-  actual = experiment.data_hash(config)
+  actual = markets.data_hash(config)
   if actual != expected and request.name == 'test':
     raise RunError(
       f'{path or "the simulated market"} is not what {workdir} was trained '

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from alphajax import cli, evaluate, experiment
+from alphajax import cli, evaluate, markets
 from alphajax.analysis.exporting import agreement, latex, qlib, running, source
 from alphajax.analysis.exporting.agreement import Agreement
 from alphajax.data import market as market_lib
@@ -130,7 +130,7 @@ def _real(
   if workdir is not None:
     config = evaluate.result_of(workdir)[0]
     if data is None:
-      return experiment.load_split(config, 'valid').panel
+      return markets.load_split(config, 'valid').panel
     options = config.data.to_dict()
     del options['path'], options['simulate']
   return market_lib.load(str(data), features=extra, **options)

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags, logging
 
-from alphajax import cli, experiment, train
+from alphajax import cli, markets, train
 from alphajax.data import universe
 from alphajax.data.panel import Split
 from alphajax.factor import evaluate, metrics
@@ -92,7 +92,7 @@ def check_rules(config, rules: Sequence[str]) -> None:
 
 def half_days(config) -> dict[str, tuple[str, str]]:
   """First and last day of each half: as many scored days in both."""
-  market, _ = experiment.load_market(config)
+  market, _ = markets.load_market(config)
   split = market.train
   scored = np.flatnonzero(split.scored)
   middle = int(scored[len(scored) // 2])
@@ -105,12 +105,12 @@ def _span(config, days: tuple[str, str]) -> Split:
   """The days of the other half, to be judged on."""
   other = config.copy_and_resolve_references()
   other.splits.train = days
-  return experiment.load_split(other, 'train')
+  return markets.load_split(other, 'train')
 
 
 def _judge(config, trained: train.Trained, spans, rules):
   """Size, figures and series of the pools of rules on every span."""
-  label = experiment.label_spec(config)
+  label = markets.label_spec(config)
   if not rules:
     predict = functools.partial(trained.method.predict, trained.state)
     found = trained.method.found(trained.state)

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 from absl import flags
 
-from alphajax import cli, evaluate, experiment
+from alphajax import cli, evaluate, experiment, markets
 from alphajax.data import panel as panel_lib
 from alphajax.language import formula as formula_lib
 from alphajax.methods import linear
@@ -68,7 +68,7 @@ def refit(
     config.data.path = data_path
   experiment.check_start(config)
   _set_days(config, start or config.splits.train[0], end)
-  split = experiment.load_split(config, 'train')
+  split = markets.load_split(config, 'train')
   weights = weights_lib.fit(config, split, found.formulas)
   if not any(weights):
     raise ValueError(
@@ -86,7 +86,7 @@ def refit(
   }
   out.mkdir(parents=True, exist_ok=True)
   with lock.hold(out):
-    made = provenance.record(out, config.seed, experiment.data_hash(config))
+    made = provenance.record(out, config.seed, markets.data_hash(config))
     files.write_json(out / 'provenance.json', made | {'refit': str(workdir)})
     files.write_json(out / 'config.json', config.to_dict())
     state_lib.write_result(out, summary, daily)

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from absl import flags
 
-from alphajax import cli, evaluate, experiment
+from alphajax import cli, evaluate, markets
 from alphajax.data import one_day
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import Panel
@@ -82,13 +82,13 @@ def lookback(config, found: Found) -> int:
   """Bars before a day that its signal needs."""
   if found.formulas:
     return max(map(formula_lib.lookback, found.formulas))
-  return experiment.lookback(config)
+  return markets.lookback(config)
 
 
 def load(config, path: str, date: str | None, days: int, found: Found) -> Panel:
   """The day and the bars before it, as the config says data are read."""
   if not path:
-    panel = experiment.simulated(config).panel
+    panel = markets.simulated(config).panel
     last = one_day.place(panel.dates, date, days, 'the simulated market')
     return panel_lib.select_days(panel, slice(last - days, last + 1))
   options = config.data.to_dict()

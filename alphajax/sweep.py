@@ -23,7 +23,8 @@ import jax
 import pandas as pd
 from absl import flags
 
-from alphajax import cli, experiment, train
+from alphajax import cli, experiment, markets, train
+from alphajax.methods import registry
 from alphajax.run import compare, files, folder, seeds
 from alphajax.run import config as config_lib
 
@@ -135,8 +136,8 @@ def _seeded(member: Member, seed_keys: Sequence[str]):
   for key in set(seed_keys) - set(config_lib.flatten(config.to_dict())):
     raise ValueError(f'--seed_keys: the config has no key {key}')
   config.update_from_flattened_dict(dict.fromkeys(seed_keys, member.seed))
-  experiment.method_module(config)
-  experiment.check_splits(config)
+  registry.module(config)
+  markets.check_splits(config)
   return experiment.check(config, member.workdir)[0]
 
 
@@ -151,7 +152,7 @@ def train_all(members: Sequence[Member]) -> Iterator[tuple[Member, folder.Run]]:
     ValueError: a method or market that cannot be made; names the variant.
     FloatingPointError: at the end; names the runs that ended so.
   """
-  load_market = experiment.sharing_market()
+  load_market = markets.sharing_market()
   _try_methods(members, load_market)
   failed = []
   for number, member in enumerate(members, start=1):
@@ -200,7 +201,7 @@ def is_finished(workdir: Path, config, name: str = 'finished.json') -> bool:
   if config_lib.differences(old, new):
     return False
   known = files.read_json(workdir / 'provenance.json') or {}
-  return known.get('data_hash') == experiment.data_hash(config)
+  return known.get('data_hash') == markets.data_hash(config)
 
 
 def sweep(

@@ -17,7 +17,7 @@ import jax
 from absl import flags, logging
 from ml_collections import config_flags
 
-from alphajax import cli, experiment
+from alphajax import cli, experiment, markets
 from alphajax.methods.base import Market, Method
 from alphajax.run import (
   cache,
@@ -51,15 +51,15 @@ def train(config, workdir: str | os.PathLike, load_market=None) -> Trained:
   Args:
     config: of the run.
     workdir: its folder.
-    load_market: in place of `experiment.load_market`, such as what
-      `experiment.sharing_market` gives.
+    load_market: in place of `markets.load_market`, such as what
+      `markets.sharing_market` gives.
 
   Raises:
     ValueError: a config that cannot be, or a folder made by another one.
   """
   workdir = Path(workdir).expanduser()
   config, changed = experiment.check(config, workdir)
-  market, data_hash = (load_market or experiment.load_market)(config)
+  market, data_hash = (load_market or markets.load_market)(config)
   method = experiment.make_method(config, market)
   workdir.mkdir(parents=True, exist_ok=True)
   with lock.hold(workdir, _say):

@@ -28,13 +28,14 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from alphajax import cli, evaluate, experiment, sweep, train, walks
+from alphajax import cli, evaluate, experiment, markets, sweep, train, walks
 from alphajax import folds as folds_lib
 from alphajax.data import panel as panel_lib
 from alphajax.folds import Fold
 from alphajax.judge import joined as joined_lib
 from alphajax.judge import result as result_lib
 from alphajax.language import formula as formula_lib
+from alphajax.methods import registry
 from alphajax.report import walk as walk_text
 from alphajax.run import files, writer
 from alphajax.run.files import RunError
@@ -58,8 +59,8 @@ def plan(
       'ensemble (configs/ensemble.py)'
     )
   experiment.check_start(config)
-  experiment.method_module(config)
-  planned = folds_lib.plan(config, experiment.all_days(config), options)
+  registry.module(config)
+  planned = folds_lib.plan(config, markets.all_days(config), options)
   return [
     fold._replace(
       config=experiment.check(fold.config, Path(workdir) / str(fold.year))[0]
@@ -160,7 +161,7 @@ def run_fold(fold: Fold, workdir: Path) -> None:
 def _signal(fold: Fold, place: Path) -> dict[str, np.ndarray]:
   """What the result of a fold says on every day of its year."""
   _, predict, _ = evaluate.result_of(place)
-  split = experiment.load_split(fold.config, 'test')
+  split = markets.load_split(fold.config, 'test')
   signal = panel_lib.standardize(predict(split.panel), split.panel.mask)
   dates = np.array(split.panel.dates)
   days = (dates >= f'{fold.year}-01-01') & (dates <= f'{fold.year}-12-31')
@@ -217,7 +218,7 @@ def _run_one(fold: Fold, workdir: Path) -> None:
 def join(planned: Sequence[Fold], workdir: Path) -> dict[str, Any]:
   """Writes what the folds say together, and returns it."""
   joined = joined_lib.join([_part(fold, workdir) for fold in planned])
-  label = experiment.label_spec(planned[0].config)
+  label = markets.label_spec(planned[0].config)
   found = joined_lib.figures(joined, max(label.exit - label.entry - 1, 0))
   rows, before = [], None
   for fold in planned:
@@ -275,7 +276,7 @@ def _row(fold: Fold, workdir: Path, before):
   }
   if keys and before is not None:
     row['kept'] = joined_lib.kept(before[0], keys)
-    split = experiment.load_split(fold.config, 'test')
+    split = markets.load_split(fold.config, 'test')
     last = panel_lib.standardize(before[1](split.panel), split.panel.mask)
     days = np.isin(
       split.panel.dates, files.read_arrays(place / SIGNAL)['dates']

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import config_dict
 
-from alphajax import experiment
+from alphajax import markets
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import Split
 from alphajax.judge import figures
@@ -114,7 +114,7 @@ def on_market(
     RunError, ValueError: no walk, or data that cannot be loaded.
   """
   config = config_of(workdir, data_path)
-  split = experiment.load_split(config, 'test')
+  split = markets.load_split(config, 'test')
   _, joined = load(workdir)
   panel = split.panel
   return joined_lib.place(joined, panel.dates, panel.symbols), split

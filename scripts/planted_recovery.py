@@ -13,7 +13,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from alphajax import evaluate, experiment
+from alphajax import evaluate, markets
 from alphajax.analysis import recovery
 from alphajax.data import simulate
 from alphajax.data.panel import SPLITS
@@ -25,9 +25,9 @@ _WORKDIR = flags.DEFINE_list('workdir', None, 'Folders of runs.', required=True)
 def rows(workdir: Path):
   """A row of figures of each split."""
   config, predict, found = evaluate.result_of(workdir)
-  market = experiment.simulated(config)
+  market = markets.simulated(config)
   for name in SPLITS:
-    split = experiment.load_split(config, name)
+    split = markets.load_split(config, name)
     got = recovery.recovery(market, split, predict(split.panel), found.formulas)
     top = simulate.ceiling(market, split)
     closest = ', '.join(f'{x:.2f}' for x in got.closest)

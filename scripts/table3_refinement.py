@@ -21,7 +21,7 @@ from typing import NamedTuple
 import pandas as pd
 from absl import app, flags
 
-from alphajax import cli, experiment, refine, train
+from alphajax import cli, markets, refine, train
 
 
 class Row(NamedTuple):
@@ -124,7 +124,7 @@ def main(argv):
   if given.formulas:
     rows = read_rows(given.formulas, given.market)
   configs = [config_of(row, given) for row in rows]  # Before any work.
-  load_market = experiment.sharing_market()
+  load_market = markets.sharing_market()
   table = []
   for row, config in zip(rows, configs, strict=True):
     line = cells(row, refine.refine(config, out / row.name, load_market))

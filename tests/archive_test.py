@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
-from alphajax import experiment
+from alphajax import experiment, markets
 from alphajax.data import panel as panel_lib
 from alphajax.factor import evaluate, metrics
 from alphajax.language import formula as formula_lib
@@ -23,7 +23,7 @@ GRAMMAR = grammar_lib.make(
 
 @pytest.fixture(scope='module')
 def market():
-  return experiment.load_market(tiny.get_config('random_search'))[0]
+  return markets.load_market(tiny.get_config('random_search'))[0]
 
 
 @pytest.fixture(scope='module')

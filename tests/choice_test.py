@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 
-from alphajax import experiment
+from alphajax import markets
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import LabelSpec
 from alphajax.factor import evaluate, metrics, pool_rules
@@ -28,7 +28,7 @@ def config_of(**pool):
 
 @pytest.fixture(scope='module')
 def market():
-  return experiment.load_market(config_of())[0]
+  return markets.load_market(config_of())[0]
 
 
 @pytest.fixture(scope='module')

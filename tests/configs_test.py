@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
-from alphajax import experiment
+from alphajax import experiment, markets
 from alphajax.configs import alphacfg
 
 FOLDER = Path(__file__).parent.parent / 'configs'
@@ -46,7 +46,7 @@ def test_no_config_is_left_out():
 @pytest.mark.parametrize('name, variant', CASES)
 def test_trains_a_step(name, variant):
   config = tiny.shrink(load(name, variant))
-  market, _ = experiment.load_market(config)
+  market, _ = markets.load_market(config)
   method = experiment.make_method(config, market)
   state = method.init(jax.random.key(0))
   state, metrics = method.step(state, jax.random.key(1))
@@ -95,7 +95,7 @@ def test_random_search_differs_from_alphacfg_in_the_method_alone(variant):
 
 def test_unknown_method_and_bad_pool():
   config = tiny.get_config('random_search')
-  market, _ = experiment.load_market(config)
+  market, _ = markets.load_market(config)
   config.method = 'alphacgf'
   with pytest.raises(ValueError, match="'alphacgf': .*mean 'alphacfg'"):
     experiment.make_method(config, market)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny
 
-from alphajax import evaluate, experiment, folds, train, walk_forward
+from alphajax import evaluate, experiment, folds, markets, train, walk_forward
 from alphajax.configs import common, ensemble
 from alphajax.data import panel as panel_lib
 from alphajax.run.files import RunError
@@ -78,7 +78,7 @@ def signals(runs, split):
 
 def test_equal_weights_are_the_mean_of_the_signals(equal, runs):
   config, trained, workdir = equal
-  split = experiment.load_split(config, 'test')
+  split = markets.load_split(config, 'test')
   one, other = signals(runs, split)
   known = np.isfinite(one) | np.isfinite(other)
   expected = (np.nan_to_num(one) + np.nan_to_num(other)) / 2

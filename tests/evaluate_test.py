@@ -9,7 +9,7 @@ import oracle
 import pytest
 import tiny
 
-from alphajax import evaluate, experiment, train
+from alphajax import evaluate, markets, train
 from alphajax.judge import result
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
@@ -39,7 +39,7 @@ def test_figures_are_those_of_the_pool_on_the_test_split(trained, run):
   config, _ = trained
   results = evaluate.evaluate(run)
   assert read(run / 'results.json') == results
-  split = experiment.load_split(config, 'test')
+  split = markets.load_split(config, 'test')
   panel = split.panel
   members, target = np.asarray(panel.mask), np.asarray(split.target)
   features = dict(
@@ -74,7 +74,7 @@ def test_every_opening_is_counted_once_the_days_are_loaded(run, monkeypatch):
 
   # Nothing was seen: not counted.
   with monkeypatch.context() as patch:
-    patch.setattr(experiment, 'load_split', fail)
+    patch.setattr(markets, 'load_split', fail)
     with pytest.raises(MemoryError):
       evaluate.evaluate(run)
   assert read(run / 'results.json') == first

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny
 
-from alphajax import experiment
+from alphajax import experiment, markets
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.methods import evolution
@@ -26,7 +26,7 @@ def config_of(method='evolution', **changes):
 
 @pytest.fixture(scope='module')
 def market():
-  return experiment.load_market(config_of())[0]
+  return markets.load_market(config_of())[0]
 
 
 def run(method, steps, state=None, first=0):

@@ -12,7 +12,7 @@ import pytest
 import tiny
 
 import alphajax
-from alphajax import experiment
+from alphajax import markets
 from alphajax.language import formula as formula_lib
 
 FOLDER = Path(__file__).parent.parent / 'scripts' / 'examples'
@@ -30,7 +30,7 @@ def prices(tmp_path_factory):
   """A CSV file of a simulated market in which alphas are planted."""
   config = tiny.get_config('random_search')
   config.data.simulate.strength = 0.2
-  panel = experiment.simulated(config).panel
+  panel = markets.simulated(config).panel
   features = np.asarray(panel.features)
   days, stocks = np.nonzero(np.isfinite(features[3]))
   columns = zip(panel.feature_names, features[:, days, stocks], strict=True)

@@ -9,7 +9,7 @@ import oracle
 import pytest
 import tiny
 
-from alphajax import experiment
+from alphajax import experiment, markets
 from alphajax.data import panel as panel_lib
 from alphajax.judge import result
 from alphajax.language import formula as formula_lib
@@ -36,7 +36,7 @@ def config():
 
 @pytest.fixture(scope='module')
 def market(config):
-  return experiment.load_market(config)[0]
+  return markets.load_market(config)[0]
 
 
 def test_splits_are_those_of_the_config(config, market):
@@ -49,7 +49,7 @@ def test_splits_are_those_of_the_config(config, market):
     assert split.scored[inside[-1] - config.label.exit]
     assert not split.scored[inside[-1] - config.label.exit + 1 :].any()
   assert max(market.valid.panel.dates) <= config.splits.valid[1]
-  test = experiment.load_split(config, 'test')
+  test = markets.load_split(config, 'test')
   dates = np.array(test.panel.dates)[test.scored]
   assert config.splits.test[0] <= dates[0] <= dates[-1] <= config.splits.test[1]
 
@@ -70,7 +70,7 @@ def test_splits_are_those_of_the_config(config, market):
 def test_configs_alike_have_one_market(config, change, is_same):
   other = config.copy_and_resolve_references()
   other.update_from_flattened_dict(change)
-  same = experiment.market_key(config) == experiment.market_key(other)
+  same = markets.market_key(config) == markets.market_key(other)
   assert same == is_same
 
 
@@ -81,8 +81,8 @@ def test_the_last_markets_are_shared(config, monkeypatch):
     loaded.append(config.label.exit)
     return object(), 'hash'
 
-  monkeypatch.setattr(experiment, 'load_market', load)
-  load = experiment.sharing_market(size=2)
+  monkeypatch.setattr(markets, 'load_market', load)
+  load = markets.sharing_market(size=2)
 
   def get(exit_):
     other = config.copy_and_resolve_references()
@@ -101,28 +101,28 @@ def test_the_last_markets_are_shared(config, monkeypatch):
 def test_look_back_is_what_the_language_needs_or_the_config_says(config):
   config = config.copy_and_resolve_references()
   grammar = grammar_lib.make(**config.language)
-  needed = experiment.lookback(config)
+  needed = markets.lookback(config)
   formulas = grammar_lib.random_formulas(grammar, jax.random.key(0), 200)
   assert max(map(formula_lib.lookback, formulas)) <= needed
   config.lookback = 77
-  assert experiment.lookback(config) == 77
+  assert markets.lookback(config) == 77
 
 
 def test_the_hash_follows_the_data_and_nothing_else(config, tmp_path):
-  hashes = {experiment.data_hash(config)}
+  hashes = {markets.data_hash(config)}
   for key, value in (('seed', 9), ('strength', 0.01), ('num_days', 301)):
     other = config.copy_and_resolve_references()
     other.data.simulate[key] = value
-    hashes.add(experiment.data_hash(other))
+    hashes.add(markets.data_hash(other))
   same = config.copy_and_resolve_references()
   same.seed, same.splits.test = 5, ('2030-01-01', '2031-01-01')
-  hashes.add(experiment.data_hash(same))
+  hashes.add(markets.data_hash(same))
   assert len(hashes) == 4
   same.data.path = str(tmp_path / 'prices.csv')
   (tmp_path / 'prices.csv').write_text('date\n')
-  hashes.add(experiment.data_hash(same))
+  hashes.add(markets.data_hash(same))
   (tmp_path / 'prices.csv').write_text('dates\n')
-  hashes.add(experiment.data_hash(same))
+  hashes.add(markets.data_hash(same))
   assert len(hashes) == 6
 
 
@@ -230,10 +230,10 @@ def test_summary_is_json_and_names_the_planted_ceiling(config, market):
 def test_nothing_planted_has_no_ceiling(config, market):
   config = config.copy_and_resolve_references()
   config.data.simulate.strength = 0.0
-  assert experiment.ceiling(config, market.train) is None
+  assert markets.ceiling(config, market.train) is None
   config.data.path = 'prices.csv'
   config.data.simulate.strength = 0.05
-  assert experiment.ceiling(config, market.train) is None
+  assert markets.ceiling(config, market.train) is None
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_overlapping_splits_are_refused(config, splits, message):
   for name, of in splits.items():
     other.splits[name] = config.splits[of]
   with pytest.raises(ValueError, match=message):
-    experiment.load_market(other)
+    markets.load_market(other)
 
 
 def test_splits_that_touch_are_refused_on_the_common_day(config):
@@ -257,4 +257,4 @@ def test_splits_that_touch_are_refused_on_the_common_day(config):
   start, end = config.splits.valid
   other.splits.valid = (config.splits.train[1], end)
   with pytest.raises(ValueError, match='let valid begin after it'):
-    experiment.load_market(other)
+    markets.load_market(other)

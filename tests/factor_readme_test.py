@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tiny
 
-from alphajax import experiment
+from alphajax import markets
 from alphajax.analysis import words
 from alphajax.data import panel as panel_lib
 from alphajax.factor import evaluate, operators
@@ -43,7 +43,7 @@ def test_the_example_runs(monkeypatch):
   assert formula_lib.lookback(formula) == 20
   language = environment.make('typed_k', operators=('Growth', 'Abs'))
   assert environment.derivation(language, formula)
-  panel = experiment.simulated(tiny.get_config('random_search')).panel
+  panel = markets.simulated(tiny.get_config('random_search')).panel
   close = np.asarray(panel_lib.feature(panel, 'close'), float)
   (values,) = evaluate.values([formula], panel)
   expected = close[20:] / close[:-20] - 1

@@ -8,7 +8,7 @@ import pytest
 import tiny
 from ml_collections import config_dict
 
-from alphajax import evaluate, experiment, train
+from alphajax import evaluate, experiment, markets, train
 from alphajax.factor import pool_rules
 from alphajax.language import formula as formula_lib
 from alphajax.methods import archive, given, validation
@@ -27,7 +27,7 @@ def config_of(base='', method='random_search', **changes):
 
 @pytest.fixture(scope='module')
 def market():
-  return experiment.load_market(config_of())[0]
+  return markets.load_market(config_of())[0]
 
 
 def test_the_base_is_in_the_pool_first(market):
@@ -132,7 +132,7 @@ def test_a_pool_is_a_base(tmp_path, market):
 def test_what_the_base_needs(market):
   config = config_of('Mean($flow,300)\nclose\n')
   assert given.columns(config) == ('flow',)
-  assert experiment.lookback(config) == 299
+  assert markets.lookback(config) == 299
   text = formula_lib.key(given.base_formulas(config)[0])
   assert 'flow' in text
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny
 
-from alphajax import experiment, halves
+from alphajax import experiment, halves, markets
 from alphajax.methods import linear
 
 RULES = ('algorithm1', 'elastic_net', 'distilled@capacity=2')
@@ -37,7 +37,7 @@ def test_the_halves_are_of_one_size_and_do_not_overlap():
   days = halves.half_days(config)
   (start, middle), (after, end) = days['first'], days['second']
   assert (start, end) == tuple(config.splits.train) and middle < after
-  panel = experiment.simulated(config).panel
+  panel = markets.simulated(config).panel
   place = panel.dates.index
   assert place(after) == place(middle) + 1
   spans = {half: halves._span(config, days[half]) for half in halves.HALVES}
@@ -86,9 +86,9 @@ def test_the_last_label_of_a_half_ends_within_it():
   days = halves.half_days(config)
   one = config.copy_and_resolve_references()
   one.splits.train = days['first']
-  market, _ = experiment.load_market(one)
+  market, _ = markets.load_market(one)
   last = np.array(market.train.panel.dates)[market.train.scored][-1]
-  panel = experiment.simulated(config).panel
+  panel = markets.simulated(config).panel
   reads = panel.dates.index(last) + config.label.exit
   assert panel.dates[reads] <= days['first'][1]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
-from alphajax import experiment, train
+from alphajax import experiment, markets, train
 from alphajax.language import environment
 from alphajax.networks import contexts, heads
 from alphajax.search import evaluators
@@ -35,7 +35,7 @@ def shrunk(name, method):
 
 
 def one_step(config):
-  market, _ = experiment.load_market(config)
+  market, _ = markets.load_market(config)
   method = experiment.make_method(config, market)
   state, metrics = method.step(
     method.init(jax.random.key(0)), jax.random.key(1)
@@ -65,7 +65,7 @@ def test_alphacfg_trains(name):
 
 def test_alphacfg_says_that_its_encoder_cannot_read_rpn():
   config = shrunk('rpn', 'alphacfg')
-  market, _ = experiment.load_market(config)
+  market, _ = markets.load_market(config)
   with pytest.raises(
     ValueError, match="config.network.encoder is 'tree_lstm'.*rpn.*lstm"
   ):

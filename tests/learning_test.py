@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny
 
-from alphajax import experiment
+from alphajax import experiment, markets
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
@@ -30,7 +30,7 @@ def config_of(**changes):
 
 @pytest.fixture(scope='module')
 def market():
-  return experiment.load_market(tiny.get_config())[0]
+  return markets.load_market(tiny.get_config())[0]
 
 
 def test_every_node_can_be_opened():

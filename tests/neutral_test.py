@@ -10,7 +10,7 @@ import tiny
 from absl import flags
 from ml_collections import config_flags
 
-from alphajax import evaluate, experiment, train
+from alphajax import evaluate, markets, train
 from alphajax.data import neutral
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import LabelSpec
@@ -271,7 +271,7 @@ def test_formulas_that_are_none(text, message):
 @pytest.fixture(scope='module')
 def market_file(tmp_path_factory):
   """The tiny market with industries and sizes that drive its returns."""
-  panel = experiment.simulated(tiny.get_config('random_search')).panel
+  panel = markets.simulated(tiny.get_config('random_search')).panel
   rng = np.random.default_rng(0)
   days, stocks = panel.mask.shape
   frame = pd.DataFrame(
@@ -308,8 +308,8 @@ def test_a_run_trains_judges_and_tests_on_neutral_labels(market_file, tmp_path):
   trained = train.train(config, run)
   plain = neutral_config(market_file, ())
   for name in ('train', 'valid', 'test'):
-    split = experiment.load_split(config, name)
-    before = experiment.load_split(plain, name)
+    split = markets.load_split(config, name)
+    before = markets.load_split(plain, name)
     frame = pd.read_parquet(market_file)
     wide = frame.pivot(index='date', columns='symbol', values='industry')
     wide = wide.loc[list(split.panel.dates), list(split.panel.symbols)]
@@ -339,11 +339,11 @@ def test_a_run_trains_judges_and_tests_on_neutral_labels(market_file, tmp_path):
   assert said in page.write_report(run).read_text(encoding='utf-8')
   # The figures are those of the neutral label and not of the plain one.
   predict, _ = evaluate._predictor(config, run, pool)
-  split = experiment.load_split(config, 'test')
+  split = markets.load_split(config, 'test')
   signal = np.asarray(predict(split.panel))
   figures = [
     _mean_ic(signal, s.target, np.asarray(s.panel.mask), split.scored)
-    for s in (split, experiment.load_split(plain, 'test'))
+    for s in (split, markets.load_split(plain, 'test'))
   ]
   assert results['test']['ic']['mean'] == pytest.approx(figures[0], abs=1e-5)
   assert abs(figures[0] - figures[1]) > 1e-3
@@ -384,14 +384,14 @@ def test_the_command_line_names_regressors(monkeypatch, value, expected):
     'config', tiny.get_config('random_search'), flag_values=values
   )
   values(argv)
-  assert experiment.label_spec(values.config).neutralize == expected
+  assert markets.label_spec(values.config).neutralize == expected
 
 
 def test_warm_up_covers_the_regressors(market_file):
   config = neutral_config(market_file, ('Std(close,60)',))
-  assert experiment.lookback(config) == 59
+  assert markets.lookback(config) == 59
   config.label.neutralize = ('log_volume',)
-  assert experiment.lookback(config) == experiment.lookback(
+  assert markets.lookback(config) == markets.lookback(
     tiny.get_config('random_search')
   )
 
@@ -407,14 +407,14 @@ def test_warm_up_covers_the_regressors(market_file):
 )
 def test_bad_names_of_a_file(market_file, names, message):
   with pytest.raises(ValueError, match=message):
-    experiment.load_market(neutral_config(market_file, names))
+    markets.load_market(neutral_config(market_file, names))
 
 
 def test_names_must_be_a_list_of_names():
   config = tiny.get_config('random_search')
   config.label.neutralize = (1,)
   with pytest.raises(ValueError, match='config.label.neutralize is .1,.: exp'):
-    experiment.load_market(config)
+    markets.load_market(config)
   config.label.neutralize = ('industry',)
   with pytest.raises(ValueError, match="simulated market has no 'industry'"):
-    experiment.load_market(config)
+    markets.load_market(config)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tiny
 
-from alphajax import experiment
+from alphajax import experiment, markets
 
 # Options that do not meet share a run: each has programs of its own to compile.
 OPTIONS = {
@@ -37,7 +37,7 @@ OPTIONS = {
 
 @pytest.fixture(scope='module')
 def market():
-  return experiment.load_market(tiny.get_config())[0]
+  return markets.load_market(tiny.get_config())[0]
 
 
 def make(market, **changes):

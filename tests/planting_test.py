@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alphajax import experiment
+from alphajax import markets
 from alphajax.analysis import behaviour, planting
 from alphajax.analysis import recovery as recovery_lib
 from alphajax.configs import common
@@ -27,7 +27,7 @@ def get_config(market='simulated_deep', **options):
 
 @pytest.fixture(scope='module')
 def market():
-  return experiment.simulated(get_config())
+  return markets.simulated(get_config())
 
 
 def whole(simulation):
@@ -190,11 +190,11 @@ def test_units_are_correlations():
 def test_ceiling_and_pure_noise(market):
   config = get_config()
   split = whole(market)
-  assert experiment.ceiling(config, split) == simulate.ceiling(market, split)
+  assert markets.ceiling(config, split) == simulate.ceiling(market, split)
   noise = get_config('simulated_noise', planted=0)
   assert random_config.get_config('simulated_noise').data.simulate.planted == 0
-  empty = experiment.simulated(noise)
-  assert experiment.ceiling(noise, whole(empty)) is None
+  empty = markets.simulated(noise)
+  assert markets.ceiling(noise, whole(empty)) is None
   assert not empty.alphas and np.isnan(empty.planted).all()
   # The noise is the same with and without alphas, but for what they add.
   np.testing.assert_array_equal(empty.panel.mask, market.panel.mask)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
-from alphajax import experiment, refine
+from alphajax import markets, refine
 from alphajax.factor import evaluate, metrics
 from alphajax.language import formula as formula_lib
 from alphajax.language import masks
@@ -36,7 +36,7 @@ def run(workdir, *args, **changes):
 
 @functools.cache
 def market():
-  return experiment.load_market(config_of('close'))[0]
+  return markets.load_market(config_of('close'))[0]
 
 
 def daily_ic(text, split, name='daily_ic'):
@@ -210,14 +210,14 @@ def test_formulas_of_a_file(tmp_path):
 def test_no_split_but_train_and_validation_is_read(monkeypatch, tmp_path):
   """The panel that is loaded ends with validation."""
   seen = []
-  load = experiment.load_market
+  load = markets.load_market
 
   def spy(config):
     loaded = load(config)
     seen.extend(split.panel.dates[-1] for split in loaded[0])
     return loaded
 
-  monkeypatch.setattr(experiment, 'load_market', spy)
+  monkeypatch.setattr(markets, 'load_market', spy)
   config = config_of('close-open', num_iterations=1)
   refine.refine(config, tmp_path)
   assert seen

@@ -9,7 +9,7 @@ import oracle
 import pytest
 import tiny
 
-from alphajax import evaluate, experiment, refit, train
+from alphajax import evaluate, markets, refit, train
 from alphajax.language import formula as formula_lib
 from alphajax.run.files import RunError
 
@@ -48,7 +48,7 @@ def change(run, name, value):
 
 def moments(config, formulas):
   """Correlations of factors among each other and with the label, by NumPy."""
-  split = experiment.load_split(config, 'train')
+  split = markets.load_split(config, 'train')
   panel, label = split.panel, np.asarray(split.target, float)
   members = np.asarray(panel.mask)
   features = dict(
@@ -108,13 +108,13 @@ def test_where_the_label_turns_round_all_signs_flip(
   change(run, 'rule', rule)
   end = read(run / 'config.json')['splits']['train'][1]
   refit.refit(run, tmp_path / 'straight', end=end)
-  load = experiment.load_split
+  load = markets.load_split
 
   def turned(config, name):
     split = load(config, name)
     return split.replace(target=-np.asarray(split.target))
 
-  monkeypatch.setattr(experiment, 'load_split', turned)
+  monkeypatch.setattr(markets, 'load_split', turned)
   summary = refit.refit(tmp_path / 'straight', tmp_path / 'turned', end=end)
   straight, other = factors(tmp_path / 'straight'), factors(tmp_path / 'turned')
   for formula, weight in straight.items():
@@ -127,7 +127,7 @@ def test_where_the_label_turns_round_all_signs_flip(
 
 def test_no_label_reads_past_the_end(trained, tmp_path):
   config, workdir = trained
-  panel = experiment.simulated(config).panel
+  panel = markets.simulated(config).panel
   start, end = panel.dates[60], panel.dates[200]
   summary = refit.refit(workdir, tmp_path / 'out', start=start, end=end)
   with np.load(tmp_path / 'out' / 'daily.npz') as daily:
@@ -143,7 +143,7 @@ def test_no_label_reads_past_the_end(trained, tmp_path):
 
 def test_the_future_changes_no_weight(trained, tmp_path, monkeypatch):
   config, workdir = trained
-  simulated = experiment.simulated
+  simulated = markets.simulated
   end = simulated(config).panel.dates[LATER]
   refit.refit(workdir, tmp_path / 'before', end=end)
 
@@ -153,7 +153,7 @@ def test_the_future_changes_no_weight(trained, tmp_path, monkeypatch):
     features[:, np.array(found.panel.dates) > end] *= 3.0
     return found._replace(panel=found.panel.replace(features=features))
 
-  monkeypatch.setattr(experiment, 'simulated', other)
+  monkeypatch.setattr(markets, 'simulated', other)
   refit.refit(workdir, tmp_path / 'after', end=end)
   assert factors(tmp_path / 'after') == factors(tmp_path / 'before')
   assert factors(tmp_path / 'after') != factors(workdir)
@@ -162,7 +162,7 @@ def test_the_future_changes_no_weight(trained, tmp_path, monkeypatch):
 def test_evaluate_reads_it(trained, tmp_path):
   config, workdir = trained
   out = tmp_path / 'out'
-  dates = experiment.simulated(config).panel.dates
+  dates = markets.simulated(config).panel.dates
   end = dates[LATER]
   assert config.splits.test[0] < end < config.splits.test[1]
   refit.refit(workdir, out, end=end)
@@ -225,7 +225,7 @@ def test_the_command(trained, tmp_path):
   config, workdir = trained
   done = commands.run(
     'alphajax.refit', f'--workdir={workdir}', f'--out={tmp_path / "out"}',
-    f'--end={experiment.simulated(config).panel.dates[LATER]}',
+    f'--end={markets.simulated(config).panel.dates[LATER]}',
   )  # fmt: skip
   assert done.returncode == 0, done.stderr
   lines = done.stdout.splitlines()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
-from alphajax import experiment
+from alphajax import experiment, markets
 from alphajax.factor import evaluate, metrics, objectives
 from alphajax.factor import pool as pool_lib
 from alphajax.language import grammar as grammar_lib
@@ -26,7 +26,7 @@ TEXTS = (
 
 @pytest.fixture(scope='module')
 def market():
-  return experiment.load_market(tiny.get_config())[0]
+  return markets.load_market(tiny.get_config())[0]
 
 
 def config_of(**value):

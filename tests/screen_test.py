@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tiny
 
-from alphajax import experiment
+from alphajax import markets
 from alphajax.factor import evaluate
 from alphajax.language import formula as formula_lib
 from alphajax.methods import screen as screen_lib
@@ -21,7 +21,7 @@ def config_of(**changes):
 
 @pytest.fixture(scope='module')
 def split():
-  return experiment.load_market(config_of())[0].train
+  return markets.load_market(config_of())[0].train
 
 
 @pytest.fixture(scope='module')

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import tiny
 
-from alphajax import cli, experiment, sweep, train
+from alphajax import cli, markets, sweep, train
 from alphajax.run import folder
 
 TINY = str(Path(tiny.__file__))
@@ -106,14 +106,14 @@ def swept(tmp_path_factory):
   members = sweep.plan(
     variants, workdir, [3, 4], ['seed', 'data.simulate.seed']
   )
-  loads, load = [], experiment.load_market
+  loads, load = [], markets.load_market
 
   def spy(config):
     loads.append(config.data.simulate.seed)
     return load(config)
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(experiment, 'load_market', spy)
+    patch.setattr(markets, 'load_market', spy)
     rows = sweep.sweep(members, workdir, control='pool.capacity=1')
   assert loads == [3, 4]  # A market is loaded once for all its runs.
   return variants, members, workdir, rows

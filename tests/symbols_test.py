@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import tiny
 
-from alphajax import experiment, train
+from alphajax import experiment, markets, train
 from alphajax.analysis import words
 from alphajax.data import market as market_lib
 from alphajax.data import panel as panel_lib
@@ -21,7 +21,7 @@ from alphajax.language import formula as formula_lib
 @pytest.fixture(scope='module')
 def turnover_file(tmp_path_factory):
   """The tiny market as a CSV file with the column `turnover`."""
-  panel = experiment.simulated(tiny.get_config('random_search')).panel
+  panel = markets.simulated(tiny.get_config('random_search')).panel
   days, stocks = panel.mask.shape
   frame = pd.DataFrame(
     {
@@ -61,7 +61,7 @@ def test_a_feature_and_windows_of_ones_own(turnover_file, tmp_path):
   result = json.loads((tmp_path / 'run' / 'pool.json').read_text())
   texts = [factor['formula'] for factor in result['factors']]
   assert any('turnover' in text for text in texts)
-  split = experiment.load_split(config, 'test')
+  split = markets.load_split(config, 'test')
   assert split.panel.feature_names == (*panel_lib.FEATURES, 'turnover')
   formulas = [formula_lib.parse(t, split.panel.feature_names) for t in texts]
   used = {n.symbol for f in formulas for n in formula_lib.nodes(f)}
@@ -82,10 +82,10 @@ def test_a_feature_that_the_data_lack(turnover_file):
   config = with_turnover(turnover_file)
   config.language.features = ('close', 'free_float')
   with pytest.raises(ValueError, match='missing column free_float'):
-    experiment.load_market(config)
+    markets.load_market(config)
   config.data.path = ''
   with pytest.raises(ValueError, match="simulated market has no 'free_float'"):
-    experiment.load_market(config)
+    markets.load_market(config)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_operators_of_ones_own_everywhere(monkeypatch, text, words_of_it, days):
 
 def test_values_of_operators_of_ones_own(monkeypatch):
   add_operators(monkeypatch)
-  panel = experiment.simulated(tiny.get_config('random_search')).panel
+  panel = markets.simulated(tiny.get_config('random_search')).panel
   close, high, low = (
     pd.DataFrame(panel_lib.feature(panel, name)).astype(float)
     for name in ('close', 'high', 'low')
@@ -210,7 +210,7 @@ def test_an_operator_of_ones_own_is_mined(monkeypatch):
   config.language.max_length = 2
   config.num_trajectories = 30
   config.pool.capacity = 8
-  market, _ = experiment.load_market(config)
+  market, _ = markets.load_market(config)
   method = experiment.make_method(config, market)
   state, _ = method.step(method.init(jax.random.key(0)), jax.random.key(1))
   found = method.found(state)

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import tiny
 
-from alphajax import experiment, train
+from alphajax import experiment, markets, train
 from alphajax.run import cache as cache_lib
 from alphajax.run import checkpoint, lock, seeds, writer
 from alphajax.run import state as state_lib
@@ -86,7 +86,7 @@ def lines(workdir):
 def like(name):
   """Arrays as a method's checkpoints have them."""
   config = tiny.get_config(name)
-  market, _ = experiment.load_market(config)
+  market, _ = markets.load_market(config)
   method = experiment.make_method(config, market)
   return method.save(method.init(jax.random.key(0)))[0]
 
@@ -241,7 +241,7 @@ def prices(path, seed=0, change_from=None):
   """Writes a price table of 300 days; from a day on it is another market."""
   config = tiny.get_config()
   config.data.simulate.seed = seed
-  panel = experiment.simulated(config).panel
+  panel = markets.simulated(config).panel
   features = np.array(panel.features)
   if change_from is not None:
     later = np.array(panel.dates) >= change_from

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
-from alphajax import experiment
+from alphajax import markets
 from alphajax.analysis import tune
 from alphajax.factor import gradients, objectives, operators
 from alphajax.language import formula as formula_lib
@@ -104,7 +104,7 @@ def test_constants_are_no_windows(text, values):
 @pytest.fixture(scope='module')
 def bench():
   config = tiny.get_config('random_search')
-  market, _ = experiment.load_market(config)
+  market, _ = markets.load_market(config)
   return refinement.make_bench(config, market.train)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
-from alphajax import experiment
+from alphajax import experiment, markets
 from alphajax.data.features import PRICES, VOLUMES
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
@@ -141,7 +141,7 @@ def test_trains(method):
   config.language.max_length = 5
   config.language.operators = ('Div', 'Add', 'Mean', 'Corr')
   config.language.windows = (5,)
-  market, _ = experiment.load_market(config)
+  market, _ = markets.load_market(config)
   trainer = experiment.make_method(config, market)
   state = trainer.init(jax.random.key(0))
   state, metrics = trainer.step(state, jax.random.key(1))

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import tiny
 
-from alphajax import experiment, folds, train, walk_forward, walks
+from alphajax import folds, markets, train, walk_forward, walks
 from alphajax.configs import common
 from alphajax.judge import figures, joined
 from alphajax.report import walk as walk_text
@@ -86,7 +86,7 @@ def test_a_fold_trains_until_validation_and_that_until_its_year():
   assert planned[-1].config.splits.test == ('2020-01-01', '2020-12-31')
   assert planned[-1].config.splits.train == ('2010-01-04', '2018-12-31')
   for fold in planned:
-    experiment.check_splits(fold.config)
+    markets.check_splits(fold.config)
 
 
 def test_a_window_of_years():
@@ -158,7 +158,7 @@ def test_years_of_a_file(tmp_path):
   frame.to_parquet(tmp_path / 'prices.parquet')
   config = config_of()
   config.data.path = str(tmp_path / 'prices.parquet')
-  assert list(experiment.all_days(config)) == dates
+  assert list(markets.all_days(config)) == dates
   planned = walk_forward.plan(config, tmp_path / 'walk')
   assert [fold.year for fold in planned] == [2013]
   config.data.path = str(tmp_path / 'nowhere.parquet')
@@ -167,11 +167,11 @@ def test_years_of_a_file(tmp_path):
 
 
 def test_no_label_reads_the_next_part():
-  panel = experiment.simulated(config_of()).panel
+  panel = markets.simulated(config_of()).panel
   ahead = config_of().label.exit
   for fold in folds.plan(config_of(), panel.dates, YEARS):
-    market, _ = experiment.load_market(fold.config)
-    test = experiment.load_split(fold.config, 'test')
+    market, _ = markets.load_market(fold.config)
+    test = markets.load_split(fold.config, 'test')
     for split, after in zip(market, ('valid', 'test'), strict=True):
       last = np.array(split.panel.dates)[split.scored][-1]
       reads = panel.dates[panel.dates.index(last) + ahead]
@@ -187,7 +187,7 @@ def test_no_label_reads_the_next_part():
 
 def test_the_joined_days_are_those_of_the_folds(summary, workdir):
   whole = arrays(workdir)
-  dates = experiment.all_days(config_of())
+  dates = markets.all_days(config_of())
   assert whole['dates'].tolist() == [
     day for day in dates if '2012' <= day < '2014'
   ]
@@ -223,7 +223,7 @@ def test_the_signal_is_standardised_and_says_what_the_pools_say(
   assert signal.shape == (len(whole['dates']), len(whole['symbols']))
   np.testing.assert_allclose(np.nanmean(signal, 1), 0.0, atol=1e-5)
   np.testing.assert_allclose(np.nanstd(signal, 1), 1.0, atol=1e-4)
-  panel = experiment.simulated(config_of()).panel
+  panel = markets.simulated(config_of()).panel
   days = np.isin(panel.dates, whole['dates'])
   # A stock that is no member in these years is not there.
   stocks = np.isin(panel.symbols, whole['symbols'])
@@ -324,7 +324,7 @@ def test_killed_while_a_year_is_open_it_counts_twice(
 
 def test_the_future_changes_no_fold(summary, workdir, tmp_path, monkeypatch):
   """What comes after 2012 is another market; the fold of 2012 is the same."""
-  simulated = experiment.simulated
+  simulated = markets.simulated
 
   def other(config):
     found = simulated(config)
@@ -337,7 +337,7 @@ def test_the_future_changes_no_fold(summary, workdir, tmp_path, monkeypatch):
     mask[later] = rng.uniform(size=mask[later].shape) < 0.5
     return found._replace(panel=panel.replace(features=features, mask=mask))
 
-  monkeypatch.setattr(experiment, 'simulated', other)
+  monkeypatch.setattr(markets, 'simulated', other)
   planned = walk_forward.plan(config_of(), tmp_path, YEARS)
   walk_forward.walk(planned, tmp_path, only=(2012,))
   pool, pool_before = (
@@ -520,7 +520,7 @@ def test_a_method_without_formulas(tmp_path, monkeypatch):
   planned = walk_forward.plan(config, tmp_path / 'walk', YEARS)
   found = walk_forward.walk(planned, tmp_path / 'walk')
   whole = arrays(tmp_path / 'walk')
-  panel = experiment.simulated(config).panel
+  panel = markets.simulated(config).panel
   close = np.asarray(panel.features[panel.feature_names.index('close')])
   t = panel.dates.index('2013-01-02')
   both = np.isfinite(close[t]) & np.isfinite(close[t - 20]) & panel.mask[t]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from alphajax import experiment
+from alphajax import experiment, markets
 from alphajax.configs import alphacfg, evolution, random
 from alphajax.run import clock
 from scripts.benchmark import parts, tools
@@ -22,7 +22,7 @@ def methods_part(quick: bool, data: str) -> dict:
   for name, config in _configs(quick).items():
     if market is None and not quick and path.is_file():
       config.data.path = str(path)
-      market, _ = experiment.load_market(config)
+      market, _ = markets.load_market(config)
     elif market is None:
       market = parts.synthetic_market(config, quick)
     found[name] = _measure(

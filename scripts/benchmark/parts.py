@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from alphajax import experiment
+from alphajax import experiment, markets
 from alphajax.configs import alphacfg
 from alphajax.data import panel as panel_lib
 from alphajax.factor import evaluate, metrics, operators
@@ -207,7 +207,7 @@ def iteration_part(quick: bool, data: str) -> dict:
   if not quick and path.is_file():
     config.data.path = str(path)
     start = time.perf_counter()
-    market, _ = experiment.load_market(config)
+    market, _ = markets.load_market(config)
     loading = time.perf_counter() - start
     found['csi300'] = _iterations(config, market, quick)
     found['csi300']['load_seconds'] = loading
@@ -216,7 +216,7 @@ def iteration_part(quick: bool, data: str) -> dict:
 
 def synthetic_market(config, quick: bool) -> Market:
   """Train and validation of a panel of noise."""
-  lookback = experiment.lookback(config)
+  lookback = markets.lookback(config)
   days, stocks = tools.sizes(quick)
   panel = tools.synthetic(days + 240, stocks)
   cuts = (('train', lookback, days), ('valid', days, days + 240))

@@ -1,0 +1,215 @@
+"""From a config to its market: the splits, and what is planted in them."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable
+
+import numpy as np
+
+from alphajax.analysis import planting
+from alphajax.data import market as market_lib
+from alphajax.data import panel as panel_lib
+from alphajax.data import panel_cache, simulate
+from alphajax.data.panel import LabelSpec, Panel, Split
+from alphajax.factor import evaluate, regressors
+from alphajax.language import environment
+from alphajax.language import formula as formula_lib
+from alphajax.methods import given, registry
+from alphajax.methods.base import Market
+
+
+def label_spec(config) -> LabelSpec:
+  """The label of the config.
+
+  Raises:
+    ValueError: `neutralize` is no list of names.
+  """
+  spec = LabelSpec(**config.label)
+  names = spec.neutralize
+  if isinstance(names, str) or not all(isinstance(n, str) for n in names):
+    raise ValueError(
+      f'config.label.neutralize is {names!r}: expected names, as in '
+      "--config.label.neutralize=\"('industry','log_market_cap')\""
+    )
+  return spec._replace(neutralize=tuple(names))
+
+
+def lookback(config) -> int:
+  """Warm-up bars: the config's, or what its method or language can need.
+
+  In any case what the regressors of the label need.
+  """
+  module = registry.module(config)
+  if hasattr(module, 'lookback'):
+    needed = module.lookback(config)
+  elif config.lookback:
+    needed = config.lookback
+  else:
+    language = environment.make(**config.language)
+    needed = max(environment.lookback(language), given.lookback(config))
+  return max(needed, regressors.lookback(label_spec(config).neutralize))
+
+
+def check_splits(config) -> None:
+  """Refuses splits that overlap or are out of order.
+
+  Raises:
+    ValueError: names the days.
+  """
+  before = None
+  for name in panel_lib.SPLITS:
+    start, end = config.splits[name]
+    for day in (start, end):
+      panel_lib.parse_day(day)
+    if before is not None and start <= config.splits[before][1]:
+      raise ValueError(
+        f'config.splits.{name} begins {start}, and config.splits.{before} ends '
+        f'{config.splits[before][1]}: what is judged may not be what was '
+        f'trained on; let {name} begin after it'
+      )
+    before = name
+
+
+def load_market(config) -> tuple[Market, str]:
+  """The train and validation splits, and a hash of the data they come from.
+
+  Nothing after the validation split is loaded.
+
+  Raises:
+    ValueError: data or splits that cannot be; see `market.load`.
+  """
+  check_splits(config)
+  panel = _load(config, 'train', 'valid')
+  market = Market(_cut(config, panel, 'train'), _cut(config, panel, 'valid'))
+  return market, data_hash(config)
+
+
+def market_key(config) -> str:
+  """The same for configs whose market is the same."""
+  parts = [config[name].to_dict() for name in ('data', 'splits', 'label')]
+  return json.dumps(
+    [*parts, lookback(config), _extra_features(config)], sort_keys=True
+  )
+
+
+def sharing_market(size: int = 2) -> Callable[..., tuple[Market, str]]:
+  """A `load_market` that keeps the last `size` markets for further runs."""
+  kept: dict[str, tuple[Market, str]] = {}
+
+  def load(config) -> tuple[Market, str]:
+    key = market_key(config)
+    found = kept.pop(key, None)
+    while found is None and len(kept) >= size:
+      del kept[next(iter(kept))]  # The one that was not taken the longest.
+    kept[key] = found or load_market(config)
+    return kept[key]
+
+  return load
+
+
+def load_split(config, name: str) -> Split:
+  """One split, with its warm-up."""
+  return _cut(config, _load(config, name, name), name)
+
+
+def all_days(config) -> tuple[str, ...]:
+  """The days of the data that the config names, those of all splits."""
+  if not config.data.path:
+    return simulated(config).panel.dates
+  options = config.data.to_dict()
+  del options['path'], options['simulate']
+  return market_lib.load(config.data.path, **options).dates
+
+
+def data_hash(config) -> str:
+  """Hash of the data that the config names, whichever split is taken."""
+  if config.data.path:
+    return panel_cache.content_hash(config.data.path)
+  digest = hashlib.sha256(_simulation_text(config).encode())
+  return f'simulated:{digest.hexdigest()}'
+
+
+def _cut(config, panel: Panel, name: str) -> Split:
+  start, end = config.splits[name]
+  return panel_lib.split(
+    panel, name, start, end, lookback=lookback(config),
+    label=label_spec(config), compute=regressors.values,
+  )  # fmt: skip
+
+
+def _load(config, first: str, last: str) -> Panel:
+  """The panel from the warm-up of split `first` to the end of `last`."""
+  start, end = config.splits[first][0], config.splits[last][1]
+  data = config.data
+  extra = _extra_features(config)
+  if not data.path:
+    if extra:
+      raise ValueError(
+        'config.language.features, config.label.neutralize: the simulated '
+        f'market has no {extra[0]!r}, it has {", ".join(panel_lib.FEATURES)}; '
+        'give data that have it in config.data.path'
+      )
+    panel = simulated(config).panel
+    return panel_lib.select_days(panel, np.array(panel.dates) <= end)
+  options = data.to_dict()
+  del options['path'], options['simulate']
+  return market_lib.load(
+    data.path,
+    features=extra,
+    start=start,
+    warmup=lookback(config),
+    end=end,
+    **options,
+  )
+
+
+def _extra_features(config) -> tuple[str, ...]:
+  """Features of language, base and label that are none of the panel's own."""
+  names = (
+    *config.get('language', {}).get('features', ()),
+    *given.columns(config),
+  )
+  known = dict.fromkeys((*panel_lib.FEATURES, *names))
+  read = regressors.columns(label_spec(config).neutralize, known)
+  every = known | dict.fromkeys(read)
+  return tuple(name for name in every if name not in panel_lib.FEATURES)
+
+
+def simulated(config) -> simulate.Simulation:
+  """The embedded market of the config, with its planted alphas."""
+  return _simulated(_simulation_text(config))
+
+
+def _simulation_text(config) -> str:
+  return json.dumps(config.data.simulate.to_dict(), sort_keys=True)
+
+
+@functools.lru_cache(maxsize=1)  # Market and ceiling come from one simulation.
+def _simulated(options: str) -> simulate.Simulation:
+  def compile_formula(text):
+    formula = formula_lib.parse(text)
+    run = evaluate.compile(formula)
+
+    def today(features, members):
+      return np.asarray(run(Panel(features, members, (), ())))[-1]
+
+    return formula_lib.lookback(formula), today
+
+  given = json.loads(options)
+  make = planting.simulated if 'planted' in given else simulate.simulate
+  return make(**given, compile_fn=compile_formula)
+
+
+def ceiling(config, split: Split) -> float | None:
+  """IC of the planted combination on a split; None where none is planted."""
+  if config.data.path or not _planted(config.data.simulate):
+    return None
+  return simulate.ceiling(simulated(config), split)
+
+
+def _planted(options) -> bool:
+  """Whether the options of a simulated market plant anything."""
+  if 'planted' in options:
+    return bool(options.planted and options.ic)
+  return bool(options.strength)

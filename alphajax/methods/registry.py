@@ -1,0 +1,20 @@
+"""The methods that a config can name."""
+
+from alphajax import lookup
+
+# Short names; any other is an import path.
+METHODS = {
+  name: f'alphajax.methods.{name}'
+  for name in (
+    'alphacfg',
+    'ensemble',
+    'evolution',
+    'random_search',
+    'refinement',
+  )
+}
+
+
+def module(config):
+  """The module of the method that the config names, see `methods.base`."""
+  return lookup.resolve(config.method, METHODS, key='config.method')
