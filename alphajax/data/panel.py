@@ -207,7 +207,7 @@ def split(
       and purge are taken off, an empty universe on a scored day, or a label
       that cannot be neutralised.
   """
-  first, stop = _locate(panel.dates, name, start, end)
+  first, stop = locate(panel.dates, name, start, end)
   begin = max(first - lookback, 0)
   score_from = max(first, begin + lookback)
   score_to = stop - label.exit
@@ -258,7 +258,7 @@ def _neutralized(
   return left, panel.replace(notes=(*panel.notes, note)), days
 
 
-def _locate(
+def locate(
   dates: Sequence[str], name: str, start: str, end: str
 ) -> tuple[int, int]:
   """Positions of the first day from `start` on and of the day after `end`."""

@@ -232,6 +232,14 @@ class Interval(NamedTuple):
   high: float
 
 
+class MeanError(NamedTuple):
+  """A mean, its standard error and how many cosines measured that."""
+
+  mean: float
+  error: float
+  freedom: int  # Degrees of freedom of Student's t.
+
+
 def mean_interval(daily: np.ndarray, lag: int) -> Interval:
   """Mean of a daily series with a 95 % interval that knows of its overlap.
 
@@ -249,6 +257,13 @@ def mean_interval(daily: np.ndarray, lag: int) -> Interval:
   Raises:
     ValueError: no more days than lags, or a day that is NaN or infinite.
   """
+  mean, error, freedom = mean_error(daily, lag)
+  half = float(special.stdtrit(freedom, 0.975) * error)
+  return Interval(mean, mean - half, mean + half)
+
+
+def mean_error(daily: np.ndarray, lag: int) -> MeanError:
+  """Mean and standard error of a daily series; see `mean_interval`."""
   daily = np.asarray(daily, np.float64)
   if daily.ndim != 1 or len(daily) <= lag:
     raise ValueError(
@@ -268,9 +283,7 @@ def mean_interval(daily: np.ndarray, lag: int) -> Interval:
   cosines = np.cos(np.arange(1, count + 1)[:, None] * times)
   # The mean drops out: a cosine sums to 0.
   variance = np.mean(2.0 * np.square(cosines @ (daily - daily.mean()))) / n**2
-  half = float(special.stdtrit(count, 0.975) * np.sqrt(variance))
-  mean = float(daily.mean())
-  return Interval(mean, mean - half, mean + half)
+  return MeanError(float(daily.mean()), float(np.sqrt(variance)), count)
 
 
 def series_mean(daily, scored=True):

@@ -30,7 +30,7 @@ def of_signal(
   """
   members, target = jnp.asarray(split.panel.mask), jnp.asarray(split.target)
   days = np.flatnonzero(split.scored)
-  ic, rank_ic = np.asarray(_daily(signal, target, members))[:, days]
+  ic, rank_ic = np.asarray(daily(signal, target, members))[:, days]
   lag = max(label.exit - label.entry - 1, 0)
   cells = np.asarray(split.panel.mask)[days]
   known = np.isfinite(np.asarray(signal)[days]) & cells
@@ -62,7 +62,7 @@ def of_factors(
 
 
 @jax.jit
-def _daily(values, target, members):
+def daily(values, target, members):
   """IC and RankIC of one signal, `[2, T]`."""
   return jnp.stack(
     [
