@@ -5,6 +5,7 @@ of the labelled members covered, or with a constant factor or label, counts as
 0 and not as absent: otherwise a search learns to be defined on lucky days only.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -279,11 +280,17 @@ def mean_error(daily: np.ndarray, lag: int) -> MeanError:
     )
   n = len(daily)
   count = max(1, int(min(n / (2 * (lag + 1)), 0.4 * n ** (2 / 3))))
-  times = np.pi * (np.arange(n) + 0.5) / n
-  cosines = np.cos(np.arange(1, count + 1)[:, None] * times)
   # The mean drops out: a cosine sums to 0.
-  variance = np.mean(2.0 * np.square(cosines @ (daily - daily.mean()))) / n**2
+  turned = _cosines(n, count) @ (daily - daily.mean())
+  variance = np.mean(2.0 * np.square(turned)) / n**2
   return MeanError(float(daily.mean()), float(np.sqrt(variance)), count)
+
+
+@functools.lru_cache(maxsize=4)  # Thousands of series have the same days.
+def _cosines(n: int, count: int) -> np.ndarray:
+  """The first cosines of a series of n days, f64[count, n]."""
+  times = np.pi * (np.arange(n) + 0.5) / n
+  return np.cos(np.arange(1, count + 1)[:, None] * times)
 
 
 def series_mean(daily, scored=True):

@@ -107,9 +107,19 @@ def decay_targets(
   """The returns over each horizon, standardised once for many signals."""
   members = jnp.asarray(panel.mask)
   return tuple(
-    metrics.make_target(_returns(panel, label, horizon), members)
-    for horizon in _check_horizons(horizons)
+    metrics.make_target(each, members)
+    for each in returns_over(panel, horizons, label=label)
   )
+
+
+def returns_over(
+  panel: Panel,
+  horizons: Sequence[int] = HORIZONS,
+  *,
+  label: LabelSpec = PAPER_LABEL,
+) -> list[jax.Array]:
+  """The returns over each horizon, f32[T, S] each; see `decay`."""
+  return [_returns(panel, label, h) for h in _check_horizons(horizons)]
 
 
 def daily_decay(values: jax.Array, targets: Sequence[Target]) -> jax.Array:
@@ -301,6 +311,12 @@ def quantile_groups(
   """
   seen = members & jnp.isfinite(signal)
   rank = sorting.cross_sectional_rank(jnp.where(seen, signal, 0.0), seen)
+  return rank_groups(rank, groups)
+
+
+def rank_groups(rank: jax.Array, groups: int) -> jax.Array:
+  """`quantile_groups` of ranks that are known, NaN where there is none."""
+  seen = jnp.isfinite(rank)
   count = jnp.sum(seen, -1, keepdims=True)
   # Twice the place, a whole number also where two are level.
   place = jnp.round(2 * count * jnp.where(seen, rank, 0.0)).astype(int) - 2
@@ -313,7 +329,14 @@ def _autocorrelation_of(values, members, *, lag):
   seen = members & jnp.isfinite(values)
   rank = sorting.cross_sectional_rank(jnp.where(seen, values, 0.0), seen)
   before = jnp.pad(rank, ((lag, 0), (0, 0)), constant_values=jnp.nan)
-  before = before[: rank.shape[0]]
+  return rank_correlation(rank, before[: rank.shape[0]])
+
+
+def rank_correlation(rank: jax.Array, before: jax.Array) -> jax.Array:
+  """Pearson's correlation of two days' ranks, `[T, S], [T, S] -> [T]`.
+
+  Over the stocks that both rank; NaN where either ranks fewer than two apart.
+  """
   both = jnp.isfinite(rank) & jnp.isfinite(before)
   x, x_constant = cross_section.unit(rank, both)
   y, y_constant = cross_section.unit(before, both)
@@ -326,6 +349,14 @@ def _turnover_of(values, members, *, groups, lag):
   group = quantile_groups(values, members, groups)
   inside = group == jnp.arange(groups)[:, None, None]
   before = jnp.pad(inside, ((0, 0), (lag, 0), (0, 0)))[:, : inside.shape[1]]
+  return newcomers(inside, before)
+
+
+def newcomers(inside: jax.Array, before: jax.Array) -> jax.Array:
+  """Share of a group that was not in it before, `bool[..., S] -> [...]`.
+
+  NaN where the group is empty on either day.
+  """
   count = jnp.sum(inside, -1)
   known = (count > 0) & jnp.any(before, -1)
   share = jnp.sum(inside & ~before, -1) / jnp.maximum(count, 1)
