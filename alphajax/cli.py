@@ -18,6 +18,7 @@ COMMANDS = {
   'train': ('alphajax.train', 'mine or train what a config says'),
   'sweep': ('alphajax.sweep', 'train variants with seeds, and compare them'),
   'evaluate': ('alphajax.evaluate', 'open the test split of a run'),
+  'assess': ('alphajax.assess', 'judge formulas of any origin'),
   'report': ('alphajax.report.__main__', 'write report.html of a run'),
   'refine': ('alphajax.refine', 'fill open parts of one formula anew'),
   'halves': ('alphajax.halves', 'mine on half of train, judge on the rest'),

@@ -11,7 +11,7 @@ CHAIN = (
 )
 # Beside the chain, each may import what stands before it, and the chain.
 TOP = 'judge configs cli report experiment evaluate train'.split()
-TOP += ['refine', 'sweep', 'halves', 'show_configs']
+TOP += ['assess', 'refine', 'sweep', 'halves', 'show_configs']
 ORDER = [*CHAIN, *TOP]
 
 

@@ -1,0 +1,137 @@
+"""`assess.html`: what was judged of formulas of any origin, one page."""
+
+import datetime
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib
+import numpy as np
+from markupsafe import Markup
+
+from alphajax.judge import assessment, result
+from alphajax.report import canvas, factors
+from alphajax.report.canvas import COLORS, STYLE
+from alphajax.run import files
+
+STRONGEST = 15  # Formulas in the figure of intervals.
+TOLD = 20  # Refused lines that are told of.
+
+
+def order(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+  """The formulas, the surest first; those without an interval last."""
+  return sorted(
+    found['formulas'],
+    key=lambda row: (row['ic']['p_value'] is None, row['ic']['p_value'] or 0.0),
+  )
+
+
+def summary(found: Mapping[str, Any]) -> Iterator[str]:
+  """Sentences on all formulas together, and on what could not be judged."""
+  count, judged = len(found['formulas']), found['judged']
+  yield (
+    f'{judged:,} formulas were judged on these {found["bars"]} so far, '
+    f'{found["new"]:,} of them new now; counted in {found["ledger"]}'
+  )
+  yield (
+    f'p and the interval in brackets hold for all {judged:,} at once (Sidak): '
+    f'{found["claims"]} of {count:,} are told from 0. Alone, '
+    f'{found["below_alone"]} have p below {assessment.ALPHA}, where noise '
+    f'would have {found["expected_by_chance"]:.1f}.'
+  )
+  if found['every'] > 1:
+    yield (
+      f'RankIC, decay, turnover and coverage are of every {found["every"]}th '
+      f'of the {found["bars"]} (--every=1 for all).'
+    )
+  if found['repeated']:
+    yield f'{found["repeated"]} lines say a formula again.'
+  refused = found['refused']
+  if refused:
+    ahead = sum(each['looks_ahead'] for each in refused)
+    more = f', {ahead} of them since they look ahead' if ahead else ''
+    yield f'{len(refused)} lines are no formula and were not judged{more}:'
+  for each in refused[:TOLD]:
+    yield f'{each["where"]}: {each["reason"]}'
+  if len(refused) > TOLD:
+    yield f'... and {len(refused) - TOLD} more in assess.json'
+
+
+def noise_plot(rows: Sequence[Mapping[str, Any]], judged: int) -> str:
+  """p-values in order beside those that pure noise would have."""
+  values = np.sort([r['ic']['p_value'] for r in rows if r['ic']['p_value']])
+  expected = (np.arange(len(values)) + 0.5) / max(len(values), 1)
+  limit = -np.expm1(np.log1p(-assessment.ALPHA) / judged)
+  with matplotlib.rc_context(STYLE):
+    figure = canvas.new_figure()
+    axes = figure.subplots()
+    top = -np.log10([min(values.min(initial=1), limit) / 3])[0]
+    right = max(-np.log10(expected.min(initial=1)) * 1.05, 1)
+    axes.plot([0, right], [0, right], color=COLORS['muted'], linewidth=0.8)
+    axes.axhline(
+      -np.log10(limit), color=COLORS['negative'], linewidth=1.0,
+      linestyle='--', label=f'needed as one of {judged:,}',
+    )  # fmt: skip
+    axes.plot(
+      -np.log10(expected), -np.log10(values), 'o', markersize=3,
+      color=COLORS['train'], label='formulas',
+    )  # fmt: skip
+    axes.set_xlim(0, right)
+    axes.set_ylim(0, top)
+    axes.set_xlabel('\N{MINUS SIGN}log10 p of noise')
+    axes.set_ylabel('\N{MINUS SIGN}log10 p of the IC, alone')
+    canvas.legend(axes)
+    return canvas.svg(figure, 'noise')
+
+
+def render(found: Mapping[str, Any]) -> str:
+  """The page as HTML text; nothing in it is fetched from elsewhere."""
+  environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+  )
+  environment.filters['number'] = _number
+  rows = [{'name': f'F{i}', **row} for i, row in enumerate(order(found), 1)]
+  sure = [row for row in rows if row['after']['low'] is not None][:STRONGEST]
+  figures = []
+  if sure:
+    names, marks = (
+      [row['name'] for row in sure],
+      {'test': [r['after'] for r in sure]},
+    )
+    figures = [
+      {
+        'title': 'p-values beside those of noise',
+        'caption': 'On the line: as noise. Above the dashed one: told from 0.',
+        'svg': Markup(noise_plot(rows, found['judged'])),
+      },
+      {
+        'title': 'IC of the surest',
+        'caption': f'Intervals hold for all {found["judged"]:,} at once.',
+        'svg': Markup(factors.forest(names, marks)),
+      },
+    ]
+  return environment.get_template('assessment.html').render(
+    found=found,
+    rows=rows,
+    figures=figures,
+    summary=list(summary(found)),
+    label=result.label_text(found['label'], found['bars']),
+    now=datetime.datetime.now().astimezone().strftime('%Y-%m-%d %H:%M %Z'),
+  )
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+  if value is None:
+    return '\N{EN DASH}'
+  return f'{value:.{digits}f}'.replace('-', '\N{MINUS SIGN}')
+
+
+def write(path: str | os.PathLike, found: Mapping[str, Any]) -> None:
+  """Writes the page."""
+  files.write_text(path, render(found))
