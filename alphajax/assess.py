@@ -34,6 +34,7 @@ from alphajax.report import assessment as page
 from alphajax.run import cache, files
 
 SHOWN = 40  # Formulas that the table lists.
+FEW = 100  # Formulas that are ranked on all days.
 
 
 @jax.enable_x64(False)  # As runs are made.
@@ -53,7 +54,8 @@ def assess(
     config: its data, label and features count.
     batch: the formulas; with weights their pool is judged as well.
     start, end: first and last day; None: of the data.
-    every: of how many scored days one is ranked; None: half the horizon.
+    every: of how many scored days one is ranked; None: all of them for up to
+      `FEW` formulas, one in a horizon for more.
     against: formulas to compare with, by name.
     ledger_path: None: see `ledger.place`.
 
@@ -85,7 +87,7 @@ def assess(
   )
   question = assessment.Question(
     batch.formulas, batch.where, split, label,
-    every=every or max((label.exit - label.entry) // 2, 1),
+    every=every or (1 if len(keys) <= FEW else label.exit - label.entry),
     pool=pool, against=against or {},
   )  # fmt: skip
   measured = assessment.measure(question, f'{data_hash} {_options(config)}')
@@ -235,7 +237,7 @@ def define_flags() -> None:
   flags.DEFINE_list('features', [], 'More columns that formulas may read.')
   flags.DEFINE_string('against', None, 'A file of your own to compare with.')
   flags.DEFINE_integer(
-    'every', None, 'Rank one of so many days; else half the horizon.',
+    'every', None, 'Rank one of so many days; else all, or one a horizon.',
     lower_bound=1,
   )  # fmt: skip
   flags.DEFINE_string('ledger', None, 'Where judgements are counted.')

@@ -102,11 +102,14 @@ class Moved(NamedTuple):
 
 def compare(new: np.ndarray, base: np.ndarray) -> Moved:
   """Compares `places` of N formulas with others, i16[N, d, S] each."""
-  has_new, has_base = new >= 0, base >= 0
-  either = has_new | has_base
-  size = either.sum(2, keepdims=True)
-  apart = np.abs(new.astype(np.int32) - base) / 2
-  apart = np.where(has_new & has_base, apart, size) * either
+  either = (new >= 0) | (base >= 0)
   ranked = either.sum((1, 2))
-  moved = (apart > 0).sum((1, 2)) / np.maximum(ranked, 1)
-  return Moved(moved, apart.max((1, 2)), ranked)
+  # Where both have none, nothing differs.
+  moved = (new != base).sum((1, 2)) / np.maximum(ranked, 1)
+  largest = np.zeros(len(new))
+  for i in np.flatnonzero(moved):
+    size = either[i].sum(1, keepdims=True)
+    apart = np.abs(new[i].astype(np.int32) - base[i]) / 2
+    both = (new[i] >= 0) & (base[i] >= 0)
+    largest[i] = np.where(both, apart, size * either[i]).max()
+  return Moved(moved, largest, ranked)

@@ -55,10 +55,9 @@ def measure(question: Question, data_key: str) -> Measured:
   """
   split, formulas = question.split, question.formulas
   bench = batch.make(split, question.label, every=question.every)
-  # Its values make room for those of the sample at once.
-  found = evaluate.make_store(split.panel).map(
-    formulas, batch.statistics, bench
-  )
+  store = evaluate.make_store(split.panel)
+  found = batch.of_formulas(formulas, store, bench)
+  del store  # Its values make room for those of the sample.
   published = novelty.published(split.panel.feature_names)
   others = (*published.values(), *question.against.values())
   longest = max(map(formula_lib.lookback, (*formulas, *others)))

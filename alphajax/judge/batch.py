@@ -16,26 +16,31 @@ import numpy as np
 from alphajax.data import universe
 from alphajax.data.panel import LabelSpec, Split
 from alphajax.data.universe import Universe
-from alphajax.factor import metrics, runtime, sorting
+from alphajax.factor import evaluate, metrics, runtime, sorting
 from alphajax.factor.metrics import Target
 from alphajax.judge import series, signals
+from alphajax.language.formula import Formula
 
 GROUPS = 5  # Turnover is that of the highest fifth.
+PAIRS = 64  # Of days that are held against the one before.
 
 
 class Bench(NamedTuple):
   """What values are held against. n sampled days, M members side by side.
 
-  Columns are those who are members on a day or on the one before it.
+  pairs: sampled days that are held against the day before, m of them; there
+    the columns are those who are members on either day.
   """
 
   target: Target  # [T, S], of the label
   days: jax.Array  # i32[n]
-  members: Universe  # of either day
-  today: jax.Array  # bool[n, M]
-  yesterday: jax.Array  # bool[n, M]
+  members: Universe  # of these days
   label: jax.Array  # f32[n, M], NaN where unknown
   horizons: tuple[Target, ...]  # [n, M] each
+  pairs: jax.Array  # i32[m]
+  either: Universe  # of either day of a pair
+  today: jax.Array  # bool[m, M]
+  yesterday: jax.Array  # bool[m, M]
 
 
 class Statistics(NamedTuple):
@@ -50,8 +55,8 @@ class Statistics(NamedTuple):
   rank_ic: jax.Array  # f32[n]
   horizons: jax.Array  # f32[H, n], IC with the return over each
   coverage: jax.Array  # f32[n]
-  autocorrelation: jax.Array  # f32[n], NaN where there is none
-  turnover: jax.Array  # f32[n], likewise
+  autocorrelation: jax.Array  # f32[m], NaN where there is none
+  turnover: jax.Array  # f32[m], likewise
 
 
 def sampled_days(scored: np.ndarray, every: int) -> np.ndarray:
@@ -72,7 +77,8 @@ def make(
   Args:
     split: the days.
     label: of the split; its price and entry are those of all horizons.
-    every: of how many scored days one is ranked.
+    every: of how many scored days one is ranked. If not all are, at most
+      `PAIRS` of them are held against the day before.
     horizons: days of the returns that the decay is taken over.
 
   Raises:
@@ -82,46 +88,54 @@ def make(
     raise ValueError(f'every={every}: expected 1 for all days, or more')
   mask, target = np.asarray(split.panel.mask), np.asarray(split.target)
   days = sampled_days(split.scored, every)
-  today, yesterday = mask[days], mask[days - 1]
-  members = universe.make(today | yesterday)
+  members = universe.make(mask[days])
+  most = len(days) if every == 1 else min(PAIRS, len(days))
+  pairs = days[np.linspace(0, len(days) - 1, most).round().astype(int)]
+  either = universe.make(mask[pairs] | mask[pairs - 1])
 
-  def side_by_side(plane):
-    plane = jnp.asarray(plane[days], jnp.float32)
-    return universe.gather(members, plane)
+  def is_member(days):
+    return universe.gather(either, jnp.asarray(mask[days], jnp.float32)) == 1
 
-  here = side_by_side(mask) == 1
-  there = universe.gather(members, jnp.asarray(yesterday, jnp.float32)) == 1
-  every_return = signals.returns_over(split.panel, horizons, label=label)
+  def side_by_side(label):
+    return universe.gather(members, jnp.asarray(np.asarray(label)[days]))
+
+  returns = signals.returns_over(split.panel, horizons, label=label)
   return Bench(
     target=metrics.make_target(jnp.asarray(target), jnp.asarray(mask)),
     days=jnp.asarray(days, jnp.int32),
     members=members,
-    today=here,
-    yesterday=there,
     label=side_by_side(target),
     horizons=tuple(
-      metrics.make_target(side_by_side(np.asarray(each)), here)
-      for each in every_return
+      metrics.make_target(side_by_side(each), members.present)
+      for each in returns
     ),
+    pairs=jnp.asarray(pairs, jnp.int32),
+    either=either,
+    today=is_member(pairs),
+    yesterday=is_member(pairs - 1),
   )
 
 
 def statistics(values: jax.Array, bench: Bench) -> Statistics:
   """All of one signal f32[T, S]; pure, for `Store.map` or a jit."""
+  members = bench.members.present
   now = universe.gather(bench.members, values[bench.days])
-  before = universe.gather(bench.members, values[bench.days - 1])
-  rank, rank_before = _rank(now, bench.today), _rank(before, bench.yesterday)
+  seen = members & jnp.isfinite(now)
+  rank, before = (
+    _rank(universe.gather(bench.either, values[days]), present)
+    for days, present in (
+      (bench.pairs, bench.today), (bench.pairs - 1, bench.yesterday)
+    )
+  )  # fmt: skip
   top, top_before = (
-    signals.rank_groups(each, GROUPS) == GROUPS - 1
-    for each in (rank, rank_before)
+    signals.rank_groups(each, GROUPS) == GROUPS - 1 for each in (rank, before)
   )
-  count = jnp.maximum(jnp.sum(bench.today, -1), 1)
   return Statistics(
     ic=metrics.target_ic(values, bench.target),
-    rank_ic=metrics.daily_rank_ic(now, bench.label, bench.today),
+    rank_ic=metrics.daily_rank_ic(now, bench.label, members),
     horizons=signals.daily_decay(now, bench.horizons),
-    coverage=jnp.sum(jnp.isfinite(rank), -1) / count,
-    autocorrelation=signals.rank_correlation(rank, rank_before),
+    coverage=jnp.sum(seen, -1) / jnp.maximum(jnp.sum(members, -1), 1),
+    autocorrelation=signals.rank_correlation(rank, before),
     turnover=signals.newcomers(top, top_before),
   )
 
@@ -129,6 +143,31 @@ def statistics(values: jax.Array, bench: Bench) -> Statistics:
 def _rank(values: jax.Array, members: jax.Array) -> jax.Array:
   seen = members & jnp.isfinite(values)
   return sorting.cross_sectional_rank(jnp.where(seen, values, 0.0), seen)
+
+
+def of_formulas(
+  formulas: Sequence[Formula], store: evaluate.Store, bench: Bench
+) -> Statistics:
+  """The statistics of formulas, NumPy's, `[N, ...]`."""
+  flat = store.map(formulas, _flat, bench)
+  shapes = jax.eval_shape(statistics, _plane(store), bench)
+  sizes = [int(np.prod(each.shape)) for each in shapes]
+  parts = np.split(flat, np.cumsum(sizes)[:-1], axis=1)
+  return Statistics(
+    *(
+      part.reshape(-1, *each.shape)
+      for part, each in zip(parts, shapes, strict=True)
+    )
+  )
+
+
+def _flat(values, bench):
+  """One array leaves the device sooner than six."""
+  return jnp.concatenate([x.ravel() for x in statistics(values, bench)])
+
+
+def _plane(store: evaluate.Store) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct(store.shape, jnp.float32)
 
 
 def of_signal(signal: jax.Array, bench: Bench) -> Statistics:
@@ -166,36 +205,39 @@ def figures(
   ic = np.asarray(found.ic, np.float64)[:, np.asarray(split.scored)]
   rank_ic = np.asarray(found.rank_ic, np.float64)
   known = [np.asarray(each.count)[:, 0] >= 2 for each in bench.horizons]
-  rows = []
-  for i in range(len(ic)):
-    decay = {
-      str(h): _mean(found.horizons[i, k, known[k]])
-      for k, h in enumerate(horizons)
+  decay = np.stack(
+    [found.horizons[:, k, days].mean(1) for k, days in enumerate(known)], 1
+  )
+  return [
+    {
+      'ic': _interval(ic[i], lag),
+      'rank_ic': _interval(rank_ic[i], lag // every),
+      'after': _interval(ic[i], lag, judged),
+      'icir': float(metrics.information_ratio(ic[i])),
+      'rank_icir': float(metrics.information_ratio(rank_ic[i])),
+      'days': ic.shape[1],
+      'decay': {
+        str(h): _number(x) for h, x in zip(horizons, decay[i], strict=True)
+      },
+      'coverage': _mean(found.coverage[i]),
+      'autocorrelation': _mean(found.autocorrelation[i]),
+      'turnover': _mean(found.turnover[i]),
     }
-    rows.append(
-      {
-        'ic': _interval(ic[i], lag),
-        'rank_ic': _interval(rank_ic[i], lag // every),
-        'after': _interval(ic[i], lag, judged),
-        'icir': float(metrics.information_ratio(ic[i])),
-        'rank_icir': float(metrics.information_ratio(rank_ic[i])),
-        'days': ic.shape[1],
-        'decay': decay,
-        'coverage': _mean(found.coverage[i]),
-        'autocorrelation': _mean(found.autocorrelation[i]),
-        'turnover': _mean(found.turnover[i]),
-      }
-    )
-  return rows
+    for i in range(len(ic))
+  ]
 
 
 def _interval(daily: np.ndarray, lag: int, judged: int = 1) -> dict[str, Any]:
   found = series.mean(daily, lag, judged)._asdict()
   del found['days']
-  return {k: None if np.isnan(x) else float(x) for k, x in found.items()}
+  return {name: _number(value) for name, value in found.items()}
 
 
 def _mean(daily: np.ndarray) -> float | None:
   """The mean over the days that have a figure; None where none has."""
   known = daily[~np.isnan(daily)]
   return float(known.mean(dtype=np.float64)) if known.size else None
+
+
+def _number(value: float) -> float | None:
+  return None if np.isnan(value) else float(value)

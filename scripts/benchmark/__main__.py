@@ -1,8 +1,8 @@
 r"""Measures alphajax on this machine: one command, one table, JSON beside it.
 
 python -m scripts.benchmark [--quick] [--out=runs/benchmark] [--data=FOLDER] \
-  [--parts=operators,formulas,search,pool,iteration,methods,startup,
-  scaling]
+  [--parts=operators,formulas,search,pool,iteration,methods,assess,
+  startup,scaling]
 
 All parts but `scaling` run by default, about 8 minutes on two cores. `--quick`
 takes tiny sizes, and leaves `startup` out as well: it shows that everything
@@ -35,6 +35,7 @@ PARTS = {
   'pool': ('parts:pool_part',),
   'iteration': ('parts:iteration_part',),
   'methods': ('methods:methods_part',),
+  'assess': ('assess:assess_part',),
   'startup': (),  # Runs `alphajax.train` itself.
   'scaling': (
     'scaling:formula_scaling',
@@ -46,7 +47,11 @@ PARTS = {
 DEFAULT = [part for part in PARTS if part != 'scaling']
 QUICK = [part for part in DEFAULT if part != 'startup']
 POLL_SECONDS = 0.02
-WITH_DATA = ('iteration_part', 'methods_part')  # Take a folder of real panels.
+WITH_DATA = (
+  'iteration_part',
+  'methods_part',
+  'assess_part',
+)  # Take a folder of real panels.
 
 
 def parse_arguments() -> argparse.Namespace:
