@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from alphajax.analysis import ranks
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import Panel, Split
 from alphajax.factor import sorting
@@ -87,29 +88,27 @@ def places(values, members, days):
 
 
 class Moved(NamedTuple):
-  """How two rankings differ; as `ranks.Difference`, of many on the host.
+  """How two rankings differ; as `ranks.difference`, of many on the host.
 
   moved: share of the ranks that differ, or that one ranking alone has.
-  places: the largest change in places; the number of stocks where one ranking
-    alone has a rank.
+  alike: the same up to float32 noise, see `ranks.alike`.
   ranked: ranks compared; without any nothing is known.
   """
 
   moved: np.ndarray  # f64[N]
-  places: np.ndarray  # f64[N]
+  alike: np.ndarray  # bool[N]
   ranked: np.ndarray  # i64[N]
 
 
 def compare(new: np.ndarray, base: np.ndarray) -> Moved:
   """Compares `places` of N formulas with others, i16[N, d, S] each."""
-  either = (new >= 0) | (base >= 0)
-  ranked = either.sum((1, 2))
+  ranked = ((new >= 0) | (base >= 0)).sum((1, 2))
   # Where both have none, nothing differs.
   moved = (new != base).sum((1, 2)) / np.maximum(ranked, 1)
-  largest = np.zeros(len(new))
-  for i in np.flatnonzero(moved):
-    size = either[i].sum(1, keepdims=True)
-    apart = np.abs(new[i].astype(np.int32) - base[i]) / 2
+  alike = moved <= ranks.MAX_MOVED
+  for i in np.flatnonzero(alike & (moved > 0)):
     both = (new[i] >= 0) & (base[i] >= 0)
-    largest[i] = np.where(both, apart, size * either[i]).max()
-  return Moved(moved, largest, ranked)
+    apart = np.abs(new[i].astype(np.int32) - base[i]) / 2
+    same_stocks = bool(((new[i] >= 0) == (base[i] >= 0)).all())
+    alike[i] = same_stocks and apart[both].max() <= ranks.MAX_PLACES + 0.25
+  return Moved(moved, alike, ranked)

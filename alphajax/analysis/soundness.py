@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from alphajax.analysis import float_range, invariance, ranks, sample, simplify
+from alphajax.analysis import float_range, invariance, sample, simplify
 from alphajax.analysis.sample import Sample
 from alphajax.data.features import PRICES, VOLUMES
 from alphajax.data.panel import Panel
@@ -148,14 +148,8 @@ def _moved(formulas, base, part, names, seed, where) -> np.ndarray:
     store = evaluate.make_store(invariance.rescale(part.panel, names, factor))
     new = store.map([formulas[i] for i in reads], sample.places, *where)
     moved = sample.compare(new, base[reads])
-    found[reads] = np.where(_alike(moved), 0.0, moved.moved)
+    found[reads] = np.where(moved.alike, 0.0, moved.moved)
   return found
-
-
-def _alike(moved: sample.Moved) -> np.ndarray:
-  """`ranks.alike` of many."""
-  few = moved.moved <= ranks.MAX_MOVED
-  return few & (moved.places <= ranks.MAX_PLACES + 0.25)
 
 
 # --- The future -------------------------------------------------------------
@@ -279,7 +273,7 @@ def _dead_parts(
     chunk = edits[start : start + CHUNK]
     new = _places([e for *_, e in chunk], look, place, store, where)
     base = look.places[[place[formulas[i]] for i, *_ in chunk]]
-    alike = _alike(sample.compare(new, base))
+    alike = sample.compare(new, base).alike
     for (i, part, instead, _), same in zip(chunk, alike, strict=True):
       if same:
         found[i].append((part, instead))
@@ -312,7 +306,7 @@ def _twins(place, look: Look) -> dict[Formula, list[Formula]]:
   for start in range(0, len(pairs), CHUNK):
     chunk = pairs[start : start + CHUNK]
     new, base = (look.places[[place[p[k]] for p in chunk]] for k in (0, 1))
-    alike = _alike(sample.compare(new, base))
+    alike = sample.compare(new, base).alike
     for (node, operand), same in zip(chunk, alike, strict=True):
       if same:
         found.setdefault(node, []).append(operand)
