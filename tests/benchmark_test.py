@@ -31,6 +31,7 @@ def test_every_part_is_measured(measured):
   found, _, _ = measured
   parts = found['parts']
   known = {'operators', 'formulas', 'search', 'pool', 'iteration', 'methods'}
+  known |= {'assess'}
   assert set(parts) == known
   for record in parts.values():
     assert record['peak_bytes'] > 1e8
@@ -49,6 +50,9 @@ def test_every_part_is_measured(measured):
   methods = parts['methods']['result']
   assert set(methods) >= {'random search', 'evolution', 'AlphaCFG, paper'}
   assert all(row['seconds_each'] > 0 for row in methods.values())
+  judged = parts['assess']['result']
+  assert judged['seconds'].keys() == {'evaluation', 'assess'}
+  assert judged['ratio'] > 0 and judged['processor_ratio'] > 0
 
 
 def test_the_table_is_printed_and_kept(measured):
@@ -56,7 +60,7 @@ def test_the_table_is_printed_and_kept(measured):
   assert table in printed
   assert 'QUICK' in table
   for head in (
-    'Operators', 'Formulas', 'Search', 'Pool', 'Iteration', 'Methods'
+    'Operators', 'Formulas', 'Search', 'Pool', 'Iteration', 'Methods', 'Assess'
   ):  # fmt: skip
     assert f'## {head}\n' in table
   for goal in found['goals']:
