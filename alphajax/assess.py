@@ -70,7 +70,7 @@ def assess(
     told = ''.join(f'\n{r.where}: {r.reason}' for r in batch.refused[:5])
     raise ValueError(f'no formula is left to judge{told}')
   split, data_hash = _load(config, batch.formulas, start, end, against or {})
-  label, days = experiment.label_spec(config), config.splits.test
+  label, (first, last) = experiment.label_spec(config), config.splits.test
   keys = [formula_lib.key(formula) for formula in batch.formulas]
   pool = None
   if batch.weights:
@@ -83,7 +83,7 @@ def assess(
   said = ledger.label_key(result.describe_label(label))
   # From here on the days are looked at: counted, also if what follows fails.
   tally = ledger.append(
-    place, ledger.Judgement('assess', data_hash, *days, said, tuple(keys))
+    place, ledger.Judgement('assess', data_hash, first, last, said, tuple(keys))
   )
   question = assessment.Question(
     batch.formulas, batch.where, split, label,
@@ -94,7 +94,7 @@ def assess(
   return {
     'data': config.data.path or 'simulated market',
     'data_hash': data_hash,
-    'days': list(days),
+    'days': [first, last],
     'ledger': str(place),
     'repeated': batch.repeated,
     'refused': [each._asdict() for each in batch.refused],

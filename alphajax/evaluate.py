@@ -110,10 +110,10 @@ def _judged(config, found: Found, data_hash: str, path: str | None) -> dict:
   else:
     keys.append(ledger.signal_key(f'{config.to_json()} {found.iteration}'))
   label = result_lib.describe_label(experiment.label_spec(config))
+  start, end = config.splits.test
   judgement = ledger.Judgement(
-    'evaluate', data_hash, *config.splits.test, ledger.label_key(label),
-    tuple(keys),
-  )  # fmt: skip
+    'evaluate', data_hash, start, end, ledger.label_key(label), tuple(keys)
+  )
   tally = ledger.append(place, judgement)
   return {'judged': tally.judged, 'ledger': str(place)}
 

@@ -92,10 +92,11 @@ def check(
     for k, names in enumerate((PRICES, VOLUMES))
   ]
   other = evaluate.make_store(_another_future(part))
-  ahead = other.map(formulas, _digest, past) != look.digest[roots]
+  digest = np.asarray(other.map(formulas, _digest, past))
+  ahead = np.not_equal(digest, look.digest[roots])
   lost = _lost(formulas, look, place, part, store)
   dead = _dead_parts(formulas, look, place, store, where)
-  ranked = (base >= 0).any((1, 2))
+  ranked = np.any(base >= 0, axis=(1, 2))
   return [
     Soundness(
       bool(ranked[i]),

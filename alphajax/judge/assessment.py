@@ -25,6 +25,7 @@ class Question(NamedTuple):
   where: of each, the line it stands in.
   pool: signal f32[T, S] of their weighted pool, None without weights.
   against: formulas of the user's own, by name, to compare with.
+  published: likewise, kept in the cache; None: the shipped libraries.
   every: of how many scored days one is ranked, see `batch`.
   """
 
@@ -35,6 +36,7 @@ class Question(NamedTuple):
   every: int = 1
   pool: jax.Array | None = None
   against: Mapping[str, Formula] = {}
+  published: Mapping[str, Formula] | None = None
 
 
 class Measured(NamedTuple):
@@ -58,7 +60,9 @@ def measure(question: Question, data_key: str) -> Measured:
   store = evaluate.make_store(split.panel)
   found = batch.of_formulas(formulas, store, bench)
   del store  # Its values make room for those of the sample.
-  published = novelty.published(split.panel.feature_names)
+  published = question.published
+  if published is None:
+    published = novelty.published(split.panel.feature_names)
   others = (*published.values(), *question.against.values())
   longest = max(map(formula_lib.lookback, (*formulas, *others)))
   part = sample.make(split, longest)
@@ -70,7 +74,7 @@ def measure(question: Question, data_key: str) -> Measured:
     row = novelty.behaviour(sample.cut(question.pool, part), *where)
     rows = np.concatenate([rows, np.asarray(row)[None]])
   known = novelty.kept(
-    _key(data_key, part),
+    _key(data_key, part, published),
     lambda: novelty.behave(published, store, *where),
   )
   own = novelty.behave(question.against, store, *where)
@@ -83,12 +87,15 @@ def measure(question: Question, data_key: str) -> Measured:
   )
 
 
-def _key(data_key: str, part: sample.Sample) -> str:
+def _key(
+  data_key: str, part: sample.Sample, published: Mapping[str, Formula]
+) -> str:
   """What the behaviours of the published formulas depend on."""
   panel = part.panel
   return json.dumps(
     [
       data_key,
+      {name: formula_lib.key(each) for name, each in published.items()},
       panel.dates,
       panel.symbols,
       panel.feature_names,

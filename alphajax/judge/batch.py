@@ -44,19 +44,19 @@ class Bench(NamedTuple):
 
 
 class Statistics(NamedTuple):
-  """What one signal is worth, before means are taken.
+  """What a signal is worth, before means are taken: of JAX, or NumPy's.
 
   coverage: share of the day's members with a value.
   autocorrelation: of the day's ranks with those of the day before.
   turnover: share of the highest fifth that was not in it the day before.
   """
 
-  ic: jax.Array  # f32[T]
-  rank_ic: jax.Array  # f32[n]
-  horizons: jax.Array  # f32[H, n], IC with the return over each
-  coverage: jax.Array  # f32[n]
-  autocorrelation: jax.Array  # f32[m], NaN where there is none
-  turnover: jax.Array  # f32[m], likewise
+  ic: Any  # f32[T]
+  rank_ic: Any  # f32[n]
+  horizons: Any  # f32[H, n], IC with the return over each
+  coverage: Any  # f32[n]
+  autocorrelation: Any  # f32[m], NaN where there is none
+  turnover: Any  # f32[m], likewise
 
 
 def sampled_days(scored: np.ndarray, every: int) -> np.ndarray:
@@ -87,7 +87,7 @@ def make(
   if every < 1:
     raise ValueError(f'every={every}: expected 1 for all days, or more')
   mask, target = np.asarray(split.panel.mask), np.asarray(split.target)
-  days = sampled_days(split.scored, every)
+  days = sampled_days(np.asarray(split.scored), every)
   members = universe.make(mask[days])
   most = len(days) if every == 1 else min(PAIRS, len(days))
   pairs = days[np.linspace(0, len(days) - 1, most).round().astype(int)]

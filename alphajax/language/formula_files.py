@@ -128,8 +128,9 @@ def _item(where: str, value: Any) -> Source:
     fault = f'expected {{"{FIELD}": "..."}}'
     return Source(where, json.dumps(value), fault=fault)
   weight = value.get('weight')
-  is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
-  return Source(where, value[FIELD], float(weight) if is_number else None)
+  if isinstance(weight, bool) or not isinstance(weight, int | float):
+    return Source(where, value[FIELD])
+  return Source(where, value[FIELD], float(weight))
 
 
 def _table(path: str, text: str) -> Iterator[Source]:

@@ -47,6 +47,7 @@ def assess_part(quick: bool, data: str) -> dict:
     question = assessment.Question(
       tuple(batch), ('',) * len(batch), split, label,
       every=label.exit - label.entry,
+      published={} if quick else None,  # Compiling all takes two minutes.
     )  # fmt: skip
     measured = assessment.measure(question, f'benchmark {path} {quick}')
     assessment.describe(question, measured, ledger.Tally(count, count))
