@@ -199,7 +199,7 @@ def table(found: Mapping[str, Any]) -> str:
   if found['pool']:
     lines += [_row(found['pool'], 'the pool of all of them, weighted')]
     lines.append(f'{"":10}{found["pool"]["verdict"]}')
-  return '\n'.join([*lines, *page.summary(found)])
+  return '\n'.join([*lines, *page.summary(found), *page.refusals(found)])
 
 
 def _row(row: Mapping[str, Any], name: str) -> str:

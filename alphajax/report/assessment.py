@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from alphajax.judge import assessment, result
-from alphajax.report import canvas, factors
+from alphajax.report import canvas
 from alphajax.report.canvas import COLORS, STYLE
 from alphajax.run import files
 
@@ -53,6 +53,11 @@ def summary(found: Mapping[str, Any]) -> Iterator[str]:
     ahead = sum(each['looks_ahead'] for each in refused)
     more = f', {ahead} of them since they look ahead' if ahead else ''
     yield f'{len(refused)} lines are no formula and were not judged{more}:'
+
+
+def refusals(found: Mapping[str, Any]) -> Iterator[str]:
+  """Place and reason of the lines that are no formula."""
+  refused = found['refused']
   for each in refused[:TOLD]:
     yield f'{each["where"]}: {each["reason"]}'
   if len(refused) > TOLD:
@@ -86,6 +91,28 @@ def noise_plot(rows: Sequence[Mapping[str, Any]], judged: int) -> str:
     return canvas.svg(figure, 'noise')
 
 
+def strongest(rows: Sequence[Mapping[str, Any]]) -> str:
+  """The IC of some formulas with intervals that hold for all judged."""
+  mean, low, high = (
+    np.array([row['after'][key] for row in rows], float)
+    for key in ('mean', 'low', 'high')
+  )
+  places = np.arange(len(rows))
+  with matplotlib.rc_context(STYLE):
+    figure = canvas.new_figure(max(2.75, 0.7 + 0.2 * len(rows)))
+    axes = figure.subplots()
+    axes.errorbar(
+      mean, places, xerr=(mean - low, high - mean), fmt='o', markersize=3.5,
+      elinewidth=1.3, color=COLORS['test'],
+    )  # fmt: skip
+    axes.axvline(0, color=COLORS['muted'], linewidth=0.8)
+    axes.set_yticks(places, [row['name'] for row in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlabel('IC')
+    axes.grid(False, axis='y')
+    return canvas.svg(figure, 'strongest')
+
+
 def render(found: Mapping[str, Any]) -> str:
   """The page as HTML text; nothing in it is fetched from elsewhere."""
   environment = jinja2.Environment(
@@ -95,15 +122,11 @@ def render(found: Mapping[str, Any]) -> str:
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
   )
-  environment.filters['number'] = _number
+  environment.filters |= {'number': _number, 'share': _share}
   rows = [{'name': f'F{i}', **row} for i, row in enumerate(order(found), 1)]
   sure = [row for row in rows if row['after']['low'] is not None][:STRONGEST]
   figures = []
   if sure:
-    names, marks = (
-      [row['name'] for row in sure],
-      {'test': [r['after'] for r in sure]},
-    )
     figures = [
       {
         'title': 'p-values beside those of noise',
@@ -113,7 +136,7 @@ def render(found: Mapping[str, Any]) -> str:
       {
         'title': 'IC of the surest',
         'caption': f'Intervals hold for all {found["judged"]:,} at once.',
-        'svg': Markup(factors.forest(names, marks)),
+        'svg': Markup(strongest(sure)),
       },
     ]
   return environment.get_template('assessment.html').render(
@@ -121,6 +144,7 @@ def render(found: Mapping[str, Any]) -> str:
     rows=rows,
     figures=figures,
     summary=list(summary(found)),
+    refusals=list(refusals(found)),
     label=result.label_text(found['label'], found['bars']),
     now=datetime.datetime.now().astimezone().strftime('%Y-%m-%d %H:%M %Z'),
   )
@@ -130,6 +154,13 @@ def _number(value: float | None, digits: int = 4) -> str:
   if value is None:
     return '\N{EN DASH}'
   return f'{value:.{digits}f}'.replace('-', '\N{MINUS SIGN}')
+
+
+def _share(value: float | None) -> str:
+  """A p-value: small ones are below a thousandth."""
+  if value is not None and value < 0.0005:
+    return '< .001'
+  return _number(value, 3)
 
 
 def write(path: str | os.PathLike, found: Mapping[str, Any]) -> None:
