@@ -7,6 +7,7 @@ from alphajax.analysis import novelty
 from alphajax.data import panel as panel_lib
 from alphajax.data.features import FEATURES
 from alphajax.factor import evaluate
+from alphajax.judge import published
 from alphajax.language import formula as formula_lib
 from alphajax.language import library
 
@@ -128,15 +129,25 @@ def test_behaviours_are_made_once(market, tmp_path, monkeypatch):
     return made[-1]
 
   for _ in range(2):
-    found = novelty.kept('a', make)
+    found = published.kept('a', make)
     assert found.names == ('close', 'volume') == found.formulas
     np.testing.assert_array_equal(found.rows, made[0].rows)
   assert len(made) == 1
-  novelty.kept('b', make)
+  published.kept('b', make)
   assert len(made) == 2
   for path in (tmp_path / 'novelty').glob('*.npz'):
     path.write_bytes(b'damaged')
-  novelty.kept('a', make)
+  published.kept('a', make)
   assert len(made) == 3
-  novelty.kept('a', make)
+  published.kept('a', make)
   assert len(made) == 3
+
+
+def test_a_cache_that_cannot_be_written_costs_only_time(
+  market, tmp_path, monkeypatch
+):
+  (tmp_path / 'file').touch()
+  monkeypatch.setenv('ALPHAJAX_CACHE', str(tmp_path / 'file'))
+  with pytest.warns(UserWarning, match='behaviours are not kept'):
+    found = published.kept('a', lambda: known(market, parse('close')))
+  assert found.names == ('close',)

@@ -4,21 +4,18 @@ Two formulas are alike when the stocks of a day stand alike: by the mean daily
 correlation of their values on some days. -1 is the other one reversed.
 """
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from alphajax.data import cross_section, panel_cache
+from alphajax.data import cross_section
 from alphajax.factor import evaluate, metrics
 from alphajax.language import formula as formula_lib
 from alphajax.language import library
 from alphajax.language.formula import Formula
-from alphajax.run import files
 
 MIN_NORM = 1e-6
 CHUNK = 256  # Formulas whose rows are held in float32 at a time.
@@ -120,39 +117,3 @@ def behave(
   rows = store.map(list(formulas.values()), behaviour, members, days)
   texts = map(formula_lib.to_text, formulas.values())
   return Known(tuple(formulas), tuple(texts), rows)
-
-
-def kept(key: str, make: Callable[[], Known]) -> Known:
-  """`make()`, or what it gave before for the same key, from the cache folder.
-
-  key: tells apart whatever the behaviours depend on, but for our own code.
-  """
-  digest = hashlib.sha256(f'{key} {_code()}'.encode()).hexdigest()
-  path = panel_cache.home() / 'novelty' / f'{digest}.npz'
-  try:
-    found = files.read_arrays(path)
-  except files.RunError:  # Damaged: made again.
-    found = {}
-  if {'names', 'formulas', 'rows'} <= set(found):
-    names, formulas = (tuple(found[n].tolist()) for n in ('names', 'formulas'))
-    return Known(names, formulas, found['rows'])
-  known = make()
-  path.parent.mkdir(parents=True, exist_ok=True)
-  files.write_arrays(
-    path,
-    {
-      'names': np.array(known.names),
-      'formulas': np.array(known.formulas),
-      'rows': known.rows,
-    },
-  )
-  return known
-
-
-def _code() -> str:
-  """A hash of the libraries and of what computes their values."""
-  here = Path(__file__).parent.parent
-  parts = sorted([*here.glob('factor/*.py'), *here.glob('language/*.csv')])
-  parts += [here / 'data' / 'universe.py', Path(__file__)]
-  digests = map(panel_cache.content_hash, parts)
-  return hashlib.sha256(' '.join(digests).encode()).hexdigest()

@@ -11,6 +11,7 @@ from alphajax.analysis import novelty, sample, soundness, words
 from alphajax.data.panel import LabelSpec, Split, bar_word
 from alphajax.factor import evaluate
 from alphajax.judge import batch, ledger, result
+from alphajax.judge import published as published_lib
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 
@@ -73,7 +74,7 @@ def measure(question: Question, data_key: str) -> Measured:
     found = jax.tree.map(lambda *x: np.concatenate(x), found, pool)
     row = novelty.behaviour(sample.cut(question.pool, part), *where)
     rows = np.concatenate([rows, np.asarray(row)[None]])
-  known = novelty.kept(
+  known = published_lib.kept(
     _key(data_key, part, published),
     lambda: novelty.behave(published, store, *where),
   )
