@@ -33,7 +33,6 @@ from alphajax.methods import linear
 from alphajax.report import assessment as page
 from alphajax.run import cache, files
 
-SHOWN = 40  # Formulas that the table lists.
 FEW = 100  # Formulas that are ranked on all days.
 
 
@@ -181,41 +180,6 @@ def make_config(options):
   return config
 
 
-def table(found: Mapping[str, Any]) -> str:
-  """A result for people: the formulas of the lowest p-values first."""
-  rows = page.order(found)
-  bars = found['bars']
-  lines = [
-    f'{len(rows):,} formulas on {" .. ".join(found["days"])}, the label is the '
-    f'{result.label_text(found["label"], bars)}.',
-    f'{"IC":>8} {"[after all judged]":>20}{"p":>8} {"RankIC":>8}{"turn":>6}'
-    f'{"cover":>7}  formula',
-  ]
-  for row in rows[:SHOWN]:
-    lines.append(_row(row, row['formula']))
-    lines += [f'{"":10}{line}' for line in row['verdict']]
-  if len(rows) > SHOWN:
-    lines.append(f'... and {len(rows) - SHOWN:,} more in assess.json')
-  if found['pool']:
-    lines += [_row(found['pool'], 'the pool of all of them, weighted')]
-    lines.append(f'{"":10}{found["pool"]["verdict"]}')
-  return '\n'.join([*lines, *page.summary(found), *page.refusals(found)])
-
-
-def _row(row: Mapping[str, Any], name: str) -> str:
-  after = row['after']
-  between = f'[{_number(after["low"])}, {_number(after["high"])}]'
-  return (
-    f'{_number(row["ic"]["mean"]):>8} {between:>20}'
-    f'{_number(after["p_value"], 3):>8} {_number(row["rank_ic"]["mean"]):>8}'
-    f'{_number(row["turnover"], 2):>6}{_number(row["coverage"], 2):>7}  {name}'
-  )
-
-
-def _number(value: float | None, digits: int = 4) -> str:
-  return '-' if value is None else f'{value:.{digits}f}'
-
-
 def define_flags() -> None:
   """The flags of the command."""
   flags.DEFINE_multi_string('formula', [], 'A formula; may be repeated.')
@@ -261,7 +225,7 @@ def main(argv: Sequence[str]) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
   files.write_json(workdir / 'assess.json', found)
   page.write(workdir / 'assess.html', found)
-  print(table(found))
+  print(page.table(found))
   print(f'Written to {workdir / "assess.json"} and {workdir / "assess.html"}')
   if options.strict and batch.refused:
     raise ValueError(

@@ -1,4 +1,4 @@
-"""`assess.html`: what was judged of formulas of any origin, one page."""
+"""What was judged of formulas of any origin: a table, and `assess.html`."""
 
 import datetime
 import os
@@ -18,6 +18,7 @@ from alphajax.run import files
 
 STRONGEST = 15  # Formulas in the figure of intervals.
 TOLD = 20  # Refused lines that are told of.
+SHOWN = 40  # Formulas that the table lists.
 
 
 def order(found: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -62,6 +63,41 @@ def refusals(found: Mapping[str, Any]) -> Iterator[str]:
     yield f'{each["where"]}: {each["reason"]}'
   if len(refused) > TOLD:
     yield f'... and {len(refused) - TOLD} more in assess.json'
+
+
+def table(found: Mapping[str, Any]) -> str:
+  """A result for people: the formulas of the lowest p-values first."""
+  rows = order(found)
+  bars = found['bars']
+  lines = [
+    f'{len(rows):,} formulas on {" .. ".join(found["days"])}, the label is the '
+    f'{result.label_text(found["label"], bars)}.',
+    f'{"IC":>8} {"[after all judged]":>20}{"p":>8} {"RankIC":>8}{"turn":>6}'
+    f'{"cover":>7}  formula',
+  ]
+  for row in rows[:SHOWN]:
+    lines.append(_row(row, row['formula']))
+    lines += [f'{"":10}{line}' for line in row['verdict']]
+  if len(rows) > SHOWN:
+    lines.append(f'... and {len(rows) - SHOWN:,} more in assess.json')
+  if found['pool']:
+    lines += [_row(found['pool'], 'the pool of all of them, weighted')]
+    lines.append(f'{"":10}{found["pool"]["verdict"]}')
+  return '\n'.join([*lines, *summary(found), *refusals(found)])
+
+
+def _row(row: Mapping[str, Any], name: str) -> str:
+  after = row['after']
+  between = f'[{_plain(after["low"])}, {_plain(after["high"])}]'
+  return (
+    f'{_plain(row["ic"]["mean"]):>8} {between:>20}'
+    f'{_plain(after["p_value"], 3):>8} {_plain(row["rank_ic"]["mean"]):>8}'
+    f'{_plain(row["turnover"], 2):>6}{_plain(row["coverage"], 2):>7}  {name}'
+  )
+
+
+def _plain(value: float | None, digits: int = 4) -> str:
+  return '-' if value is None else f'{value:.{digits}f}'
 
 
 def noise_plot(rows: Sequence[Mapping[str, Any]], judged: int) -> str:
