@@ -16,6 +16,7 @@ from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 
 ALPHA = 0.05  # A claim is made where the p-value after all judged is below it.
+COMPARED = 2  # Of so many days of the sample, one is compared with others.
 TWIN = 0.99  # Mean daily correlation above which two formulas are one.
 
 
@@ -67,7 +68,8 @@ def measure(question: Question, data_key: str) -> Measured:
   others = (*published.values(), *question.against.values())
   longest = max(map(formula_lib.lookback, (*formulas, *others)))
   part = sample.make(split, longest)
-  where, store = sample.tested(part), evaluate.make_store(part.panel)
+  where = tuple(each[::COMPARED] for each in sample.tested(part))
+  store = evaluate.make_store(part.panel)
   rows = store.map(formulas, novelty.behaviour, *where)
   if question.pool is not None:
     pool = batch.of_signal(question.pool, bench)
@@ -100,7 +102,7 @@ def _key(
       panel.dates,
       panel.symbols,
       panel.feature_names,
-      np.flatnonzero(part.days).tolist(),
+      np.flatnonzero(part.days)[::COMPARED].tolist(),
       jax.default_backend(),
     ]
   )
