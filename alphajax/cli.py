@@ -20,6 +20,7 @@ COMMANDS = {
   'evaluate': ('alphajax.evaluate', 'open the test split of a run'),
   'score': ('alphajax.score', 'rank the stocks of a day by a run'),
   'export': ('alphajax.export', 'write formulas for other libraries'),
+  'assess': ('alphajax.assess', 'judge formulas of any origin'),
   'report': ('alphajax.report.__main__', 'write report.html of a run'),
   'refine': ('alphajax.refine', 'fill open parts of one formula anew'),
   'halves': ('alphajax.halves', 'mine on half of train, judge on the rest'),

@@ -23,6 +23,7 @@ from ml_collections import config_dict
 from alphajax import cli, experiment, markets
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import SPLITS
+from alphajax.judge import ledger
 from alphajax.judge import result as result_lib
 from alphajax.language import formula as formula_lib
 from alphajax.methods import given, linear
@@ -37,11 +38,13 @@ class Request(NamedTuple):
   name: of the evaluation; `test` is that of the config's test split.
   split: first and last day; None for the config's test split.
   data_path: where the data lie, if not where the config says.
+  ledger: where judgements are counted; None: see `ledger.place`.
   """
 
   name: str = 'test'
   split: tuple[str, str] | None = None
   data_path: str | None = None
+  ledger: str | None = None
 
 
 TEST_SPLIT = Request()
@@ -59,7 +62,9 @@ def evaluate(
 
   Returns:
     What `results.json` holds: of the test split `opened`, `iteration`, `test`,
-    `ceiling`, `factors`; of others the same under `evaluations`, by name.
+    `ceiling`, `factors`, `judged` (how many distinct formulas and pools ever
+    were on these days, by the `ledger`); of others the same under
+    `evaluations`, by name.
 
   Raises:
     RunError: no run, no result, one that cannot be read, or other data than
@@ -75,11 +80,13 @@ def evaluate(
     config.splits.test = request.split
   split = markets.load_split(config, 'test')
   # From here on the days are open: counted, also if what follows fails.
+  judged = _judged(config, found, data_hash, request.ledger)
   results, entry = _count(workdir, request.name)
   label = markets.label_spec(config)
   part = result_lib.describe(predict, found.formulas, split, label)
   entry |= {
     'iteration': found.iteration,
+    **judged,
     'test': part['pool'],
     'ceiling': markets.ceiling(config, split),
     'factors': [
@@ -92,6 +99,23 @@ def evaluate(
   files.write_arrays(workdir / f'daily_{request.name}.npz', part['series'])
   files.write_json(workdir / 'results.json', results)
   return results
+
+
+def _judged(config, found: Found, data_hash: str, path: str | None) -> dict:
+  """Writes the formulas and their pool into the ledger; its count."""
+  place = ledger.place(config.data.path, data_hash, path)
+  keys = [formula_lib.key(formula) for formula in found.formulas]
+  if keys:
+    keys.append(ledger.pool_key(found.formulas, found.weights))
+  else:
+    keys.append(ledger.signal_key(f'{config.to_json()} {found.iteration}'))
+  label = result_lib.describe_label(markets.label_spec(config))
+  start, end = config.splits.test
+  judgement = ledger.Judgement(
+    'evaluate', data_hash, start, end, ledger.label_key(label), tuple(keys)
+  )
+  tally = ledger.append(place, judgement)
+  return {'judged': tally.judged, 'ledger': str(place)}
 
 
 def result_of(workdir: Path) -> tuple[Any, Callable, Found]:
@@ -226,9 +250,19 @@ def table(workdir: Path, results: Mapping[str, Any], name: str = 'test') -> str:
       f'The label is the {result_lib.label_text(pool["label"], bars)}.',
       'Brackets are 95 % intervals of the mean. '
       f'{what} opened {entry["opened"]} {times}.',
+      *_judged_lines(entry),
       *_lost_lines(entry['factors']),
     ]
   )
+
+
+def _judged_lines(entry: Mapping[str, Any]) -> Iterator[str]:
+  """How often these days were judged on; older results do not say."""
+  if 'judged' in entry:
+    yield (
+      f'{entry["judged"]:,} formulas and pools were judged on these days so '
+      f'far, by {entry["ledger"]}'
+    )
 
 
 def _lost_lines(factors: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -282,6 +316,9 @@ def define_flags() -> None:
   flags.DEFINE_string('data', None, 'Where the data lie, if they moved.')
   flags.DEFINE_string('split', None, 'Other days: 2025-01-01:2025-12-31.')
   flags.DEFINE_string('name', None, 'Of the evaluation on these days.')
+  flags.DEFINE_string(
+    'ledger', None, 'Where judgements are counted; else beside the data.'
+  )
 
 
 def main(argv: Sequence[str]) -> None:
@@ -290,6 +327,7 @@ def main(argv: Sequence[str]) -> None:
   cache.use_disk_cache()
   workdir, options = Path(flags.FLAGS.workdir).expanduser(), flags.FLAGS
   request = make_request(options.split, options.name, options.data)
+  request = request._replace(ledger=options.ledger)
   print(table(workdir, evaluate(workdir, request), request.name))
   print(f'Written to {workdir / "results.json"}')
 

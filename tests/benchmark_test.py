@@ -32,6 +32,7 @@ def test_every_part_is_measured(measured):
   parts = found['parts']
   known = {'operators', 'formulas', 'search', 'pool', 'iteration', 'methods'}
   known |= {'backtest'}
+  known |= {'assess'}
   assert set(parts) == known
   for record in parts.values():
     assert record['peak_bytes'] > 1e8
@@ -53,6 +54,9 @@ def test_every_part_is_measured(measured):
   backtest = parts['backtest']['result']
   assert backtest['signals'] == 40 and backtest['seconds']['best'] > 0
   assert 0 < backtest['one']['seconds'] < backtest['one']['first']
+  judged = parts['assess']['result']
+  assert judged['seconds'].keys() == {'evaluation', 'assess'}
+  assert judged['ratio'] > 0 and judged['processor_ratio'] > 0
 
 
 def test_the_table_is_printed_and_kept(measured):
@@ -61,7 +65,7 @@ def test_the_table_is_printed_and_kept(measured):
   assert 'QUICK' in table
   for head in (
     'Operators', 'Formulas', 'Search', 'Pool', 'Iteration', 'Methods',
-    'Backtest',
+    'Backtest', 'Assess',
   ):  # fmt: skip
     assert f'## {head}\n' in table
   for goal in found['goals']:

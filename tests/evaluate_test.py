@@ -231,3 +231,23 @@ def test_command_prints_the_splits_side_by_side(run):
   result = commands.run('alphajax.evaluate', f'--workdir={run}')
   assert result.returncode == 1
   assert result.stderr.strip().endswith('no such folder')
+
+
+def test_the_pool_is_counted_in_the_ledger(trained, run, tmp_path):
+  config, _ = trained
+  path = tmp_path / 'days.ledger.jsonl'
+  request = evaluate.TEST_SPLIT._replace(ledger=str(path))
+  results = evaluate.evaluate(run, request)
+  size = len(read(run / 'pool.json')['factors'])
+  assert results['judged'] == size + 1 and results['ledger'] == str(path)
+  assert evaluate.evaluate(run, request)['judged'] == size + 1
+  (line, again) = map(json.loads, path.read_text().splitlines())
+  assert (line['start'], line['end']) == tuple(config.splits.test)
+  assert line['by'] == 'evaluate' and line['keys'] == again['keys']
+  assert f'{size + 1} formulas and pools' in evaluate.table(run, results)
+  # A ledger that cannot be trusted: the days stay closed.
+  path.write_text('damaged\n')
+  opened = read(run / 'results.json')['opened']
+  with pytest.raises(RunError, match='line 1 is damaged'):
+    evaluate.evaluate(run, request)
+  assert read(run / 'results.json')['opened'] == opened

@@ -127,18 +127,18 @@ def _edits(
   formula: Formula, constants: Mapping[str, Formula]
 ) -> Iterator[Formula]:
   """Puts a constant or something from within in the place of each part."""
-  operands = _operands(formula)
-  for operand in operands:
+  inner = operands(formula)
+  for operand in inner:
     yield from _parts(operand)
-  if operands and formula_lib.key(formula) in constants:
+  if inner and formula_lib.key(formula) in constants:
     yield constants[formula_lib.key(formula)]
-  for i, operand in enumerate(operands):
+  for i, operand in enumerate(inner):
     for edit in _edits(operand, constants):
       args = (*formula.args[:i], edit, *formula.args[i + 1 :])
       yield Formula(formula.symbol, args)
 
 
-def _operands(formula: Formula) -> tuple[Formula, ...]:
+def operands(formula: Formula) -> tuple[Formula, ...]:
   """The arguments of a formula's root without its window."""
   return formula.args[: len(formula.args) - formula_lib.is_windowed(formula)]
 
@@ -146,7 +146,7 @@ def _operands(formula: Formula) -> tuple[Formula, ...]:
 def _parts(formula: Formula) -> Iterator[Formula]:
   """The formula and all parts of it that have values."""
   yield formula
-  for operand in _operands(formula):
+  for operand in operands(formula):
     yield from _parts(operand)
 
 
@@ -155,7 +155,7 @@ def _constants(formula: Formula, store: evaluate.Store) -> dict[str, Formula]:
   parts = {formula_lib.key(p): p for p in _parts(formula) if p.args}
   if not parts:
     return {}
-  low, high = store.map(list(parts.values()), _range)
+  low, high = store.map(list(parts.values()), value_range)
   return {
     key: formula_lib.number(float(f'{a:.6g}'))
     for key, a, b in zip(parts, low, high, strict=True)
@@ -163,7 +163,7 @@ def _constants(formula: Formula, store: evaluate.Store) -> dict[str, Formula]:
   }
 
 
-def _range(values):
+def value_range(values):
   """Least and largest value; 0 and 1, no constant, where there is no value."""
   known = ~jnp.isnan(values)
   low = jnp.min(jnp.where(known, values, jnp.inf))

@@ -5,6 +5,7 @@ of the labelled members covered, or with a constant factor or label, counts as
 0 and not as absent: otherwise a search learns to be defined on lucky days only.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -284,6 +285,7 @@ def mean_error(daily: np.ndarray, lag: int) -> MeanError:
   return MeanError(float(daily.mean()), float(np.sqrt(variance)), len(waves))
 
 
+@functools.lru_cache(maxsize=4)  # Thousands of series have the same days.
 def cosines(num_days: int, lag: int) -> np.ndarray:
   """The cosines that tell what a series does in the long run, `[B, T]`.
 

@@ -1,7 +1,9 @@
-"""Figures of many formulas at once, at little more than their evaluation costs.
+"""Statistics of thousands of formulas in one pass of a store over a panel.
 
-Their values stay on the device: one pure function of the values makes all daily
-series, and only these come to the host.
+The same figures as those of one signal in `figures` and `signals`, as a pure
+function of its values that `Store.map` can call. Ranks cost as much as the
+formula itself, so what is made of them is taken on every n-th scored day; the
+IC is taken on all of them.
 """
 
 from collections.abc import Sequence
@@ -11,177 +13,232 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from alphajax.data.panel import PAPER_LABEL, LabelSpec, Split
-from alphajax.factor import evaluate, metrics
+from alphajax.data import universe
+from alphajax.data.panel import LabelSpec, Split
+from alphajax.data.universe import Universe
+from alphajax.factor import evaluate, metrics, runtime, sorting
 from alphajax.factor.metrics import Target
 from alphajax.judge import series, signals
 from alphajax.language.formula import Formula
 
-GROUPS = 5  # Of the turnover.
-
-
-class Order(NamedTuple):
-  """The labels of each day in their order, so that ranks need no comparisons.
-
-  order: positions of the stocks, the lowest label first, who has none last.
-  first, last: places of the lowest and highest that is level with the stock.
-  """
-
-  order: jax.Array  # i32[D, S]
-  first: jax.Array  # i32[D, S]
-  last: jax.Array  # i32[D, S]
+GROUPS = 5  # Turnover is that of the highest fifth.
+PAIRS = 64  # Of days that are held against the one before.
 
 
 class Bench(NamedTuple):
-  """What every signal is held against, the same for all of them.
+  """What values are held against. n sampled days, M members side by side.
 
-  days: from the first scored day to the last, and one before, to compare with.
-  target: the label, standardised.
-  horizons: returns, standardised.
+  pairs: sampled days that are held against the day before, m of them; there
+    the columns are those who are members on either day.
   """
 
-  days: jax.Array  # i32[D]
-  members: jax.Array  # bool[D, S]
-  target: Target
-  order: Order  # Of the label.
-  horizons: tuple[Target, ...]
+  target: Target  # [T, S], of the label
+  days: jax.Array  # i32[n]
+  members: Universe  # of these days
+  label: jax.Array  # f32[n, M], NaN where unknown
+  horizons: tuple[Target, ...]  # [n, M] each
+  pairs: jax.Array  # i32[m]
+  either: Universe  # of either day of a pair
+  today: jax.Array  # bool[m, M]
+  yesterday: jax.Array  # bool[m, M]
 
 
-class Daily(NamedTuple):
-  """Daily series of one signal; see `signals` for what they are."""
+class Statistics(NamedTuple):
+  """What a signal is worth, before means are taken: of JAX, or NumPy's.
 
-  ic: jax.Array  # f32[D]
-  rank_ic: jax.Array  # f32[D]
-  decay: jax.Array  # f32[H, D], IC by horizon; NaN without two returns.
-  coverage: jax.Array  # f32[D]
-  autocorrelation: jax.Array  # f32[D]
-  turnover: jax.Array  # f32[D], mean of the first and the last of GROUPS.
+  coverage: share of the day's members with a value.
+  autocorrelation: of the day's ranks with those of the day before.
+  turnover: share of the highest fifth that was not in it the day before.
+  """
+
+  ic: Any  # f32[T]
+  rank_ic: Any  # f32[n]
+  horizons: Any  # f32[H, n], IC with the return over each
+  coverage: Any  # f32[n]
+  autocorrelation: Any  # f32[m], NaN where there is none
+  turnover: Any  # f32[m], likewise
 
 
-def make_bench(
+def sampled_days(scored: np.ndarray, every: int) -> np.ndarray:
+  """Positions of every n-th scored day that has a day before it."""
+  days = np.flatnonzero(scored)
+  return days[days > 0][::every]
+
+
+def make(
   split: Split,
-  label: LabelSpec = PAPER_LABEL,
+  label: LabelSpec,
+  *,
+  every: int = 1,
   horizons: Sequence[int] = signals.HORIZONS,
 ) -> Bench:
-  """Cuts a split to the days that count; standardises and sorts its returns.
+  """Prepares what thousands of formulas are held against.
+
+  Args:
+    split: the days.
+    label: of the split; its price and entry are those of all horizons.
+    every: of how many scored days one is ranked. If not all are, at most
+      `PAIRS` of them are held against the day before.
+    horizons: days of the returns that the decay is taken over.
 
   Raises:
-    ValueError: horizons that are no whole numbers above 0.
+    ValueError: fewer than one day, or a horizon that is none.
   """
-  scored = np.flatnonzero(split.scored)
-  days = jnp.arange(max(scored[0] - 1, 0), scored[-1] + 1)
-  members = jnp.asarray(split.panel.mask)[days]
-  values = jnp.asarray(split.target, jnp.float32)[days]
-  target = metrics.make_target(values, members)
-  held = signals.decay_targets(split.panel, horizons, label=label)
-  cut = tuple(jax.tree.map(lambda x: x[days], each) for each in held)
-  order = _order(np.asarray(values), np.asarray(target.labelled))
-  return Bench(days, members, target, order, cut)
+  if every < 1:
+    raise ValueError(f'every={every}: expected 1 for all days, or more')
+  mask, target = np.asarray(split.panel.mask), np.asarray(split.target)
+  days = sampled_days(np.asarray(split.scored), every)
+  members = universe.make(mask[days])
+  most = len(days) if every == 1 else min(PAIRS, len(days))
+  pairs = days[np.linspace(0, len(days) - 1, most).round().astype(int)]
+  either = universe.make(mask[pairs] | mask[pairs - 1])
 
+  def is_member(days):
+    return universe.gather(either, jnp.asarray(mask[days], jnp.float32)) == 1
 
-def _order(label: np.ndarray, labelled: np.ndarray) -> Order:
-  keys = np.where(labelled, label, np.inf)
-  order = np.argsort(keys, axis=1, kind='stable')
-  first, last = np.empty_like(order), np.empty_like(order)
-  for row, stocks, low, high in zip(keys, order, first, last, strict=True):
-    low[:] = np.searchsorted(row[stocks], row, 'left')
-    high[:] = np.searchsorted(row[stocks], row, 'right') - 1
-  return Order(*(jnp.asarray(x, jnp.int32) for x in (order, first, last)))
+  def side_by_side(label):
+    return universe.gather(members, jnp.asarray(np.asarray(label)[days]))
 
-
-def _label_ranks(order: Order, seen: jax.Array) -> jax.Array:
-  """Average ranks, times 2, of the labels of those seen, f32[D, S]."""
-  at_place = jnp.take_along_axis(seen, order.order, axis=1).astype(jnp.int32)
-  count = jnp.cumsum(at_place, axis=1)
-  before = jnp.pad(count, ((0, 0), (1, 0)))
-  below = jnp.take_along_axis(before, order.first, axis=1)
-  upto = jnp.take_along_axis(count, order.last, axis=1)
-  return (below + upto + 1).astype(jnp.float32)
-
-
-def _rank_ic(values: jax.Array, bench: Bench) -> jax.Array:
-  """`metrics.daily_rank_ic`, with half of the ranks made before."""
-  labelled = bench.target.labelled
-  rank = signals.ranks(values, labelled)
-  theirs = _label_ranks(bench.order, jnp.isfinite(rank))
-  return metrics.daily_ic(rank, theirs, labelled)
-
-
-def statistics(values: jax.Array, bench: Bench) -> Daily:
-  """All daily series of a signal f32[T, S]. Pure; for `Store.map`."""
-  values, members = values[bench.days], bench.members
-  rank = signals.ranks(values, members)
-  group = signals.quantile_groups(rank, GROUPS)
-  ends = signals.group_turnover(group, jnp.array([0, GROUPS - 1]), 1)
-  seen = jnp.sum(jnp.isfinite(rank), -1)
-  decay = signals.daily_decay(values, bench.horizons)
-  reached = jnp.stack([each.count[:, 0] >= 2 for each in bench.horizons])
-  return Daily(
-    metrics.target_ic(values, bench.target),
-    _rank_ic(values, bench),
-    jnp.where(reached, decay, jnp.nan),
-    seen / jnp.maximum(jnp.sum(members, -1), 1),
-    signals.autocorrelation(rank, 1),
-    jnp.mean(ends, axis=0),
+  returns = signals.returns_over(split.panel, horizons, label=label)
+  return Bench(
+    target=metrics.make_target(jnp.asarray(target), jnp.asarray(mask)),
+    days=jnp.asarray(days, jnp.int32),
+    members=members,
+    label=side_by_side(target),
+    horizons=tuple(
+      metrics.make_target(side_by_side(each), members.present)
+      for each in returns
+    ),
+    pairs=jnp.asarray(pairs, jnp.int32),
+    either=either,
+    today=is_member(pairs),
+    yesterday=is_member(pairs - 1),
   )
+
+
+def statistics(values: jax.Array, bench: Bench) -> Statistics:
+  """All of one signal f32[T, S]; pure, for `Store.map` or a jit."""
+  members = bench.members.present
+  now = universe.gather(bench.members, values[bench.days])
+  seen = members & jnp.isfinite(now)
+  rank, before = (
+    _rank(universe.gather(bench.either, values[days]), present)
+    for days, present in (
+      (bench.pairs, bench.today), (bench.pairs - 1, bench.yesterday)
+    )
+  )  # fmt: skip
+  top, top_before = (
+    signals.quantile_groups(each, GROUPS) == GROUPS - 1
+    for each in (rank, before)
+  )
+  return Statistics(
+    ic=metrics.target_ic(values, bench.target),
+    rank_ic=metrics.daily_rank_ic(now, bench.label, members),
+    horizons=signals.daily_decay(now, bench.horizons),
+    coverage=jnp.sum(seen, -1) / jnp.maximum(jnp.sum(members, -1), 1),
+    autocorrelation=signals.rank_correlation(rank, before),
+    turnover=signals.newcomers(top, top_before),
+  )
+
+
+def _rank(values: jax.Array, members: jax.Array) -> jax.Array:
+  seen = members & jnp.isfinite(values)
+  return sorting.cross_sectional_rank(jnp.where(seen, values, 0.0), seen)
 
 
 def of_formulas(
-  formulas: Sequence[Formula],
+  formulas: Sequence[Formula], store: evaluate.Store, bench: Bench
+) -> Statistics:
+  """The statistics of formulas, NumPy's, `[N, ...]`."""
+  flat = store.map(formulas, _flat, bench)
+  shapes = jax.eval_shape(statistics, _plane(store), bench)
+  sizes = [int(np.prod(each.shape)) for each in shapes]
+  parts = np.split(flat, np.cumsum(sizes)[:-1], axis=1)
+  return Statistics(
+    *(
+      part.reshape(-1, *each.shape)
+      for part, each in zip(parts, shapes, strict=True)
+    )
+  )
+
+
+def _flat(values, bench):
+  """One array leaves the device sooner than six."""
+  return jnp.concatenate([x.ravel() for x in statistics(values, bench)])
+
+
+def _plane(store: evaluate.Store) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct(store.shape, jnp.float32)
+
+
+def of_signal(signal: jax.Array, bench: Bench) -> Statistics:
+  """The statistics of a signal that is no formula, with an axis of 1."""
+  found = _statistics(runtime.to_device(signal), runtime.to_device(bench))
+  return jax.tree.map(lambda x: np.asarray(x)[None], found)
+
+
+_statistics = jax.jit(statistics)
+
+
+def figures(
+  found: Statistics,
+  bench: Bench,
   split: Split,
-  label: LabelSpec = PAPER_LABEL,
+  label: LabelSpec,
   *,
+  every: int,
+  judged: int,
   horizons: Sequence[int] = signals.HORIZONS,
-  judged: int | None = None,
-  store: evaluate.Store | None = None,
 ) -> list[dict[str, Any]]:
-  """Figures of each of many formulas on the scored days of a split.
+  """The figures of every signal.
 
   Args:
-    formulas: any number.
-    split: the days; those scored count.
-    label: that of the split.
-    horizons: of the decay, in days.
-    judged: how many were ever looked at on these days; None: as many as these.
-    store: of the split's panel, where there is one already.
+    found: of N signals, NumPy's, `[N, ...]`.
+    judged: how many were looked at; what `after` says holds for all of them.
 
   Returns:
-    A dict each: of `signals.summary`, the `ic` and `rank_ic` as they are alone;
-    `of_judged`, both as they are of all that were judged, see `series.mean`;
-    `decay`, the mean IC by horizon; means of `coverage`, `autocorrelation` with
-    the day before and `turnover`, of the lowest and the highest fifth.
-
-  Raises:
-    ValueError: no formulas, or horizons that are no whole numbers above 0.
+    A dict each: `ic` and `rank_ic` with mean, low, high, p_value (alone);
+    `after` the same of the IC after `judged` formulas; `icir`, `rank_icir`,
+    `decay` by horizon, `coverage`, `autocorrelation`, `turnover`; None where
+    there is none.
   """
-  bench = make_bench(split, label, horizons)
-  store = evaluate.make_store(split.panel) if store is None else store
-  found = store.map(formulas, statistics, bench)
-  scored = np.asarray(split.scored)[np.asarray(bench.days)]
-  count = len(formulas) if judged is None else judged
-  one_by_one = [Daily(*each) for each in zip(*found, strict=True)]
+  lag = series.overlap(label)
+  ic = np.asarray(found.ic, np.float64)[:, np.asarray(split.scored)]
+  rank_ic = np.asarray(found.rank_ic, np.float64)
+  known = [np.asarray(each.count)[:, 0] >= 2 for each in bench.horizons]
+  decay = np.stack(
+    [found.horizons[:, k, days].mean(1) for k, days in enumerate(known)], 1
+  )
   return [
-    _figures(daily, scored, label, horizons, count) for daily in one_by_one
+    {
+      'ic': _interval(ic[i], lag),
+      'rank_ic': _interval(rank_ic[i], lag // every),
+      'after': _interval(ic[i], lag, judged),
+      'icir': float(metrics.information_ratio(ic[i])),
+      'rank_icir': float(metrics.information_ratio(rank_ic[i])),
+      'days': ic.shape[1],
+      'decay': {
+        str(h): _number(x) for h, x in zip(horizons, decay[i], strict=True)
+      },
+      'coverage': _mean(found.coverage[i]),
+      'autocorrelation': _mean(found.autocorrelation[i]),
+      'turnover': _mean(found.turnover[i]),
+    }
+    for i in range(len(ic))
   ]
 
 
-def _figures(
-  daily: Daily, scored: np.ndarray, label: LabelSpec, horizons, judged: int
-) -> dict[str, Any]:
-  ic, rank_ic, decay, *others = (
-    np.asarray(each, np.float64)[..., scored] for each in daily
-  )
-  lag = series.overlap(label)
-  by_horizon, means = (
-    [series.mean(each, 0).mean for each in some] for some in (decay, others)
-  )
-  names = Daily._fields[3:]
-  return {
-    **signals.summary(ic, rank_ic, lag),
-    'of_judged': {
-      'ic': series.mean(ic, lag, judged)._asdict(),
-      'rank_ic': series.mean(rank_ic, lag, judged)._asdict(),
-    },
-    'decay': dict(zip(horizons, by_horizon, strict=True)),
-    **dict(zip(names, means, strict=True)),
-  }
+def _interval(daily: np.ndarray, lag: int, judged: int = 1) -> dict[str, Any]:
+  found = series.mean(daily, lag, judged)._asdict()
+  del found['days']
+  return {name: _number(value) for name, value in found.items()}
+
+
+def _mean(daily: np.ndarray) -> float | None:
+  """The mean over the days that have a figure; None where none has."""
+  known = daily[~np.isnan(daily)]
+  return float(known.mean(dtype=np.float64)) if known.size else None
+
+
+def _number(value: float) -> float | None:
+  return None if np.isnan(value) else float(value)

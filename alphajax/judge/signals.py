@@ -109,9 +109,19 @@ def decay_targets(
   """The returns over each horizon, standardised once for many signals."""
   members = jnp.asarray(panel.mask)
   return tuple(
-    metrics.make_target(returns(panel, label, horizon), members)
-    for horizon in _check_horizons(horizons)
+    metrics.make_target(each, members)
+    for each in returns_over(panel, horizons, label=label)
   )
+
+
+def returns_over(
+  panel: Panel,
+  horizons: Sequence[int] = HORIZONS,
+  *,
+  label: LabelSpec = PAPER_LABEL,
+) -> list[jax.Array]:
+  """The returns over each horizon, f32[T, S] each; see `decay`."""
+  return [returns(panel, label, h) for h in _check_horizons(horizons)]
 
 
 def daily_decay(values: jax.Array, targets: Sequence[Target]) -> jax.Array:
@@ -343,7 +353,14 @@ def _before(x, lag, fill):
 @jax.jit
 def autocorrelation(rank: jax.Array, lag: int | jax.Array) -> jax.Array:
   """`rank_autocorrelation` of `ranks`, f32[T]."""
-  before = _before(rank, lag, jnp.nan)
+  return rank_correlation(rank, _before(rank, lag, jnp.nan))
+
+
+def rank_correlation(rank: jax.Array, before: jax.Array) -> jax.Array:
+  """Pearson's correlation of two days' ranks, `[T, S], [T, S] -> [T]`.
+
+  Over the stocks that both rank; NaN where either ranks fewer than two apart.
+  """
   both = jnp.isfinite(rank) & jnp.isfinite(before)
   x, x_constant = cross_section.unit(rank, both)
   y, y_constant = cross_section.unit(before, both)
@@ -361,7 +378,14 @@ def group_turnover(
   which: the groups, i32[G].
   """
   inside = group == which[:, None, None]
-  before = _before(inside, lag, False)
+  return newcomers(inside, _before(inside, lag, False))
+
+
+def newcomers(inside: jax.Array, before: jax.Array) -> jax.Array:
+  """Share of a group that was not in it before, `bool[..., S] -> [...]`.
+
+  NaN where the group is empty on either day.
+  """
   count = jnp.sum(inside, -1)
   known = (count > 0) & jnp.any(before, -1)
   share = jnp.sum(inside & ~before, -1) / jnp.maximum(count, 1)

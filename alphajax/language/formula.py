@@ -43,6 +43,8 @@ _NARROW = {0xFF01 + i: 0x21 + i for i in range(94)} | str.maketrans(
   '　×÷−–', ' */--'
 )
 OURS = 'ours'  # The dialect of `Formula`; the others are in `dialects`.
+# What the fault of a window that reads the future says.
+LOOKS_AHEAD = 'which would look ahead'
 HOLE = '_'  # What a mask writes for a part to fill; see `masks`.
 _INFIX = {'Add': ('+', 1), 'Sub': ('-', 1), 'Mul': ('*', 2), 'Div': ('/', 2)}
 
@@ -366,7 +368,7 @@ def _misfit(name: str, slot: str, arg: Formula) -> str:
     what = f'the window of {name} must be a positive integer, not'
     what = f'{what} {to_text(arg)}'
     if arg.symbol.removeprefix('-').isdigit() and name in ('Ref', 'Delta'):
-      return f'{what}, which would look ahead'
+      return f'{what}, {LOOKS_AHEAD}'
     return what + hints.instead(name)
   if slot == 'level':
     if is_number(arg) and 0 <= float(arg.symbol) <= 1:

@@ -195,7 +195,7 @@ def _fill(
     if letter in 'ds':
       wrong = f'the window of {row.name} must be a positive integer, not {arg}'
       if arg.symbol.startswith('-') and row.body.symbol in ('Ref', 'Delta'):
-        wrong += ', which would look ahead'
+        wrong += f', {formula_lib.LOOKS_AHEAD}'
     raise fault(source.text, place, wrong)
   given = {
     letter: _given(letter, arg)

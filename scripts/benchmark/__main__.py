@@ -2,7 +2,7 @@ r"""Measures alphajax on this machine: one command, one table, JSON beside it.
 
 python -m scripts.benchmark [--quick] [--out=runs/benchmark] [--data=FOLDER] \
   [--parts=operators,formulas,search,pool,iteration,methods,backtest,
-  startup,scaling]
+  assess,startup,scaling]
 
 All parts but `scaling` run by default, about 8 minutes on two cores. `--quick`
 takes tiny sizes, and leaves `startup` out as well: it shows that everything
@@ -36,6 +36,7 @@ PARTS = {
   'iteration': ('parts:iteration_part',),
   'methods': ('methods:methods_part',),
   'backtest': ('backtest:backtest_part',),
+  'assess': ('assess:assess_part',),
   'startup': (),  # Runs `alphajax.train` itself.
   'scaling': (
     'scaling:formula_scaling',
@@ -51,6 +52,7 @@ WITH_DATA = (
   'iteration_part',
   'methods_part',
   'backtest_part',
+  'assess_part',
 )  # Take a folder of real panels.
 
 

@@ -70,6 +70,9 @@ def goals(parts: dict) -> list[dict]:
     seconds = row['seconds']['median']
     what = f'backtests of {row["signals"]:,} signals'
     judge(what, seconds, 10, 's', False)
+  if 'assess' in result:
+    what = 'assess, times the evaluation of the same formulas'
+    judge(what, result['assess']['ratio'], 1.2, 'x', False)
   if 'startup' in result:
     seconds = result['startup']['warm']['first_iteration']
     judge('first iteration after start, warm cache', seconds, 20, 's', False)
@@ -282,6 +285,24 @@ def _iteration(result) -> str:
   )
 
 
+def _assess(result) -> str:
+  rows = [
+    [
+      name,
+      f'{result["seconds"][name]["best"]:.1f}',
+      f'{result["processor"][name]["best"]:.1f}',
+    ]
+    for name in result['seconds']
+  ]
+  days, stocks = result['days_stocks']
+  head = f'{result["formulas"]} formulas, {days} x {stocks} | s | processor s'
+  more = (
+    f'Judged in {result["ratio"]:.2f} times the time of evaluation alone, '
+    f'{result["processor_ratio"]:.2f} times its processor time.'
+  )
+  return f'## Assess\n\n{_rows(head, rows)}\n\n{more}'
+
+
 def _methods(result) -> str:
   control = result['random search']['seconds_each']
   rows = [
@@ -365,6 +386,7 @@ SECTIONS = {
   'iteration': _iteration,
   'methods': _methods,
   'backtest': _backtest,
+  'assess': _assess,
   'startup': _startup,
   'formula_scaling': lambda r: f'## Growth, formulas\n\n{_counts(r)}',
   'stock_scaling': lambda r: f'## Growth, stocks\n\n{_counts(r)}',
