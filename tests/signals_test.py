@@ -4,6 +4,7 @@ import functools
 import warnings
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import oracle
 import pandas as pd
@@ -196,7 +197,10 @@ def test_decay():
 
 def test_decay_of_many_signals_standardises_the_returns_once():
   panel, signal = market()
-  targets = signals.decay_targets(panel, (1, 5))
+  targets = [
+    metrics.make_target(each, jnp.asarray(panel.mask))
+    for each in signals.returns_over(panel, (1, 5))
+  ]
   daily = np.asarray(jax.jit(signals.daily_decay)(signal, targets))
   for row, horizon in zip(daily, (1, 5), strict=True):
     target = panel_lib.forward_return(panel, LabelSpec(0, horizon))

@@ -100,20 +100,6 @@ def decay(
   return found
 
 
-def decay_targets(
-  panel: Panel,
-  horizons: Sequence[int] = HORIZONS,
-  *,
-  label: LabelSpec = PAPER_LABEL,
-) -> tuple[Target, ...]:
-  """The returns over each horizon, standardised once for many signals."""
-  members = jnp.asarray(panel.mask)
-  return tuple(
-    metrics.make_target(each, members)
-    for each in returns_over(panel, horizons, label=label)
-  )
-
-
 def returns_over(
   panel: Panel,
   horizons: Sequence[int] = HORIZONS,
@@ -125,9 +111,9 @@ def returns_over(
 
 
 def daily_decay(values: jax.Array, targets: Sequence[Target]) -> jax.Array:
-  """Daily IC with each of `decay_targets`, `[T, S] -> [H, T]`; the caller jits.
+  """Daily IC with standardised `returns_over`, `[T, S] -> [H, T]`.
 
-  0 on a day that does not count, see `metrics.target_ic`.
+  The caller jits. 0 on a day that does not count, see `metrics.target_ic`.
   """
   return jnp.stack([metrics.target_ic(values, each) for each in targets])
 
