@@ -1,5 +1,8 @@
 """What float32's range costs a formula, against the same in float64."""
 
+import gc
+import weakref
+
 import numpy as np
 import oracle
 import pytest
@@ -152,3 +155,18 @@ def test_a_lost_cell_is_one_where_float64_ranks_differently():
   here = oracle.evaluate(formula, features, np.asarray(panel.mask))
   lost = out('Pow(0.01,close)')
   assert (here[lost] == 0).all() and (here[~lost] != 0).all()
+
+
+def test_the_values_go_with_their_store():
+  """Gigabytes that wait for the garbage collector stay for a whole run."""
+  panel = make_panel()
+  store = evaluate.make_store(panel)
+  formulas = [formula_lib.parse('Std(volume*volume*volume,5)/close')]
+  gc.disable()
+  try:
+    float_range.lost_share(formulas, panel, store)
+    kept = weakref.ref(store)
+    del store
+    assert kept() is None
+  finally:
+    gc.enable()

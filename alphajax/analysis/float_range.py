@@ -54,33 +54,28 @@ def lost_share(
 
 def _lost(formula: Formula, store: evaluate.Store) -> jax.Array:
   """The cells of a formula that are lost, bool[T, S]."""
+  every = reversed(list(formula_lib.nodes(formula)))  # Operands come first.
   parts = [
-    node
-    for node in dict.fromkeys(formula_lib.nodes(formula))
-    if not formula_lib.is_number(node)
+    node for node in dict.fromkeys(every) if not formula_lib.is_number(node)
   ]
   values = dict(zip(parts, store.take(parts), strict=True))
-
-  @functools.cache
-  def walk(node: Formula) -> jax.Array:
-    if not node.args:
-      return jnp.zeros(store.shape, bool)
+  lost: dict[Formula, jax.Array] = {}
+  for node in parts:
     args, window = node.args, None
     if formula_lib.is_windowed(node):
       args, window = args[:-1], int(args[-1].symbol)
-    read = [_read(walk(arg), node.symbol, window) for arg in args]
-    lost = functools.reduce(jnp.logical_or, read)
-    if node.symbol not in EXPONENTS:
-      return lost
-    operands = [
-      jnp.full(store.shape, float(arg.symbol), jnp.float32)
-      if formula_lib.is_number(arg)
-      else values[arg]
-      for arg in args
-    ]
-    return lost | _leaves(node.symbol, window, values[node], *operands)
-
-  return walk(formula)
+    read = [_read(lost[a], node.symbol, window) for a in args if a in lost]
+    nowhere = jnp.zeros(store.shape, bool)
+    lost[node] = functools.reduce(jnp.logical_or, read, nowhere)
+    if node.symbol in EXPONENTS:
+      operands = [
+        jnp.full(store.shape, float(arg.symbol), jnp.float32)
+        if formula_lib.is_number(arg)
+        else values[arg]
+        for arg in args
+      ]
+      lost[node] |= _leaves(node.symbol, window, values[node], *operands)
+  return lost[formula]
 
 
 @functools.partial(jax.jit, static_argnames=('symbol', 'window'))
