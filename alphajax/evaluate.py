@@ -23,7 +23,10 @@ from ml_collections import config_dict
 from alphajax import cli, experiment
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import SPLITS
+from alphajax.judge import judgement
 from alphajax.judge import result as result_lib
+from alphajax.judge.quotes import DEALS
+from alphajax.judge.rules import PAPER, BacktestSpec
 from alphajax.language import formula as formula_lib
 from alphajax.methods import given, linear
 from alphajax.methods.base import Found
@@ -37,14 +40,17 @@ class Request(NamedTuple):
   name: of the evaluation; `test` is that of the config's test split.
   split: first and last day; None for the config's test split.
   data_path: where the data lie, if not where the config says.
+  backtest: its rules; None: neither tear sheet nor backtest.
   """
 
   name: str = 'test'
   split: tuple[str, str] | None = None
   data_path: str | None = None
+  backtest: BacktestSpec | None = PAPER
 
 
 TEST_SPLIT = Request()
+BACKTEST_FLAGS = 'top_k', 'drop_n', 'deal', 'buy_cost', 'sell_cost'
 
 
 @jax.enable_x64(False)  # As the run was.
@@ -59,7 +65,8 @@ def evaluate(
 
   Returns:
     What `results.json` holds: of the test split `opened`, `iteration`, `test`,
-    `ceiling`, `factors`; of others the same under `evaluations`, by name.
+    `ceiling`, `factors`, and `sheet` and `backtest` of `judgement`; of others
+    the same under `evaluations`, by name.
 
   Raises:
     RunError: no run, no result, one that cannot be read, or other data than
@@ -74,6 +81,8 @@ def evaluate(
   if request.split is not None:
     config.splits.test = request.split
   split = experiment.load_split(config, 'test')
+  if request.backtest is not None:
+    judgement.check_rules(request.backtest, split.panel)
   # From here on the days are open: counted, also if what follows fails.
   results, entry = _count(workdir, request.name)
   label = experiment.label_spec(config)
@@ -89,6 +98,13 @@ def evaluate(
   }
   if request.name != 'test':
     entry |= {'split': list(config.splits.test), 'data_hash': data_hash}
+  if request.backtest is not None:
+    judged, series = judgement.judgement(
+      predict(split.panel), split, label, request.backtest,
+      judged=entry.get('judged', 1),
+    )  # fmt: skip
+    entry |= judged
+    part['series'] |= series
   files.write_arrays(workdir / f'daily_{request.name}.npz', part['series'])
   files.write_json(workdir / 'results.json', results)
   return results
@@ -247,7 +263,10 @@ def _interval(x: Mapping[str, float]) -> str:
 
 
 def make_request(
-  split: str | None, name: str | None, data_path: str | None
+  split: str | None,
+  name: str | None,
+  data_path: str | None,
+  backtest: BacktestSpec = PAPER,
 ) -> Request:
   """What the flags ask for.
 
@@ -273,7 +292,7 @@ def make_request(
       f'--name is {name!r}: expected letters, digits, - and _, and none of '
       'train, valid'
     )
-  return Request(name, days, data_path)
+  return Request(name, days, data_path, backtest)
 
 
 def define_flags() -> None:
@@ -282,6 +301,13 @@ def define_flags() -> None:
   flags.DEFINE_string('data', None, 'Where the data lie, if they moved.')
   flags.DEFINE_string('split', None, 'Other days: 2025-01-01:2025-12-31.')
   flags.DEFINE_string('name', None, 'Of the evaluation on these days.')
+  flags.DEFINE_integer('top_k', PAPER.top_k, 'Stocks that the backtest holds.')
+  flags.DEFINE_integer('drop_n', PAPER.drop_n, 'Of them exchanged a day.')
+  flags.DEFINE_enum('deal', PAPER.deal, list(DEALS), 'When a signal is traded.')
+  for name in ('buy_cost', 'sell_cost'):
+    flags.DEFINE_float(
+      name, getattr(PAPER, name), 'Basis points of what is traded.'
+    )
 
 
 def main(argv: Sequence[str]) -> None:
@@ -289,7 +315,10 @@ def main(argv: Sequence[str]) -> None:
   cli.no_more(argv)
   cache.use_disk_cache()
   workdir, options = Path(flags.FLAGS.workdir).expanduser(), flags.FLAGS
-  request = make_request(options.split, options.name, options.data)
+  spec = PAPER._replace(
+    **{name: options[name].value for name in BACKTEST_FLAGS}
+  )
+  request = make_request(options.split, options.name, options.data, spec)
   print(table(workdir, evaluate(workdir, request), request.name))
   print(f'Written to {workdir / "results.json"}')
 
