@@ -9,6 +9,7 @@ import numpy as np
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import LabelSpec
 from alphajax.judge import figures as figures_lib
+from alphajax.judge import joined as joined_lib
 from alphajax.judge import judgement, sheet
 from alphajax.run import files, writer
 
@@ -217,3 +218,38 @@ def judge_run(workdir, name='test', seed=3, skill=0.05, stocks=40):
   files.write_json(workdir / 'results.json', sheet.plain(results))
   files.write_arrays(workdir / f'daily_{name}.npz', daily | series)
   return entry
+
+
+def make_walk(workdir, run, shift=0.0):
+  """Years walked forward whose days are those of a judged run's test split.
+
+  shift: is added to their IC.
+  """
+  workdir.mkdir(parents=True)
+  daily = files.read_arrays(run / 'daily_test.npz')
+  results = files.read_json(run / 'results.json')
+  years = np.array([date[:4] for date in daily['dates']])
+  joined = joined_lib.Joined(
+    dates=daily['dates'],
+    symbols=np.array(['s0', 's1']),
+    signal=np.zeros((len(years), 2), np.float32),
+    ic=daily['ic'] + shift,
+    rank_ic=daily['rank_ic'],
+    fold=years,
+  )
+  found = joined_lib.figures(joined, LABEL.exit - 1)
+  files.write_arrays(workdir / 'walk_forward.npz', joined._asdict())
+  series = {
+    k: x for k, x in daily.items() if k not in ('dates', 'ic', 'rank_ic')
+  }
+  files.write_arrays(workdir / 'daily_walk.npz', series)
+  folds = [
+    {'year': int(year), 'formulas': 10, 'kept': None, 'like_before': None}
+    | {'opened': 1, **figures}
+    for year, figures in found['folds'].items()
+  ]
+  summary = {'method': 'random_search', 'seed': 0, 'label': {'horizon': 20}}
+  summary |= {'all': found['all'], 'folds': folds}
+  summary |= {key: results[key] for key in ('sheet', 'backtest')}
+  files.write_json(workdir / 'walk_forward.json', sheet.plain(summary))
+  return workdir

@@ -192,8 +192,8 @@ def _groups(row: Mapping[str, Any], horizon: int, bars: str) -> Drawn:
     *(_column(row['excess'], key) for key in ('mean', 'low', 'high')),
   )  # fmt: skip
   caption = (
-    f'Return over {horizon} {bars} above that of all members, by {count} groups '
-    'from the lowest signal to the highest.'
+    f'Return over {horizon} {bars} above that of all members, by {count} '
+    'groups from the lowest signal to the highest.'
   )
   if spread['mean'] is not None:
     caption += f' Highest less lowest {_interval(spread, percent)}'

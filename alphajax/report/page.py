@@ -1,8 +1,9 @@
 """`report.html` of a run: one self-contained page, from its folder alone."""
 
+import functools
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,17 @@ from markupsafe import Markup
 from alphajax.data.panel import SPLITS, bar_word
 from alphajax.judge import result
 from alphajax.report import (
-  canvas, compare, days, factors, judged, notices, templates, training, verdict,
+  canvas,
+  compare,
+  days,
+  factors,
+  judged,
+  notices,
+  templates,
+  training,
+  verdict,
   walk_page,
-)  # fmt: skip
+)
 from alphajax.run import config as config_lib
 from alphajax.run import files
 from alphajax.run.files import RunError
@@ -54,7 +63,7 @@ def factor_rows(run: Run) -> list[dict[str, Any]]:
     for entry in (run.results or {}).get('factors', [])
   }
   found = run.pool.get('factors') or []
-  features = (run.config or {}).get('language', {}).get('features', ())
+  read = _reader(run)
   largest = max((abs(f['weight']) for f in found), default=0) or 1
   order = sorted(range(len(found)), key=lambda i: -abs(found[i]['weight']))
   return [
@@ -64,11 +73,19 @@ def factor_rows(run: Run) -> list[dict[str, Any]]:
       'share': abs(found[i]['weight']) / largest,
       'test': tested.get(found[i]['formula']),
       'lost': _lost(found[i], tested.get(found[i]['formula'])),
-      'reading': factors.reading(found[i]['formula'], features),
+      'reading': read(found[i]['formula']),
       **found[i],
     }
     for rank, i in enumerate(order, start=1)
   ]
+
+
+def _reader(run: Run) -> Callable[[str], str]:
+  """Says a formula of the run in words; these are of days."""
+  if _bar_word(run) != 'days':
+    return lambda text: ''
+  features = (run.config or {}).get('language', {}).get('features', ())
+  return functools.partial(factors.reading, features=features)
 
 
 def _lost(factor: Mapping[str, Any], tested: Mapping[str, Any] | None) -> float:

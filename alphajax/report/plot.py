@@ -95,13 +95,12 @@ def lines(dates: np.ndarray, drawn: Sequence[Line], form: Form) -> str:
   parts = [*_heights(scale, form), *_dates(dates, x)]
   for each in drawn:
     path = _path(x[kept], each.values[kept], scale)
-    dash = ' stroke-dasharray: 1.5 2.5;' if each.dotted else ''
     parts.append(
       f'<path d="{path}" style="fill: none; stroke: var(--{each.color}); '
-      f'stroke-width: 1.4;{dash}"/>'
+      f'stroke-width: 1.4;{_dash(each)}"/>'
     )
   parts += _strips(dates, x, drawn, form)
-  return _svg([*parts, *_legend([(e.label, e.color) for e in drawn])])
+  return _svg([*parts, *_legend(drawn)])
 
 
 def bars(names: Sequence[str], drawn: Sequence[Bars], form: Form) -> str:
@@ -122,8 +121,7 @@ def bars(names: Sequence[str], drawn: Sequence[Bars], form: Form) -> str:
     for j, each in enumerate(drawn):
       left = middle + (j - len(drawn) / 2) * width
       parts += _bar(each, i, name, left, width, scale, form)
-  legend = [(each.label, each.color) for each in drawn if each.color]
-  return _svg([*parts, *_legend(legend)])
+  return _svg([*parts, *_legend([each for each in drawn if each.color])])
 
 
 def month_map(years: Sequence[str], cells: np.ndarray, form: Form) -> str:
@@ -268,16 +266,23 @@ def _bar(each: Bars, i: int, name, left, width, scale, form) -> Iterable[str]:
     )
 
 
-def _legend(entries: Sequence[tuple[str, str]]) -> Iterable[str]:
+def _legend(drawn: Sequence[Line | Bars]) -> Iterable[str]:
   """Names above the axes, from their left."""
   x = LEFT
-  for label, color in entries:
+  for each in drawn:
+    width, dash = 3.0, ''
+    if isinstance(each, Line):
+      width, dash = 2.0, _dash(each)
     yield (
-      f'<rect x="{x:.1f}" y="7" width="12" height="3" '
-      f'style="fill: var(--{color})"/>'
+      f'<path d="M{x:.1f} 8.5h12" style="fill: none; stroke: '
+      f'var(--{each.color}); stroke-width: {width};{dash}"/>'
     )
-    yield _text(x + 16, 12, label, 'start', 'ink')
-    x += 30 + 4.6 * len(label)
+    yield _text(x + 16, 12, each.label, 'start', 'ink')
+    x += 30 + 4.6 * len(each.label)
+
+
+def _dash(line: Line) -> str:
+  return ' stroke-dasharray: 1.5 2.5;' if line.dotted else ''
 
 
 def _text(x, y, text, anchor='middle', color='muted', size=8.5) -> str:

@@ -56,11 +56,10 @@ def of_ic(figures: Mapping[str, Any], bars: str = 'days') -> Sentence:
   figures: `ic` and `days`, as in `results.json`.
   """
   ic, count = figures['ic'], f'{figures["days"]:,} {bars}'
-  value = f'IC {_bracketed(ic)} on {count}'
   kind = _side(ic, 0.0)
   if kind is None:
-    text = f'Too few {bars} to tell: IC {number(ic["mean"])} on {count}.'
-    return Sentence('open', text)
+    return Sentence('open', f'Too few {bars} to tell: {count}.')
+  value = f'IC {_bracketed(ic)} on {count}'
   return Sentence(
     kind,
     {
@@ -128,12 +127,12 @@ def of_costs(backtest: Mapping[str, Any]) -> Sentence:
   kind = _side(even, charged) or 'open'
   start = {'good': 'Above', 'bad': 'Below', 'open': 'Not told from'}[kind]
   end = '; the interval holds them' if kind == 'open' else ''
+  turnover = percent(figures['turnover']['value'])
   return Sentence(
     kind,
-    f'{start} costs: it exchanges {percent(figures["turnover"]["value"])} of '
-    'the portfolio a day and breaks even with '
-    f'its benchmark at {_bracketed(even, 1)} basis points a side; {number(charged, 1)} are '
-    f'charged{end}.',
+    f'{start} costs: it exchanges {turnover} of the portfolio a day and breaks '
+    f'even with its benchmark at {_bracketed(even, 1)} basis points a side; '
+    f'{number(charged, 1)} are charged{end}.',
   )
 
 
@@ -153,8 +152,8 @@ def distrust(
   if alone < MANY:
     yield Sentence(
       'bad',
-      f'Few {bars}: {figures["days"]:,} hold {alone} labels of {horizon} {bars} '
-      'that do not overlap.',
+      f'Few {bars}: {figures["days"]:,} hold {alone} labels of {horizon} '
+      f'{bars} that do not overlap.',
     )
   if entry.get('opened', 1) > 1:
     yield Sentence(
@@ -168,7 +167,7 @@ def distrust(
   )
   if lost > LOST:
     yield Sentence(
-      'bad', f'A factor loses {percent(lost)} of its cells to float32.'
+      'bad', f'Lost cells: {percent(lost)} of a factor are beyond float32.'
     )
   if figures.get('coverage', 1.0) < COVERED:
     yield Sentence(
