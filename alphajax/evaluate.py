@@ -104,7 +104,7 @@ def evaluate(
       judged=entry.get('judged', 1),
     )  # fmt: skip
     entry |= judged
-    part['series'] |= series
+    part['series'] = series | part['series']
   files.write_arrays(workdir / f'daily_{request.name}.npz', part['series'])
   files.write_json(workdir / 'results.json', results)
   return results

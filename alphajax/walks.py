@@ -62,8 +62,10 @@ def judge(
     RunError, ValueError: as `on_market`.
   """
   workdir = Path(workdir).expanduser()
-  summary, _ = load(workdir)
+  summary, joined = load(workdir)
   signal, split = on_market(workdir, data_path)
+  known = np.isin(split.panel.dates, joined.dates)
+  split = split.replace(scored=np.asarray(split.scored) & known)
   label = experiment.label_spec(config_of(workdir))
   found, series = judgement.judgement(signal, split, label)
   summary |= found

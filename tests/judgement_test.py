@@ -52,8 +52,8 @@ def test_the_sheet_is_the_tear_sheet_and_its_days_stand_apart():
   figures, arrays = found()
   assert figures['sheet'] == expected
   assert figures['sheet']['figures']['of_judged']['judged'] == 7
-  assert not {'dates', 'ic', 'rank_ic'} & set(arrays)
-  for name in ('coverage', 'left_ic', 'spread_10', 'turnover_5_1'):
+  np.testing.assert_array_equal(arrays['dates'], daily['dates'])
+  for name in ('ic', 'coverage', 'left_ic', 'spread_10', 'turnover_5_1'):
     np.testing.assert_array_equal(arrays[name], np.array(daily[name], float))
 
 
@@ -68,8 +68,8 @@ def test_the_backtest_is_of_the_scored_days_and_a_fifth_of_the_members():
   spec = BacktestSpec(top_k=top_k, drop_n=1)
   assert (traded['spec']['top_k'], traded['spec']['drop_n']) == (top_k, 1)
   assert traded['notes'][0] == (
-    f'top_k=60, but the universe has {usual} members on the median day: '
-    f'{top_k} were held and 1 exchanged a day'
+    f'the universe has {usual} members on the median day and not more than '
+    f'top_k=60: {top_k} were held, 1 exchanged a day'
   )
   result = trading.backtest(signal[days], panel, spec)
   np.testing.assert_array_equal(arrays['backtest_dates'], result.dates)

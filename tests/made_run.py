@@ -216,11 +216,11 @@ def judge_run(workdir, name='test', seed=3, skill=0.05, stocks=40):
     entry |= {'opened': 1, 'split': [str(dates[260]), str(dates[-1])]}
   entry |= {'test': figures, **found}
   files.write_json(workdir / 'results.json', sheet.plain(results))
-  files.write_arrays(workdir / f'daily_{name}.npz', daily | series)
+  files.write_arrays(workdir / f'daily_{name}.npz', series | daily)
   return entry
 
 
-def make_walk(workdir, run, shift=0.0):
+def make_walk(workdir, run, shift=0.0, method='alphacfg'):
   """Years walked forward whose days are those of a judged run's test split.
 
   shift: is added to their IC.
@@ -248,7 +248,7 @@ def make_walk(workdir, run, shift=0.0):
     | {'opened': 1, **figures}
     for year, figures in found['folds'].items()
   ]
-  summary = {'method': 'random_search', 'seed': 0, 'label': {'horizon': 20}}
+  summary = {'method': method, 'seed': 0, 'label': {'horizon': 20}}
   summary |= {'all': found['all'], 'folds': folds}
   summary |= {key: results[key] for key in ('sheet', 'backtest')}
   files.write_json(workdir / 'walk_forward.json', sheet.plain(summary))

@@ -134,7 +134,7 @@ def test_the_tables_are_those_of_the_json(run, text):
     assert ' '.join(money) in text
     assert f'{row["period"]} {shown(ic["mean"])} [{shown(ic["low"])}' in text
   assert 'Holds the 8 highest, equally weighted, at most 1 exchanged' in text
-  assert 'Top_k=60, but the universe has 40 members' in text
+  assert 'The universe has 40 members on the median day' in text
 
 
 def test_an_older_run_has_a_verdict_and_no_section(tmp_path):
@@ -200,7 +200,7 @@ def test_a_walk_has_a_page(walked):
   assert f'Above 0 out of sample: IC {value}' in found
   assert f'Out-of-sample IC {value}' in found
   assert f'standard error {shown(whole["ic"]["error"])}' in found
-  assert 'random_search · 4 years walked forward, seed 0' in found
+  assert 'alphacfg · 4 years walked forward, seed 0' in found
   for row in summary['folds']:
     ic = row['ic']
     said = f'{row["year"]} {shown(ic["mean"])} [{shown(ic["low"])}'
@@ -224,12 +224,15 @@ def test_an_older_walk_has_a_page(walked, tmp_path):
 
 
 def test_walks_are_compared(walked, run, tmp_path):
-  other = make_walk(tmp_path / 'rnd', run, shift=0.02)
+  other = make_walk(tmp_path / 'rnd', run, 0.02, 'random_search')
   found = page_of(walked, [other]).text
   assert (
     f'Below the random control rnd: IC difference {MINUS}0.0200 '
     f'[{MINUS}0.0200, {MINUS}0.0200] on 999 joined days.'
   ) in found
+  # The control itself is compared with nothing.
+  assert 'random control' in page_of(walked).text
+  assert 'random control' not in page_of(other).text
   summary = json.loads((other / 'walk_forward.json').read_text())
   summary['label']['horizon'] = 5
   files.write_json(other / 'walk_forward.json', summary)

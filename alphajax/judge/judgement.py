@@ -31,7 +31,6 @@ _SPEC = (
   'top_k', 'drop_n', 'buy_cost', 'sell_cost', 'slippage', 'deal', 'portfolio',
   'groups', 'every',
 )  # fmt: skip
-_SHEET = 'dates', 'ic', 'rank_ic'  # Daily series that a run has already.
 
 Series = dict[str, np.ndarray]
 
@@ -69,9 +68,8 @@ def judgement(
     # The panel has no such price, nothing was traded, or the account is ruined.
     traded, series = {'missing': str(error)}, {}
   arrays = {
-    name: np.array(values, np.float64)
+    name: np.array(values, None if name == 'dates' else np.float64)
     for name, values in daily.items()
-    if name not in _SHEET
   }
   return {'sheet': found, 'backtest': sheet.plain(traded)}, arrays | series
 
@@ -107,8 +105,8 @@ def fitted(spec: BacktestSpec, panel: Panel) -> tuple[BacktestSpec, list[str]]:
   top_k = max(usual // SHARE, 1)
   drop_n = min(max(round(spec.drop_n * top_k / spec.top_k), 1), top_k)
   note = (
-    f'top_k={spec.top_k}, but the universe has {usual} members on the median '
-    f'day: {top_k} were held and {drop_n} exchanged a day'
+    f'the universe has {usual} members on the median day and not more than '
+    f'top_k={spec.top_k}: {top_k} were held, {drop_n} exchanged a day'
   )
   return spec._replace(top_k=top_k, drop_n=drop_n), [note]
 

@@ -258,8 +258,12 @@ def _verdict(
     if row['is_random'] and found:
       split = list(found)[-1]  # The test split where both were opened.
       controls.append((row['name'], found[split], split))
+  method = (run.config or {}).get('method', '')
+  is_control = not controls and 'random' in method
   horizon = run.pool['label']['horizon']
-  return verdict.sentences(results, horizon, bars, controls)
+  return verdict.sentences(
+    results, horizon, bars, None if is_control else controls
+  )
 
 
 def _judged(run: Run, bars: str) -> list[dict[str, Any]]:

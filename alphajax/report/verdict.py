@@ -110,8 +110,8 @@ def of_control(name: str, difference: Interval, split: str) -> Sentence:
 NO_CONTROL = Sentence(
   'open',
   'Not compared with a random control: what as many random formulas reach on '
-  'these days is not known. Train configs/random.py and give its folder as '
-  '--compare.',
+  'these days is not known. Do the same with configs/random.py and give that '
+  'folder as --compare.',
 )
 
 

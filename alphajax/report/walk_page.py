@@ -70,23 +70,26 @@ def render(walk: Walk, others: Sequence[Walk] = ()) -> str:
     'opened': max(row.get('opened') or 1 for row in summary['folds']),
     **{key: summary[key] for key in ('sheet', 'backtest') if key in summary},
   }
-  daily = walk.daily | {
+  daily = {
     'dates': dates,
     'ic': walk.joined.ic[known],
     'rank_ic': walk.joined.rank_ic[known],
-  }
+  } | walk.daily
   part = Judged('walk', 'All years judged together', entry, daily)
   controls = [
     (other.name, _difference(walk, other), 'joined')
     for other in others
     if 'random' in other.summary['method']
   ]
+  is_control = not controls and 'random' in summary['method']
   return templates.template('walk.html').render(
     name=walk.name,
     summary=summary,
     label=result.label_text(summary['label'], bars),
     bars=bars,
-    verdict=verdict.sentences(entry, horizon, bars, controls),
+    verdict=verdict.sentences(
+      entry, horizon, bars, None if is_control else controls
+    ),
     part=judged.section(part, horizon, bars, months=True),
     now=templates.now(),
   )
