@@ -50,7 +50,7 @@ class Request(NamedTuple):
 
 
 TEST_SPLIT = Request()
-BACKTEST_FLAGS = 'top_k', 'drop_n', 'deal', 'buy_cost', 'sell_cost'
+RULES = 'top_k', 'drop_n', 'deal', 'buy_cost', 'sell_cost'  # Flags.
 
 
 @jax.enable_x64(False)  # As the run was.
@@ -315,9 +315,8 @@ def main(argv: Sequence[str]) -> None:
   cli.no_more(argv)
   cache.use_disk_cache()
   workdir, options = Path(flags.FLAGS.workdir).expanduser(), flags.FLAGS
-  spec = PAPER._replace(
-    **{name: options[name].value for name in BACKTEST_FLAGS}
-  )
+  rules: dict[str, Any] = {name: options[name].value for name in RULES}
+  spec = PAPER._replace(**rules)
   request = make_request(options.split, options.name, options.data, spec)
   print(table(workdir, evaluate(workdir, request), request.name))
   print(f'Written to {workdir / "results.json"}')

@@ -65,7 +65,7 @@ def render(walk: Walk, others: Sequence[Walk] = ()) -> str:
   known = np.isfinite(walk.joined.ic)
   dates = walk.joined.dates[known]
   bars = bar_word(dates)
-  entry = {
+  entry: dict[str, Any] = {
     'test': summary['all'],
     'opened': max(row.get('opened') or 1 for row in summary['folds']),
     **{key: summary[key] for key in ('sheet', 'backtest') if key in summary},
@@ -74,7 +74,8 @@ def render(walk: Walk, others: Sequence[Walk] = ()) -> str:
     'dates': dates,
     'ic': walk.joined.ic[known],
     'rank_ic': walk.joined.rank_ic[known],
-  } | walk.daily
+    **walk.daily,
+  }
   part = Judged('walk', 'All years judged together', entry, daily)
   controls = [
     (other.name, _difference(walk, other), 'joined')
