@@ -242,10 +242,13 @@ def _styles(sheet: Mapping[str, Any]) -> Drawn:
       f' IC without them {_interval(sheet["left"]["ic"], number)}, with them '
       f'{_interval(sheet["figures"]["ic"], number)}.'
     )
-  part = [f'{k} {percent(x["known"], 0)}' for k, x in sheet['styles'].items()
-          if x['known'] < 0.95]  # fmt: skip
+  part = [
+    f'{name} in {percent(x["known"], 0)}'
+    for name, x in sheet['styles'].items()
+    if x['known'] < 0.95
+  ]
   if part:
-    caption += f' Known of {", ".join(part)} of the cells.'
+    caption += f' Not known of all cells: {", ".join(part)}.'
   svg = plot.bars([*sheet['styles']], [drawn], lambda x: number(x, 2))
   return 'Styles', caption, svg
 
