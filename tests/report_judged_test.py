@@ -177,6 +177,15 @@ def test_the_random_control_is_the_run_by_that_method(run, tmp_path):
     f'[{shown(x["low"])}, {shown(x["high"])}] on {x["days"]} test days'
   ) in found
   assert 'Not compared' not in found
+  # Not opened: validation is what both have.
+  other = make_run(tmp_path / 'closed', seed=1, skill=0.2, test=False)
+  found = page_of(run, [other]).text
+  assert 'the random control closed: IC difference' in found
+  assert f'on {len(_valid(run)):,} validation days' in found
+
+
+def _valid(workdir):
+  return files.read_arrays(workdir / 'daily.npz')['ic_valid']
 
 
 def test_formulas_are_read_in_words(text):

@@ -255,9 +255,11 @@ def _verdict(
   controls = []
   for row in comparison['rows'] if comparison else ():
     found = row['differences']
-    if row['is_random'] and found:
-      split = list(found)[-1]  # The test split where both were opened.
-      controls.append((row['name'], found[split], split))
+    # The test split where both were opened; never what was trained on.
+    for split, name in (('test', 'test'), ('valid', 'validation')):
+      if row['is_random'] and split in found:
+        controls.append((row['name'], found[split], name))
+        break
   method = (run.config or {}).get('method', '')
   is_control = not controls and 'random' in method
   horizon = run.pool['label']['horizon']

@@ -44,7 +44,7 @@ def sentences(
   if 'sheet' in entry:
     found += of_judged(entry['sheet'], bars)
   if controls is not None:
-    found += [of_control(*each) for each in controls] or [NO_CONTROL]
+    found += [of_control(*each, bars) for each in controls] or [NO_CONTROL]
   if 'backtest' in entry:
     found.append(of_costs(entry['backtest']))
   return [*found, *distrust(entry, horizon, bars)]
@@ -87,18 +87,21 @@ def of_judged(sheet: Mapping[str, Any], bars: str = 'days') -> list[Sentence]:
   ]
 
 
-def of_control(name: str, difference: Interval, split: str) -> Sentence:
+def of_control(
+  name: str, difference: Interval, split: str, bars: str = 'days'
+) -> Sentence:
   """Whether it is above a random control.
 
   Args:
     name: of the control.
     difference: IC of this less that of the control; `days`.
     split: whose days.
+    bars: what they are called.
   """
-  count = f'{difference["days"]:,} {split} days'
+  count = f'{difference["days"]:,} {split} {bars}'
   if 'mean' not in difference:
     return Sentence(
-      'open', f'Too few common days with the random control {name}: {count}.'
+      'open', f'Too few common {bars} with the random control {name}: {count}.'
     )
   value = f'IC difference {_bracketed(difference)} on {count}'
   kind = _side(difference, 0.0) or 'open'
