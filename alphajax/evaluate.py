@@ -23,8 +23,10 @@ from ml_collections import config_dict
 from alphajax import cli, experiment, markets
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import SPLITS
-from alphajax.judge import ledger
+from alphajax.judge import judgement, ledger
 from alphajax.judge import result as result_lib
+from alphajax.judge.quotes import DEALS
+from alphajax.judge.rules import PAPER, BacktestSpec
 from alphajax.language import formula as formula_lib
 from alphajax.methods import given, linear
 from alphajax.methods.base import Found
@@ -39,15 +41,18 @@ class Request(NamedTuple):
   split: first and last day; None for the config's test split.
   data_path: where the data lie, if not where the config says.
   ledger: where judgements are counted; None: see `ledger.place`.
+  backtest: its rules; None: neither tear sheet nor backtest.
   """
 
   name: str = 'test'
   split: tuple[str, str] | None = None
   data_path: str | None = None
   ledger: str | None = None
+  backtest: BacktestSpec | None = PAPER
 
 
 TEST_SPLIT = Request()
+RULES = 'top_k', 'drop_n', 'deal', 'buy_cost', 'sell_cost'  # Flags.
 
 
 @jax.enable_x64(False)  # As the run was.
@@ -63,8 +68,8 @@ def evaluate(
   Returns:
     What `results.json` holds: of the test split `opened`, `iteration`, `test`,
     `ceiling`, `factors`, `judged` (how many distinct formulas and pools ever
-    were on these days, by the `ledger`); of others the same under
-    `evaluations`, by name.
+    were on these days, by the `ledger`), and `sheet` and `backtest` of
+    `judgement`; of others the same under `evaluations`, by name.
 
   Raises:
     RunError: no run, no result, one that cannot be read, or other data than
@@ -79,14 +84,16 @@ def evaluate(
   if request.split is not None:
     config.splits.test = request.split
   split = markets.load_split(config, 'test')
+  if request.backtest is not None:
+    judgement.check_rules(request.backtest, split.panel)
   # From here on the days are open: counted, also if what follows fails.
-  judged = _judged(config, found, data_hash, request.ledger)
+  counted = _judged(config, found, data_hash, request.ledger)
   results, entry = _count(workdir, request.name)
   label = markets.label_spec(config)
   part = result_lib.describe(predict, found.formulas, split, label)
   entry |= {
     'iteration': found.iteration,
-    **judged,
+    **counted,
     'test': part['pool'],
     'ceiling': markets.ceiling(config, split),
     'factors': [
@@ -96,6 +103,13 @@ def evaluate(
   }
   if request.name != 'test':
     entry |= {'split': list(config.splits.test), 'data_hash': data_hash}
+  if request.backtest is not None:
+    figures, series = judgement.judgement(
+      predict(split.panel), split, label, request.backtest,
+      judged=entry['judged'],
+    )  # fmt: skip
+    entry |= figures
+    part['series'] = series | part['series']
   files.write_arrays(workdir / f'daily_{request.name}.npz', part['series'])
   files.write_json(workdir / 'results.json', results)
   return results
@@ -111,10 +125,10 @@ def _judged(config, found: Found, data_hash: str, path: str | None) -> dict:
     keys.append(ledger.signal_key(f'{config.to_json()} {found.iteration}'))
   label = result_lib.describe_label(markets.label_spec(config))
   start, end = config.splits.test
-  judgement = ledger.Judgement(
+  entry = ledger.Judgement(
     'evaluate', data_hash, start, end, ledger.label_key(label), tuple(keys)
   )
-  tally = ledger.append(place, judgement)
+  tally = ledger.append(place, entry)
   return {'judged': tally.judged, 'ledger': str(place)}
 
 
@@ -281,7 +295,10 @@ def _interval(x: Mapping[str, float]) -> str:
 
 
 def make_request(
-  split: str | None, name: str | None, data_path: str | None
+  split: str | None,
+  name: str | None,
+  data_path: str | None,
+  backtest: BacktestSpec = PAPER,
 ) -> Request:
   """What the flags ask for.
 
@@ -307,7 +324,7 @@ def make_request(
       f'--name is {name!r}: expected letters, digits, - and _, and none of '
       'train, valid'
     )
-  return Request(name, days, data_path)
+  return Request(name, days, data_path, backtest=backtest)
 
 
 def define_flags() -> None:
@@ -319,6 +336,13 @@ def define_flags() -> None:
   flags.DEFINE_string(
     'ledger', None, 'Where judgements are counted; else beside the data.'
   )
+  flags.DEFINE_integer('top_k', PAPER.top_k, 'Stocks that the backtest holds.')
+  flags.DEFINE_integer('drop_n', PAPER.drop_n, 'Of them exchanged a day.')
+  flags.DEFINE_enum('deal', PAPER.deal, list(DEALS), 'When a signal is traded.')
+  for name in ('buy_cost', 'sell_cost'):
+    flags.DEFINE_float(
+      name, getattr(PAPER, name), 'Basis points of what is traded.'
+    )
 
 
 def main(argv: Sequence[str]) -> None:
@@ -326,7 +350,9 @@ def main(argv: Sequence[str]) -> None:
   cli.no_more(argv)
   cache.use_disk_cache()
   workdir, options = Path(flags.FLAGS.workdir).expanduser(), flags.FLAGS
-  request = make_request(options.split, options.name, options.data)
+  rules: dict[str, Any] = {name: options[name].value for name in RULES}
+  spec = PAPER._replace(**rules)
+  request = make_request(options.split, options.name, options.data, spec)
   request = request._replace(ledger=options.ledger)
   print(table(workdir, evaluate(workdir, request), request.name))
   print(f'Written to {workdir / "results.json"}')

@@ -7,8 +7,9 @@ For each test year: train on what came before it, all of it or --window years,
 validate on the year before it, keep the result, and only then score the year,
 once. WORKDIR/2013 is a run like any other; killed at any moment, all goes on
 where it stopped and ends with the same bits. `walk_forward.npz` has the joined
-days: signal, IC, RankIC; `walk_forward.json` what they say. `config.splits` are
-not read, but for the day on which training begins.
+days: signal, IC, RankIC; `walk_forward.json` what they say, their tear sheet
+and backtest too, which `alphajax report --workdir=WORKDIR` shows.
+`config.splits` are not read, but for the day on which training begins.
 
 --compare=WORKDIR pairs the days with those of another walk, --average=A,B makes
 a walk of the mean signal of others, of any methods and seeds.
@@ -146,7 +147,8 @@ def run_fold(fold: Fold, workdir: Path) -> None:
       f'{place}: nothing was found before {fold.year} ({reason}); give it more '
       'iterations or another language'
     )
-  evaluate.evaluate(place)
+  # The years are judged together, see `join`.
+  evaluate.evaluate(place, evaluate.TEST_SPLIT._replace(backtest=None))
   files.write_arrays(place / SIGNAL, _signal(fold, place))
   files.write_json(
     place / DONE,
@@ -233,7 +235,7 @@ def join(planned: Sequence[Fold], workdir: Path) -> dict[str, Any]:
     'folds': rows,
   }
   walks.keep(workdir, summary, joined)
-  return summary
+  return walks.judge(workdir)
 
 
 def _part(fold: Fold, workdir: Path) -> joined_lib.Part:

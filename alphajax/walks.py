@@ -13,13 +13,14 @@ from ml_collections import config_dict
 from alphajax import markets
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import Split
-from alphajax.judge import figures
+from alphajax.judge import figures, judgement
 from alphajax.judge import joined as joined_lib
 from alphajax.judge.joined import Joined
 from alphajax.run import files
 from alphajax.run.files import RunError
 
 SERIES, SUMMARY = 'walk_forward.npz', 'walk_forward.json'
+DAILY = 'daily_walk.npz'  # Of the judgement, for the report.
 
 
 def load(workdir: str | os.PathLike) -> tuple[dict[str, Any], Joined]:
@@ -44,6 +45,33 @@ def keep(workdir: Path, summary: dict[str, Any], joined: Joined) -> None:
   """Writes what `load` reads."""
   files.write_arrays(workdir / SERIES, joined_lib.to_arrays(joined))
   files.write_json(workdir / SUMMARY, summary)
+
+
+@jax.enable_x64(False)  # As the folds were.
+def judge(
+  workdir: str | os.PathLike, data_path: str | None = None
+) -> dict[str, Any]:
+  """Adds tear sheet and backtest of all years to what `keep` wrote.
+
+  `walk_forward.json` gets the keys of `judgement`, `daily_walk.npz` its series.
+
+  Returns:
+    What `walk_forward.json` holds now.
+
+  Raises:
+    RunError, ValueError: as `on_market`.
+  """
+  workdir = Path(workdir).expanduser()
+  summary, joined = load(workdir)
+  signal, split = on_market(workdir, data_path)
+  known = np.isin(split.panel.dates, joined.dates)
+  split = split.replace(scored=np.asarray(split.scored) & known)
+  label = markets.label_spec(config_of(workdir))
+  found, series = judgement.judgement(signal, split, label)
+  summary |= found
+  files.write_arrays(workdir / DAILY, series)
+  files.write_json(workdir / SUMMARY, summary)
+  return summary
 
 
 def compare(
@@ -176,7 +204,7 @@ def average(
   }
   out.mkdir(parents=True, exist_ok=True)
   keep(out, made, joined)
-  return made
+  return judge(out, data_path)
 
 
 def _judged(

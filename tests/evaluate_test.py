@@ -11,6 +11,7 @@ import tiny
 
 from alphajax import evaluate, markets, train
 from alphajax.judge import result
+from alphajax.judge.rules import PAPER
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
 from alphajax.run.files import RunError
@@ -87,6 +88,35 @@ def test_every_opening_is_counted_once_the_days_are_loaded(run, monkeypatch):
   third = evaluate.evaluate(run)
   assert third == {**first, 'opened': 3}
   assert 'opened 3 times' in evaluate.table(run, third)
+
+
+def test_what_is_evaluated_is_judged(run):
+  results = evaluate.evaluate(run)
+  for key in ('ic', 'rank_ic'):
+    assert results['sheet']['figures'][key] == pytest.approx(
+      results['test'][key]
+    )
+  with np.load(run / 'daily_test.npz') as series:
+    assert len(series['coverage']) == len(series['dates'])
+    assert series['backtest_dates'][0] == series['dates'][0]
+    year = results['backtest']['years'][-1]
+    days = np.char.startswith(series['backtest_dates'], year['period'])
+    nav = series['backtest_nav']
+    before = nav[~days][-1]
+    assert year['portfolio'] == pytest.approx(nav[-1] / before - 1)
+    assert results['backtest']['spec']['deal'] == 'next_open'
+  # The members are fewer than the 60 that are held by default.
+  assert results['backtest']['spec']['top_k'] < 10
+
+
+def test_rules_that_none_can_follow_open_nothing(run):
+  rules = PAPER._replace(sell_cost=-1.0)
+  request = evaluate.make_request(None, None, None, rules)
+  with pytest.raises(ValueError, match='sell_cost=-1.0: expected basis points'):
+    evaluate.evaluate(run, request)
+  assert not (run / 'results.json').exists()
+  without = evaluate.evaluate(run, evaluate.Request(backtest=None))
+  assert 'sheet' not in without and without['opened'] == 1
 
 
 def test_the_table_calls_weeks_bars(run):

@@ -3,8 +3,14 @@
 The numbers are realistic, the days those of a long run.
 """
 
+import jax.numpy as jnp
 import numpy as np
 
+from alphajax.data import panel as panel_lib
+from alphajax.data.panel import LabelSpec
+from alphajax.judge import figures as figures_lib
+from alphajax.judge import joined as joined_lib
+from alphajax.judge import judgement, sheet
 from alphajax.run import files, writer
 
 FORMULAS = (
@@ -19,6 +25,7 @@ FORMULAS = (
   'Pow(Mad(volume,30)/Mean(volume,30),0.1)',
   'Max(Corr(Sum(open,40),high-volume,20),30)-Abs(Min(Var(close/vwap,20),40))',
 )
+LABEL = LabelSpec(0, 20)
 SPANS = {
   'train': ('2010-01-04', '2017-12-01', 0.071),
   'valid': ('2018-01-02', '2019-11-29', 0.052),
@@ -168,3 +175,81 @@ def make_results(workdir, rng, factors, skill, opened=1):
   np.savez(
     workdir / 'daily_test.npz', **{names[k]: v for k, v in daily.items()}
   )
+
+
+def judge_run(workdir, name='test', seed=3, skill=0.05, stocks=40):
+  """Adds the judgement of a made-up signal, as `evaluate` writes it.
+
+  On a made-up market whose scored days are those of the test split.
+  """
+  rng = np.random.default_rng(seed)
+  arrays = files.read_arrays(workdir / 'daily_test.npz')
+  before = np.busday_offset(arrays['dates'][0], -np.arange(260, 0, -1))
+  dates = np.append(before.astype(str), arrays['dates'])
+  shape = (len(dates), stocks)
+  moves = (
+    0.02 * rng.standard_t(5, shape) + 0.01 * rng.normal(size=shape[0])[:, None]
+  )
+  signal = np.zeros(shape)
+  for t in range(1, shape[0]):
+    signal[t] = 0.9 * signal[t - 1] + rng.normal(size=stocks)
+  moves[1:] += skill * 0.01 * signal[:-1]
+  close = 20 * np.exp(np.cumsum(moves, 0))
+  opens = close * np.exp(0.005 * rng.normal(size=shape))
+  volume = rng.uniform(1e5, 1e7, shape)
+  features = [opens, close, close, close, volume, close]
+  panel = panel_lib.make(
+    np.stack(features).astype(np.float32), np.ones(shape, bool), dates,
+    [f's{i}' for i in range(stocks)],
+  )  # fmt: skip
+  split = panel_lib.split(
+    panel, 'test', dates[260], dates[-1], lookback=260, label=LABEL
+  )
+  signal = signal.astype(np.float32)
+  found, series = judgement.judgement(signal, split, LABEL, judged=11)
+  figures, daily = figures_lib.of_signal(jnp.asarray(signal), split, LABEL)
+  daily['dates'] = np.array(dates)[split.scored]
+  results = files.read_json(workdir / 'results.json')
+  entry = results
+  if name != 'test':
+    entry = results.setdefault('evaluations', {}).setdefault(name, {})
+    entry |= {'opened': 1, 'split': [str(dates[260]), str(dates[-1])]}
+  entry |= {'test': figures, **found}
+  files.write_json(workdir / 'results.json', sheet.plain(results))
+  files.write_arrays(workdir / f'daily_{name}.npz', series | daily)
+  return entry
+
+
+def make_walk(workdir, run, shift=0.0, method='alphacfg'):
+  """Years walked forward whose days are those of a judged run's test split.
+
+  shift: is added to their IC.
+  """
+  workdir.mkdir(parents=True)
+  daily = files.read_arrays(run / 'daily_test.npz')
+  results = files.read_json(run / 'results.json')
+  years = np.array([date[:4] for date in daily['dates']])
+  joined = joined_lib.Joined(
+    dates=daily['dates'],
+    symbols=np.array(['s0', 's1']),
+    signal=np.zeros((len(years), 2), np.float32),
+    ic=daily['ic'] + shift,
+    rank_ic=daily['rank_ic'],
+    fold=years,
+  )
+  found = joined_lib.figures(joined, LABEL.exit - 1)
+  files.write_arrays(workdir / 'walk_forward.npz', joined._asdict())
+  series = {
+    k: x for k, x in daily.items() if k not in ('dates', 'ic', 'rank_ic')
+  }
+  files.write_arrays(workdir / 'daily_walk.npz', series)
+  folds = [
+    {'year': int(year), 'formulas': 10, 'kept': None, 'like_before': None}
+    | {'opened': 1, **figures}
+    for year, figures in found['folds'].items()
+  ]
+  summary = {'method': method, 'seed': 0, 'label': {'horizon': 20}}
+  summary |= {'all': found['all'], 'folds': folds}
+  summary |= {key: results[key] for key in ('sheet', 'backtest')}
+  files.write_json(workdir / 'walk_forward.json', sheet.plain(summary))
+  return workdir

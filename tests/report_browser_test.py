@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from made_run import make_run
+from made_run import judge_run, make_run, make_walk
 
 from alphajax.report import page
 
@@ -28,7 +28,8 @@ addEventListener('load', () => {{
   const figures = [...root.querySelectorAll('figure')].map(figure => ({{
     title: figure.querySelector('h3').textContent,
     marks: figure.querySelectorAll(
-      'svg path[style*="var(--"], svg use').length,
+      'svg [style*="var(--"]:not(text), svg use').length,
+    tips: figure.querySelectorAll('svg title').length,
     texts: figure.querySelectorAll('svg text').length,
     width: figure.querySelector('svg').getBoundingClientRect().width,
     height: figure.querySelector('svg').getBoundingClientRect().height,
@@ -80,16 +81,43 @@ def report(tmp_path_factory):
   return page.write_report(workdir)
 
 
+@pytest.fixture(scope='module')
+def judged(tmp_path_factory):
+  workdir = make_run(tmp_path_factory.mktemp('browser') / 'judged')
+  judge_run(workdir)
+  judge_run(workdir, 'later', seed=5, skill=0.0)
+  return page.write_report(workdir)
+
+
+@pytest.fixture(scope='module')
+def walked(judged):
+  workdir = judged.parent.parent / 'walk'
+  return page.write_report(make_walk(workdir, judged.parent))
+
+
+# Page -> how many figures it has.
+PAGES = {'report': 7, 'judged': 7 + 7 + 8, 'walked': 8}
+
+
 @pytest.mark.parametrize('width', [390, 1200])
-def test_the_page_fits_and_draws_every_figure(report, tmp_path, width):
-  found, console = opened(tmp_path, report.read_text(), width)
+@pytest.mark.parametrize('name', PAGES)
+def test_the_page_fits_and_draws_every_figure(name, width, tmp_path, request):
+  text = request.getfixturevalue(name).read_text()
+  found, console = opened(tmp_path, text, width)
   assert console == []
   assert found['scroll'] <= width and found['wide'] == []
   assert found['cells'] == ('block' if width == 390 else 'table-row')
-  assert len(found['figures']) == 7
+  assert len(found['figures']) == PAGES[name]
   for figure in found['figures']:
     assert figure['marks'] > 4 and figure['texts'] > 4, figure
-    assert figure['width'] > 300 and figure['height'] > 150, figure
+    low = 60 if figure['title'] == 'IC of each month' else 150
+    assert figure['width'] > 300 and figure['height'] > low, figure
+  tips = {x['title']: x['tips'] for x in found['figures']}
+  told = set(tips) - {
+    'Pool IC by formulas evaluated', 'Cumulative IC', 'IC of each factor',
+    'Losses', 'Time by part',
+  }  # fmt: skip
+  assert told and all(tips[title] >= 5 for title in told), tips
 
 
 def test_what_does_not_fit_or_fails_is_noticed(report, tmp_path):
@@ -121,10 +149,14 @@ def test_is_dark_where_the_reader_is(report, tmp_path):
   assert seen == {'dark': 'rgb(15, 19, 24)', 'light': 'rgb(244, 245, 247)'}
 
 
-def test_prints_on_few_pages(report, tmp_path):
+@pytest.mark.parametrize(
+  'name, most', [('report', 3), ('judged', 6), ('walked', 3)]
+)
+def test_prints_on_few_pages(name, most, tmp_path, request):
   path = tmp_path / 'report.pdf'
+  report = request.getfixturevalue(name)
   chromium(tmp_path, f'--print-to-pdf={path}', report.as_uri())
   pages = re.findall(rb'/Type\s*/Page\b', path.read_bytes())
-  assert 1 <= len(pages) <= 3
+  assert 1 <= len(pages) <= most
   box = re.search(rb'/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]', path.read_bytes())
   assert [round(float(side)) for side in box.groups()] == [595, 842]  # A4.

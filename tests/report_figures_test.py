@@ -82,7 +82,7 @@ def luminance(rgb):
 @pytest.mark.parametrize('theme', [0, 1], ids=['light', 'dark'])
 @pytest.mark.parametrize('sign', ['positive', 'negative'])
 def test_the_ink_reads_on_the_strongest_cell(theme, sign):
-  text = (Path(page.__file__).parent / 'template.html').read_text()
+  text = (Path(page.__file__).parent / 'style.html').read_text()
   colors = dict(
     re.findall(
       r'--(\w+): (#\w{6})', text.split('prefers-color-scheme', 1)[theme]

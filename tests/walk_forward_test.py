@@ -12,6 +12,7 @@ import tiny
 from alphajax import folds, markets, train, walk_forward, walks
 from alphajax.configs import common
 from alphajax.judge import figures, joined
+from alphajax.report import page
 from alphajax.report import walk as walk_text
 from alphajax.run.files import RunError
 
@@ -212,6 +213,23 @@ def test_the_joined_days_are_those_of_the_folds(summary, workdir):
   assert json.loads((workdir / 'walk_forward.json').read_text()) == json.loads(
     json.dumps(summary)
   )
+
+
+def test_all_years_are_judged_together(summary, workdir):
+  assert summary['sheet']['figures']['ic']['mean'] == pytest.approx(
+    summary['all']['ic']['mean'], abs=1e-6
+  )
+  years = [row['period'] for row in summary['backtest']['years']]
+  assert years == ['2012', '2013']
+  whole = arrays(workdir)
+  with np.load(workdir / 'daily_walk.npz') as daily:
+    np.testing.assert_array_equal(daily['dates'], whole['dates'])
+    np.testing.assert_allclose(daily['ic'], whole['ic'], atol=1e-5)
+    assert daily['backtest_nav'][0] == 1
+  results = json.loads((workdir / '2012' / 'results.json').read_text())
+  assert 'sheet' not in results
+  text = page.write_report(workdir).read_text()
+  assert 'random_search · 2 years walked forward, seed 0' in text
 
 
 def test_the_signal_is_standardised_and_says_what_the_pools_say(

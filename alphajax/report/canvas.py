@@ -10,6 +10,7 @@ from typing import Any
 
 import matplotlib
 import matplotlib.dates
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -85,15 +86,30 @@ def svg(figure: Figure, name: str) -> str:
   text = re.sub(r'(font: [\d.]+px)[^;\"]*', r'\1 var(--font)', text)
   for color, stand_in in COLORS.items():
     text = text.replace(stand_in, f'var(--{color})')
+  text = re.sub(r'<g id="tip:([^"]*)">', r'<g><title>\1</title>', text)
   return re.sub(r'( id="|href="#|url\(#)', rf'\1{name}-', text)
 
 
+def tip(artist: Artist, text: str) -> None:
+  """What is shown where the pointer is on a part of a figure."""
+  artist.set_gid(f'tip:{text}')  # `svg` makes a title of it.
+
+
 def shade(
-  axes: Axes, x: float, y: float, value: float, limit: float, text: str = ''
+  axes: Axes,
+  x: float,
+  y: float,
+  value: float,
+  limit: float,
+  text: str = '',
+  said: str = '',
 ) -> None:
-  """Fills the cell around (x, y): hue for the sign, opacity for the size."""
+  """Fills the cell around (x, y): hue for the sign, opacity for the size.
+
+  text: in the cell. said: where the pointer is on it.
+  """
   share = min(1.0, abs(value) / limit) if limit > 0 else 0.0
-  axes.add_patch(
+  cell = axes.add_patch(
     Rectangle(
       (x - 0.47, y - 0.47),
       0.94,
@@ -103,6 +119,8 @@ def shade(
       linewidth=0,
     )
   )
+  if said:
+    tip(cell, said)
   if text:
     axes.text(x, y, text, ha='center', va='center', fontsize=7.5)
 

@@ -40,6 +40,7 @@ def compare(run: Run, others: Sequence[Run]) -> dict[str, Any]:
       {
         'name': name,
         'last': other.metrics[-1],
+        'is_random': 'random' in (other.config or {}).get('method', ''),
         'differences': differences,
         'warnings': _mismatches(run, other),
       }

@@ -7,10 +7,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from alphajax.report import canvas
+from alphajax.report import canvas, plot
 from alphajax.report.canvas import COLORS, STYLE
 
-MONTHS = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split()
+MONTHS = plot.MONTHS
 _YEAR = 12.35  # Where the column of whole years stands, months being 0 to 11.
 _GAP = 0.45  # Between the rows of two splits.
 
@@ -82,7 +82,7 @@ def monthly(series: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
     top, ticks = 0.0, {}
     for split, (years, means) in tables.items():
       ticks |= {top + i: str(year) for i, year in enumerate(years)}
-      _block(axes, split, top, means, limit)
+      _block(axes, split, top, years, means, limit)
       top += len(years) + _GAP
     axes.set_yticks(list(ticks), list(ticks.values()))
     axes.set_xticks([*range(12), _YEAR], [*MONTHS, 'year'])
@@ -96,13 +96,20 @@ def monthly(series: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
 
 
 def _block(
-  axes: Axes, split: str, top: float, means: np.ndarray, limit: float
+  axes: Axes,
+  split: str,
+  top: float,
+  years: np.ndarray,
+  means: np.ndarray,
+  limit: float,
 ) -> None:
   """The rows of a split, from y = `top` on, and its mark at their side."""
   for (row, column), value in np.ndenumerate(means):
     if np.isfinite(value):
       x = column if column < 12 else _YEAR
-      canvas.shade(axes, x, top + row, value, limit, canvas.short(value))
+      said = f'{years[row]} {[*MONTHS, "whole year"][column]}, {split}: '
+      said += plot.number(value)
+      canvas.shade(axes, x, top + row, value, limit, canvas.short(value), said)
   color = COLORS[split]
   axes.add_patch(
     Rectangle((-0.9, top - 0.47), 0.16, len(means) - 0.06, facecolor=color)

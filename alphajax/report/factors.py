@@ -5,10 +5,25 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 
-from alphajax.report import canvas
+from alphajax.analysis import words
+from alphajax.data import panel
+from alphajax.language import formula
+from alphajax.report import canvas, plot
 from alphajax.report.canvas import COLORS, STYLE
 
 ALIKE = 0.7  # |correlation| from which two factors say nearly the same.
+
+
+def reading(text: str, features: Sequence[str] = ()) -> str:
+  """A formula in plain words; empty where it cannot be read.
+
+  features: columns of the run's data beside the usual ones.
+  """
+  names = tuple(dict.fromkeys((*panel.FEATURES, *features)))
+  try:
+    return words.reading(formula.parse(text, names))
+  except ValueError:  # Of a column of its own; the formula stands beside it.
+    return ''
 
 
 def forest(
@@ -58,7 +73,8 @@ def heat_map(names: Sequence[str], correlation: np.ndarray) -> str:
       value = correlation[row, column]
       if np.isfinite(value):
         text = canvas.short(value) if count <= 12 else ''
-        canvas.shade(axes, column, row, value, 1.0, text)
+        said = f'{names[row]} and {names[column]}: {plot.number(value, 2)}'
+        canvas.shade(axes, column, row, value, 1.0, text, said)
     step = 1 + count // 25
     ticks = list(range(0, count, step))
     axes.set_yticks(ticks, [names[i] for i in ticks])

@@ -70,10 +70,4 @@ def _opened(run: Run) -> list[str]:
       f'{results["iteration"]}, not of the one shown: the run went on after '
       'the test split was opened.'
     )
-  opened = results.get('opened', 0)
-  if opened > 1:
-    lines.append(
-      f'The test split was opened {opened} times: its figures are no longer '
-      'those of a split never looked at.'
-    )
   return lines

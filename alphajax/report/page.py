@@ -1,19 +1,29 @@
 """`report.html` of a run: one self-contained page, from its folder alone."""
 
-import datetime
+import functools
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
 from alphajax.data.panel import SPLITS, bar_word
 from alphajax.judge import result
-from alphajax.report import canvas, compare, days, factors, notices, training
+from alphajax.report import (
+  canvas,
+  compare,
+  days,
+  factors,
+  judged,
+  notices,
+  templates,
+  training,
+  verdict,
+  walk_page,
+)
 from alphajax.run import config as config_lib
 from alphajax.run import files
 from alphajax.run.files import RunError
@@ -53,6 +63,7 @@ def factor_rows(run: Run) -> list[dict[str, Any]]:
     for entry in (run.results or {}).get('factors', [])
   }
   found = run.pool.get('factors') or []
+  read = _reader(run)
   largest = max((abs(f['weight']) for f in found), default=0) or 1
   order = sorted(range(len(found)), key=lambda i: -abs(found[i]['weight']))
   return [
@@ -62,10 +73,19 @@ def factor_rows(run: Run) -> list[dict[str, Any]]:
       'share': abs(found[i]['weight']) / largest,
       'test': tested.get(found[i]['formula']),
       'lost': _lost(found[i], tested.get(found[i]['formula'])),
+      'reading': read(found[i]['formula']),
       **found[i],
     }
     for rank, i in enumerate(order, start=1)
   ]
+
+
+def _reader(run: Run) -> Callable[[str], str]:
+  """Says a formula of the run in words; these are of days."""
+  if _bar_word(run) != 'days':
+    return lambda text: ''
+  features = (run.config or {}).get('language', {}).get('features', ())
+  return functools.partial(factors.reading, features=features)
 
 
 def _lost(factor: Mapping[str, Any], tested: Mapping[str, Any] | None) -> float:
@@ -199,16 +219,9 @@ def _cost_figures(run: Run) -> Iterator[Drawn]:
 
 def render(run: Run, others: Sequence[Run] = ()) -> str:
   """The page as HTML text; nothing in it is fetched from elsewhere."""
-  environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent),
-    autoescape=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    undefined=jinja2.StrictUndefined,
-  )
-  environment.filters |= {'number': _number, 'clock': _clock}
   rows, bars = factor_rows(run), _bar_word(run)
-  return environment.get_template('template.html').render(
+  comparison = compare.compare(run, others) if others else None
+  return templates.template('template.html').render(
     run=run,
     label=result.label_text(run.pool['label'], bars) if run.pool else '',
     bars=bars,
@@ -217,17 +230,61 @@ def render(run: Run, others: Sequence[Run] = ()) -> str:
     compile_seconds=np.nansum(run.column('compile_seconds')),
     total_seconds=run.seconds('total').sum(),
     notices=notices.notices(run),
+    verdict=_verdict(run, comparison, bars),
+    judged=_judged(run, bars),
     splits=split_figures(run),
     rows=rows,
     twins=twins(run, rows),
     # Runs of older versions do not say.
     rescaled=any('rescaled' in row for row in rows),
     figures=run_figures(run, rows),
-    comparison=compare.compare(run, others) if others else None,
+    comparison=comparison,
     config=config_lib.flatten(run.config or {}),
     provenance=config_lib.flatten(run.provenance or {}),
-    now=datetime.datetime.now().astimezone().strftime('%Y-%m-%d %H:%M %Z'),
+    now=templates.now(),
   )
+
+
+def _verdict(
+  run: Run, comparison: Mapping[str, Any] | None, bars: str
+) -> list[verdict.Sentence]:
+  """Sentences on the test split; none while it was not evaluated."""
+  results = run.results or {}
+  if 'test' not in results or run.pool is None:
+    return []
+  controls = []
+  for row in comparison['rows'] if comparison else ():
+    found = row['differences']
+    # The test split where both were opened; never what was trained on.
+    for split, name in (('test', 'test'), ('valid', 'validation')):
+      if row['is_random'] and split in found:
+        controls.append((row['name'], found[split], name))
+        break
+  method = (run.config or {}).get('method', '')
+  is_control = not controls and 'random' in method
+  horizon = run.pool['label']['horizon']
+  return verdict.sentences(
+    results, horizon, bars, None if is_control else controls
+  )
+
+
+def _judged(run: Run, bars: str) -> list[dict[str, Any]]:
+  """A section for each evaluation; the test split's verdict is on top."""
+  if run.pool is None:
+    return []
+  horizon = run.pool['label']['horizon']
+  return [
+    judged.section(each, horizon, bars)
+    if each.name == 'test'
+    else judged.section(
+      each,
+      horizon,
+      bars,
+      months=True,
+      sentences=verdict.sentences(each.entry, horizon, bars, None),
+    )
+    for each in judged.of_run(run)
+  ]
 
 
 def _kept(run: Run) -> str:
@@ -244,33 +301,25 @@ def _bar_word(run: Run) -> str:
   return bar_word(run.series(splits[0])[0]) if splits else 'bars'
 
 
-def _number(value: float | None, digits: int = 4) -> str:
-  """0.0612 with a real minus sign; what is not known is a dash."""
-  if value is None:
-    return '\N{EN DASH}'
-  return f'{value:.{digits}f}'.replace('-', '\N{MINUS SIGN}')
-
-
-def _clock(seconds: float) -> str:
-  """Whole time as one reads it: 48 s, 3 min 20 s, 2 h 5 min."""
-  minutes, rest = divmod(round(float(seconds)), 60)
-  hours, minutes_left = divmod(minutes, 60)
-  if hours:
-    return f'{hours} h {minutes_left} min'
-  return f'{minutes} min {rest} s' if minutes else f'{rest} s'
-
-
 def write_report(
   workdir: str | os.PathLike, others: Sequence[str | os.PathLike] = ()
 ) -> Path:
   """Writes `report.html` into the folder of a run and returns its path.
 
+  The folder of years walked forward has a page too; it is compared with others.
+
   Raises:
     RunError: a folder is not that of a run, or there are too many.
+    ValueError: walks that cannot be compared.
   """
   if len(others) >= canvas.MAX_RUNS:
     raise RunError(f'at most {canvas.MAX_RUNS - 1} runs can be compared with')
-  page = render(load_run(workdir), [load_run(other) for other in others])
-  path = Path(workdir) / 'report.html'
+  workdir, *others = (Path(each).expanduser() for each in (workdir, *others))
+  if walk_page.is_walk(workdir):
+    walks = [walk_page.load(each) for each in (workdir, *others)]
+    page = walk_page.render(walks[0], walks[1:])
+  else:
+    page = render(load_run(workdir), [load_run(other) for other in others])
+  path = workdir / 'report.html'
   files.write_text(path, page)
   return path

@@ -1,0 +1,212 @@
+"""The verdict at the top of a page: sentences, and what each means.
+
+A sentence is `good` (shown, at 95 %), `bad` (the contrary shown, or a reason to
+distrust the figures) or `open` (neither).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from alphajax.report.plot import number, percent
+
+MANY = 30  # Labels without overlap from which an interval can be trusted.
+LOST, COVERED, EXPLAINED = 0.01, 0.9, 0.5  # Shares that are worth a word.
+
+Interval = Mapping[str, Any]  # mean (or value), low, high; None: not known.
+
+
+class Sentence(NamedTuple):
+  """kind: good, bad or open."""
+
+  kind: str
+  text: str
+
+
+Control = tuple[str, Interval, str]  # See `of_control`.
+
+
+def sentences(
+  entry: Mapping[str, Any],
+  horizon: int,
+  bars: str = 'days',
+  controls: Sequence[Control] | None = (),
+) -> list[Sentence]:
+  """The verdict on an evaluation, or on years walked forward.
+
+  Args:
+    entry: see `distrust`; maybe with `backtest`.
+    horizon: bars of the label.
+    bars: what they are called.
+    controls: random ones that it was compared with; None: they are spoken of
+      elsewhere.
+  """
+  found = [of_ic(entry['test'], bars)]
+  if 'sheet' in entry:
+    found += of_judged(entry['sheet'], bars)
+  if controls is not None:
+    found += [of_control(*each, bars) for each in controls] or [NO_CONTROL]
+  if 'backtest' in entry:
+    found.append(of_costs(entry['backtest']))
+  return [*found, *distrust(entry, horizon, bars)]
+
+
+def of_ic(figures: Mapping[str, Any], bars: str = 'days') -> Sentence:
+  """Whether the IC of unseen days is above 0.
+
+  figures: `ic` and `days`, as in `results.json`.
+  """
+  ic, count = figures['ic'], f'{figures["days"]:,} {bars}'
+  kind = _side(ic, 0.0)
+  if kind is None:
+    return Sentence('open', f'Too few {bars} to tell: {count}.')
+  value = f'IC {_bracketed(ic)} on {count}'
+  return Sentence(
+    kind,
+    {
+      'good': f'Above 0 out of sample: {value}.',
+      'bad': f'Below 0 out of sample: {value}; it ranks the wrong way round.',
+      'open': f'Not told from 0 out of sample: {value}; the interval holds 0.',
+    }[kind],
+  )
+
+
+def of_judged(sheet: Mapping[str, Any], bars: str = 'days') -> list[Sentence]:
+  """The same as one of many signals that were looked at; none: of one."""
+  found = sheet['figures']['of_judged']
+  kind = _side(found['ic'], 0.0)
+  if found['judged'] <= 1 or kind is None:
+    return []
+  interval = _bracketed(found['ic']).partition(' ')[2]
+  end = {'good': 'is above 0', 'bad': 'is below 0', 'open': 'holds 0'}[kind]
+  return [
+    Sentence(
+      kind,
+      f'As one of {found["judged"]:,} judged on these {bars}: the interval '
+      f'{interval} {end}.',
+    )
+  ]
+
+
+def of_control(
+  name: str, difference: Interval, split: str, bars: str = 'days'
+) -> Sentence:
+  """Whether it is above a random control.
+
+  Args:
+    name: of the control.
+    difference: IC of this less that of the control; `days`.
+    split: whose days.
+    bars: what they are called.
+  """
+  count = f'{difference["days"]:,} {split} {bars}'
+  if 'mean' not in difference:
+    return Sentence(
+      'open', f'Too few common {bars} with the random control {name}: {count}.'
+    )
+  value = f'IC difference {_bracketed(difference)} on {count}'
+  kind = _side(difference, 0.0) or 'open'
+  start = {'good': 'Above', 'bad': 'Below', 'open': 'Not told from'}[kind]
+  end = '; the interval holds 0' if kind == 'open' else ''
+  return Sentence(kind, f'{start} the random control {name}: {value}{end}.')
+
+
+NO_CONTROL = Sentence(
+  'open',
+  'Not compared with a random control: what as many random formulas reach on '
+  'these days is not known. Do the same with configs/random.py and give that '
+  'folder as --compare.',
+)
+
+
+def of_costs(backtest: Mapping[str, Any]) -> Sentence:
+  """Whether what it earns over its benchmark bears what is charged."""
+  if 'missing' in backtest:
+    return Sentence('open', f'No backtest: {backtest["missing"]}.')
+  spec, figures = backtest['spec'], backtest['figures']
+  charged = (spec['buy_cost'] + spec['sell_cost']) / 2 + spec['slippage']
+  even = figures['break_even']
+  if even['value'] is None or even['low'] is None:
+    return Sentence('open', 'Costs: too little was traded for an interval.')
+  kind = _side(even, charged) or 'open'
+  start = {'good': 'Above', 'bad': 'Below', 'open': 'Not told from'}[kind]
+  end = '; the interval holds them' if kind == 'open' else ''
+  turnover = percent(figures['turnover']['value'])
+  return Sentence(
+    kind,
+    f'{start} costs: it exchanges {turnover} of the portfolio a day and breaks '
+    f'even with its benchmark at {_bracketed(even, 1)} basis points a side; '
+    f'{number(charged, 1)} are charged{end}.',
+  )
+
+
+def distrust(
+  entry: Mapping[str, Any], horizon: int, bars: str = 'days'
+) -> Iterator[Sentence]:
+  """What makes the figures of an evaluation worth less than they look.
+
+  Args:
+    entry: `test`, and where they are `opened`, `factors`, `sheet`, as in
+      `results.json`.
+    horizon: bars of the label.
+    bars: what they are called.
+  """
+  figures = entry['test']
+  alone = figures['days'] // max(horizon, 1)
+  if alone < MANY:
+    yield Sentence(
+      'bad',
+      f'Few {bars}: {figures["days"]:,} hold {alone} labels of {horizon} '
+      f'{bars} that do not overlap.',
+    )
+  if entry.get('opened', 1) > 1:
+    yield Sentence(
+      'bad',
+      f'Opened {entry["opened"]} times: these {bars} are no longer those of a '
+      'split never looked at.',
+    )
+  lost = max(
+    (f.get('test', f).get('lost', 0.0) for f in entry.get('factors', ())),
+    default=0.0,
+  )
+  if lost > LOST:
+    yield Sentence(
+      'bad', f'Lost cells: {percent(lost)} of a factor are beyond float32.'
+    )
+  if figures.get('coverage', 1.0) < COVERED:
+    yield Sentence(
+      'bad',
+      f'Coverage: only {percent(figures["coverage"])} of the cells of members '
+      'have a signal.',
+    )
+  if 'sheet' in entry:
+    yield from _styles(entry['sheet'], figures['ic'])
+
+
+def _styles(sheet: Mapping[str, Any], ic: Interval) -> Iterator[Sentence]:
+  """How much of the signal is a simple style."""
+  left = sheet['left']['ic']
+  if _side(ic, 0.0) == 'good' and _side(left, 0.0) in ('open', 'bad'):
+    yield Sentence(
+      'bad',
+      f'Without simple styles the IC left is {_bracketed(left)}: not above 0.',
+    )
+  if (sheet['explained'] or 0.0) > EXPLAINED:
+    yield Sentence(
+      'bad',
+      f'Simple styles explain {percent(sheet["explained"], 0)} of the signal.',
+    )
+
+
+def _side(x: Interval, bound: float) -> str | None:
+  """good above the bound, bad below, open where it is held; None: unknown."""
+  if x.get('low') is None or x.get('high') is None:
+    return None
+  if x['low'] > bound:
+    return 'good'
+  return 'bad' if x['high'] < bound else 'open'
+
+
+def _bracketed(x: Interval, digits: int = 4) -> str:
+  value = x['mean'] if 'mean' in x else x['value']
+  parts = (number(each, digits) for each in (value, x['low'], x['high']))
+  return '{} [{}, {}]'.format(*parts)
