@@ -29,6 +29,7 @@ BLOCKS = {
 # What each snippet ends with saying, by file.
 SAID = {
   'README.md': ['Interval(mean='],
+  'alphajax/judge/README.md': ['money 0.'],
   'alphajax/language/README.md': [
     'If(Gt(close,Ref(close,1)),volume,0)\n-rank(correlation(open,adv20,10))\n',
     'volume\nFalse\n',
