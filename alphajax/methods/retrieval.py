@@ -123,23 +123,15 @@ def make(config, market: Market) -> Method:
   def load(arrays, host):
     return State(archive.load(bench, arrays, host))
 
-  method = miner.make(
-    config,
-    init=init,
-    step=step,
-    save=lambda state: archive.save(state.mined),
-    load=load,
-  )
-  return method._replace(
-    finished=lambda state: (
-      stopping.finished(config, state.mined)
-      or (
-        _read_out(library(), len(state.mined.book))
-        if state.mined.iteration
-        else None
-      )
-    )
-  )
+  def save(state):
+    return archive.save(state.mined)
+
+  def finished(state):
+    reason = stopping.finished(config, state.mined)
+    return reason or _read_out(library(), len(state.mined.book))
+
+  method = miner.make(config, init=init, step=step, save=save, load=load)
+  return method._replace(finished=finished)
 
 
 def _read_out(library: Library, evaluated: int) -> str | None:
@@ -324,9 +316,8 @@ def diagnostics(plan: Plan, outcomes) -> dict[str, float | int | None]:
     expected to gain on other days.
   """
   count = len(plan.ic)
-  own = np.array([outcome.own_ic for outcome in outcomes[-count:]])
-  if not count:
-    own = np.zeros(0)
+  last = outcomes[len(outcomes) - count :]
+  own = np.array([outcome.own_ic for outcome in last])
 
   def rank_correlation(predicted, realised):
     if count < 3 or not (np.ptp(predicted) > 0 and np.ptp(realised) > 0):
