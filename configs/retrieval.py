@@ -34,7 +34,10 @@ def get_config(variant='csi300'):
   # What is evaluated next is the best by predicted `ic`, or by the `gain` that
   # is predicted of it beside the pool.
   config.retrieval.score = 'gain'
+  # How often the variance of a predicted IC is added to its square: 0 goes for
+  # what is known to be good, more for what nothing is known of.
+  config.retrieval.explore = 1.0
   # Of two formulas of an iteration, by its size; 1: whatever is best.
-  config.retrieval.max_corr = 0.8
+  config.retrieval.max_corr = 0.5
   config.retrieval.blocks = 8  # Of train days, whose ICs are compared.
   return config

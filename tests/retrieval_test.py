@@ -85,6 +85,27 @@ def test_gains_are_those_of_a_regression_with_one_formula_more(monkeypatch):
   np.testing.assert_allclose(member.gain, 0.0, atol=1e-8)
 
 
+def test_spread_is_that_of_a_gaussian_process():
+  """And more is hoped for where less is known."""
+  rng = np.random.default_rng(5)
+  rows, others = unit_rows(rng, 20, 80), unit_rows(rng, 10, 80)
+  ics, ridge = 0.03 * rng.normal(size=20), 0.3
+  scale = ics @ np.linalg.inv(rows @ rows.T + ridge * np.eye(20)) @ ics / 20
+  # Of rows that are directions of the same prior variance.
+  precision = np.eye(80) + rows.T @ rows / ridge
+  expected = np.sqrt(
+    scale * np.sum(others * np.linalg.solve(precision, others.T).T, 1)
+  )
+  blocks, pool = np.repeat(ics[:, None], 8, 1), np.arange(0)
+  across = others @ rows.T
+  found = kernel.forecast(rows @ rows.T, across, blocks, pool, ridge, 2.0)
+  np.testing.assert_allclose(found.spread, expected, rtol=1e-8)
+  hoped = np.sqrt(found.ic**2 + 2.0 * expected**2)
+  np.testing.assert_allclose(found.hoped, hoped, rtol=1e-8)
+  greedy = kernel.forecast(rows @ rows.T, across, blocks, pool, ridge, 0.0)
+  np.testing.assert_array_equal(greedy.hoped, greedy.gain)
+
+
 def test_trust_is_the_share_that_is_no_noise():
   """ICs of blocks whose noise is as correlated as the formulas are."""
   rng = np.random.default_rng(2)
@@ -205,7 +226,8 @@ def test_the_best_by_prediction_are_taken(market, retrieved, score):
   forecast = retrieval.forecast_of(
     config.retrieval, library, bench, state.mined, others
   )
-  worth = forecast.gain if score == 'gain' else np.abs(forecast.ic)
+  hoped = np.sqrt(forecast.ic**2 + forecast.spread**2)
+  worth = forecast.hoped if score == 'gain' else hoped
   assert plan.chosen.tolist() == others[np.argsort(-worth)[:5]].tolist()
   np.testing.assert_array_equal(plan.ic, forecast.ic[np.argsort(-worth)[:5]])
   # Unlike each other, where it is asked for, as long as there are such.
@@ -321,6 +343,7 @@ def test_formulas_that_are_given_say_something_too(market, tmp_path):
     ({'num_probes': 61}, 'at most the 60 formulas of config.retrieval.libr'),
     ({'probe_size': 0}, 'config.retrieval.probe_size is 0: expected >= 1'),
     ({'blocks': 2}, 'config.retrieval.blocks is 2: expected >= 3'),
+    ({'explore': -1.0}, 'config.retrieval.explore is -1.0: expected >= 0'),
     ({'ridge': 0.0}, 'config.retrieval.ridge is 0.0: expected above 0'),
     ({'max_corr': 1.5}, 'config.retrieval.max_corr is 1.5: expected above 0'),
     ({'score': 'luck'}, "config.retrieval.score is 'luck': expected one of"),

@@ -154,6 +154,10 @@ def _check(config) -> None:
       raise ValueError(
         f'config.retrieval.{name} is {options[name]}: expected >= {least}'
       )
+  if not options.explore >= 0:
+    raise ValueError(
+      f'config.retrieval.explore is {options.explore}: expected >= 0'
+    )
   if not options.ridge > 0:
     raise ValueError(
       f'config.retrieval.ridge is {options.ridge}: expected above 0'
@@ -254,7 +258,7 @@ def plan_step(
   if len(probes) == wanted or not mined.memory.ids or not others.size:
     return Plan(probes)
   forecast = forecast_of(options, library, bench, mined, others)
-  worth = forecast.gain if options.score == 'gain' else np.abs(forecast.ic)
+  worth = worth_of(options, forecast)
   best = _unlike(options, library, others, worth, wanted - len(probes))
   return Plan(
     np.concatenate([probes, others[best]]),
@@ -278,7 +282,15 @@ def forecast_of(
     np.stack([part.mean(1) for part in parts], 1),
     np.flatnonzero(np.isin(fitted, _pool(library, bench, mined))),
     options.ridge,
+    options.explore,
   )
+
+
+def worth_of(options, forecast: kernel.Forecast) -> np.ndarray:
+  """What formulas are ranked by, f64[M]."""
+  if options.score == 'gain':
+    return forecast.hoped
+  return np.sqrt(forecast.ic**2 + options.explore * forecast.spread**2)
 
 
 def _pool(library, bench, mined) -> list[int]:

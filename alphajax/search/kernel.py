@@ -22,11 +22,18 @@ class Forecast(NamedTuple):
 
   ic: mean IC.
   gain: what the pool's IC gains by it, the weights fitted anew; >= 0.
-  trust: the share of both that is more than the noise of the days, 0 to 1.
+  spread: standard deviation of the IC, of what the formulas evaluated do not
+    explain of this one.
+  hoped: the gain where the square of the IC is what is expected of it, by so
+    many times the square of its spread higher than that of the expected IC.
+  trust: the share of IC and gain that is more than the noise of the days, 0 to
+    1.
   """
 
   ic: np.ndarray  # f64[M]
   gain: np.ndarray  # f64[M]
+  spread: np.ndarray  # f64[M]
+  hoped: np.ndarray  # f64[M]
   trust: float
 
 
@@ -104,6 +111,7 @@ def forecast(
   blocks: np.ndarray,
   pool: np.ndarray,
   ridge: float,
+  explore: float = 1.0,
 ) -> Forecast:
   """What is expected of formulas that are not evaluated yet.
 
@@ -116,6 +124,7 @@ def forecast(
     blocks: f64[N, B], ICs of the formulas evaluated in spans of days.
     pool: i[P], those of the N that are in the pool; may be empty.
     ridge: as in `predict`.
+    explore: how often the square of the spread is added; 1 expects, more hopes.
   """
   ics = blocks.mean(1)
   within = gram[np.ix_(pool, pool)] + POOL_RIDGE * np.eye(len(pool))
@@ -123,11 +132,24 @@ def forecast(
   residual = ics - gram[:, pool] @ weights
   with_pool = across[:, pool]
   explained = np.sum(with_pool * np.linalg.solve(within, with_pool.T).T, 1)
-  left = predict(gram, across, np.stack([ics, residual], 1), ridge)
+  solved = np.linalg.solve(
+    gram + ridge * np.eye(len(gram)),
+    np.concatenate([np.stack([ics, residual], 1), across.T], 1),
+  )
+  ic, left = across @ solved[:, 0], across @ solved[:, 1]
+  # The mean square of an IC beside what is known: that of those evaluated.
+  unknown = np.maximum(1.0 - np.sum(across * solved[:, 2:].T, 1), 0.0)
+  spread = np.sqrt(max(float(ics @ solved[:, 0]), 0.0) / len(gram) * unknown)
   of_pool = max(float(ics[pool] @ weights), 0.0)
-  added = left[:, 1] ** 2 / np.maximum(1.0 - explained, LEAST_NEW)
+  new = np.maximum(1.0 - explained, LEAST_NEW)
+
+  def gain(squared):
+    return np.sqrt(of_pool + squared / new) - np.sqrt(of_pool)
+
   return Forecast(
-    ic=left[:, 0],
-    gain=np.sqrt(of_pool + added) - np.sqrt(of_pool),
+    ic=ic,
+    gain=gain(left**2),
+    spread=spread,
+    hoped=gain(left**2 + explore * spread**2),
     trust=trust(gram, blocks, ridge),
   )
