@@ -343,5 +343,7 @@ def diagnostics(plan: Plan, outcomes) -> dict[str, float | int | None]:
     'predicted_ic': float(np.abs(plan.ic).mean()) if count else None,
     'realised_ic': float(np.abs(own).mean()) if count else None,
     'trust': plan.trust,
-    'predicted_gain': plan.trust * float(plan.gain.max()) if count else None,
+    'predicted_gain': (
+      None if plan.trust is None else plan.trust * float(plan.gain.max())
+    ),
   }
