@@ -306,7 +306,9 @@ def test_a_library_that_is_read_out_ends_the_run(market):
   config = config_of(library=15)
   config.pool.every = 100
   method = experiment.make_method(config, market)
-  state, records = run(method, 3)
+  start = method.init(jax.random.key(0))
+  assert method.finished(start) is None
+  state, records = run(method, 3, start)
   assert [r['evaluated'] for r in records] == [6, 12, 15]
   assert 'all 15 formulas of the library' in method.finished(state)
   assert method.found(state).iteration == 3

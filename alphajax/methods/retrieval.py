@@ -128,6 +128,8 @@ def make(config, market: Market) -> Method:
 
   def finished(state):
     reason = stopping.finished(config, state.mined)
+    if not state.mined.iteration:  # The first step draws, and is timed.
+      return reason
     return reason or _read_out(library(), len(state.mined.book))
 
   method = miner.make(config, init=init, step=step, save=save, load=load)
