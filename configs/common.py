@@ -107,7 +107,7 @@ def get_config() -> config_dict.ConfigDict:
   config.pool.days = 100  # Whose values are kept of every formula.
 
   # Tests on a part of the market that a formula must pass to be evaluated, by
-  # evolution and random search.
+  # evolution, random search and retrieval.
   config.screen = config_dict.ConfigDict()
   # Turned away: what has no value or spread, or correlates with a known formula
   # by more than this; 0: no screen.

@@ -45,6 +45,7 @@ class Bench(NamedTuple):
   features: tuple[str, ...]
   objective: objectives.Objective
   chooser: choice.Chooser | None  # None: the pool of Algorithm 1 is kept.
+  recorder: memory_lib.Recorder | None  # None: nothing of a formula stays.
 
 
 class Mined(NamedTuple):
@@ -96,11 +97,10 @@ def make_bench(config, market: Market) -> Bench:
   if config.pool.capacity < 1:
     raise ValueError(f'pool.capacity is {config.pool.capacity}: expected >= 1')
   train, valid = market.train, market.valid
-  days = np.flatnonzero(valid.scored)
   of_valid = (
     jnp.asarray(valid.target),
     jnp.asarray(valid.panel.mask),
-    jnp.asarray(days),
+    jnp.asarray(np.flatnonzero(valid.scored)),
   )
   valid_store = evaluate.Store(valid.panel, config.store_bytes // 4)
   features = tuple(train.panel.feature_names)
@@ -108,6 +108,7 @@ def make_bench(config, market: Market) -> Bench:
   store = evaluate.Store(train.panel, config.store_bytes)
   label = universe.gather(store.universe, jnp.asarray(train.target))
   target = metrics.make_target(label, store.universe.present)
+  chooser = choice.make(config, train, store.universe, target, len(given.base))
   return Bench(
     train=store,
     valid=valid_store,
@@ -122,7 +123,8 @@ def make_bench(config, market: Market) -> Bench:
     given=given,
     features=features,
     objective=rewards.objective_of(config),
-    chooser=choice.make(config, train, store.universe, target, len(given.base)),
+    chooser=chooser,
+    recorder=chooser and chooser.recorder,
   )
 
 
@@ -198,14 +200,13 @@ def commit(
       outcomes.append(Outcome(0.0, 0.0, 0.0, is_new, before))
     else:
       outcomes.append(Outcome(ic, own_ic, unexplained, is_new, before))
-  mined = mined._replace(
+  return mined._replace(
     pool=pool,
     book=book,
     memory=memory,
     proposed=mined.proposed + len(formulas),
     iteration=mined.iteration + 1,
-  )
-  return mined, outcomes
+  ), outcomes
 
 
 def new_ones(
@@ -239,10 +240,10 @@ def _insert_new(bench, mined, new, clock):
       valueless = bool(np.isnan(ics[n]))
       ids[n] = -1 if valueless else len(book)
       book[key] = None if valueless else float(ics[n])
-    if bench.chooser is not None:
+    if bench.recorder is not None:
       with clock('memory'):
         memory = memory_lib.record(
-          bench.chooser.recorder, memory, ids[: len(chunk)].tolist(), prepared
+          bench.recorder, memory, ids[: len(chunk)].tolist(), prepared
         )
     with clock('pool'):
       padding = [bench.target.label] * (CHUNK - len(chunk))
@@ -361,7 +362,6 @@ def load(bench: Bench, arrays: dict, host: dict) -> Mined:
   )
   for n, factor in zip(slots, prepared, strict=True):
     factors[n] = factor
-  remembered = _remember(bench, book)
   iteration, texts, weights = host['found']
   found = Found(
     iteration,
@@ -375,7 +375,7 @@ def load(bench: Bench, arrays: dict, host: dict) -> Mined:
     iteration=host['iteration'],
     found=found,
     best_valid_ic=float('-inf') if not iteration else host['best_valid_ic'],
-    memory=remembered,
+    memory=_remember(bench, book),
     ics=tuple(host.get('ics', (0.0, 0.0))),
   )
 
@@ -383,7 +383,7 @@ def load(bench: Bench, arrays: dict, host: dict) -> Mined:
 def _remember(bench: Bench, book: dict[str, float | None]):
   """The memory of all formulas of a book, evaluated again to the same bits."""
   memory = memory_lib.Memory()
-  if bench.chooser is None:
+  if bench.recorder is None:
     return memory
   valued = [
     (i, key) for i, (key, ic) in enumerate(book.items()) if ic is not None
@@ -391,7 +391,7 @@ def _remember(bench: Bench, book: dict[str, float | None]):
   for n in range(0, len(valued), CHUNK):
     ids, keys = zip(*valued[n : n + CHUNK], strict=True)
     prepared, _ = _prepare(bench, read(keys, bench.features))
-    memory = memory_lib.record(bench.chooser.recorder, memory, ids, prepared)
+    memory = memory_lib.record(bench.recorder, memory, ids, prepared)
   return memory
 
 

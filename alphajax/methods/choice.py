@@ -70,10 +70,7 @@ def make(
     key='config.pool.rule',
   )  # fmt: skip
   check_options(pool)
-  recorder = memory_lib.make_recorder(
-    split, members, target,
-    labels=pool.labels, num_days=pool.days, spec=LabelSpec(**config.label),
-  )  # fmt: skip
+  recorder = make_recorder(config, split, members, target)
   return Chooser(
     recorder=recorder,
     label=np.asarray(target.label)[recorder.days],
@@ -84,6 +81,17 @@ def make(
     seed=config.seed,
     base=base,
   )
+
+
+def make_recorder(
+  config, split: Split, members: universe.Universe, target: metrics.Target
+) -> memory_lib.Recorder:
+  """How what stays of a formula is taken, as `config.pool` says."""
+  return memory_lib.make_recorder(
+    split, members, target,
+    labels=config.pool.labels, num_days=config.pool.days,
+    spec=LabelSpec(**config.label),
+  )  # fmt: skip
 
 
 def options_of(pool) -> pool_rules.Options:

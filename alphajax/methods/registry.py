@@ -11,6 +11,7 @@ METHODS = {
     'evolution',
     'random_search',
     'refinement',
+    'retrieval',
   )
 }
 
