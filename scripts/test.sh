@@ -21,8 +21,8 @@ NONE=5  # What pytest returns where no test was asked for.
 without_tests=0
 # One module a program: with two cores, pieces cost more than they gain.
 whole='--xla_cpu_parallel_codegen_split_count=1'
-# `tests/conftest.py` says which files are of whole runs. XLA compiles these in a
-# third of the time; they test what a run does, not how fast or how it rounds.
+# `tests/conftest.py` says which files are compiled quickly, in a third of the
+# time: those that test what is done, not how it rounds.
 quickly='--xla_backend_optimization_level=0'
 quickly+=' --xla_llvm_disable_expensive_passes=true'
 quickly+=' --xla_cpu_use_fusion_emitters=false'

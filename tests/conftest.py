@@ -17,14 +17,18 @@ LONG = """
   configs halves sweep ensemble refit neutral planting library symbols
   formula_values
 """.split()
-# Files of whole runs, which compile far more than they compute: with
-# `scripts/test.sh` quickly. What checks values is compiled as users have it.
-RUNS = """
-  archive assess benchmark checkpoint choice cli configs contributing ensemble
-  evaluate evolution_method examples experiment export folder given halves
-  learning ledger options openings planting progress provenance readme refine
-  refit report report_browser report_figures resume rewards score screen scripts
-  seeds state sweep tensorboard train walk_forward writer
+# Files of whole runs, of search, languages and networks, which compile far more
+# than they compute: with `scripts/test.sh` quickly. What checks values of
+# formulas and figures is compiled as users have it.
+QUICK = """
+  archive assess assessment_page benchmark checkpoint choice cli configs
+  contributing ensemble environment evaluate evolution evolution_method
+  examples experiment export folder given grammar gumbel halves heads
+  judgement languages learning ledger losses masks mcts openings options
+  planting progress provenance readme refine refit replay report
+  report_browser report_figures report_judged resume retrieval reuse rewards
+  rollout score screen scripts seeds sequence state sweep symbols synthesize
+  tensorboard train transpositions tree tree_lstm typed walk_forward writer
 """.split()
 
 
@@ -43,9 +47,9 @@ def pytest_collection_modifyitems(config, items):
   wanted = config.getoption('--compiled')
   if wanted:
     quickly = wanted == 'quickly'
-    others = [item for item in items if (name(item) in RUNS) != quickly]
+    others = [item for item in items if (name(item) in QUICK) != quickly]
     config.hook.pytest_deselected(items=others)
-    items[:] = [item for item in items if (name(item) in RUNS) == quickly]
+    items[:] = [item for item in items if (name(item) in QUICK) == quickly]
   items.sort(key=lambda item: name(item) not in LONG)
 
 
