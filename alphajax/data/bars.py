@@ -36,6 +36,7 @@ DEVIATION_RATE = 2 / 61  # Of a mean over about 60 days,
 LEVEL_RATE = 2 / 21  # and over about 20.
 BOUND = 50.0  # Of gap, body and wicks in units, and of volume.
 EDGE = 1e-6  # A vwap nearer to low or high than this share is moved here.
+MAX_SQUARE = 1e4  # Of a recent unit, in those of the stock's long mean.
 FLAT = 1e-4  # Least deviation of a stock's daily returns.
 # Logarithms of prices and volumes stay where float32 has numbers.
 MAX_LOG, MAX_WICK = 60.0, 20.0
@@ -217,6 +218,7 @@ def unscale(values: np.ndarray, by: Anchors, typical: bool = False) -> Logs:
   for day in np.moveaxis(values, 1, 0):  # A view: changed in place.
     unit = np.sqrt(1 - RECENT + RECENT * square)
     square = _follow(square, ((day[GAP] + day[BODY]) * unit) ** 2)
+    square = np.minimum(square, MAX_SQUARE)
     day[:PLACE] *= unit * by.deviation
     day[VOLUME] += RECENT * level
     level = _follow(level, day[VOLUME], LEVEL_RATE)
@@ -234,6 +236,7 @@ def deviations(
     units[t] = np.sqrt(1 - RECENT + RECENT * square)
     bound = BOUND * units[t]
     square = _follow(square, np.clip(parts, -bound, bound).sum(0) ** 2)
+    square = np.minimum(square, MAX_SQUARE)
   return units * deviation
 
 
