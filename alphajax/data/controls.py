@@ -116,9 +116,10 @@ def bootstrap(
 
 
 def _days(known: int, wanted: int, block: float, seed: int) -> np.ndarray:
-  """Positions of days, `[wanted]`; blocks run on from the last day to the first."""
+  """Positions of days, `[wanted]`; after the last day comes the first."""
   parts = []
-  draws = StationaryBootstrap(block, np.arange(known), seed=seed)
+  # Any mean length will do, though its annotation says whole ones.
+  draws = StationaryBootstrap(block, np.arange(known), seed=seed)  # type: ignore[arg-type]
   for (drawn,), _ in draws.bootstrap(-(-wanted // known)):
     parts.append(drawn)
   return np.concatenate(parts)[:wanted]
