@@ -24,7 +24,7 @@ RUNS = """
   evaluate evolution_method examples experiment export folder given halves
   learning ledger options openings planting progress provenance readme refine
   refit report report_browser report_figures resume rewards score screen scripts
-  seeds state sweep tensorboard train walk_forward writer
+  seeds state sweep synthesize tensorboard train walk_forward writer
 """.split()
 
 

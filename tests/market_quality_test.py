@@ -206,3 +206,8 @@ def test_probes_see_the_same_in_the_same_panel(real, other):
   # 30 stocks: a correlation of noise deviates by 1 / sqrt(29).
   assert 0.12 < found['ic_deviation'] < 0.4
   assert 0 < found['ic_error'] < 0.1
+  short = panel_lib.select_days(real, slice(0, 62))
+  few = market_probes.figures(short, real, formulas, label)
+  assert tuple(few) == market_probes.FIGURES and few['gram'] is None
+  with pytest.raises(ValueError, match='62 days are too few'):
+    market_probes.daily_ics(short, formulas, label)

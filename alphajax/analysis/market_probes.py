@@ -22,6 +22,7 @@ from alphajax.language.formula import Formula
 LENGTH = 6  # Of the random formulas, at most.
 APART = 0.97  # Largest |correlation| of two.
 COVERAGE = 0.8  # Least share of member-days with a value.
+FIGURES = ('gram', 'ic_deviation', 'ic_error', 'ic_size', 'ic_rank')
 STEP = 5  # Behaviours are compared on every STEPth day.
 DRAWN = 12  # Formulas looked at for each one that is wanted.
 
@@ -63,7 +64,7 @@ def daily_ics(
   """
   warmup = max(formula_lib.lookback(f) for f in formulas)
   stop = len(panel.dates) - label.exit
-  if stop - warmup <= label.exit:
+  if not _is_long(panel, formulas, label):
     raise ValueError(
       f'{len(panel.dates)} days are too few for a look-back of {warmup} and a '
       f'label {label.exit} days ahead'
@@ -73,6 +74,14 @@ def daily_ics(
   store = evaluate.make_store(panel)
   daily = store.map(list(formulas), metrics.target_ic, target)
   return daily[:, warmup:stop]
+
+
+def _is_long(
+  panel: Panel, formulas: Sequence[Formula], label: LabelSpec
+) -> bool:
+  """Whether more days than a label spans have ICs."""
+  warmup = max((formula_lib.lookback(f) for f in formulas), default=0)
+  return len(panel.dates) - label.exit - warmup > label.exit
 
 
 def figures(
@@ -85,11 +94,11 @@ def figures(
   `ic_error`: standard error of a mean IC that knows of overlap, in the median,
   scaled to the days of the real panel.
   `ic_size`: mean |IC|, and `ic_rank`: Spearman correlation of the mean ICs.
+  None where a panel is too short to have ICs, or formulas are fewer than three.
   """
-  if len(formulas) < 3:
-    return dict.fromkeys(
-      ('gram', 'ic_deviation', 'ic_error', 'ic_size', 'ic_rank')
-    )
+  enough = all(_is_long(x, formulas, label) for x in (panel, real))
+  if len(formulas) < 3 or not enough:
+    return dict.fromkeys(FIGURES)
   pairs = np.triu_indices(len(formulas), 1)
   one, other = (gram(x, formulas)[pairs] for x in (panel, real))
   daily, known = (daily_ics(x, formulas, label) for x in (panel, real))
