@@ -26,12 +26,13 @@ from alphajax.data import market as market_lib
 from alphajax.data import panel as panel_lib
 from alphajax.data.controls import Source
 from alphajax.data.panel import Panel
+from alphajax.methods import paths
 from alphajax.report import market_quality as picture
 from alphajax.run import cache, files, lock
 from alphajax.run import config as config_lib
 
 # The position decides the seeds of a family's panels: new ones come last.
-FAMILIES = ('bootstrap', 'garch')
+FAMILIES = ('bootstrap', 'garch', 'gru', 'gru_independent')
 # The last panels may be more, and the report another.
 MAY_CHANGE = (
   'data.path',
@@ -39,6 +40,7 @@ MAY_CHANGE = (
   'synthetic.num_panels',
   'quality',
 )
+KEYS = ('synthetic', 'gru', 'quality')  # Groups that are checked.
 Make = Callable[[int], Panel]  # From a seed.
 
 
@@ -78,7 +80,7 @@ def synthesize(config, workdir: Path, say: Callable = print) -> dict[str, Any]:
 def check(config) -> None:
   """Refuses a config that cannot be, key by key."""
   markets.check_splits(config)
-  own, quality = config.synthetic, config.quality
+  own, quality, gru = config.synthetic, config.quality, config.gru
   families = own.families
   if isinstance(families, str) or not set(families) <= set(FAMILIES):
     raise ValueError(
@@ -95,11 +97,13 @@ def check(config) -> None:
     (own, 'num_panels', 1), (own, 'num_days', 60), (own, 'num_stocks', 2),
     (own, 'num_factors', 0), (own, 'block', 1), (quality, 'num_panels', 1),
     (quality, 'num_probes', 0),
+    *((gru, name, 1) for name in paths.Options._fields[:-2]),
+    (gru, 'window', 2), (gru, 'learning_rate', 0),
   ):  # fmt: skip
     if group[name] < least:
-      whole = 'synthetic' if group is own else 'quality'
+      where = next(k for k in KEYS if config[k] is group)
       raise ValueError(
-        f'config.{whole}.{name} is {group[name]}: expected {least} or more'
+        f'config.{where}.{name} is {group[name]}: expected {least} or more'
       )
 
 
@@ -178,9 +182,23 @@ def _garch(config, workdir, source: Source, say) -> Make:
   return lambda seed: controls.garch(source, model, seed, own.num_days)
 
 
+def _gru(
+  config, workdir, source: Source, say, independent: bool = False
+) -> Make:
+  """Fitted once; its checkpoints are in a folder of the family's name."""
+  folder = workdir / ('gru_independent' if independent else 'gru')
+  generator = paths.fit(
+    source, paths.Options(**config.gru), config.seed, folder, independent, say
+  )
+  days = config.synthetic.num_days
+  return lambda seed: paths.sample(generator, seed, days)
+
+
 _MAKERS: Mapping[str, Callable[..., Make]] = {
   'bootstrap': _bootstrap,
   'garch': _garch,
+  'gru': _gru,
+  'gru_independent': functools.partial(_gru, independent=True),
 }
 
 

@@ -26,6 +26,8 @@ def small():
   config.synthetic.num_days = 150
   config.synthetic.num_stocks = 22
   config.synthetic.num_factors = 1
+  config.gru.width = config.gru.common_width = 8
+  config.gru.num_updates, config.gru.batch_size, config.gru.window = 50, 6, 20
   config.quality.num_probes = 4
   return config
 
@@ -41,7 +43,8 @@ def made(tmp_path_factory):
 def test_every_family_has_its_panels(made):
   workdir, _, _ = made
   paths = sorted((workdir / 'panels').iterdir())
-  assert [p.stem for p in paths] == ['bootstrap_000', 'garch_000']
+  names = ['bootstrap_000', 'garch_000', 'gru_000', 'gru_independent_000']
+  assert [p.stem for p in paths] == names
   for path in paths:
     panel = market.load(path, cache=False)
     assert panel.mask.shape == (150, 22) and panel.mask.any(1).all()
@@ -66,7 +69,7 @@ def test_another_command_trains_on_a_panel(made):
 
 def test_the_report_puts_all_beside_the_real_days(made):
   workdir, columns, said = made
-  assert list(columns) == ['train', 'valid', 'bootstrap', 'garch']
+  assert list(columns) == ['train', 'valid', *synthesize.FAMILIES]
   names = {tuple(one) for one in columns.values()}
   assert len(names) == 1
   assert {'kurtosis_1', 'first_factor', 'w1_change', 'mmd_time', 'copies',

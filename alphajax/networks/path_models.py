@@ -1,0 +1,215 @@
+"""Networks that draw a series day by day: a GRU with heavy-tailed outputs.
+
+A day is C channels, each drawn given the past, what is known of the day from
+outside, and the channels before it. A channel is a mixture of Student's t; a
+wick is nothing with a probability, and else the softplus of such a mixture: at
+its upper end as heavy-tailed as the others. (A mixture cut at 0 would say the
+same by its distribution function, whose gradient by the tail index JAX lacks.)
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+MIN_TAIL = 2.5  # Least index of a tail: its variance is finite.
+MIN_SCALE = 0.01
+HEAD_WIDTH = 32
+LARGEST = 12.0  # Of what is drawn, in the channel's own units.
+SMALLEST = 1e-4  # A wick that small counts as this much.
+
+
+class Mixture(NamedTuple):
+  """Mixtures of K Student distributions, each f32[..., K]."""
+
+  logits: jax.Array
+  center: jax.Array
+  scale: jax.Array
+  tail: jax.Array
+
+
+def log_density(x: jax.Array, mixture: Mixture) -> jax.Array:
+  """Log density of x `[...]`."""
+  _, center, scale, tail = mixture
+  z = (x[..., None] - center) / scale
+  each = (
+    jax.scipy.special.gammaln((tail + 1) / 2)
+    - jax.scipy.special.gammaln(tail / 2)
+    - 0.5 * jnp.log(jnp.pi * tail)
+    - jnp.log(scale)
+    - (tail + 1) / 2 * jnp.log1p(z**2 / tail)
+  )
+  return jax.nn.logsumexp(each + jax.nn.log_softmax(mixture.logits), axis=-1)
+
+
+def draw(rng_key: jax.Array, mixture: Mixture) -> jax.Array:
+  """One value of every mixture `[...]`; the key is consumed.
+
+  Student's t is drawn in closed form (Bailey 1994): a gamma variate would loop
+  until it is accepted.
+  """
+  which_key, size_key, turn_key = jax.random.split(rng_key, 3)
+  which = jax.random.categorical(which_key, mixture.logits)
+  center, scale, tail = (
+    jnp.take_along_axis(x, which[..., None], axis=-1)[..., 0]
+    for x in mixture[1:]
+  )
+  tiny = jnp.finfo(jnp.float32).tiny
+  size = jax.random.uniform(size_key, which.shape, minval=tiny)
+  turn = jax.random.uniform(turn_key, which.shape)
+  # expm1: most of the values lie where size ** (-2 / tail) is near 1.
+  length = jnp.sqrt(tail * jnp.expm1(-2.0 / tail * jnp.log(size)))
+  return center + scale * length * jnp.cos(2 * jnp.pi * turn)
+
+
+class GruPaths(nn.Module):
+  """Draws days of C channels; unbatched, the caller vmaps.
+
+  wicks: channels that are 0 or above.
+  """
+
+  num_channels: int
+  wicks: tuple[int, ...] = ()
+  width: int = 96
+  num_components: int = 3
+
+  def setup(self):
+    self.cell = nn.GRUCell(self.width)
+    self.hidden = [nn.Dense(HEAD_WIDTH) for _ in range(self.num_channels)]
+    self.heads = [
+      nn.Dense(4 * self.num_components + 1) for _ in range(self.num_channels)
+    ]
+
+  def start(self) -> jax.Array:
+    """The state before the first day, f32[D]."""
+    return jnp.zeros(self.width)
+
+  def __call__(self, state, before, context) -> jax.Array:
+    """The state of a day: `before` f32[C] is the day before it, NaN missing.
+
+    context: f32[E], known of the day itself.
+    """
+    known = jnp.isfinite(before)
+    seen = _squash(jnp.where(known, before, 0.0))
+    inputs = jnp.concatenate([seen, known.astype(jnp.float32), context])
+    return self.cell(state, inputs)[0]
+
+  def outputs(self, state, context, channel, drawn):
+    """Mixture and logit of nothing of a channel, given those before it.
+
+    drawn: f32[C], of which the first `channel` are read; NaN missing.
+    """
+    former = jnp.nan_to_num(_squash(drawn[:channel]))
+    inputs = jnp.concatenate([state, context, former])
+    raw = self.heads[channel](nn.gelu(self.hidden[channel](inputs)))
+    parts = raw[:-1].reshape(4, self.num_components)
+    # Components begin apart: a narrow, a middling and a wide one.
+    spread = jnp.linspace(-1.5, 0.5, self.num_components)
+    mixture = Mixture(
+      logits=parts[0],
+      center=parts[1],
+      scale=MIN_SCALE + jax.nn.softplus(parts[2] + spread),
+      tail=MIN_TAIL + jax.nn.softplus(parts[3] + 2.0),
+    )
+    return mixture, raw[-1]
+
+  def log_likelihood(self, state, context, day) -> jax.Array:
+    """Log likelihood of every channel of a day, f32[C]; 0 where missing."""
+    parts = []
+    for channel in range(self.num_channels):
+      mixture, nothing = self.outputs(state, context, channel, day)
+      known = jnp.isfinite(day[channel])
+      x = jnp.where(known, day[channel], 0.0)
+      if channel in self.wicks:
+        value = wick_density(x, mixture, nothing)
+      else:
+        value = log_density(x, mixture)
+      parts.append(jnp.where(known, value, 0.0))
+    return jnp.stack(parts)
+
+  def sample(self, rng_key, state, context) -> jax.Array:
+    """A day f32[C] of channels drawn one after the other; consumes the key."""
+    day = jnp.zeros(self.num_channels)
+    for channel in range(self.num_channels):
+      key, nothing_key = jax.random.split(jax.random.fold_in(rng_key, channel))
+      mixture, nothing = self.outputs(state, context, channel, day)
+      x = jnp.clip(draw(key, mixture), -LARGEST, LARGEST)
+      if channel in self.wicks:
+        none = jax.random.uniform(nothing_key) < jax.nn.sigmoid(nothing)
+        x = jnp.where(none, 0.0, jax.nn.softplus(x))
+      day = day.at[channel].set(x)
+    return day
+
+
+def wick_density(
+  x: jax.Array, mixture: Mixture, nothing: jax.Array
+) -> jax.Array:
+  """Log density of a wick: a mass at 0, else the softplus of a mixture."""
+  above = jnp.maximum(x, SMALLEST)
+  inner = above + jnp.log(-jnp.expm1(-above))  # The inverse of softplus.
+  slope = -jnp.log(-jnp.expm1(-above))  # ln of its derivative.
+  return jnp.where(
+    x > 0,
+    jax.nn.log_sigmoid(-nothing) + log_density(inner, mixture) + slope,
+    jax.nn.log_sigmoid(nothing),
+  )
+
+
+def likelihood(
+  model: GruPaths, params, series: jax.Array, context: jax.Array
+) -> jax.Array:
+  """Log likelihoods f32[T, C] of a series f32[T, C], context f32[T, E]."""
+
+  def day(state, inputs):
+    before, now, known = inputs
+    state = model.apply(params, state, before, known)
+    return state, state
+
+  missing = jnp.full_like(series[:1], jnp.nan)
+  before = jnp.concatenate([missing, series[:-1]])
+  first = jnp.zeros(model.width)
+  _, states = jax.lax.scan(day, first, (before, series, context))
+  of_day = functools.partial(model.apply, params, method='log_likelihood')
+  return jnp.asarray(jax.vmap(of_day)(states, context, series))
+
+
+def make_sampler(model: GruPaths) -> Callable:
+  """A jitted `(params, rng_key, context f32[T, B, E]) -> f32[T, B, C]`.
+
+  Series are drawn side by side, each with a key of its own, so that another
+  batch gives the same series.
+  """
+
+  def one_day(params, rng_key, state, before, context):
+    state = model.apply(params, state, before, context)
+    now = model.apply(params, rng_key, state, context, method='sample')
+    return state, now
+
+  batched = jax.vmap(one_day, in_axes=(None, 0, 0, 0, 0))
+
+  def sample(params, rng_key, context):
+    num_days, size, _ = context.shape
+    keys = jax.vmap(lambda i: jax.random.fold_in(rng_key, i))(jnp.arange(size))
+
+    def day(carry, inputs):
+      state, before = carry
+      t, known = inputs
+      day_keys = jax.vmap(lambda key: jax.random.fold_in(key, t))(keys)
+      state, now = batched(params, day_keys, state, before, known)
+      return (state, now), now
+
+    first = (
+      jnp.zeros((size, model.width)),
+      jnp.full((size, model.num_channels), jnp.nan),
+    )
+    return jax.lax.scan(day, first, (jnp.arange(num_days), context))[1]
+
+  return jax.jit(sample)
+
+
+def _squash(x: jax.Array) -> jax.Array:
+  """Keeps rare large values from moving a state far."""
+  return jnp.arcsinh(x)
