@@ -156,6 +156,15 @@ def test_a_panel_is_not_far_from_itself(real, other):
   assert far['p_time'] < 0.01
 
 
+def test_the_nearest_is_found_in_any_chunk(monkeypatch):
+  rng = np.random.default_rng(0)
+  one, other = rng.normal(size=(5, 3)), rng.normal(size=(50, 3))
+  expected = [min(np.linalg.norm(a - b) for b in other) for a in one]
+  for size in (7, 1000):
+    monkeypatch.setattr(market_quality, 'CHUNK', size)
+    np.testing.assert_allclose(market_quality.nearest(one, other), expected)
+
+
 def test_copies_are_found(real, other):
   fresh = market_quality.memorised(market(2), real, other)
   assert 0.7 < fresh['nearest'] < 1.5 and fresh['copies'] < 0.05

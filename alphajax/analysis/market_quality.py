@@ -27,6 +27,7 @@ WINDOW = 20  # Days of one stock,
 WIDTH, SPAN = 20, 5  # and stocks and days of a piece of the cross-section.
 NUM_WINDOWS, NUM_SHUFFLES = 300, 200
 NUM_QUANTILES = 2000
+CHUNK = 20_000  # Windows that distances are taken to at once.
 
 
 class Moves(NamedTuple):
@@ -328,23 +329,27 @@ def memorised(
   new, unseen = (in_windows(moves(x), rng) for x in (panel, valid))
   if not (len(known) and len(new) and len(unseen)):
     return dict.fromkeys(('nearest', 'copies'))
-  new, unseen = (distances(x, known).min(1) for x in (new, unseen))
+  new, unseen = (nearest(x, known) for x in (new, unseen))
   return {
     'nearest': float(np.median(new) / np.median(unseen)),
     'copies': float((new < np.quantile(unseen, 0.01)).mean()),
   }
 
 
-def _all_windows(found: Moves, most: int = 60_000) -> np.ndarray:
-  """As `in_windows`, those that begin on any day; evenly thinned to `most`."""
-  stacked = _own_units(found)
+def nearest(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+  """Distance to the nearest of `other`, `[N, D], [M, D] -> [N]`."""
+  parts = np.array_split(other, -(-len(other) // CHUNK))
+  return np.min([distances(one, part).min(1) for part in parts], axis=0)
+
+
+def _all_windows(found: Moves) -> np.ndarray:
+  """As `in_windows`, those that begin on any day, f32."""
+  stacked = _own_units(found).astype(np.float32)
   if stacked.shape[1] < WINDOW:
-    return np.empty((0, 3 * WINDOW))
-  whole = np.isfinite(stacked).all(0).astype(int)
+    return np.empty((0, 3 * WINDOW), np.float32)
+  whole = np.isfinite(stacked).all(0)
   run = np.lib.stride_tricks.sliding_window_view(whole, WINDOW, axis=0)
   start, stock = np.nonzero(run.all(-1))
-  step = -(-len(start) // most) if len(start) else 1
-  start, stock = start[::step], stock[::step]
   cut = stacked[:, start[:, None] + np.arange(WINDOW), stock[:, None]]
   return np.moveaxis(cut, 1, 0).reshape(len(start), -1)
 

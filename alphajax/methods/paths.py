@@ -23,6 +23,7 @@ from alphajax.run import checkpoint
 
 HOLDOUT = 0.15  # Of the days, the last ones, on which the best state is chosen.
 NUM_HELD = 48  # Windows of them that it is chosen on.
+PATIENCE = 6  # Looks without a better state that end a training.
 EVERY = 25  # Updates from one look at them to the next, and to a checkpoint.
 
 
@@ -53,6 +54,7 @@ class State(NamedTuple):
   opt_state: Any
   best: Any
   best_loss: jax.Array  # f32[]
+  looks: jax.Array  # i32[], without a better one.
 
 
 class Generator(NamedTuple):
@@ -148,6 +150,8 @@ def _fit(model, series: Series, options: Options, rng_key, folder, say):
   look = jax.jit(functools.partial(_look, loss))
   windows = _windows(rest, held_key, NUM_HELD, options.window)
   for step in range(first + 1, options.num_updates + 1):
+    if state.looks >= PATIENCE:
+      break
     state, train_loss = update(state, known, jax.random.fold_in(rng_key, step))
     if step % EVERY and step < options.num_updates:
       continue
@@ -181,7 +185,8 @@ def _init(model, optimizer, series: Series, rng_key) -> State:
   context = jnp.zeros((3, size))
   days = jnp.zeros((3, model.num_channels))
   params = model.init(rng_key, days, context, method=_touch)
-  return State(params, optimizer.init(params), params, jnp.float32(jnp.inf))
+  opt_state = optimizer.init(params)
+  return State(params, opt_state, params, jnp.float32(jnp.inf), jnp.int32(0))
 
 
 def _touch(model: path_models.GruPaths, days, context):
@@ -230,9 +235,12 @@ def _look(loss, state: State, windows) -> tuple[State, jax.Array]:
   best = jax.tree.map(
     lambda new, old: jnp.where(better, new, old), state.params, state.best
   )
-  return state._replace(
-    best=best, best_loss=jnp.where(better, value, state.best_loss)
-  ), value
+  new = state._replace(
+    best=best,
+    best_loss=jnp.where(better, value, state.best_loss),
+    looks=jnp.where(better, 0, state.looks + 1),
+  )
+  return new, value
 
 
 def sample(generator: Generator, seed: int, num_days: int) -> Panel:

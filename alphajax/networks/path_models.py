@@ -45,21 +45,20 @@ def log_density(x: jax.Array, mixture: Mixture) -> jax.Array:
   return jax.nn.logsumexp(each + jax.nn.log_softmax(mixture.logits), axis=-1)
 
 
-def draw(rng_key: jax.Array, mixture: Mixture) -> jax.Array:
-  """One value of every mixture `[...]`; the key is consumed.
+def draw(uniforms: jax.Array, mixture: Mixture) -> jax.Array:
+  """One value of every mixture `[...]` from uniform numbers `[..., 3]`.
 
   Student's t is drawn in closed form (Bailey 1994): a gamma variate would loop
   until it is accepted.
   """
-  which_key, size_key, turn_key = jax.random.split(rng_key, 3)
-  which = jax.random.categorical(which_key, mixture.logits)
+  which, size, turn = jnp.moveaxis(uniforms, -1, 0)
+  above = jnp.cumsum(jax.nn.softmax(mixture.logits), axis=-1)
+  # The last bound is left out: rounding may leave it below 1.
+  which = jnp.sum(which[..., None] > above[..., :-1], axis=-1, keepdims=True)
   center, scale, tail = (
-    jnp.take_along_axis(x, which[..., None], axis=-1)[..., 0]
-    for x in mixture[1:]
+    jnp.take_along_axis(x, which, axis=-1)[..., 0] for x in mixture[1:]
   )
-  tiny = jnp.finfo(jnp.float32).tiny
-  size = jax.random.uniform(size_key, which.shape, minval=tiny)
-  turn = jax.random.uniform(turn_key, which.shape)
+  size = jnp.maximum(size, jnp.finfo(jnp.float32).tiny)
   # expm1: most of the values lie where size ** (-2 / tail) is near 1.
   length = jnp.sqrt(tail * jnp.expm1(-2.0 / tail * jnp.log(size)))
   return center + scale * length * jnp.cos(2 * jnp.pi * turn)
@@ -97,65 +96,67 @@ class GruPaths(nn.Module):
     inputs = jnp.concatenate([seen, known.astype(jnp.float32), context])
     return self.cell(state, inputs)[0]
 
-  def outputs(self, state, context, channel, drawn):
-    """Mixture and logit of nothing of a channel, given those before it.
+  def outputs(self, state, context, channel, drawn) -> jax.Array:
+    """What `_read` reads of a channel, given those before it.
 
     drawn: f32[C], of which the first `channel` are read; NaN missing.
     """
     former = jnp.nan_to_num(_squash(drawn[:channel]))
     inputs = jnp.concatenate([state, context, former])
-    raw = self.heads[channel](nn.gelu(self.hidden[channel](inputs)))
-    parts = raw[:-1].reshape(4, self.num_components)
-    # Components begin apart: a narrow, a middling and a wide one.
-    spread = jnp.linspace(-1.5, 0.5, self.num_components)
-    mixture = Mixture(
-      logits=parts[0],
-      center=parts[1],
-      scale=MIN_SCALE + jax.nn.softplus(parts[2] + spread),
-      tail=MIN_TAIL + jax.nn.softplus(parts[3] + 2.0),
-    )
-    return mixture, raw[-1]
+    return self.heads[channel](nn.gelu(self.hidden[channel](inputs)))
 
   def log_likelihood(self, state, context, day) -> jax.Array:
     """Log likelihood of every channel of a day, f32[C]; 0 where missing."""
-    parts = []
-    for channel in range(self.num_channels):
-      mixture, nothing = self.outputs(state, context, channel, day)
-      known = jnp.isfinite(day[channel])
-      x = jnp.where(known, day[channel], 0.0)
-      if channel in self.wicks:
-        value = wick_density(x, mixture, nothing)
-      else:
-        value = log_density(x, mixture)
-      parts.append(jnp.where(known, value, 0.0))
-    return jnp.stack(parts)
+    channels = range(self.num_channels)
+    raw = [self.outputs(state, context, c, day) for c in channels]
+    mixture, nothing = _read(jnp.stack(raw), self.num_components)
+    is_wick = jnp.array([c in self.wicks for c in channels])
+    known = jnp.isfinite(day)
+    day = jnp.where(known, day, 0.0)
+    return jnp.where(known, density(day, mixture, nothing, is_wick), 0.0)
 
-  def sample(self, rng_key, state, context) -> jax.Array:
-    """A day f32[C] of channels drawn one after the other; consumes the key."""
+  def sample(self, uniforms, state, context) -> jax.Array:
+    """A day f32[C], one channel after the other, of numbers f32[C, 4]."""
     day = jnp.zeros(self.num_channels)
     for channel in range(self.num_channels):
-      key, nothing_key = jax.random.split(jax.random.fold_in(rng_key, channel))
-      mixture, nothing = self.outputs(state, context, channel, day)
-      x = jnp.clip(draw(key, mixture), -LARGEST, LARGEST)
+      raw = self.outputs(state, context, channel, day)
+      mixture, nothing = _read(raw, self.num_components)
+      x = draw(uniforms[channel, :3], mixture)
+      x = jnp.clip(x, -LARGEST, LARGEST)
       if channel in self.wicks:
-        none = jax.random.uniform(nothing_key) < jax.nn.sigmoid(nothing)
+        none = uniforms[channel, 3] < jax.nn.sigmoid(nothing)
         x = jnp.where(none, 0.0, jax.nn.softplus(x))
       day = day.at[channel].set(x)
     return day
 
 
-def wick_density(
-  x: jax.Array, mixture: Mixture, nothing: jax.Array
-) -> jax.Array:
-  """Log density of a wick: a mass at 0, else the softplus of a mixture."""
-  above = jnp.maximum(x, SMALLEST)
-  inner = above + jnp.log(-jnp.expm1(-above))  # The inverse of softplus.
-  slope = -jnp.log(-jnp.expm1(-above))  # ln of its derivative.
-  return jnp.where(
-    x > 0,
-    jax.nn.log_sigmoid(-nothing) + log_density(inner, mixture) + slope,
-    jax.nn.log_sigmoid(nothing),
+def _read(raw: jax.Array, count: int) -> tuple[Mixture, jax.Array]:
+  """Mixture and logit of nothing, f32[..., 4 K + 1]."""
+  logits, center, scale, tail = jnp.split(raw[..., :-1], 4, axis=-1)
+  # Components begin apart: a narrow, a middling and a wide one.
+  spread = jnp.broadcast_to(jnp.linspace(-1.5, 0.5, count), scale.shape)
+  mixture = Mixture(
+    logits=logits,
+    center=center,
+    scale=MIN_SCALE + jax.nn.softplus(scale + spread),
+    tail=MIN_TAIL + jax.nn.softplus(tail + 2.0),
   )
+  return mixture, raw[..., -1]
+
+
+def density(
+  x: jax.Array, mixture: Mixture, nothing: jax.Array, is_wick: jax.Array
+) -> jax.Array:
+  """Log density of channels `[...]`: of a mixture, or of a wick.
+
+  A wick has a mass at 0, and else is the softplus of the mixture.
+  """
+  above = jnp.maximum(x, SMALLEST)
+  steep = jnp.log(-jnp.expm1(-above))  # ln of the slope of softplus.
+  inner = log_density(jnp.where(is_wick, above + steep, x), mixture)
+  some = jax.nn.log_sigmoid(-nothing) + inner - steep
+  wick = jnp.where(x > 0, some, jax.nn.log_sigmoid(nothing))
+  return jnp.where(is_wick, wick, inner)
 
 
 def likelihood(
@@ -185,7 +186,8 @@ def make_sampler(model: GruPaths) -> Callable:
 
   def one_day(params, rng_key, state, before, context):
     state = model.apply(params, state, before, context)
-    now = model.apply(params, rng_key, state, context, method='sample')
+    uniforms = jax.random.uniform(rng_key, (model.num_channels, 4))
+    now = model.apply(params, uniforms, state, context, method='sample')
     return state, now
 
   batched = jax.vmap(one_day, in_axes=(None, 0, 0, 0, 0))
