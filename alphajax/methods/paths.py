@@ -243,6 +243,23 @@ def _look(loss, state: State, windows) -> tuple[State, jax.Array]:
   return new, value
 
 
+def without_drift(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+  """Takes the lasting drifts of single stocks out of bars `[6, T, S]`.
+
+  A model that is a little wrong about a stock's mean gives it the same edge on
+  every day, and formulas find nothing else: on the CSI 300 a mean |IC| of .08
+  where real days have .015. So the mean of a stock, less that of all, becomes
+  what chance alone makes of it; of independent normal changes this alters
+  nothing but the drift. The market keeps its own.
+  """
+  change = values[bars.GAP] + values[bars.BODY]
+  own = change - change.mean(1, keepdims=True)
+  chance = own.std(0) / np.sqrt(len(own)) * rng.normal(size=own.shape[1])
+  values = values.copy()
+  values[bars.BODY] -= own.mean(0) - (chance - chance.mean())
+  return values
+
+
 def sample(generator: Generator, seed: int, num_days: int) -> Panel:
   """A market of the generator's stocks, all of them members every day."""
   levels, source, options = (
@@ -269,6 +286,7 @@ def sample(generator: Generator, seed: int, num_days: int) -> Panel:
   values = two_levels.join(
     np.asarray(common, float), np.asarray(left, float), levels.loadings
   )
+  values = without_drift(values, np.random.default_rng([seed, 1]))
   logs = bars.unscale(values, source.anchors, source.typical)
   kind = 'independent stocks' if generator.common is None else 'two levels'
   return controls.to_panel(
