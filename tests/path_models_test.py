@@ -36,18 +36,14 @@ def scipy_mixture(function):
 
 @pytest.fixture(scope='module')
 def model():
-  return path_models.GruPaths(num_channels=3, wicks=(1,), width=8)
+  return path_models.GruPaths(
+    num_channels=3, context_size=2, wicks=(1,), width=8
+  )
 
 
 @pytest.fixture(scope='module')
 def params(model):
-  def touch(module, day, context):
-    state = module(module.start(), day, context)
-    return module.log_likelihood(state, context, day)
-
-  return jax.jit(
-    lambda key: model.init(key, jnp.zeros(3), jnp.zeros(2), method=touch)
-  )(jax.random.key(0))
+  return model.init(jax.random.key(0), jnp.zeros(8), jnp.zeros(3), jnp.zeros(2))
 
 
 @pytest.fixture(scope='module')

@@ -17,6 +17,7 @@ NUM_FACTORS = 4
 COMMON = ('gap', 'body', 'range', 'volume') + tuple(
   f'factor{i}' for i in range(NUM_FACTORS)
 )
+NUM_COVARIATES = 4 + NUM_FACTORS
 RIDGE = 5.0  # Days' worth of evidence for a loading of 0.
 JOINED = (GAP, BODY)  # The channels that the path is a part of.
 

@@ -69,14 +69,15 @@ class Generator(NamedTuple):
 
 def _common_model(options: Options) -> path_models.GruPaths:
   return path_models.GruPaths(
-    len(two_levels.COMMON), (), options.common_width, options.num_components
-  )
+    len(two_levels.COMMON), 0, (), options.common_width,
+    options.num_components,
+  )  # fmt: skip
 
 
 def _stock_model(options: Options) -> path_models.GruPaths:
   return path_models.GruPaths(
-    len(bars.CHANNELS), (bars.UP, bars.DOWN), options.width,
-    options.num_components,
+    len(bars.CHANNELS), len(two_levels.COMMON) + two_levels.NUM_COVARIATES,
+    (bars.UP, bars.DOWN), options.width, options.num_components,
   )  # fmt: skip
 
 
@@ -134,7 +135,7 @@ def _fit(model, series: Series, options: Options, rng_key, folder, say):
   optimizer = _optimizer(options)
   init_key, held_key, rng_key = jax.random.split(rng_key, 3)
   init = jax.jit(functools.partial(_init, model, optimizer))
-  state = init(series, init_key)
+  state = init(init_key)
   found = checkpoint.restore(folder, state, say=say)
   first = 0
   if found is not None:
@@ -180,19 +181,12 @@ def _optimizer(options: Options) -> optax.GradientTransformation:
   )
 
 
-def _init(model, optimizer, series: Series, rng_key) -> State:
-  size = series.shared.shape[1] + series.lasting.shape[1]
-  context = jnp.zeros((3, size))
-  days = jnp.zeros((3, model.num_channels))
-  params = model.init(rng_key, days, context, method=_touch)
+def _init(model, optimizer, rng_key) -> State:
+  context = jnp.zeros(model.context_size)
+  days = jnp.zeros(model.num_channels)
+  params = model.init(rng_key, jnp.zeros(model.width), days, context)
   opt_state = optimizer.init(params)
   return State(params, opt_state, params, jnp.float32(jnp.inf), jnp.int32(0))
-
-
-def _touch(model: path_models.GruPaths, days, context):
-  """Runs every part once, so that all parameters are made."""
-  state = model(model.start(), days[0], context[0])
-  return model.log_likelihood(state, context[0], days[0])
 
 
 def _windows(series: Series, rng_key, count: int, window: int):

@@ -67,24 +67,28 @@ def draw(uniforms: jax.Array, mixture: Mixture) -> jax.Array:
 class GruPaths(nn.Module):
   """Draws days of C channels; unbatched, the caller vmaps.
 
+  context_size: E, numbers that are known of a day from outside.
   wicks: channels that are 0 or above.
   """
 
   num_channels: int
+  context_size: int = 0
   wicks: tuple[int, ...] = ()
   width: int = 96
   num_components: int = 3
 
   def setup(self):
     self.cell = nn.GRUCell(self.width)
-    self.hidden = [nn.Dense(HEAD_WIDTH) for _ in range(self.num_channels)]
-    self.heads = [
-      nn.Dense(4 * self.num_components + 1) for _ in range(self.num_channels)
-    ]
-
-  def start(self) -> jax.Array:
-    """The state before the first day, f32[D]."""
-    return jnp.zeros(self.width)
+    count, size = self.num_channels, 4 * self.num_components + 1
+    init = nn.initializers.lecun_normal(batch_axis=0)
+    zeros = nn.initializers.zeros
+    seen = self.width + self.context_size
+    # A head for every channel, all in one array.
+    self.from_past = self.param('past', init, (count, seen, HEAD_WIDTH))
+    self.from_former = self.param('former', init, (count, count, HEAD_WIDTH))
+    self.bias = self.param('bias', zeros, (count, HEAD_WIDTH))
+    self.to_mixture = self.param('head', init, (count, HEAD_WIDTH, size))
+    self.mixture_bias = self.param('head_bias', zeros, (count, size))
 
   def __call__(self, state, before, context) -> jax.Array:
     """The state of a day: `before` f32[C] is the day before it, NaN missing.
@@ -96,38 +100,46 @@ class GruPaths(nn.Module):
     inputs = jnp.concatenate([seen, known.astype(jnp.float32), context])
     return self.cell(state, inputs)[0]
 
-  def outputs(self, state, context, channel, drawn) -> jax.Array:
-    """What `_read` reads of a channel, given those before it.
-
-    drawn: f32[C], of which the first `channel` are read; NaN missing.
-    """
-    former = jnp.nan_to_num(_squash(drawn[:channel]))
-    inputs = jnp.concatenate([state, context, former])
-    return self.heads[channel](nn.gelu(self.hidden[channel](inputs)))
+  def _hidden(self, state, context) -> jax.Array:
+    """What heads know before any channel of the day, f32[C, H]."""
+    seen = jnp.concatenate([state, context])
+    return jnp.einsum('i,cih->ch', seen, self.from_past) + self.bias
 
   def log_likelihood(self, state, context, day) -> jax.Array:
     """Log likelihood of every channel of a day, f32[C]; 0 where missing."""
-    channels = range(self.num_channels)
-    raw = [self.outputs(state, context, c, day) for c in channels]
-    mixture, nothing = _read(jnp.stack(raw), self.num_components)
-    is_wick = jnp.array([c in self.wicks for c in channels])
     known = jnp.isfinite(day)
     day = jnp.where(known, day, 0.0)
-    return jnp.where(known, density(day, mixture, nothing, is_wick), 0.0)
+    shape = (self.num_channels, self.num_channels)
+    former = jnp.tril(jnp.broadcast_to(_squash(day), shape), -1)
+    hidden = self._hidden(state, context)
+    hidden += jnp.einsum('cj,cjh->ch', former, self.from_former)
+    raw = jnp.einsum('ch,cho->co', nn.gelu(hidden), self.to_mixture)
+    mixture, nothing = _read(raw + self.mixture_bias, self.num_components)
+    value = density(day, mixture, nothing, self._is_wick())
+    return jnp.where(known, value, 0.0)
 
   def sample(self, uniforms, state, context) -> jax.Array:
     """A day f32[C], one channel after the other, of numbers f32[C, 4]."""
-    day = jnp.zeros(self.num_channels)
-    for channel in range(self.num_channels):
-      raw = self.outputs(state, context, channel, day)
-      mixture, nothing = _read(raw, self.num_components)
+    hidden, is_wick = self._hidden(state, context), self._is_wick()
+
+    def draw_channel(channel, day):
+      # Those not drawn yet are 0.
+      inner = hidden[channel] + _squash(day) @ self.from_former[channel]
+      raw = nn.gelu(inner) @ self.to_mixture[channel]
+      mixture, nothing = _read(
+        raw + self.mixture_bias[channel], self.num_components
+      )
       x = draw(uniforms[channel, :3], mixture)
       x = jnp.clip(x, -LARGEST, LARGEST)
-      if channel in self.wicks:
-        none = uniforms[channel, 3] < jax.nn.sigmoid(nothing)
-        x = jnp.where(none, 0.0, jax.nn.softplus(x))
-      day = day.at[channel].set(x)
-    return day
+      none = uniforms[channel, 3] < jax.nn.sigmoid(nothing)
+      wick = jnp.where(none, 0.0, jax.nn.softplus(x))
+      return day.at[channel].set(jnp.where(is_wick[channel], wick, x))
+
+    first = jnp.zeros(self.num_channels)
+    return jax.lax.fori_loop(0, self.num_channels, draw_channel, first)
+
+  def _is_wick(self) -> jax.Array:
+    return jnp.array([c in self.wicks for c in range(self.num_channels)])
 
 
 def _read(raw: jax.Array, count: int) -> tuple[Mixture, jax.Array]:
