@@ -22,9 +22,9 @@ LONG = """
 RUNS = """
   archive assess benchmark checkpoint choice cli configs contributing ensemble
   evaluate evolution_method examples experiment export folder given halves
-  learning ledger options openings planting progress provenance readme refine
-  refit report report_browser report_figures resume rewards score screen scripts
-  seeds state sweep synthesize tensorboard train walk_forward writer
+  learning ledger options openings paths planting progress provenance readme
+  refine refit report report_browser report_figures resume rewards score screen
+  scripts seeds state sweep synthesize tensorboard train walk_forward writer
 """.split()
 
 

@@ -78,7 +78,10 @@ class GruPaths(nn.Module):
   num_components: int = 3
 
   def setup(self):
-    self.cell = nn.GRUCell(self.width)
+    # Orthogonal kernels, the default, take longer to compile than to train.
+    self.cell = nn.GRUCell(
+      self.width, recurrent_kernel_init=nn.initializers.lecun_normal()
+    )
     count, size = self.num_channels, 4 * self.num_components + 1
     init = nn.initializers.lecun_normal(batch_axis=0)
     zeros = nn.initializers.zeros
