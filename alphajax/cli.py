@@ -26,6 +26,7 @@ COMMANDS = {
   'halves': ('alphajax.halves', 'mine on half of train, judge on the rest'),
   'walk_forward': ('alphajax.walk_forward', 'train year by year, join unseen'),
   'refit': ('alphajax.refit', 'fit the weights of a pool to other days'),
+  'synthesize': ('alphajax.synthesize', 'make synthetic markets, judge them'),
   'configs': ('alphajax.show_configs', 'list configs, and every key of one'),
 }
 CONFIGS = Path(__file__).parent / 'configs'

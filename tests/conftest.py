@@ -25,7 +25,7 @@ QUICK = """
   contributing ensemble environment evaluate evolution evolution_method
   examples experiment export folder given grammar gumbel halves heads
   judgement languages learning ledger losses masks mcts openings options
-  planting progress provenance readme refine refit replay report
+  paths planting progress provenance readme refine refit replay report
   report_browser report_figures report_judged resume retrieval reuse rewards
   rollout score screen scripts seeds sequence state sweep symbols synthesize
   tensorboard train transpositions tree tree_lstm typed walk_forward writer

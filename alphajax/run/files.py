@@ -15,7 +15,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-_DRAFT = re.compile(r'\.[\w.-]+\.(?:json|jsonl|npz|html)\.(\d+)\.tmp')
+_DRAFT = re.compile(
+  r'\.[\w.-]+\.(?:json|jsonl|npz|html|txt|png|parquet)\.(\d+)\.tmp'
+)
 _OLD_DRAFT = re.compile(r'\.daily\w*\.tmp\.npz')  # Of earlier versions.
 
 _REASONS = {

@@ -1,0 +1,53 @@
+r"""Synthetic markets made from the training split, and how real they look.
+
+python -m alphajax.synthesize --config=configs/synthesize.py:csi300 \
+  --config.data.path=../shared/data/cn_csi300.parquet --workdir=runs/synthetic
+
+Every panel is a file of WORKDIR/panels that `alphajax.load` reads, and any
+command as its `config.data.path`; `quality.txt` and `quality.png` put them
+beside the real days.
+"""
+
+from ml_collections import config_dict
+
+from alphajax.configs import common
+
+MARKETS = ('csi300', 'sp500', 'simulated')
+
+
+def get_config(variant='csi300'):
+  if variant not in MARKETS:
+    raise ValueError(
+      f'unknown variant {variant!r}: expected one of {", ".join(MARKETS)}'
+    )
+  whole = common.get_config()
+  common.use_market(whole, variant)
+  config = config_dict.ConfigDict()
+  for name in ('seed', 'data', 'splits', 'label'):
+    config[name] = whole[name]
+
+  config.synthetic = config_dict.ConfigDict()
+  # Of bootstrap (real days in a new order) and garch (a process of each factor
+  # and stock), the controls; gru, a network that draws a path of the market and
+  # then every stock given it, and gru_independent, each stock by itself.
+  config.synthetic.families = ('bootstrap', 'garch', 'gru', 'gru_independent')
+  config.synthetic.num_panels = 2  # Of each family.
+  config.synthetic.num_days = 750  # Of a panel.
+  # The stocks with most days as members in the training split.
+  config.synthetic.num_stocks = 100 if variant == 'simulated' else 200
+  config.synthetic.block = 20.0  # Mean length in days, of bootstrap.
+  config.synthetic.num_factors = 4  # Statistical ones, of garch.
+
+  config.gru = config_dict.ConfigDict()
+  config.gru.width = 96  # Of the state of a stock,
+  config.gru.common_width = 32  # and of the one series of the market.
+  config.gru.num_components = 3  # Student distributions of a channel.
+  config.gru.num_updates = 400  # At most: it ends where nothing gets better.
+  config.gru.batch_size = 32  # Windows of one stock in an update,
+  config.gru.window = 96  # and days of a window.
+  config.gru.learning_rate = 3e-3  # At its height.
+
+  config.quality = config_dict.ConfigDict()
+  config.quality.num_panels = 2  # Of each family that are looked at.
+  config.quality.num_probes = 48  # Formulas that look at them; 0: none.
+  return config

@@ -1,0 +1,103 @@
+"""Fitting and sampling markets by networks."""
+
+import numpy as np
+import pytest
+
+from alphajax.analysis import market_quality
+from alphajax.data import bars, controls, simulate
+from alphajax.methods import paths
+
+OPTIONS = paths.Options(
+  width=8, common_width=8, num_components=2, num_updates=2 * paths.EVERY,
+  batch_size=6, window=20, learning_rate=1e-2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def source():
+  panel = simulate.simulate(
+    seed=1, num_days=300, num_stocks=20, alphas=(), strength=0.0
+  ).panel
+  return controls.make_source(panel, 12)
+
+
+@pytest.fixture(scope='module')
+def fitted(source, tmp_path_factory):
+  said = []
+  folder = tmp_path_factory.mktemp('paths') / 'gru'
+  return paths.fit(source, OPTIONS, 0, folder, say=said.append), said
+
+
+def losses(said):
+  """Of the stock model on held-out days."""
+  lines = [line for line in said if ' stock: ' in line]
+  return [float(line.split(', ')[2].split()[0]) for line in lines]
+
+
+def test_it_learns_and_keeps_the_best(fitted):
+  generator, said = fitted
+  first, last = losses(said)
+  assert last < first - 0.2
+  assert generator.common is not None
+
+
+def test_what_is_sampled_is_a_market(fitted, source):
+  generator, _ = fitted
+  made = paths.sample(generator, seed=0, num_days=250)
+  assert made.mask.all() and made.symbols == source.symbols
+  start, high, low, close, volume, vwap = made.features
+  for price in (start, close, vwap):
+    assert ((low <= price) & (price <= high)).all()
+  assert (low > 0).all() and (volume > 0).all()
+  # A market: stocks move together, at the size of the real ones.
+  found = market_quality.figures(made)
+  logs = bars.unscale(source.values, source.anchors).values
+  size = np.nanstd(logs[bars.GAP] + logs[bars.BODY])
+  assert found['pair_correlation'] > 0.1
+  assert 0.5 < found['deviation'] / size < 2
+  again = paths.sample(generator, seed=0, num_days=250)
+  np.testing.assert_array_equal(again.features, made.features)
+  other = paths.sample(generator, seed=1, num_days=250)
+  assert (other.features != made.features).any()
+
+
+def test_a_killed_fit_goes_on_with_the_same_bits(fitted, source, tmp_path):
+  def stop(text):
+    if 'stock: update 50' in text:
+      raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    paths.fit(source, OPTIONS, 0, tmp_path / 'gru', say=stop)
+  said = []
+  again = paths.fit(source, OPTIONS, 0, tmp_path / 'gru', say=said.append)
+  assert [line.split()[1] for line in said] == ['stock:']
+  one, two = (
+    paths.sample(g, seed=3, num_days=250).features for g in (fitted[0], again)
+  )
+  np.testing.assert_array_equal(one, two)
+
+
+def test_too_few_days_are_refused(source, tmp_path):
+  wide = OPTIONS._replace(window=200)
+  with pytest.raises(ValueError, match='300 days are too few .* of 200: 400'):
+    paths.fit(source, wide, 0, tmp_path)
+
+
+def test_drifts_are_taken_out_and_the_market_keeps_its_own():
+  rng = np.random.default_rng(0)
+  values = np.zeros((6, 900, 400))
+  market = 0.1 + rng.normal(size=(900, 1))
+  noise = rng.normal(size=(900, 400))
+  values[bars.BODY] = market + noise + rng.normal(0, 0.2, 400)
+  out = paths.without_drift(values, rng)
+  change = out[bars.BODY]
+  np.testing.assert_allclose(
+    change.mean(1), values[bars.BODY].mean(1), atol=1e-12
+  )
+  own = change.mean(0) - change.mean()
+  assert own.std() * 30 == pytest.approx(1.0, abs=0.12)
+  assert np.corrcoef(own, values[bars.BODY].mean(0))[0, 1] < 0.15
+  # Only levels move, and only those of bodies.
+  moved = change - values[bars.BODY]
+  np.testing.assert_allclose(moved.std(0), 0, atol=1e-12)
+  assert not out[bars.GAP].any() and not out[bars.VOLUME].any()
