@@ -163,7 +163,7 @@ def test_what_a_kill_left_is_cleaned_and_nothing_else(tmp_path):
   ]
   kept = [
     f'.results.json.{alive}.tmp',  # An evaluation beside the training.
-    'notes.tmp', '.hidden', '.a.b.tmp', f'.mine.txt.{dead}.tmp', 'pool.json',
+    'notes.tmp', '.hidden', '.a.b.tmp', f'.mine.md.{dead}.tmp', 'pool.json',
   ]  # fmt: skip
   for name in left + kept:
     (tmp_path / name).write_text('x')
