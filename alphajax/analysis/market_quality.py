@@ -100,7 +100,8 @@ def _across(change: np.ndarray) -> Figures:
     out['bottom_half'] = float(share[count // 2 :].sum())
   with np.errstate(invalid='ignore'):
     dispersion = _row_deviation(change)[:, None]
-  out['dispersion'] = float(np.nanmean(dispersion))
+  known = dispersion[np.isfinite(dispersion)]
+  out['dispersion'] = float(known.mean()) if known.size else np.nan
   for lag in (1, 20):
     out[f'acf_dispersion_{lag}'] = lagged(dispersion, dispersion, lag)
   return out
