@@ -160,7 +160,8 @@ def test_the_ledger_widens_what_is_said(config):
   assert four['after']['low'] < one['ic']['low']
   assert four['after']['high'] > one['ic']['high']
   p = one['ic']['p_value']
-  assert four['after']['p_value'] == pytest.approx(1 - (1 - p) ** 4)
+  # Sidak's, of an error that is corrected for how few coefficients tell it.
+  assert 1 - (1 - p) ** 4 < four['after']['p_value'] < 4 * p
 
 
 def test_on_noise_few_claim_anything():

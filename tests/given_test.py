@@ -8,8 +8,9 @@ import pytest
 import tiny
 from ml_collections import config_dict
 
-from alphajax import evaluate, experiment, markets, train
+from alphajax import evaluate, markets, train
 from alphajax.factor import pool_rules
+from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.methods import archive, given, validation
 from alphajax.report import page
@@ -43,8 +44,8 @@ def test_nothing_takes_the_place_of_the_base(market):
   bench = archive.make_bench(config_of(BASE), market)
   plain = archive.make_bench(config_of(), market)
   mined, free = archive.start(bench), archive.start(plain)
-  grammar = experiment.environment.make(**config_of().language)
-  drawn = experiment.environment.random_formulas(grammar, jax.random.key(0), 40)
+  grammar = environment.make(**config_of().language)
+  drawn = environment.random_formulas(grammar, jax.random.key(0), 40)
   for part in (drawn[:20], drawn[20:]):
     mined, _ = archive.commit(bench, mined, part, Clock())
     free, _ = archive.commit(plain, free, part, Clock())

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import tiny
 
-from alphajax import experiment, halves, markets
+from alphajax import halves, markets
+from alphajax.language import formula as formula_lib
 from alphajax.methods import linear
+from alphajax.methods.base import Found
 
 RULES = ('algorithm1', 'elastic_net', 'distilled@capacity=2')
 
@@ -116,10 +118,9 @@ def test_figures_are_those_of_the_pool(results, workdir):
   config = config_of()
   pool = json.loads((workdir / 'first' / 'pool.json').read_text())
   formulas = tuple(
-    experiment.formula_lib.parse(factor['formula'])
-    for factor in pool['factors']
+    formula_lib.parse(factor['formula']) for factor in pool['factors']
   )
-  found = experiment.Found(
+  found = Found(
     1, formulas, tuple(factor['weight'] for factor in pool['factors'])
   )
   split = halves._span(config, halves.half_days(config)['second'])
