@@ -15,7 +15,7 @@ KEPT_BYTES = 1 << 30  # Of compiled programs; all tests need a tenth of it.
 LONG = """
   benchmark train walk_forward wide examples tree_lstm languages options refine
   configs halves sweep ensemble refit neutral planting library symbols
-  formula_values
+  formula_values evaluate_store stream assess
 """.split()
 # Files of whole runs, of search, languages and networks, which compile far more
 # than they compute: with `scripts/test.sh` quickly. What checks values of
@@ -30,7 +30,7 @@ QUICK = """
   report_figures report_judged resume retrieval reuse rewards rollout score
   screen scripts seeds selection sequence simulate soundness state sweep
   symbols synthesize synthetic tensorboard train transpositions tree
-  tree_lstm tune typed walk_forward wide writer
+  tree_lstm tune typed walk_forward writer
 """.split()
 
 
