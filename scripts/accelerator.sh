@@ -25,11 +25,9 @@ PYTHON
 # Values, statistics, pool and search against their float64 oracles.
 files=(operators metrics pool numerics evaluate_store compile causality lasso
   pool_rules library mcts tree_lstm sequence gumbel environment rollout
-  objectives memory neutral learning resume)
-tests=()
-for name in "${files[@]}"; do
-  [[ -f "tests/${name}_test.py" ]] && tests+=("tests/${name}_test.py")
-done
+  objectives neutral learning resume)
+tests=("${files[@]/#/tests/}")
+tests=("${tests[@]/%/_test.py}")
 
 failed=0
 run() {  # NAME SECONDS COMMAND...: into a log, the end of it shown.
