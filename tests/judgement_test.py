@@ -10,7 +10,13 @@ import pytest
 
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import LabelSpec
-from alphajax.judge import judgement, performance, sheet, trading
+from alphajax.judge import (
+  judgement,
+  performance,
+  selection,
+  sheet,
+  trading,
+)
 from alphajax.judge.rules import BacktestSpec
 
 T, S, WARM = 300, 24, 60
@@ -95,6 +101,30 @@ def test_years_multiply_to_the_whole():
     assert row['excess'] == row['portfolio'] - row['benchmark']
     assert -1 < row['drawdown'] < 0 < row['turnover'] < 1
   assert sum(row['days'] for row in rows) == len(arrays['backtest_nav'])
+
+
+def test_the_sharpe_ratio_is_that_of_the_best_of_seven():
+  figures, arrays = found()
+  nav, other = (
+    np.append(1.0, arrays[f'backtest_{name}']) for name in ('nav', 'benchmark')
+  )
+  excess = nav[1:] / nav[:-1] - other[1:] / other[:-1]
+  best = figures['backtest']['deflated']
+  sharpe = excess.mean() / excess.std(ddof=1)
+  assert best['sharpe'] == pytest.approx(np.sqrt(252) * sharpe)
+  expected = selection.deflated_sharpe(excess, 7)
+  assert best['threshold'] == pytest.approx(np.sqrt(252) * expected.threshold)
+  assert best['probability'] == pytest.approx(expected.probability)
+  assert best['judged'] == 7
+
+
+def test_no_sharpe_ratio_of_a_portfolio_that_is_its_benchmark():
+  split, signal = case()
+  days = slice(WARM, T - 3)
+  panel = panel_lib.select_days(split.panel, days)
+  result = trading.backtest(signal[days], panel, BacktestSpec(top_k=5))
+  same = result._replace(returns=result.benchmark)
+  assert judgement.deflated(same, 3) is None
 
 
 def test_rules_fit_small_universes_alone():

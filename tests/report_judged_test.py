@@ -120,6 +120,13 @@ def test_the_tables_are_those_of_the_json(run, text):
     x = backtest['figures'][key]
     values = [shown(x[name], 2) for name in ('value', 'low', 'high')]
     assert '{} {} [{}, {}]'.format(title, *values) in text
+  best = backtest['deflated']
+  assert best['judged'] > 1
+  assert (
+    f'{shown(best["sharpe"], 2)}, is more than the best of {best["judged"]:,} '
+    f'without skill, {shown(best["threshold"], 2)} '
+    f'{shown(100 * best["probability"], 0)} %'
+  ) in text
   fall = backtest['drawdown']
   assert (
     f'deepest drawdown {shown(100 * fall["depth"], 1)} % {fall["peak"]} to '

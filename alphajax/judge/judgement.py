@@ -5,8 +5,10 @@
             `spec` (the rules that were followed), `figures` (`value`, `low`,
             `high` by name), `drawdown` (`performance.Drawdown`), `capacity`,
             `days`, `years` (`period`, `portfolio`, `benchmark`, `excess`,
-            `drawdown`, `turnover`, `days`), `notes`; or `missing`, a sentence
-            on why there is none
+            `drawdown`, `turnover`, `days`), `notes`, `deflated` (the Sharpe
+            ratio of a year over the benchmark as the best of so many, see
+            `selection.DeflatedSharpe`; None of returns that do not vary); or
+            `missing`, a sentence on why there is none
 
 The daily series stand apart: those of the sheet, a place for each scored day,
 and `backtest_dates`, `backtest_nav`, `backtest_benchmark` (both begin as 1),
@@ -20,7 +22,7 @@ import numpy as np
 
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import LabelSpec, Panel, Split
-from alphajax.judge import performance, rules, sheet, trading
+from alphajax.judge import performance, rules, selection, sheet, trading
 from alphajax.judge.rules import PAPER, BacktestSpec
 from alphajax.judge.signals import Signal
 from alphajax.judge.trading import BacktestResult
@@ -50,7 +52,8 @@ def judgement(
     split: the days; those scored count.
     label: that of the split.
     spec: rules of the backtest; with fewer members than `top_k` see `fitted`.
-    judged: of how many signals this is one, see `sheet.tear_sheet`.
+    judged: of how many signals this is one, see `sheet.tear_sheet` and
+      `selection.deflated_sharpe`.
 
   Raises:
     ValueError: as `sheet.tear_sheet`; a rule that none can follow.
@@ -64,6 +67,7 @@ def judgement(
   try:
     result = trading.backtest(np.asarray(signal)[days], panel, spec)
     traded, series = _of_backtest(result, panel, spec, notes)
+    traded['deflated'] = deflated(result, judged)
   except ValueError as error:
     # The panel has no such price, nothing was traded, or the account is ruined.
     traded, series = {'missing': str(error)}, {}
@@ -135,6 +139,25 @@ def _of_backtest(
     'backtest_benchmark': np.cumprod(1.0 + result.benchmark),
     'backtest_drawdown': falls,
     'backtest_turnover': result.turnover,
+  }
+
+
+def deflated(result: BacktestResult, judged: int) -> dict[str, Any] | None:
+  """The Sharpe ratio over the benchmark, as the best of `judged` portfolios.
+
+  `judged`, and `selection.DeflatedSharpe` with ratios of a year; None where
+  there are too few days or they do not vary.
+  """
+  excess = result.returns - result.benchmark
+  if excess.size < 3 or np.ptp(excess) == 0:
+    return None
+  found = selection.deflated_sharpe(excess, judged)
+  year = np.sqrt(rules.YEAR)
+  return {
+    'judged': judged,
+    'sharpe': found.sharpe * year,
+    'threshold': found.threshold * year,
+    'probability': found.probability,
   }
 
 

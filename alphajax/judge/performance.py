@@ -208,7 +208,7 @@ def capacity(
   ranked = np.argsort(-room)
   reached = np.cumsum(weight[ranked]) >= share * weight.sum() * (1 - 1e-12)
   return Capacity(
-    float(room[ranked][np.argmax(reached)]), float(1 - weight.sum() / total)
+    float(room[ranked][np.argmax(reached)]), float(order[~known].sum() / total)
   )
 
 

@@ -299,6 +299,14 @@ def backtest_rows(backtest: Mapping[str, Any]) -> list[tuple[str, str, str]]:
       ('break-even cost, basis points a side', number(even['value'], 1),
        _brackets(even, lambda x: number(x, 1)))
     )  # fmt: skip
+  best = backtest.get('deflated')
+  if best and best['judged'] > 1:
+    rows.append(
+      (f'chance that the Sharpe ratio over the benchmark, '
+       f'{_two(best["sharpe"])}, is more than the best of {best["judged"]:,} '
+       f'without skill, {_two(best["threshold"])}',
+       percent(best['probability'], 0), '')
+    )  # fmt: skip
   fall = backtest['drawdown']
   span = ''
   if fall['trough']:
