@@ -1,5 +1,6 @@
 """Years walked forward, read back: the joined signal, its panel, averages."""
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +14,9 @@ from ml_collections import config_dict
 from alphajax import markets
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import Split
-from alphajax.judge import figures, judgement
+from alphajax.judge import figures, judgement, ledger
 from alphajax.judge import joined as joined_lib
+from alphajax.judge import result as result_lib
 from alphajax.judge.joined import Joined
 from alphajax.run import files
 from alphajax.run.files import RunError
@@ -67,7 +69,9 @@ def judge(
   known = np.isin(split.panel.dates, joined.dates)
   split = split.replace(scored=np.asarray(split.scored) & known)
   label = markets.label_spec(config_of(workdir))
-  found, series = judgement.judgement(signal, split, label)
+  found, series = judgement.judgement(
+    signal, split, label, judged=summary.get('judged', 1)
+  )
   summary |= found
   files.write_arrays(workdir / DAILY, series)
   files.write_json(workdir / SUMMARY, summary)
@@ -156,7 +160,8 @@ def average(
   """A walk whose signal is the mean of those of other walks, of any methods.
 
   Each is standardised per day; one without a value has no opinion, which is 0.
-  Judged on the days that all have.
+  Judged on the days that all have, and counted in the ledger beside the data:
+  `judged` is how many distinct formulas and signals ever were on these days.
 
   Args:
     workdirs: of walks by the same label on the same data.
@@ -189,6 +194,8 @@ def average(
   known = np.isfinite(planes)
   mean = np.where(known, planes, 0.0).mean(0)
   mean = np.where(known.any(0), mean, np.nan)
+  config = config_of(workdirs[0], data_path)
+  judged = _count(config, mean, np.array(panel.dates)[common])
   joined = _judged(mean, split, common, first)
   found = joined_lib.figures(joined, lag_of(summary))
   rows = {str(row['year']): row for row in summary['folds']}
@@ -196,6 +203,7 @@ def average(
     'method': 'average',
     'runs': [str(workdir) for workdir in workdirs],
     'label': summary['label'],
+    **judged,
     'all': found['all'],
     'folds': [
       {'year': int(name), 'splits': rows[name]['splits']} | each
@@ -205,6 +213,23 @@ def average(
   out.mkdir(parents=True, exist_ok=True)
   keep(out, made, joined)
   return judge(out, data_path)
+
+
+def _count(config, mean: np.ndarray, dates: np.ndarray) -> dict[str, Any]:
+  """Writes a mean signal into the ledger, before it is judged."""
+  data_hash = markets.data_hash(config)
+  place = ledger.place(config.data.path, data_hash)
+  label = ledger.label_key(
+    result_lib.describe_label(markets.label_spec(config))
+  )
+  tally = ledger.append(
+    place,
+    ledger.Judgement(
+      'walk_forward', data_hash, str(dates[0]), str(dates[-1]), label,
+      (ledger.signal_key(hashlib.sha256(mean.tobytes()).hexdigest()),),
+    ),
+  )  # fmt: skip
+  return {'judged': tally.judged, 'ledger': str(place)}
 
 
 def _judged(

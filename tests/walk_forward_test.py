@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import commands
 import numpy as np
@@ -469,6 +470,11 @@ def test_an_average_of_walks(summary, workdir, copy, tmp_path):
     summary['all']['ic']['mean'], abs=1e-5
   )
   assert [row['year'] for row in made['folds']] == [2012, 2013]
+  # It is counted beside the data, once however often it is made.
+  again = walks.average([workdir, copy], out)
+  assert again['judged'] == made['judged'] > 1
+  assert made['sheet']['figures']['of_judged']['judged'] == made['judged']
+  assert '"by": "walk_forward"' in Path(made['ledger']).read_text()
   # One that is silent on the first day and begins a day late is left out there.
   other = {k: v if k == 'symbols' else v[1:] for k, v in whole.items()}
   other['signal'] = (
@@ -477,7 +483,8 @@ def test_an_average_of_walks(summary, workdir, copy, tmp_path):
     .astype(np.float32)
   )
   np.savez(copy / 'walk_forward.npz', **other)
-  walks.average([workdir, copy], tmp_path / 'mixed')
+  other_mean = walks.average([workdir, copy], tmp_path / 'mixed')
+  assert other_mean['judged'] > made['judged']
   mixed = arrays(tmp_path / 'mixed')
   np.testing.assert_array_equal(mixed['dates'], whole['dates'][1:])
   total = np.nan_to_num(whole['signal'][1:]) + other['signal']
