@@ -30,7 +30,8 @@ import jax.numpy as jnp
 import jaxlib
 import numpy as np
 
-from alphajax.factor import operators
+from alphajax.data.universe import Universe
+from alphajax.factor import host_ranks, operators
 
 # A window lives in registers: with wide ones it costs a quarter less. But
 # comparisons of integers run on more units in narrow ones, and the reciprocal
@@ -127,6 +128,24 @@ def signature(tree: Any) -> tuple:
   """What a program is compiled for: structure, shapes and dtypes."""
   leaves, structure = jax.tree.flatten(tree)
   return structure, tuple(jax.typeof(leaf) for leaf in leaves)
+
+
+def host_operator(symbol: str, num_members: int) -> Callable | None:
+  """What NumPy computes faster than XLA on a CPU, called as an `operator` is.
+
+  None where XLA is as fast, or there is no CPU.
+  """
+  on_cpu = device().platform == 'cpu'
+  if symbol != 'CSRank' or num_members < host_ranks.LEAST_MEMBERS or not on_cpu:
+    return None
+
+  def run(universe: Universe, operands: Sequence[tuple]) -> tuple:
+    ranks = [host_ranks.cs_rank(np.asarray(x), universe) for (x,) in operands]
+    return tuple(
+      jax.device_put(rank, device(), may_alias=True) for rank in ranks
+    )
+
+  return run
 
 
 @functools.cache

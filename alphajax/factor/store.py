@@ -287,6 +287,11 @@ class Store:
       if name == 'number':
         self._programs[key] = _fill
         return _fill
+      members = self.universe.present.shape[1]
+      on_host = runtime.host_operator(name, members)
+      if on_host is not None:
+        self._programs[key] = on_host
+        return on_host
       plane = jax.ShapeDtypeStruct(self.shape, jnp.float32)
       num_operands = len(self.graph.nodes[node].inputs)
       operands = ((plane,) * num_operands,) * lanes
