@@ -3,7 +3,7 @@
 A config file as well: `--config=tests/tiny.py:random_search`.
 """
 
-from alphajax.configs import alphacfg, common, evolution, retrieval
+from alphajax.configs import alphacfg, common, evolution, gp, retrieval
 
 OPERATORS = ('Abs', 'CSRank', 'Add', 'Div', 'Mean', 'Std', 'Delta', 'Corr')
 
@@ -29,6 +29,9 @@ def shrink(config):
   if 'evolution' in config:
     config.evolution.start = 6
     config.evolution.num_parents = 4
+  if 'gp' in config:
+    config.gp.tournament = 3
+    config.gp.init_depth = (1, 2)
   if 'retrieval' in config:
     config.retrieval.library = 60
     config.retrieval.num_probes = 8
@@ -43,10 +46,9 @@ def shrink(config):
 
 
 def get_config(method='alphacfg'):
-  if method == 'evolution':
-    return shrink(evolution.get_config('simulated'))
-  if method == 'retrieval':
-    return shrink(retrieval.get_config('simulated'))
+  own = {'evolution': evolution, 'gp': gp, 'retrieval': retrieval}
+  if method in own:
+    return shrink(own[method].get_config('simulated'))
   config = shrink(alphacfg.get_config('simulated'))
   config.method = method
   config.early_stop = 0.0

@@ -9,6 +9,7 @@ METHODS = {
     'alphacfg',
     'ensemble',
     'evolution',
+    'gp',
     'random_search',
     'refinement',
     'retrieval',
