@@ -24,6 +24,7 @@ VARIANTS = {
   'alphacfg': (*MARKETS, 'best', 'sp500,best'),
   'random': MARKETS,
   'evolution': MARKETS,
+  'gflownet': MARKETS,
   'gp': MARKETS,
   'retrieval': MARKETS,
   'best': MARKETS,

@@ -24,7 +24,7 @@ QUICK = """
   archive assess assessment_page bars benchmark checkpoint choice cli
   configs contributing ensemble environment evaluate evolution
   evolution_method examples experiment export folder
-  genetic given gp grammar gumbel
+  flows genetic gflownet given gp grammar gumbel
   halves heads judgement languages learning ledger losses market_quality
   masks mcts neutral noise novelty openings options paths planting presets
   progress provenance readme refine refit replay report report_browser

@@ -3,7 +3,14 @@
 A config file as well: `--config=tests/tiny.py:random_search`.
 """
 
-from alphajax.configs import alphacfg, common, evolution, gp, retrieval
+from alphajax.configs import (
+  alphacfg,
+  common,
+  evolution,
+  gflownet,
+  gp,
+  retrieval,
+)
 
 OPERATORS = ('Abs', 'CSRank', 'Add', 'Div', 'Mean', 'Std', 'Delta', 'Corr')
 
@@ -37,6 +44,7 @@ def shrink(config):
     config.retrieval.num_probes = 8
   if 'search' in config:
     config.search.num_simulations = 4
+  if 'network' in config:
     config.network.width = 8
     config.training.batch_size = 8
     config.training.replay_size = 100
@@ -46,7 +54,12 @@ def shrink(config):
 
 
 def get_config(method='alphacfg'):
-  own = {'evolution': evolution, 'gp': gp, 'retrieval': retrieval}
+  own = {
+    'evolution': evolution,
+    'gflownet': gflownet,
+    'gp': gp,
+    'retrieval': retrieval,
+  }
   if method in own:
     return shrink(own[method].get_config('simulated'))
   config = shrink(alphacfg.get_config('simulated'))

@@ -9,6 +9,7 @@ METHODS = {
     'alphacfg',
     'ensemble',
     'evolution',
+    'gflownet',
     'gp',
     'random_search',
     'refinement',
