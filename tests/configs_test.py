@@ -20,14 +20,18 @@ MARKETS = (
   'simulated_deep',
   'simulated_noise',
 )
+# Methods that do not look at a market's size: one that is real, one that is
+# planted, to spare the compiling. All are loaded below.
+FEW = ('csi300', 'simulated_deep')
 VARIANTS = {
   'alphacfg': (*MARKETS, 'best', 'sp500,best'),
   'random': MARKETS,
   'evolution': MARKETS,
-  'gflownet': MARKETS,
-  'gp': MARKETS,
   'retrieval': MARKETS,
   'best': MARKETS,
+  'alphaqcm': FEW,
+  'gflownet': FEW,
+  'gp': FEW,
   'quickstart': (None,),
 }
 CASES = [(name, v) for name, variants in VARIANTS.items() for v in variants]
@@ -59,6 +63,8 @@ def test_trains_a_step(name, variant):
   for key in ('train_ic', 'valid_ic', 'policy_loss', 'value_loss'):
     assert np.isfinite(metrics.get(key, 0.0))
   assert ('policy_loss' in metrics) == (config.method == 'alphacfg')
+  assert ('balance_loss' in metrics) == (config.method == 'gflownet')
+  assert ('quantile_loss' in metrics) == (config.method == 'alphaqcm')
   assert method.found(state).formulas
   assert method.finished(state) is None
   signal = np.asarray(method.predict(state, market.valid.panel))
@@ -66,6 +72,12 @@ def test_trains_a_step(name, variant):
   assert not np.isfinite(signal)[~members].any()
   days = market.valid.scored
   assert np.isfinite(signal)[days].sum() > 0.5 * members[days].sum()
+
+
+@pytest.mark.parametrize('name', [n for n in VARIANTS if n != 'quickstart'])
+def test_every_market_is_a_variant(name):
+  labels = {load(name, market).data.simulate.to_json() for market in MARKETS}
+  assert len(labels) == 4  # Of the two real ones it is not read.
 
 
 @pytest.mark.parametrize('name', ['alphacfg', 'random'])

@@ -5,6 +5,7 @@ A config file as well: `--config=tests/tiny.py:random_search`.
 
 from alphajax.configs import (
   alphacfg,
+  alphaqcm,
   common,
   evolution,
   gflownet,
@@ -39,6 +40,13 @@ def shrink(config):
   if 'gp' in config:
     config.gp.tournament = 3
     config.gp.init_depth = (1, 2)
+  if 'qcm' in config:
+    config.qcm.start_steps = 20
+    config.qcm.random_decay_steps = 60
+    config.qcm.num_levels = config.qcm.num_target_levels = 8
+    config.qcm.num_moment_levels = 8
+    config.network.num_cosines = 8
+    config.training.target_interval = 25
   if 'retrieval' in config:
     config.retrieval.library = 60
     config.retrieval.num_probes = 8
@@ -55,6 +63,7 @@ def shrink(config):
 
 def get_config(method='alphacfg'):
   own = {
+    'alphaqcm': alphaqcm,
     'evolution': evolution,
     'gflownet': gflownet,
     'gp': gp,
