@@ -16,6 +16,7 @@ from alphajax.methods import alphaqcm, archive
 
 def config_of(**changes):
   config = tiny.get_config('alphaqcm')
+  config.network.encoder = 'flat.make'
   for key, value in changes.items():
     config[key].update(value)
   return config

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import linen as nn
 
 from alphajax.language import environment
 from alphajax.methods import gflownet
@@ -60,26 +59,13 @@ def log_reward_of(tokens):
   return 2.0 * jnp.sin(jnp.sum(tokens * tokens * places, axis=-1) * 1.3)
 
 
-class Flat(nn.Module):
-  """Symbols at their places, one layer: cheap to compile."""
-
-  vocab_size: int
-
-  @nn.compact
-  def __call__(self, tokens):
-    return nn.relu(
-      nn.Dense(32)(jax.nn.one_hot(tokens, self.vocab_size).ravel())
-    )
-
-
 @functools.cache
 def trained(name):
   """Trained on that reward alone: (language, the policy as a function, its
   parameters before, the learner after, losses).
   """
   language = language_of(name)
-  encoder = Flat(language.vocab.size)
-  network = heads.PolicyValue(encoder, language.num_actions)
+  network = heads.make(language, encoder='flat.make', width=32)
   apply_fn = functools.partial(heads.apply_batch, network)
   params = {
     'network': heads.init(network, language, jax.random.key(0)),

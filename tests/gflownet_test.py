@@ -18,6 +18,7 @@ BUDGET = 13
 
 def config_of(**changes):
   config = tiny.get_config('gflownet')
+  config.network.encoder = 'flat.make'
   config.gflownet.update(changes)
   return config
 

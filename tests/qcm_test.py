@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import linen as nn
+from ml_collections import ConfigDict
 
 from alphajax.language import environment
-from alphajax.networks import quantiles as quantile_networks
+from alphajax.methods import alphaqcm
 from alphajax.search import evaluators, moments, qcm, rollout
 
 LANGUAGE = environment.make(
@@ -35,37 +35,13 @@ SETTINGS = qcm.Settings(
 )
 
 
-class Flat(nn.Module):
-  """Symbols at their places, one layer: cheap to compile."""
-
-  width: int = 32
-
-  @nn.compact
-  def __call__(self, tokens):
-    symbols = jax.nn.one_hot(tokens, LANGUAGE.vocab.size)
-    return nn.relu(nn.Dense(self.width)(symbols.ravel()))
-
-
-class Means(nn.Module):
-  @nn.compact
-  def __call__(self, tokens):
-    return nn.Dense(LANGUAGE.num_actions)(Flat()(tokens))
-
-
-MEANS = Means()
-QUANTILES = quantile_networks.QuantileNetwork(Flat(), LANGUAGE.num_actions, 8)
-NETWORKS = qcm.Networks(
-  means=jax.vmap(MEANS.apply, (None, 0)),
-  quantiles=functools.partial(quantile_networks.apply_batch, QUANTILES),
+NETWORKS, init_params = alphaqcm.make_networks(
+  ConfigDict({'encoder': 'flat.make', 'width': 32, 'num_cosines': 8}), LANGUAGE
 )
 
 
 def make_learner(optimizer, replay_size=2048):
-  tokens = jnp.zeros(LANGUAGE.max_tokens, jnp.int32)
-  params = {
-    'means': MEANS.init(jax.random.key(0), tokens),
-    'quantiles': QUANTILES.init(jax.random.key(1), tokens, jnp.zeros(1)),
-  }
+  params = init_params(jax.random.key(0))
   return qcm.make_learner(params, optimizer, LANGUAGE, replay_size)
 
 
@@ -144,10 +120,9 @@ def test_the_policy_is_the_best_action_and_a_share_of_chance(bonus):
   state = environment.starts(LANGUAGE, 1)
   each = qcm.evaluator(NETWORKS, bonus=bonus, num_levels=8)
   logits, value, _ = each.init((params, 0.3), state)
-  tokens = state.tokens[0]
   levels = jnp.asarray(moments.middles(8))
-  means = np.asarray(MEANS.apply(params['means'], tokens))
-  quantiles = QUANTILES.apply(params['quantiles'], tokens, levels)
+  means = np.asarray(NETWORKS.means(params['means'], state.tokens)[0])
+  [quantiles] = NETWORKS.quantiles(params['quantiles'], state.tokens, levels)
   _, deviation, *_ = moments.quantiled_moments(quantiles.T)
   valid = ~np.asarray(state.invalid_actions[0])
   worth = np.where(valid, means + bonus * np.asarray(deviation), -np.inf)
@@ -224,6 +199,7 @@ def test_a_small_task_is_solved():
   # So is every quantile: the task is certain.
   tokens = environment.init(LANGUAGE).tokens
   levels = jnp.asarray(moments.middles(8))
-  quantiles = QUANTILES.apply(learner.params['quantiles'], tokens, levels)
+  params = learner.params['quantiles']
+  [quantiles] = NETWORKS.quantiles(params, tokens[None], levels)
   quantiles = quantiles[:, int(played.actions[0, 0])]
   np.testing.assert_allclose(quantiles.mean(), most, atol=0.15)
