@@ -20,12 +20,17 @@ MARKETS = (
   'simulated_deep',
   'simulated_noise',
 )
+# Others train on one market, to spare the compiling; all are loaded below.
+ONE = ('csi300',)
 VARIANTS = {
   'alphacfg': (*MARKETS, 'best', 'sp500,best'),
   'random': MARKETS,
   'evolution': MARKETS,
   'retrieval': MARKETS,
   'best': MARKETS,
+  'alphaqcm': ONE,
+  'gflownet': ONE,
+  'gp': ONE,
   'quickstart': (None,),
 }
 CASES = [(name, v) for name, variants in VARIANTS.items() for v in variants]
@@ -57,6 +62,8 @@ def test_trains_a_step(name, variant):
   for key in ('train_ic', 'valid_ic', 'policy_loss', 'value_loss'):
     assert np.isfinite(metrics.get(key, 0.0))
   assert ('policy_loss' in metrics) == (config.method == 'alphacfg')
+  assert ('balance_loss' in metrics) == (config.method == 'gflownet')
+  assert ('quantile_loss' in metrics) == (config.method == 'alphaqcm')
   assert method.found(state).formulas
   assert method.finished(state) is None
   signal = np.asarray(method.predict(state, market.valid.panel))
@@ -64,6 +71,12 @@ def test_trains_a_step(name, variant):
   assert not np.isfinite(signal)[~members].any()
   days = market.valid.scored
   assert np.isfinite(signal)[days].sum() > 0.5 * members[days].sum()
+
+
+@pytest.mark.parametrize('name', [n for n in VARIANTS if n != 'quickstart'])
+def test_every_market_is_a_variant(name):
+  labels = {load(name, market).data.simulate.to_json() for market in MARKETS}
+  assert len(labels) == 4  # Of the two real ones it is not read.
 
 
 @pytest.mark.parametrize('name', ['alphacfg', 'random'])

@@ -122,3 +122,50 @@ def test_holds_any_record():
   assert set(np.asarray(batch['tokens'][:, 1]).tolist()) == {1, 2, 3}
   with pytest.raises(AssertionError, match='struct'):
     replay.add(memory, {'tokens': rows['tokens']}, jnp.ones(2, bool))
+
+
+def filled(numbers, capacity):
+  memory = replay.empty(capacity, losses.row(TOKENS, ACTIONS))
+  return add(memory, rows_of(numbers), jnp.ones(len(numbers), bool))
+
+
+def draw_by(memory, priorities, *, exponent, importance=0.5, seed=0):
+  return replay.sample_by_priority(
+    memory,
+    jnp.asarray(priorities, jnp.float32),
+    jax.random.key(seed),
+    4000,
+    exponent=exponent,
+    importance=importance,
+  )
+
+
+@pytest.mark.parametrize('exponent', [0.0, 0.6, 1.0])
+def test_rows_come_as_often_as_their_priority(exponent):
+  memory = filled([10, 11, 12], capacity=5)
+  priorities = np.array([1.0, 2.0, 4.0, 100.0, 100.0])  # Two are empty.
+  rows, places, weights = draw_by(memory, priorities, exponent=exponent)
+  shares = priorities[:3] ** exponent / (priorities[:3] ** exponent).sum()
+  counts = np.bincount(places, minlength=5)
+  np.testing.assert_allclose(counts[:3] / 4000, shares, atol=0.03)
+  assert not counts[3:].any()
+  assert_rows(rows, 10 + np.asarray(places))
+  expected = (3 * shares) ** -0.5
+  np.testing.assert_allclose(
+    weights, (expected / expected.max())[places], rtol=1e-4
+  )
+
+
+def test_weights_take_the_bias_of_priorities_off():
+  memory = filled([1, 2, 9], capacity=3)
+  rows, _, weights = draw_by(
+    memory, [1.0, 5.0, 2.0], exponent=1.0, importance=1.0
+  )
+  mean = np.average(rows.value_target, weights=weights)
+  np.testing.assert_allclose(mean, 4.0, atol=0.15)
+
+
+def test_a_row_without_an_error_is_drawn_where_all_are():
+  memory = filled([3], capacity=2)
+  rows, places, weights = draw_by(memory, [0.0, 7.0], exponent=0.6)
+  assert not np.asarray(places).any() and (np.asarray(weights) == 1).all()

@@ -3,7 +3,15 @@
 A config file as well: `--config=tests/tiny.py:random_search`.
 """
 
-from alphajax.configs import alphacfg, common, evolution, retrieval
+from alphajax.configs import (
+  alphacfg,
+  alphaqcm,
+  common,
+  evolution,
+  gflownet,
+  gp,
+  retrieval,
+)
 
 OPERATORS = ('Abs', 'CSRank', 'Add', 'Div', 'Mean', 'Std', 'Delta', 'Corr')
 
@@ -29,11 +37,22 @@ def shrink(config):
   if 'evolution' in config:
     config.evolution.start = 6
     config.evolution.num_parents = 4
+  if 'gp' in config:
+    config.gp.tournament = 3
+    config.gp.init_depth = (1, 2)
+  if 'qcm' in config:
+    config.qcm.start_steps = 20
+    config.qcm.random_decay_steps = 60
+    config.qcm.num_levels = config.qcm.num_target_levels = 8
+    config.qcm.num_moment_levels = 8
+    config.network.num_cosines = 8
+    config.training.target_interval = 25
   if 'retrieval' in config:
     config.retrieval.library = 60
     config.retrieval.num_probes = 8
   if 'search' in config:
     config.search.num_simulations = 4
+  if 'network' in config:
     config.network.width = 8
     config.training.batch_size = 8
     config.training.replay_size = 100
@@ -43,10 +62,15 @@ def shrink(config):
 
 
 def get_config(method='alphacfg'):
-  if method == 'evolution':
-    return shrink(evolution.get_config('simulated'))
-  if method == 'retrieval':
-    return shrink(retrieval.get_config('simulated'))
+  own = {
+    'alphaqcm': alphaqcm,
+    'evolution': evolution,
+    'gflownet': gflownet,
+    'gp': gp,
+    'retrieval': retrieval,
+  }
+  if method in own:
+    return shrink(own[method].get_config('simulated'))
   config = shrink(alphacfg.get_config('simulated'))
   config.method = method
   config.early_stop = 0.0

@@ -90,7 +90,7 @@ def make(config, market: Market) -> Method:
       **metrics,
       **known.counts(),
       'parents': len(parents),
-      'mean_own_ic': _mean_own_ic(mined, len(formulas)),
+      'mean_own_ic': mean_own_ic(mined, len(formulas)),
       'seconds': clock.seconds,
     }
 
@@ -221,7 +221,7 @@ def _fitness(options, bench: archive.Bench, mined: archive.Mined) -> np.ndarray:
   return fitness
 
 
-def _mean_own_ic(mined: archive.Mined, count: int) -> float:
+def mean_own_ic(mined: archive.Mined, count: int) -> float:
   """Mean |own IC| of the newest formulas: whether they get better."""
   newest = list(mined.book.values())[len(mined.book) - count :]
   return float(np.mean([abs(ic or 0.0) for ic in newest])) if newest else 0.0

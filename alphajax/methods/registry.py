@@ -7,8 +7,11 @@ METHODS = {
   name: f'alphajax.methods.{name}'
   for name in (
     'alphacfg',
+    'alphaqcm',
     'ensemble',
     'evolution',
+    'gflownet',
+    'gp',
     'random_search',
     'refinement',
     'retrieval',

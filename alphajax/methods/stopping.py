@@ -1,5 +1,10 @@
 """Why a run of a mining method ends."""
 
+from collections.abc import Collection, Sequence
+
+from alphajax.language import formula as formula_lib
+from alphajax.language.formula import Formula
+
 
 def finished(config, mined) -> str | None:
   """Why mining should end.
@@ -30,3 +35,23 @@ def reason_to_end(config, evaluated: int, waited: int, what: str) -> str | None:
       f'(config.early_stop = {config.early_stop} of {config.num_iterations})'
     )
   return None
+
+
+def within_budget(
+  config, book: Collection[str], formulas: Sequence[Formula]
+) -> list[Formula]:
+  """The first of them, as many as may still be evaluated.
+
+  book: keys of the formulas evaluated so far, which cost nothing.
+  """
+  if not config.max_evaluated:
+    return list(formulas)
+  kept, new = [], set()
+  for formula in formulas:
+    name = formula_lib.key(formula)
+    if name not in book:
+      new.add(name)
+    if len(book) + len(new) > config.max_evaluated:
+      break
+    kept.append(formula)
+  return kept

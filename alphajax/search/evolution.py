@@ -33,6 +33,7 @@ class Rules(NamedTuple):
   of: nonterminal -> its productions.
   alike: the other productions of the same nonterminal with the same children.
   need: nonterminal -> the least growth that finishes it.
+  depth: the least number of operators above each other that it can end in.
   """
 
   lhs: tuple[int, ...]
@@ -43,6 +44,7 @@ class Rules(NamedTuple):
   of: dict[int, tuple[int, ...]]
   alike: tuple[tuple[int, ...], ...]
   need: dict[int, int]
+  depth: tuple[int, ...]
   start: int
   bound: int
 
@@ -74,9 +76,22 @@ def read_rules(grammar: Grammar) -> Rules:
       for p in range(len(lhs))
     ),
     need={symbol: need[symbol] for symbol in of},
+    depth=_depths(lhs, bodies, children, of),
     start=grammar.start,
     bound=grammar.max_length,
   )
+
+
+def _depths(lhs, bodies, children, of) -> tuple[int, ...]:
+  """`Rules.depth`; every nonterminal can end, as a grammar has checked."""
+  lowest = dict.fromkeys(of, len(lhs))
+  depths = [len(lhs)] * len(lhs)
+  for _ in of:  # A flattest tree repeats no nonterminal on a path.
+    for rule, symbol in enumerate(lhs):
+      below = max((lowest[child] for child in children[rule]), default=0)
+      depths[rule] = (len(bodies[rule]) > 1) + below
+      lowest[symbol] = min(lowest[symbol], depths[rule])
+  return tuple(depths)
 
 
 def grow(

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+PRIORITY_FLOOR = 1e-6
+
 
 @struct.dataclass
 class Replay:
@@ -68,3 +70,40 @@ def sample(replay: Replay, rng_key: jax.Array, batch_size: int) -> Any:
   """Draws rows uniformly with replacement; the key is consumed."""
   index = jax.random.randint(rng_key, (batch_size,), 0, replay.size)
   return jax.tree.map(lambda ring: ring[index], replay.rows)
+
+
+def sample_by_priority(
+  replay: Replay,
+  priorities: jax.Array,
+  rng_key: jax.Array,
+  batch_size: int,
+  *,
+  exponent: float,
+  importance: float,
+) -> tuple[Any, jax.Array, jax.Array]:
+  """Draws rows as often as `priority ** exponent`, with replacement.
+
+  Schaul et al. 2016; an exponent of 0 draws all alike.
+
+  Args:
+    replay: ring of R rows, at least one of them filled.
+    priorities: f32[R].
+    rng_key: consumed.
+    batch_size: B.
+    exponent: of the priorities.
+    importance: 1 takes the bias of the drawing off the weights, 0 does not.
+
+  Returns:
+    (rows, their places i32[B], their weights f32[B], of which the largest
+    is 1).
+  """
+  filled = jnp.arange(priorities.shape[0]) < replay.size
+  # Whatever an error was, its row can be drawn again.
+  shares = jnp.maximum(priorities, PRIORITY_FLOOR) ** exponent
+  ends = jnp.cumsum(jnp.where(filled, shares, 0.0))
+  at = jax.random.uniform(rng_key, (batch_size,)) * ends[-1]
+  index = jnp.searchsorted(ends, at, side='right')
+  index = jnp.minimum(index, replay.size - 1).astype(jnp.int32)
+  weights = (shares[index] / ends[-1] * replay.size) ** -importance
+  rows = jax.tree.map(lambda ring: ring[index], replay.rows)
+  return rows, index, weights / jnp.max(weights)

@@ -1,0 +1,220 @@
+"""GFlowNet: formulas drawn in proportion to their reward, as AlphaSAGE does.
+
+An iteration draws a game for every trajectory from the policy, evaluates what
+is new, and takes steps of trajectory balance on games of the replay. The reward
+is the size of a formula's own IC on train and a bonus for behaving unlike the
+pool, which fades as the run goes on.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from alphajax.language import environment
+from alphajax.methods import (
+  alphacfg,
+  archive,
+  likeness,
+  miner,
+  stopping,
+  validation,
+)
+from alphajax.methods.base import Market, Method
+from alphajax.methods.learner import Learner
+from alphajax.networks import heads
+from alphajax.run.clock import Clock
+from alphajax.search import evaluators, flows, replay, rollout
+
+TRANSFORMS = ('power', 'exp')
+
+
+class State(NamedTuple):
+  """What was found, and the policy with log Z that draws it."""
+
+  mined: archive.Mined
+  learner: Learner
+
+
+def make(config, market: Market) -> Method:
+  """Makes the method; see `configs/gflownet.py`."""
+  _check(config)
+  language = environment.make(**config.language)
+  bench = archive.make_bench(config, market)
+  network = heads.make(
+    language, encoder=config.network.encoder, width=config.network.width
+  )
+  optimizer = make_optimizer(**config.training)
+  apply_fn = functools.partial(heads.apply_batch, network)
+  play = jax.jit(
+    functools.partial(
+      rollout.rollout,
+      evaluator=evaluators.make(network, language),
+      language=language,
+      num_games=config.num_trajectories,
+    )
+  )
+  fit = jax.jit(
+    functools.partial(
+      fit_flow,
+      apply_fn=apply_fn,
+      optimizer=optimizer,
+      entropy=config.gflownet.entropy,
+      batch_size=config.training.batch_size,
+      num_updates=config.training.num_updates,
+    )
+  )
+  estimate = jax.jit(
+    lambda params, games: flows.estimated_log_z(params, apply_fn, games)
+  )
+
+  def init(rng_key):
+    params = {
+      'network': heads.init(network, language, rng_key),
+      'log_z': jnp.zeros((), jnp.float32),
+    }
+    memory = replay.empty(config.training.replay_size, flows.row(language))
+    learner = Learner(params, optimizer.init(params), memory)
+    return State(archive.start(bench), learner)
+
+  def step(state, rng_key):
+    play_key, learn_key = jax.random.split(rng_key)
+    clock = Clock()
+    mined, learner = state
+    with clock('search'):
+      played = jax.block_until_ready(play(learner.params['network'], play_key))
+    formulas = stopping.within_budget(
+      config, mined.book, environment.formulas_of(language, played.final_tokens)
+    )
+    bonus = novelty_weight(config, mined.iteration)
+    with clock('targets'):
+      similar = np.zeros(len(formulas), np.float32)
+      if bonus:
+        similar = likeness.to_pool(bench, mined, formulas)
+    mined, outcomes = archive.commit(bench, mined, formulas, clock)
+    own = np.array([abs(outcome.own_ic) for outcome in outcomes])
+    log_rewards = log_reward(config.gflownet, own, bonus * (1 - similar))
+    with clock('update'):
+      # Games beyond the budget of evaluations have no reward.
+      count = config.num_trajectories
+      rewards = np.zeros(count, np.float32)
+      rewards[: len(formulas)] = log_rewards
+      games = flows.games_of(played, rewards)
+      if not state.mined.iteration:
+        learner = with_log_z(learner, estimate, games, len(formulas))
+      valid = jnp.arange(count) < len(formulas)
+      learner, fitted = fit(learner, learn_key, games, valid)
+      fitted = {name: float(value) for name, value in fitted.items()}
+    mined, metrics = validation.validate(bench, mined, clock)
+    log_forward = np.asarray(played.log_probs).sum(0)[: len(formulas)]
+    return State(mined, learner), {
+      **metrics,
+      **fitted,
+      **alphacfg.diagnostics(log_forward, log_rewards, outcomes),
+      'novelty': float(np.mean(1 - similar)) if bonus and formulas else None,
+      'novelty_weight': bonus,
+      'seconds': clock.seconds,
+    }
+
+  def save(state):
+    arrays, host = archive.save(state.mined)
+    return {'mined': arrays, 'learner': state.learner}, host
+
+  def load(arrays, host):
+    return State(archive.load(bench, arrays['mined'], host), arrays['learner'])
+
+  return miner.make(config, init=init, step=step, save=save, load=load)
+
+
+def with_log_z(learner: Learner, estimate, games, count: int) -> Learner:
+  """Starts log Z where it suits the first games.
+
+  From 0 on it would take hundreds of steps, in which balance is sought by
+  making whatever was drawn more probable.
+  """
+  games = jax.tree.map(lambda x: x[:count], games)
+  log_z = estimate(learner.params['network'], games)
+  return learner._replace(params={**learner.params, 'log_z': log_z})
+
+
+def novelty_weight(config, iteration: int) -> float:
+  """What novelty counts: from `novelty` down to 0 in a straight line."""
+  left = 1 - iteration / config.num_iterations
+  return config.gflownet.novelty * max(left, 0.0)
+
+
+def log_reward(options, own: np.ndarray, bonus: np.ndarray) -> np.ndarray:
+  """log R of formulas, f32[N].
+
+  own: |IC| of each; 0 without a value, and then novelty counts nothing.
+  bonus: what is added to it.
+  """
+  worth = np.where(own > 0, own + bonus, 0.0)
+  if options.transform == 'exp':
+    return np.asarray(options.beta * worth, np.float32)
+  floored = np.maximum(worth, options.floor)
+  return np.asarray(options.beta * np.log(floored), np.float32)
+
+
+def make_optimizer(*, learning_rate, log_z_rate, **_):
+  """Adam, log Z with a rate of its own."""
+  return optax.multi_transform(
+    {'network': optax.adam(learning_rate), 'log_z': optax.adam(log_z_rate)},
+    {'network': 'network', 'log_z': 'log_z'},
+  )
+
+
+def fit_flow(
+  learner: Learner,
+  rng_key: jax.Array,
+  games: flows.Game,
+  valid: jax.Array,
+  *,
+  apply_fn,
+  optimizer: optax.GradientTransformation,
+  entropy: float,
+  batch_size: int,
+  num_updates: int,
+) -> tuple[Learner, dict[str, jax.Array]]:
+  """Adds the valid games to the replay and takes steps on games of it."""
+  memory = replay.add(learner.replay, games, valid)
+
+  def update(carry, rng_key):
+    params, opt_state = carry
+    batch = replay.sample(memory, rng_key, batch_size)
+    grads, metrics = jax.grad(flows.trajectory_balance_loss, has_aux=True)(
+      params, apply_fn, batch, entropy=entropy
+    )
+    updates, opt_state = optimizer.update(grads, opt_state, params)
+    return (optax.apply_updates(params, updates), opt_state), metrics
+
+  (params, opt_state), metrics = jax.lax.scan(
+    update,
+    (learner.params, learner.opt_state),
+    jax.random.split(rng_key, num_updates),
+  )
+  learner = Learner(params, opt_state, memory)
+  return learner, jax.tree.map(jnp.mean, metrics)
+
+
+def _check(config) -> None:
+  """Refuses options that cannot be, by their key."""
+  options = config.gflownet
+  if options.transform not in TRANSFORMS:
+    raise ValueError(
+      f'config.gflownet.transform is {options.transform!r}: expected one of '
+      f'{TRANSFORMS}'
+    )
+  for name in ('beta', 'floor'):
+    if options[name] <= 0:
+      raise ValueError(
+        f'config.gflownet.{name} is {options[name]}: expected > 0'
+      )
+  for name in ('novelty', 'entropy'):
+    if options[name] < 0:
+      raise ValueError(
+        f'config.gflownet.{name} is {options[name]}: expected >= 0'
+      )
