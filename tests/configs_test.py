@@ -23,6 +23,7 @@ MARKETS = (
 VARIANTS = {
   'alphacfg': (*MARKETS, 'best', 'sp500,best'),
   'random': MARKETS,
+  'alphagen': MARKETS,
   'evolution': MARKETS,
   'retrieval': MARKETS,
   'best': MARKETS,
@@ -56,7 +57,8 @@ def test_trains_a_step(name, variant):
   assert metrics['proposed'] >= metrics['evaluated'] > 0
   for key in ('train_ic', 'valid_ic', 'policy_loss', 'value_loss'):
     assert np.isfinite(metrics.get(key, 0.0))
-  assert ('policy_loss' in metrics) == (config.method == 'alphacfg')
+  learns = config.method in ('alphacfg', 'alphagen')
+  assert ('policy_loss' in metrics) == learns
   assert method.found(state).formulas
   assert method.finished(state) is None
   signal = np.asarray(method.predict(state, market.valid.panel))

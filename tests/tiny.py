@@ -3,7 +3,7 @@
 A config file as well: `--config=tests/tiny.py:random_search`.
 """
 
-from alphajax.configs import alphacfg, common, evolution, retrieval
+from alphajax.configs import alphacfg, alphagen, common, evolution, retrieval
 
 OPERATORS = ('Abs', 'CSRank', 'Add', 'Div', 'Mean', 'Std', 'Delta', 'Corr')
 
@@ -32,6 +32,10 @@ def shrink(config):
   if 'retrieval' in config:
     config.retrieval.library = 60
     config.retrieval.num_probes = 8
+  if 'ppo' in config:
+    config.network.width = 8
+    config.ppo.num_epochs = 2
+    config.ppo.num_minibatches = 2
   if 'search' in config:
     config.search.num_simulations = 4
     config.network.width = 8
@@ -45,6 +49,8 @@ def shrink(config):
 def get_config(method='alphacfg'):
   if method == 'evolution':
     return shrink(evolution.get_config('simulated'))
+  if method == 'alphagen':
+    return shrink(alphagen.get_config('simulated'))
   if method == 'retrieval':
     return shrink(retrieval.get_config('simulated'))
   config = shrink(alphacfg.get_config('simulated'))

@@ -7,6 +7,7 @@ METHODS = {
   name: f'alphajax.methods.{name}'
   for name in (
     'alphacfg',
+    'alphagen',
     'ensemble',
     'evolution',
     'random_search',
