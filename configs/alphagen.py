@@ -24,6 +24,9 @@ def get_config(variant='csi300'):
   config.num_iterations = 200
   config.num_trajectories = 128
   config.early_stop = 0.0
+  # What looks back further is paid nothing, unseen
+  # [code: alphagen_qlib/stock_data.py].
+  config.lookback = 100
 
   config.language.name = 'rpn'
   # [paper]; [code: alphagen/config.py] counts the beginning in.

@@ -64,6 +64,7 @@ def test_says_how_learning_goes(trained):
     assert record['explained_variance'] <= 1
     assert 1 <= record['length'] <= 4
     assert 0 <= record['dead'] + record['duplicates'] <= 1
+    assert record['far'] == 0
     assert record['proposed'] >= record['evaluated']
   learner = state.learner
   fresh = trained[0].init(jax.random.key(0)).learner
@@ -131,7 +132,19 @@ def test_a_formula_without_values_is_paid_nothing(market):
   config = config_of()
   worths, outcomes, _ = commit(market, config, ['open/low', 'Log(low-high-1)'])
   assert worths[0] != 0 and worths[1] == 0
-  assert alphagen.diagnostics is not None and not outcomes[1].own_ic
+  assert outcomes[0].own_ic != 0 and outcomes[1].own_ic == 0
+
+
+def test_what_looks_back_too_far_is_paid_nothing_unseen(market):
+  method = experiment.make_method(config_of(lookback=4), market)
+  state, records = run(method, 4)
+  far = sum(record['far'] for record in records)
+  again = sum(record['duplicates'] for record in records)
+  # Every window of the language is longer.
+  assert 0 < far < 4 and records[-1]['proposed'] == 24
+  known = [formula_lib.parse(key) for key in state.mined.book]
+  assert all(formula_lib.lookback(formula) <= 4 for formula in known)
+  np.testing.assert_allclose(far + again + len(known) / 6, 4)
 
 
 def test_published_settings():
@@ -141,6 +154,7 @@ def test_published_settings():
   assert len(config.language.constants) == 14
   assert config.ppo.learning_rate == 3e-4 and config.ppo.clip == 0.2
   assert config.ppo.discount == 1.0 and config.ppo.entropy_weight == 0.01
+  assert config.lookback == 100
   assert config.network.width == 128 and config.network.num_layers == 2
   assert pool_lib.TWIN == 0.99
 

@@ -33,6 +33,7 @@ def shrink(config):
     config.retrieval.library = 60
     config.retrieval.num_probes = 8
   if 'ppo' in config:
+    config.lookback = 0
     config.network.width = 8
     config.ppo.num_epochs = 2
     config.ppo.num_minibatches = 2

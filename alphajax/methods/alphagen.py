@@ -65,6 +65,9 @@ def make(config, market: Market) -> Method:
   language = environment.make(**config.language)
   agent = make_agent(config, language)
   bench = archive.make_bench(config, market)
+  # Bars before the first scored one: what looks back further has no value
+  # there, and is paid nothing, unseen.
+  reach = config.lookback or environment.lookback(language)
 
   def init(rng_key):
     return State(archive.start(bench), agent.init(rng_key), ())
@@ -75,15 +78,22 @@ def make(config, market: Market) -> Method:
     with clock('search'):
       games = jax.block_until_ready(agent.play(state.learner, play_key))
     formulas = environment.formulas_of(language, games.final_tokens)
-    mined, outcomes = archive.commit(bench, state.mined, formulas, clock)
-    worths, twins = worths_of(config, bench, formulas, outcomes, state.twins)
+    near = np.array([formula_lib.lookback(f) <= reach for f in formulas])
+    offered = [f for f, is_near in zip(formulas, near, strict=True) if is_near]
+    mined, outcomes = archive.commit(bench, state.mined, offered, clock)
+    refused = len(formulas) - len(offered)
+    mined = mined._replace(proposed=mined.proposed + refused)
+    worths = np.zeros(len(formulas), np.float32)
+    worths[near], twins = worths_of(
+      config, bench, offered, outcomes, state.twins
+    )
     with clock('update'):
       learner, fitted = agent.learn(state.learner, learn_key, games, worths)
     mined, metrics = validation.validate(bench, mined, clock)
     return State(mined, learner, twins), {
       **metrics,
       **fitted,
-      **diagnostics(games, worths, outcomes),
+      **diagnostics(games, worths, near, outcomes),
       'seconds': clock.seconds,
     }
 
@@ -189,19 +199,22 @@ def worths_of(config, bench, formulas, outcomes, twins=()):
   return worths, tuple(known)
 
 
-def diagnostics(games: rollout.Rollout, worths, outcomes) -> dict[str, float]:
+def diagnostics(games: rollout.Rollout, worths, near, outcomes) -> dict:
   """What a batch was like: means over its formulas.
 
-  reward: what was paid; length: moves; dead, twins, duplicates: shares without
-  a value, turned away as known, and proposed before.
+  reward: what was paid; length: moves; far, dead, twins, duplicates: shares
+  that look back too far, have no value, are turned away as nearly the same as a
+  member, and were proposed before.
   """
-  new = np.array([outcome.is_new for outcome in outcomes])
+  count = len(near)
+  new = np.array([outcome.is_new for outcome in outcomes], bool)
   own = np.array([outcome.own_ic for outcome in outcomes])
   return {
     'reward': float(np.mean(worths)),
     'length': float(np.asarray(games.active).sum(0).mean()),
     'mean_own_ic': float(np.abs(own[new]).mean()) if new.any() else None,
-    'dead': float(np.mean(new & (own == 0))),
-    'twins': float(np.mean([outcome.is_twin for outcome in outcomes])),
-    'duplicates': float(np.mean(~new)),
+    'far': float(np.mean(~near)),
+    'dead': float(np.sum(new & (own == 0)) / count),
+    'twins': sum(outcome.is_twin for outcome in outcomes) / count,
+    'duplicates': float(np.sum(~new) / count),
   }
