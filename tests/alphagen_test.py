@@ -136,8 +136,11 @@ def test_a_formula_without_values_is_paid_nothing(market):
 
 
 def test_what_looks_back_too_far_is_paid_nothing_unseen(market):
-  method = experiment.make_method(config_of(lookback=4), market)
-  state, records = run(method, 4)
+  config = config_of(lookback=4)
+  config.language.features = ('close', 'volume')
+  config.language.constants = (1.0,)
+  config.language.operators = ('Abs', 'Mean', 'Std', 'Delta')
+  state, records = run(experiment.make_method(config, market), 4)
   far = sum(record['far'] for record in records)
   again = sum(record['duplicates'] for record in records)
   # Every window of the language is longer.
