@@ -24,6 +24,7 @@ VARIANTS = {
   'alphacfg': (*MARKETS, 'best', 'sp500,best'),
   'random': MARKETS,
   'alphagen': MARKETS,
+  'alphaformer_paper': MARKETS,
   'evolution': MARKETS,
   'retrieval': MARKETS,
   'best': MARKETS,
@@ -53,6 +54,9 @@ def test_trains_a_step(name, variant):
   market, _ = markets.load_market(config)
   method = experiment.make_method(config, market)
   state = method.init(jax.random.key(0))
+  for n in range(config.get('pretrain', {}).get('num_updates', 0)):
+    state, metrics = method.step(state, jax.random.key(n + 2))
+    assert np.isfinite(metrics['policy_loss'])
   state, metrics = method.step(state, jax.random.key(1))
   assert metrics['proposed'] >= metrics['evaluated'] > 0
   for key in ('train_ic', 'valid_ic', 'policy_loss', 'value_loss'):

@@ -3,7 +3,14 @@
 A config file as well: `--config=tests/tiny.py:random_search`.
 """
 
-from alphajax.configs import alphacfg, alphagen, common, evolution, retrieval
+from alphajax.configs import (
+  alphacfg,
+  alphaformer_paper,
+  alphagen,
+  common,
+  evolution,
+  retrieval,
+)
 
 OPERATORS = ('Abs', 'CSRank', 'Add', 'Div', 'Mean', 'Std', 'Delta', 'Corr')
 
@@ -35,8 +42,15 @@ def shrink(config):
   if 'ppo' in config:
     config.lookback = 0
     config.network.width = 8
+    config.language.constants = (-1.0, 2.0)
     config.ppo.num_epochs = 2
     config.ppo.num_minibatches = 2
+  if 'pretrain' in config:
+    config.network.update(
+      num_heads=2, hidden=8, encoder_layers=1, decoder_layers=1
+    )
+    config.panels.update(num_panels=3, num_days=40, num_stocks=10)
+    config.pretrain.update(num_updates=1, panels=2, pool_sizes=(2,))
   if 'search' in config:
     config.search.num_simulations = 4
     config.network.width = 8
@@ -50,6 +64,8 @@ def shrink(config):
 def get_config(method='alphacfg'):
   if method == 'evolution':
     return shrink(evolution.get_config('simulated'))
+  if method == 'alphaformer_paper':
+    return shrink(alphaformer_paper.get_config('simulated'))
   if method == 'alphagen':
     return shrink(alphagen.get_config('simulated'))
   if method == 'retrieval':

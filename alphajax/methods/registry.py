@@ -7,6 +7,7 @@ METHODS = {
   name: f'alphajax.methods.{name}'
   for name in (
     'alphacfg',
+    'alphaformer_paper',
     'alphagen',
     'ensemble',
     'evolution',

@@ -285,6 +285,68 @@ def fit(
   (params, opt_state), metrics = jax.lax.scan(
     epoch, (params, opt_state), jax.random.split(rng_key, opts.num_epochs)
   )
+  return params, opt_state, _of_last_epoch(metrics, games)
+
+
+def fit_shared(
+  params: tuple[Any, Any],
+  opt_states: tuple[Any, Any],
+  rng_key: jax.Array,
+  games: Games,
+  *,
+  shared_fn: Callable,
+  apply_fn: Callable,
+  opts: Options,
+) -> tuple[tuple, tuple, dict[str, jax.Array]]:
+  """`fit` of a network with a part that is read once an epoch.
+
+  What that part says is taken by all minibatches of the epoch, and it learns
+  at the end of it from the mean of their gradients.
+
+  Args:
+    params: (of the shared part, of the rest); opt_states: of both.
+    rng_key: the key is consumed.
+    games: of any number of panels, say.
+    shared_fn: params of the shared part -> what it says, a pytree.
+    apply_fn: `(params of the rest, what the shared part says, inputs of the
+      minibatch) -> (logits [M, n, A], values [M, n])`.
+    opts: see `Options`.
+  """
+  update_fn = optimizer(opts).update
+
+  def of_batch(rest, said, batch):
+    return loss(*apply_fn(rest, said, batch.inputs), batch, opts)
+
+  def minibatch(carry, batch):
+    rest, opt_state, said = carry
+    (gradient, of_said), metrics = jax.grad(
+      of_batch, argnums=(0, 1), has_aux=True
+    )(rest, said, batch)
+    change, opt_state = update_fn(gradient, opt_state, rest)
+    carry = optax.apply_updates(rest, change), opt_state, said
+    return carry, (of_said, metrics)
+
+  def epoch(carry, rng_key):
+    (shared, rest), (shared_state, rest_state) = carry
+    said, pull_back = jax.vjp(shared_fn, shared)
+    batches = shuffled(games, rng_key, opts.num_minibatches)
+    (rest, rest_state, _), (of_said, metrics) = jax.lax.scan(
+      minibatch, (rest, rest_state, said), batches
+    )
+    of_said = jax.tree.map(lambda x: jnp.mean(x, axis=0), of_said)
+    (gradient,) = pull_back(of_said)
+    change, shared_state = update_fn(gradient, shared_state, shared)
+    shared = optax.apply_updates(shared, change)
+    carry = (shared, rest), (shared_state, rest_state)
+    return carry, jax.tree.map(jnp.mean, metrics)
+
+  (params, opt_states), metrics = jax.lax.scan(
+    epoch, (params, opt_states), jax.random.split(rng_key, opts.num_epochs)
+  )
+  return params, opt_states, _of_last_epoch(metrics, games)
+
+
+def _of_last_epoch(metrics, games: Games) -> dict[str, jax.Array]:
+  """What is told of a fit."""
   metrics = jax.tree.map(lambda x: x[-1], metrics)
-  metrics['explained_variance'] = explained_variance(games)
-  return params, opt_state, metrics
+  return {**metrics, 'explained_variance': explained_variance(games)}

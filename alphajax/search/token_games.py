@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from alphajax.language import rpn
-from alphajax.language.environment import Language
+from alphajax.language.environment import Language, State
 from alphajax.networks import token_policy
 from alphajax.networks.token_policy import TokenPolicy
 from alphajax.search.evaluators import Evaluator, from_apply
@@ -19,24 +19,16 @@ def appends(language: Language) -> bool:
   return isinstance(language, rpn.Rpn)
 
 
-def evaluator(network: TokenPolicy, language: Language) -> Evaluator:
-  """What a rollout asks; without dropout. Games begin at the start."""
-  if not appends(language):
-    return from_apply(jax.vmap(network.apply, (None, 0)))
-  follow = jax.vmap(
-    lambda params, memory, token: network.apply(
-      params, memory, token, method='follow'
-    ),
-    (None, 0, 0),
-  )
+def following(begin: Callable, follow: Callable) -> Evaluator:
+  """An evaluator that goes on with every token that a move appends.
+
+  begin: (params, states) -> memory `[B, ...]` before the first token.
+  follow: (params, memory, tokens i32[B]) -> (logits [B, A], values [B],
+    memory).
+  """
 
   def init(params, states):
-    batch = states.length.shape[0]
-    memory = jax.tree.map(
-      lambda x: jnp.broadcast_to(x, (batch, *x.shape)),
-      token_policy.start(network),
-    )
-    return follow(params, memory, states.tokens[:, 0])
+    return follow(params, begin(params, states), states.tokens[:, 0])
 
   def step(params, memory, states, actions, next_states):
     del actions
@@ -46,6 +38,27 @@ def evaluator(network: TokenPolicy, language: Language) -> Evaluator:
     return follow(params, memory, tokens[:, 0])
 
   return Evaluator(lambda params: params, init, step)
+
+
+def repeated(memory: Any, states: State) -> Any:
+  """A memory for every one of the states, `[B, ...]`."""
+  batch = states.length.shape[0]
+  return jax.tree.map(lambda x: jnp.broadcast_to(x, (batch, *x.shape)), memory)
+
+
+def evaluator(network: TokenPolicy, language: Language) -> Evaluator:
+  """What a rollout asks; without dropout. Games begin at the start."""
+  if not appends(language):
+    return from_apply(jax.vmap(network.apply, (None, 0)))
+
+  def begin(params, states):
+    del params
+    return repeated(token_policy.start(network), states)
+
+  def one(params, memory, token):
+    return network.apply(params, memory, token, method='follow')
+
+  return following(begin, jax.vmap(one, (None, 0, 0)))
 
 
 def inputs(played: Rollout, language: Language) -> jax.Array:
