@@ -84,7 +84,9 @@ def get_config() -> config_dict.ConfigDict:
   config.pool = config_dict.ConfigDict()
   config.pool.capacity = 10  # Factors.
   config.pool.l1 = 0.005  # Weight of the L1 norm in the fit.
-  config.pool.accept = 'always'  # Algorithm 1; 'improve' turns losers away.
+  # Algorithm 1; 'improve' turns losers away, 'distinct' what is nearly the same
+  # as a formula in the pool, as AlphaGen does.
+  config.pool.accept = 'always'
   # Formulas that stay in the pool beside `capacity` others: what is mined adds
   # to them. A file of a formula a line, or a pool.json.
   config.pool.base = ''

@@ -25,6 +25,8 @@ ONE = ('csi300',)
 VARIANTS = {
   'alphacfg': (*MARKETS, 'best', 'sp500,best'),
   'random': MARKETS,
+  'alphagen': ONE,
+  'alphaformer_paper': ONE,
   'evolution': MARKETS,
   'retrieval': MARKETS,
   'best': MARKETS,
@@ -57,11 +59,15 @@ def test_trains_a_step(name, variant):
   market, _ = markets.load_market(config)
   method = experiment.make_method(config, market)
   state = method.init(jax.random.key(0))
+  for n in range(config.get('pretrain', {}).get('num_updates', 0)):
+    state, metrics = method.step(state, jax.random.key(n + 2))
+    assert np.isfinite(metrics['policy_loss'])
   state, metrics = method.step(state, jax.random.key(1))
   assert metrics['proposed'] >= metrics['evaluated'] > 0
   for key in ('train_ic', 'valid_ic', 'policy_loss', 'value_loss'):
     assert np.isfinite(metrics.get(key, 0.0))
-  assert ('policy_loss' in metrics) == (config.method == 'alphacfg')
+  learns = config.method in ('alphacfg', 'alphagen')
+  assert ('policy_loss' in metrics) == learns
   assert ('balance_loss' in metrics) == (config.method == 'gflownet')
   assert ('quantile_loss' in metrics) == (config.method == 'alphaqcm')
   assert method.found(state).formulas

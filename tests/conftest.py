@@ -21,19 +21,17 @@ LONG = """
 # than they compute: with `scripts/test.sh` quickly. What checks values of
 # formulas and figures is compiled as users have it.
 QUICK = """
-  alphaqcm archive assess assessment_page bars benchmark checkpoint choice cli
-  configs contributing ensemble environment evaluate evolution
-  evolution_method examples experiment export flows folder
-  genetic gflownet given gp grammar gumbel
-  halves heads judgement languages learning ledger losses market_quality
-  masks mcts moments
-  neutral noise novelty openings options paths planting presets
-  progress provenance qcm quantiles
-  readme refine refit replay report report_browser
-  report_figures report_judged resume retrieval reuse rewards rollout score
-  screen scripts seeds selection sequence simulate soundness state sweep
-  symbols synthesize synthetic tensorboard train transpositions tree
-  tree_lstm tune typed walk_forward writer
+  alphagen alphaqcm archive assess assessment_page bars benchmark checkpoint
+  choice cli configs contributing ensemble environment evaluate evolution
+  evolution_method examples experiment export flows folder genetic gflownet
+  given gp grammar gumbel halves heads judgement languages learning ledger
+  losses market_quality masks mcts moments neutral noise novelty openings
+  options paths planting ppo presets progress provenance qcm quantiles readme
+  refine refit replay report report_browser report_figures report_judged
+  resume retrieval reuse rewards rollout score screen scripts seeds selection
+  sequence simulate soundness state sweep symbols synthesize synthetic
+  tensorboard token_policy train transpositions tree tree_lstm tune typed
+  walk_forward writer
 """.split()
 
 

@@ -143,6 +143,25 @@ def test_improve_never_lowers_the_ic():
     insert_all(3, prepared, target, accept='never')
 
 
+def test_distinct_turns_twins_of_members_away():
+  """Twins by the mean correlation; an opposite is none, as in AlphaGen."""
+  rng = np.random.default_rng(5)
+  values, label, members = make_factors(rng, 6, 0.0)
+  near = values[0] + 0.02 * jnp.asarray(rng.normal(size=(T, S)), jnp.float32)
+  values = values.at[2].set(near).at[3].set(-values[0])
+  target = make_target(label, members)
+  prepared = prepare_all(values, members, target)
+  _, trace = insert_all(6, prepared, target, accept='distinct')
+  corr = np.corrcoef(prepared[0].ravel(), prepared[2].ravel())[0, 1]
+  assert 0.99 < corr < 1
+  np.testing.assert_array_equal(trace.is_twin, [n == 2 for n in range(6)])
+  assert 2 not in np.asarray(trace.ids) and trace.ic[2] == trace.ic[1]
+  np.testing.assert_array_equal(trace.ids[2], trace.ids[1])
+  # The other rules only say so.
+  _, trace = insert_all(6, prepared, target)
+  assert trace.is_twin[2] and 2 in trace.ids[2].tolist()
+
+
 def test_a_factor_without_coverage_has_no_opinion():
   values, label, members = make_factors(np.random.default_rng(6), 6, 0.0)
   values = values.at[0, :, : S // 2 + 12].set(jnp.nan)

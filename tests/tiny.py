@@ -3,74 +3,81 @@
 A config file as well: `--config=tests/tiny.py:random_search`.
 """
 
-from alphajax.configs import (
-  alphacfg,
-  alphaqcm,
-  common,
-  evolution,
-  gflownet,
-  gp,
-  retrieval,
-)
+import importlib
+
+from alphajax.configs import alphacfg, common
 
 OPERATORS = ('Abs', 'CSRank', 'Add', 'Div', 'Mean', 'Std', 'Delta', 'Corr')
+# What any config gets that has the key.
+SMALL = {
+  'data.simulate.planted': 1,  # Drawing them takes the time.
+  'num_iterations': 3,
+  'num_trajectories': 6,
+  'store_bytes': 4 << 20,
+  'label.exit': 5,
+  'pool.capacity': 3,
+  'pool.days': 40,
+  'pool.every': 1,
+  'pool.penalty': 0.1,
+  'language.max_length': 4,
+  'language.operators': OPERATORS,
+  'language.windows': (5, 10),
+  'screen.stocks': 12,
+  'screen.days': 40,
+  'evolution.start': 6,
+  'evolution.num_parents': 4,
+  'gp.tournament': 3,
+  'gp.init_depth': (1, 2),
+  'qcm.start_steps': 20,
+  'qcm.random_decay_steps': 60,
+  'qcm.num_levels': 8,
+  'qcm.num_target_levels': 8,
+  'qcm.num_moment_levels': 8,
+  'ppo.num_epochs': 2,
+  'ppo.num_minibatches': 2,
+  'panels.num_panels': 3,
+  'panels.num_days': 40,
+  'panels.num_stocks': 10,
+  'pretrain.num_updates': 1,
+  'pretrain.panels': 2,
+  'pretrain.pool_sizes': (2,),
+  'retrieval.library': 60,
+  'retrieval.num_probes': 8,
+  'search.num_simulations': 4,
+  'network.width': 8,
+  'network.num_cosines': 8,
+  'network.num_heads': 2,
+  'network.hidden': 8,
+  'network.encoder_layers': 1,
+  'network.decoder_layers': 1,
+  'training.batch_size': 8,
+  'training.replay_size': 100,
+  'training.num_updates': 3,
+  'training.learning_rate': 1e-3,
+  'training.target_interval': 25,
+}
 
 
 def shrink(config):
   """Makes any config small: its sizes, language and market, not its kind."""
   common.use_simulated_market(config, num_days=300, num_stocks=30)
-  if config.data.simulate.get('planted'):
-    config.data.simulate.planted = 1  # Drawing them takes the time.
-  config.num_iterations = 3
-  config.num_trajectories = 6
-  config.store_bytes = 4 << 20
-  config.label.exit = 5
-  config.pool.capacity = 3
-  config.language.max_length = 4
-  config.language.operators = OPERATORS
-  config.language.windows = (5, 10)
-  config.pool.days = 40
-  config.pool.every = 1
-  config.pool.penalty = 0.1
-  config.screen.stocks = 12
-  config.screen.days = 40
-  if 'evolution' in config:
-    config.evolution.start = 6
-    config.evolution.num_parents = 4
-  if 'gp' in config:
-    config.gp.tournament = 3
-    config.gp.init_depth = (1, 2)
-  if 'qcm' in config:
-    config.qcm.start_steps = 20
-    config.qcm.random_decay_steps = 60
-    config.qcm.num_levels = config.qcm.num_target_levels = 8
-    config.qcm.num_moment_levels = 8
-    config.network.num_cosines = 8
-    config.training.target_interval = 25
-  if 'retrieval' in config:
-    config.retrieval.library = 60
-    config.retrieval.num_probes = 8
-  if 'search' in config:
-    config.search.num_simulations = 4
-  if 'network' in config:
-    config.network.width = 8
-    config.training.batch_size = 8
-    config.training.replay_size = 100
-    config.training.num_updates = 3
-    config.training.learning_rate = 1e-3
+  for key, value in SMALL.items():
+    *sections, name = key.split('.')
+    place = config
+    for section in sections:
+      place = place.get(section, {})
+    if name in place:
+      place[name] = value
+  if 'ppo' in config:  # As published they look back half of the days.
+    config.lookback = 0
+    config.language.constants = (-1.0, 2.0)
   return config
 
 
 def get_config(method='alphacfg'):
-  own = {
-    'alphaqcm': alphaqcm,
-    'evolution': evolution,
-    'gflownet': gflownet,
-    'gp': gp,
-    'retrieval': retrieval,
-  }
-  if method in own:
-    return shrink(own[method].get_config('simulated'))
+  if method not in ('alphacfg', 'random_search', 'refinement'):
+    module = importlib.import_module(f'alphajax.configs.{method}')
+    return shrink(module.get_config('simulated'))
   config = shrink(alphacfg.get_config('simulated'))
   config.method = method
   config.early_stop = 0.0

@@ -26,6 +26,7 @@ from alphajax.factor.metrics import Target
 # The least coverage there is: some factor of some weight has a value.
 HEARD = float(jnp.finfo(jnp.float32).tiny)
 DAYS = 128  # Days per step of that computation, to bound its memory.
+TWIN = 0.99  # AlphaGen's bound of the mean correlation with a member.
 
 
 @struct.dataclass
@@ -215,15 +216,24 @@ def _insert(
     unexplained = label_means[item] - gram[item, slots.item] @ slots.weights
     new = _append(slots, item, tables, config, protected)
     new_ic = ic_of(new)
+    # Factors have variance 1 over members, labelled or not: nearly 1 here.
+    size = jnp.sqrt(gram[item, item] * jnp.diagonal(gram)[slots.item])
+    alike = gram[item, slots.item] > TWIN * size
+    is_twin = jnp.any(alike & (slots.item >= 0))
     real = ids[n] >= 0
-    keep = real & (new_ic > ic) if accept == 'improve' else real
+    keep = real
+    if accept == 'improve':
+      keep = real & (new_ic > ic)
+    elif accept == 'distinct':
+      keep = real & ~is_twin
     new, ic = jax.tree.map(
       functools.partial(jnp.where, keep), (new, new_ic), (slots, ic)
     )
     held = jnp.where(new.item >= 0, all_ids[new.item], -1)
     return (new, ic), Trace(
-      ic, held, *jnp.where(real, jnp.stack([new_ic, unexplained]), 0.0)
-    )
+      ic, held, *jnp.where(real, jnp.stack([new_ic, unexplained]), 0.0),
+      is_twin=real & is_twin,
+    )  # fmt: skip
 
   start = _Slots(
     jnp.where(pool.ids >= 0, jnp.arange(capacity, dtype=jnp.int32), -1),
@@ -254,12 +264,14 @@ class Trace(NamedTuple):
   tried_ic: that of the pool that the candidate led to, also when rejected.
   unexplained: mean daily correlation of the candidate with what the pool before
     it leaves of the label: by its size the fit decides to use it or not.
+  is_twin: its mean correlation with a factor in the pool is above `TWIN`.
   """
 
   ic: jax.Array  # f32[N]
   ids: jax.Array  # i32[N, P]
   tried_ic: jax.Array  # f32[N]
   unexplained: jax.Array  # f32[N]
+  is_twin: jax.Array  # bool[N]
 
 
 def insert(
@@ -286,8 +298,9 @@ def insert(
     target: the label.
     scored: bool[T], the days that count.
     config: of the fit.
-    accept: 'always' as in the paper, or 'improve': a candidate that does not
-      raise the pool's IC leaves it as it was.
+    accept: 'always' as in the paper; 'improve': a candidate that does not
+      raise the pool's IC leaves it as it was; 'distinct': so does a twin of a
+      factor in the pool, as in AlphaGen.
     objective: of the pool's daily IC, in place of the mean; see `objectives`.
       Compiled for each. The weights remain those of Eq. 7.
     protected: slots at the front whose factors never leave the pool, however
@@ -296,8 +309,10 @@ def insert(
   Returns:
     The new pool and a `Trace`.
   """
-  if accept not in ('always', 'improve'):
-    raise ValueError(f"accept is 'always' or 'improve', not {accept!r}")
+  if accept not in ('always', 'improve', 'distinct'):
+    raise ValueError(
+      f"accept is 'always', 'improve' or 'distinct', not {accept!r}"
+    )
   candidates = tuple(candidates)
   rest, item, trace = _insert(
     pool, candidates, ids, target, scored, config, accept, objective, protected

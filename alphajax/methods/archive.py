@@ -83,6 +83,7 @@ class Outcome(NamedTuple):
     0 without any value, or where it was evaluated before.
   is_new: it had not been evaluated before.
   pool_before: the formulas that were in the pool when it came.
+  is_twin: it is new, and nearly the same as one of those, see `pool.TWIN`.
   """
 
   ic: float
@@ -90,6 +91,7 @@ class Outcome(NamedTuple):
   unexplained: float
   is_new: bool
   pool_before: tuple[Formula, ...]
+  is_twin: bool = False
 
 
 def make_bench(config, market: Market) -> Bench:
@@ -171,8 +173,7 @@ def commit(
   the pool as it is.
 
   Args:
-    bench: the market.
-    mined: the state so far.
+    bench, mined: the market, and the state so far.
     formulas: proposals in the order in which they are committed.
     clock: seconds of `evaluation` and `pool` are added to it.
 
@@ -192,14 +193,13 @@ def commit(
   for key in keys:
     before = tuple(formula_of(int(i)) for i in members if i >= 0)
     is_new = key in after
-    unexplained = 0.0
+    unexplained, is_twin = 0.0, False
     if is_new:
-      ic, members, unexplained = after.pop(key)
-    own_ic = book[key]
-    if own_ic is None:
-      outcomes.append(Outcome(0.0, 0.0, 0.0, is_new, before))
-    else:
-      outcomes.append(Outcome(ic, own_ic, unexplained, is_new, before))
+      ic, members, unexplained, is_twin = after.pop(key)
+    figures = 0.0, 0.0, 0.0
+    if (own_ic := book[key]) is not None:
+      figures = ic, own_ic, unexplained
+    outcomes.append(Outcome(*figures, is_new, before, is_twin))
   return mined._replace(
     pool=pool,
     book=book,
@@ -226,7 +226,7 @@ def _insert_new(bench, mined, new, clock):
 
   Returns:
     (pool, book, memory, {key: (IC of the pool, ids in it) after that formula,
-    and what of it the pool before it left unexplained}).
+    what of it the pool before it left unexplained, and if it is a twin}).
   """
   pool, book, memory, after = mined.pool, dict(mined.book), mined.memory, {}
   items = list(new.items())
@@ -256,7 +256,8 @@ def _insert_new(bench, mined, new, clock):
       trace = jax.device_get(trace)
     for n, (key, _) in enumerate(chunk):
       after[key] = (
-        float(trace.ic[n]), trace.ids[n], float(trace.unexplained[n])
+        float(trace.ic[n]), trace.ids[n], float(trace.unexplained[n]),
+        bool(trace.is_twin[n]),
       )  # fmt: skip
   return pool, book, memory, after
 
@@ -272,12 +273,8 @@ def _prepare(bench: Bench, formulas: Sequence[Formula]):
 
   That is NaN for a formula without an opinion on any scored day.
   """
-  pairs = [
-    _prepare_one(
-      values, bench.train.universe, bench.target, bench.scored, bench.objective
-    )
-    for values in bench.train.take(formulas)
-  ]
+  rest = bench.train.universe, bench.target, bench.scored, bench.objective
+  pairs = [_prepare_one(values, *rest) for values in bench.train.take(formulas)]
   return [factor for factor, _ in pairs], jax.device_get(
     [ic for _, ic in pairs]
   )
@@ -354,8 +351,8 @@ def load(bench: Bench, arrays: dict, host: dict) -> Mined:
   """The state that `save` was given."""
   book = {key: ic for key, ic in host['book']}
   known, ids = list(book), np.asarray(arrays['ids'])
-  empty = pool_lib.empty(bench.capacity, *bench.target.label.shape)
-  factors = list(empty.factors)
+  shape = bench.target.label.shape
+  factors = list(pool_lib.empty(bench.capacity, *shape).factors)
   slots = np.flatnonzero(ids >= 0)
   prepared, _ = _prepare(
     bench, [formula_lib.parse(known[ids[n]], bench.features) for n in slots]

@@ -7,6 +7,8 @@ METHODS = {
   name: f'alphajax.methods.{name}'
   for name in (
     'alphacfg',
+    'alphaformer_paper',
+    'alphagen',
     'alphaqcm',
     'ensemble',
     'evolution',

@@ -107,13 +107,18 @@ def mean(x: jax.Array, there: jax.Array) -> jax.Array:
 
 
 def positions(length: int, width: int) -> jax.Array:
-  """Sines and cosines of the position, `[L, D]`, as in the Transformer paper.
+  """`sines` of the positions `0 .. length - 1`, `[L, D]`."""
+  return sines(jnp.arange(length), width)
+
+
+def sines(place: jax.Array, width: int) -> jax.Array:
+  """Sines and cosines of positions, `[L] -> [L, D]`, as in the Transformer.
 
   No table bounds the length, and a position means the same in any padding.
   """
   pair = jnp.arange(width) // 2
   rate = 10_000.0 ** (-2.0 * pair / width)
-  angle = jnp.arange(length)[:, None] * rate[None, :]
+  angle = place[:, None] * rate[None, :]
   even = (jnp.arange(width) % 2 == 0)[None, :]
   return jnp.where(even, jnp.sin(angle), jnp.cos(angle))
 
