@@ -11,7 +11,7 @@ Killed at any moment, the same command goes on with the panels that it lacks.
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,13 @@ from alphajax.analysis import market_probes, market_quality
 from alphajax.data import controls, long_table
 from alphajax.data import market as market_lib
 from alphajax.data import panel as panel_lib
-from alphajax.data.controls import Source
 from alphajax.data.panel import Panel
-from alphajax.methods import paths
+from alphajax.methods import market_families
+from alphajax.methods.market_families import FAMILIES, Given
 from alphajax.report import market_quality as picture
 from alphajax.run import cache, files, lock
 from alphajax.run import config as config_lib
 
-# The position decides the seeds of a family's panels: new ones come last.
-FAMILIES = ('bootstrap', 'garch', 'gru', 'gru_independent')
 # The last panels may be more, and the report another.
 MAY_CHANGE = (
   'data.path',
@@ -40,8 +38,6 @@ MAY_CHANGE = (
   'synthetic.num_panels',
   'quality',
 )
-KEYS = ('synthetic', 'gru', 'quality')  # Groups that are checked.
-Make = Callable[[int], Panel]  # From a seed.
 
 
 def synthesize(config, workdir: Path, say: Callable = print) -> dict[str, Any]:
@@ -73,14 +69,14 @@ def synthesize(config, workdir: Path, say: Callable = print) -> dict[str, Any]:
     _check_data(config, workdir)
     files.write_json(workdir / 'config.json', config.to_dict())
     for family in config.synthetic.families:
-      _write_panels(config, workdir, family, source, say)
+      _write_panels(family, Given(config, workdir, train, source, say))
     return _report(config, workdir, train, source, say)
 
 
 def check(config) -> None:
   """Refuses a config that cannot be, key by key."""
   markets.check_splits(config)
-  own, quality, gru = config.synthetic, config.quality, config.gru
+  own, quality = config.synthetic, config.quality
   families = own.families
   if isinstance(families, str) or not set(families) <= set(FAMILIES):
     raise ValueError(
@@ -97,14 +93,13 @@ def check(config) -> None:
     (own, 'num_panels', 1), (own, 'num_days', 60), (own, 'num_stocks', 2),
     (own, 'num_factors', 0), (own, 'block', 1), (quality, 'num_panels', 1),
     (quality, 'num_probes', 0),
-    *((gru, name, 1) for name in paths.Options._fields[:-2]),
-    (gru, 'window', 2), (gru, 'learning_rate', 0),
   ):  # fmt: skip
     if group[name] < least:
-      where = next(k for k in KEYS if config[k] is group)
+      where = 'synthetic' if group is own else 'quality'
       raise ValueError(
         f'config.{where}.{name} is {group[name]}: expected {least} or more'
       )
+  market_families.check(config)
 
 
 def load_days(config, name: str) -> Panel:
@@ -144,65 +139,27 @@ def seed_of(config, family: str, index: int) -> int:
   return int(np.random.SeedSequence(words).generate_state(1)[0])
 
 
-def _write_panels(config, workdir, family, source: Source, say) -> None:
+def _write_panels(family: str, given: Given) -> None:
   """The panels of a family that are not there yet."""
+  config = given.config
   paths = [
-    _path(workdir, family, i) for i in range(config.synthetic.num_panels)
+    _path(given.workdir, family, i) for i in range(config.synthetic.num_panels)
   ]
   missing = [i for i, path in enumerate(paths) if not path.exists()]
   if not missing:
     return
-  make = _MAKERS[family](config, workdir, source, say)
+  make = market_families.make(family, given)
   for i in missing:
     panel = make(seed_of(config, family, i))
     with files.replacing(paths[i]) as file:
       file.write(long_table.to_bytes(panel))
-    say(f'{paths[i].name}: {panel.mask.shape[0]} days, '
-        f'{panel.mask.shape[1]} stocks')  # fmt: skip
-
-
-def _bootstrap(config, workdir, source: Source, say) -> Make:
-  del workdir, say
-  own = config.synthetic
-  return lambda seed: controls.bootstrap(source, seed, own.num_days, own.block)
-
-
-def _garch(config, workdir, source: Source, say) -> Make:
-  """Fitted once for all panels: the fit is kept."""
-  own = config.synthetic
-  path = workdir / 'garch.npz'
-  kept = files.read_arrays(path)
-  if not kept:
-    say(
-      f'garch: {own.num_factors} factors and {own.num_stocks} stocks are fitted'
+    given.say(
+      f'{paths[i].name}: {panel.mask.shape[0]} days, '
+      f'{panel.mask.shape[1]} stocks'
     )
-    kept = controls.fit_garch(source, own.num_factors)._asdict()
-    files.write_arrays(path, kept)
-  model = controls.Garch(**kept)
-  return lambda seed: controls.garch(source, model, seed, own.num_days)
 
 
-def _gru(
-  config, workdir, source: Source, say, independent: bool = False
-) -> Make:
-  """Fitted once; its checkpoints are in a folder of the family's name."""
-  folder = workdir / ('gru_independent' if independent else 'gru')
-  generator = paths.fit(
-    source, paths.Options(**config.gru), config.seed, folder, independent, say
-  )
-  days = config.synthetic.num_days
-  return lambda seed: paths.sample(generator, seed, days)
-
-
-_MAKERS: Mapping[str, Callable[..., Make]] = {
-  'bootstrap': _bootstrap,
-  'garch': _garch,
-  'gru': _gru,
-  'gru_independent': functools.partial(_gru, independent=True),
-}
-
-
-def _report(config, workdir, train: Panel, source: Source, say):
+def _report(config, workdir, train: Panel, source: controls.Source, say):
   """Figures of every family; written as JSON, text and a picture."""
   train = panel_lib.take_symbols(train, source.symbols)
   valid = load_days(config, 'valid')

@@ -27,8 +27,19 @@ def small():
   config.synthetic.num_days = 150
   config.synthetic.num_stocks = 22
   config.synthetic.num_factors = 1
-  config.gru.width = config.gru.common_width = 8
-  config.gru.num_updates, config.gru.batch_size, config.gru.window = 50, 6, 20
+  for name in ('gru', 'transformer', 'diffusion', 'evaluator'):
+    group = config[name]
+    group.width = 8
+    group.num_updates, group.batch_size, group.window = 25, 6, 20
+    group.update({
+      key: 1 if key in ('num_layers', 'num_blocks') else 2
+      for key in ('num_components', 'num_layers', 'num_blocks', 'num_heads')
+      if key in group
+    })  # fmt: skip
+  config.diffusion.num_given, config.diffusion.sample_steps = 4, 4
+  for name in ('gru', 'transformer', 'diffusion'):
+    config[name].common_width = 8
+  config.ensemble.num_candidates = 1
   config.quality.num_probes = 4
   return config
 
