@@ -10,21 +10,26 @@ validation. Only the training split is fitted; the test split stays closed.
 Killed at any moment, the same command goes on with the panels that it lacks.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import flags, logging
 from ml_collections import config_flags
 
 from alphajax import cli, markets
-from alphajax.analysis import market_probes, market_quality
+from alphajax.analysis import (
+  market_contest,
+  market_interval,
+  market_probes,
+  market_quality,
+)
 from alphajax.data import controls, long_table
 from alphajax.data import market as market_lib
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import Panel
+from alphajax.language.formula import Formula
 from alphajax.methods import market_families
 from alphajax.methods.market_families import FAMILIES, Given
 from alphajax.report import market_quality as picture
@@ -92,7 +97,7 @@ def check(config) -> None:
   for group, name, least in (
     (own, 'num_panels', 1), (own, 'num_days', 60), (own, 'num_stocks', 2),
     (own, 'num_factors', 0), (own, 'block', 1), (quality, 'num_panels', 1),
-    (quality, 'num_probes', 0),
+    (quality, 'num_probes', 0), (quality, 'num_resamples', 0),
   ):  # fmt: skip
     if group[name] < least:
       where = 'synthetic' if group is own else 'quality'
@@ -166,11 +171,15 @@ def _report(config, workdir, train: Panel, source: controls.Source, say):
   count = min(len(source.symbols), int(np.asarray(valid.mask).any(0).sum()))
   chosen = controls.make_source(valid, count).symbols
   valid = panel_lib.take_symbols(valid, chosen)
-  probes = []
-  if config.quality.num_probes:
-    probes = market_probes.draw(train, config.quality.num_probes, config.seed)
-  look = functools.partial(_look, config, train, valid, probes)
-  columns = {'train': look(train), 'valid': look(valid)}
+  real = _make_real(config, train, valid)
+  columns = {'train': _look(config, real, train)}
+  columns['valid'] = _look(config, real, valid)
+  own = config.quality
+  if own.num_resamples:
+    ends = market_interval.interval(
+      train, config.synthetic.num_days, own.num_resamples, config.seed
+    )
+    columns |= dict(zip(('train_low', 'train_high'), ends, strict=True))
   curves = {
     name: market_quality.curves(panel)
     for name, panel in (('train', train), ('valid', valid))
@@ -179,29 +188,48 @@ def _report(config, workdir, train: Panel, source: controls.Source, say):
     say(f'{family}: compared')
     panels = [
       market_lib.load(_path(workdir, family, i), cache=False)
-      for i in range(
-        min(config.quality.num_panels, config.synthetic.num_panels)
-      )
+      for i in range(min(own.num_panels, config.synthetic.num_panels))
     ]
-    columns[family] = _average([look(panel) for panel in panels])
+    columns[family] = _average([_look(config, real, x) for x in panels])
     curves[family] = market_quality.curves(panels[0])
   files.write_json(workdir / 'quality.json', columns)
-  files.write_text(
-    workdir / 'quality.txt', market_quality.table(columns) + '\n'
-  )
+  files.write_text(workdir / 'quality.txt', picture.table(columns) + '\n')
   with files.replacing(workdir / 'quality.png') as file:
     file.write(picture.draw(curves))
   return columns
 
 
-def _look(config, train, valid, probes, panel) -> market_quality.Figures:
-  """All figures of one panel."""
+class _Real(NamedTuple):
+  """Real days, and what probes see of them; made once."""
+
+  train: Panel
+  valid: Panel
+  probes: Sequence[Formula]
+  label: panel_lib.LabelSpec
+  in_train: market_probes.View | None
+  in_valid: market_probes.View | None
+
+
+def _make_real(config, train: Panel, valid: Panel) -> _Real:
   label = markets.label_spec(config)._replace(neutralize=())
+  probes: Sequence[Formula] = []
+  if config.quality.num_probes:
+    probes = market_probes.draw(train, config.quality.num_probes, config.seed)
+  views = [market_probes.look(x, probes, label) for x in (train, valid)]
+  return _Real(train, valid, probes, label, *views)
+
+
+def _look(config, real: _Real, panel: Panel) -> market_quality.Figures:
+  """All figures of one panel."""
   found = market_quality.figures(panel)
-  found |= market_quality.against(panel, train, config.seed)
-  found |= market_quality.memorised(panel, train, valid, config.seed)
-  if probes:
-    found |= market_probes.figures(panel, train, probes, label)
+  found |= market_quality.against(panel, real.train, config.seed)
+  found |= market_contest.figures(panel, real.train, config.seed)
+  found |= market_quality.memorised(panel, real.train, real.valid, config.seed)
+  if real.probes:
+    view = market_probes.look(panel, real.probes, real.label)
+    found |= market_probes.figures(
+      view, real.in_train, real.in_valid, real.label
+    )
   return found
 
 
@@ -233,7 +261,7 @@ def main(argv: Sequence[str]) -> None:
       'synthesize.py:sp500 or synthesize.py:simulated'
     )
   columns = synthesize(options.config, Path(options.workdir))
-  print(market_quality.table(columns))
+  print(picture.table(columns))
   print(f'Written to {Path(options.workdir) / "quality.png"} and beside it')
 
 

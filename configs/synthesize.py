@@ -97,4 +97,6 @@ def get_config(variant='csi300'):
   config.quality = config_dict.ConfigDict()
   config.quality.num_panels = 2  # Of each family that are looked at.
   config.quality.num_probes = 48  # Formulas that look at them; 0: none.
+  # Of the training days in blocks, for how far figures vary by chance; 0: none.
+  config.quality.num_resamples = 40
   return config

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import optimize
+from scipy import optimize, sparse
 
 from alphajax.data import bars
 from alphajax.data import panel as panel_lib
@@ -26,13 +26,13 @@ from alphajax.networks import path_models
 
 RULES = ('typical', 'argmax')
 BAND = (0.02, 0.98)  # Quantiles of the real scores that a path may lie between.
-NUM_BINS = 10  # Of real scores within the band, equally many in each.
+NUM_BINS = 10  # Of real scores, equally many in each.
 SLACK = 0.1  # Of a family's share, either way.
 COVERAGE = 0.5  # Of the days of a real path that have a bar.
 APART = 125  # Days from one real path of a stock to the next, half a year.
 CHUNK = 64  # Paths that are scored at once.
-# Costs of a choice, beside the bins by which it misses: they decide first.
-OUTSIDE, QUOTA = 1e3, 1e6
+OUTSIDE = 1e3  # Cost of a path outside the band, in stocks in the wrong bin.
+GAP = 1e-3  # Of the best choice, by which the one found may cost more.
 
 
 class Evaluator(NamedTuple):
@@ -149,10 +149,10 @@ def choose(
 ) -> Choice:
   """Chooses a path for every stock.
 
-  By `typical` the choice is the assignment of stocks to places that costs
-  least: each family has places in every bin of the real scores, and no more or
-  fewer stocks than SLACK allows. A path outside the band is taken only where
-  the family's share cannot be filled otherwise.
+  By `typical` the choice is the one whose scores are spread most evenly over
+  the bins of the real ones, while no family has more or fewer stocks than SLACK
+  allows. A path outside the band is taken only where a family's share cannot be
+  filled otherwise.
 
   Args:
     candidates: scores `[F, K, S]`, K paths of each stock by F families.
@@ -170,15 +170,13 @@ def choose(
     )
   num_families, num_candidates, num_stocks = candidates.shape
   low, high = np.quantile(real, BAND)
+  inside = (candidates >= low) & (candidates <= high)
   if rule == 'argmax':
     flat = candidates.reshape(-1, num_stocks).argmax(0)
     family, candidate = np.divmod(flat, num_candidates)
   else:
-    family, candidate = _assign(
-      candidates, real[(real >= low) & (real <= high)]
-    )
+    family, candidate = _assign(candidates, inside, _edges(real))
   taken = candidates[family, candidate, np.arange(num_stocks)]
-  inside = (candidates >= low) & (candidates <= high)
   log = {
     'rule': rule,
     'band': [float(low), float(high)],
@@ -217,33 +215,67 @@ def off_histogram(values: np.ndarray, real: np.ndarray) -> float:
 
 
 def _assign(
-  candidates: np.ndarray, real: np.ndarray
+  candidates: np.ndarray, inside: np.ndarray, edges: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Family and candidate of every stock; see `choose`. real: in the band."""
+  """Family and candidate of every stock: an integer program, see `choose`.
+
+  Its variables are whether each path is taken, `[F, K, S]`, and the distance of
+  each bin's count, and of the worst one, from what it should be.
+  """
   num_families, _, num_stocks = candidates.shape
-  least, most = quota(num_stocks, num_families)
-  bins = np.searchsorted(_edges(real), candidates)
-  outside = (candidates < real.min()) | (candidates > real.max())
-  # Places in a row: of each family the ones that must be filled come first.
-  of_family = np.repeat(np.arange(num_families), most)
-  number = np.tile(np.arange(most), num_families)
-  wanted = number % NUM_BINS
-  cost = np.empty((num_stocks, len(of_family)))
-  which = np.empty(cost.shape, int)
-  for place, (family, aim) in enumerate(zip(of_family, wanted, strict=True)):
-    each = np.abs(bins[family] - aim) + OUTSIDE * outside[family]  # [K, S]
-    which[:, place] = each.argmin(0)
-    cost[:, place] = each.min(0)
-  cost[:, number < least] -= QUOTA
-  _, place = optimize.linear_sum_assignment(cost)
-  return of_family[place], which[np.arange(num_stocks), place]
+  family, candidate, stock = (x.ravel() for x in np.indices(candidates.shape))
+  bins = np.where(inside, np.searchsorted(edges, candidates), -1).ravel()
+  of_stock, of_family, of_bin = (
+    (numbers == np.arange(count)[:, None]).astype(float)
+    for numbers, count in (
+      (stock, num_stocks), (family, num_families), (bins, NUM_BINS),
+    )
+  )  # fmt: skip
+  apart, wanted = np.eye(NUM_BINS), num_stocks / NUM_BINS
+  worst = np.ones((NUM_BINS, 1))
+  parts = (  # Taken, apart, worst: rows that lie between two bounds.
+    ((of_stock, None, None), 1, 1),
+    ((of_family, None, None), *quota(num_stocks, num_families)),
+    ((of_bin, apart, None), wanted, np.inf),
+    ((of_bin, -apart, None), -np.inf, wanted),
+    ((None, apart, -worst), -np.inf, 0),
+  )
+  widths = (stock.size, NUM_BINS, 1)
+  rows = [
+    optimize.LinearConstraint(_side_by_side(blocks, widths), low, high)
+    for blocks, low, high in parts
+  ]
+  cost = np.concatenate(
+    [OUTSIDE * ~inside.ravel(), np.ones(NUM_BINS), [NUM_BINS]]
+  )
+  whole = np.concatenate([np.ones(stock.size), np.zeros(NUM_BINS + 1)])
+  bounds = optimize.Bounds(0, np.where(whole > 0, 1, np.inf))
+  found = optimize.milp(
+    cost, integrality=whole, bounds=bounds, constraints=rows,
+    options={'mip_rel_gap': GAP},
+  )  # fmt: skip
+  taken = np.flatnonzero(found.x[: stock.size] > 0.5)
+  taken = taken[np.argsort(stock[taken])]
+  return family[taken], candidate[taken]
+
+
+def _side_by_side(blocks, widths) -> sparse.csr_array:
+  """One sparse matrix; None is a block of zeros."""
+  height = next(len(x) for x in blocks if x is not None)
+  blocks = [
+    np.zeros((height, width)) if x is None else x
+    for x, width in zip(blocks, widths, strict=True)
+  ]
+  return sparse.csr_array(np.concatenate(blocks, axis=1))
 
 
 def quota(num_stocks: int, num_families: int) -> tuple[int, int]:
   """Fewest and most stocks of a family, SLACK apart from its share at most."""
   share = num_stocks / num_families
-  least = min(np.ceil((1 - SLACK) * share), np.floor(share))
-  return int(least), int(max(np.floor((1 + SLACK) * share), np.ceil(share)))
+  # Rounding may leave a whole number a little above or below itself.
+  least, most = (1 - SLACK) * share - 1e-9, (1 + SLACK) * share + 1e-9
+  least = min(np.ceil(least), np.floor(share))
+  return int(least), int(max(np.floor(most), np.ceil(share)))
 
 
 def sample(
