@@ -10,29 +10,32 @@ validation. Only the training split is fitted; the test split stays closed.
 Killed at any moment, the same command goes on with the panels that it lacks.
 """
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import flags, logging
 from ml_collections import config_flags
 
 from alphajax import cli, markets
-from alphajax.analysis import market_probes, market_quality
+from alphajax.analysis import (
+  market_contest,
+  market_interval,
+  market_probes,
+  market_quality,
+)
 from alphajax.data import controls, long_table
 from alphajax.data import market as market_lib
 from alphajax.data import panel as panel_lib
-from alphajax.data.controls import Source
 from alphajax.data.panel import Panel
-from alphajax.methods import paths
+from alphajax.language.formula import Formula
+from alphajax.methods import market_families
+from alphajax.methods.market_families import FAMILIES, Given
 from alphajax.report import market_quality as picture
 from alphajax.run import cache, files, lock
 from alphajax.run import config as config_lib
 
-# The position decides the seeds of a family's panels: new ones come last.
-FAMILIES = ('bootstrap', 'garch', 'gru', 'gru_independent')
 # The last panels may be more, and the report another.
 MAY_CHANGE = (
   'data.path',
@@ -40,8 +43,6 @@ MAY_CHANGE = (
   'synthetic.num_panels',
   'quality',
 )
-KEYS = ('synthetic', 'gru', 'quality')  # Groups that are checked.
-Make = Callable[[int], Panel]  # From a seed.
 
 
 def synthesize(config, workdir: Path, say: Callable = print) -> dict[str, Any]:
@@ -73,14 +74,14 @@ def synthesize(config, workdir: Path, say: Callable = print) -> dict[str, Any]:
     _check_data(config, workdir)
     files.write_json(workdir / 'config.json', config.to_dict())
     for family in config.synthetic.families:
-      _write_panels(config, workdir, family, source, say)
+      _write_panels(family, Given(config, workdir, train, source, say))
     return _report(config, workdir, train, source, say)
 
 
 def check(config) -> None:
   """Refuses a config that cannot be, key by key."""
   markets.check_splits(config)
-  own, quality, gru = config.synthetic, config.quality, config.gru
+  own, quality = config.synthetic, config.quality
   families = own.families
   if isinstance(families, str) or not set(families) <= set(FAMILIES):
     raise ValueError(
@@ -96,15 +97,14 @@ def check(config) -> None:
   for group, name, least in (
     (own, 'num_panels', 1), (own, 'num_days', 60), (own, 'num_stocks', 2),
     (own, 'num_factors', 0), (own, 'block', 1), (quality, 'num_panels', 1),
-    (quality, 'num_probes', 0),
-    *((gru, name, 1) for name in paths.Options._fields[:-2]),
-    (gru, 'window', 2), (gru, 'learning_rate', 0),
+    (quality, 'num_probes', 0), (quality, 'num_resamples', 0),
   ):  # fmt: skip
     if group[name] < least:
-      where = next(k for k in KEYS if config[k] is group)
+      where = 'synthetic' if group is own else 'quality'
       raise ValueError(
         f'config.{where}.{name} is {group[name]}: expected {least} or more'
       )
+  market_families.check(config)
 
 
 def load_days(config, name: str) -> Panel:
@@ -144,76 +144,42 @@ def seed_of(config, family: str, index: int) -> int:
   return int(np.random.SeedSequence(words).generate_state(1)[0])
 
 
-def _write_panels(config, workdir, family, source: Source, say) -> None:
+def _write_panels(family: str, given: Given) -> None:
   """The panels of a family that are not there yet."""
+  config = given.config
   paths = [
-    _path(workdir, family, i) for i in range(config.synthetic.num_panels)
+    _path(given.workdir, family, i) for i in range(config.synthetic.num_panels)
   ]
   missing = [i for i, path in enumerate(paths) if not path.exists()]
   if not missing:
     return
-  make = _MAKERS[family](config, workdir, source, say)
+  make = market_families.make(family, given)
   for i in missing:
     panel = make(seed_of(config, family, i))
     with files.replacing(paths[i]) as file:
       file.write(long_table.to_bytes(panel))
-    say(f'{paths[i].name}: {panel.mask.shape[0]} days, '
-        f'{panel.mask.shape[1]} stocks')  # fmt: skip
-
-
-def _bootstrap(config, workdir, source: Source, say) -> Make:
-  del workdir, say
-  own = config.synthetic
-  return lambda seed: controls.bootstrap(source, seed, own.num_days, own.block)
-
-
-def _garch(config, workdir, source: Source, say) -> Make:
-  """Fitted once for all panels: the fit is kept."""
-  own = config.synthetic
-  path = workdir / 'garch.npz'
-  kept = files.read_arrays(path)
-  if not kept:
-    say(
-      f'garch: {own.num_factors} factors and {own.num_stocks} stocks are fitted'
+    given.say(
+      f'{paths[i].name}: {panel.mask.shape[0]} days, '
+      f'{panel.mask.shape[1]} stocks'
     )
-    kept = controls.fit_garch(source, own.num_factors)._asdict()
-    files.write_arrays(path, kept)
-  model = controls.Garch(**kept)
-  return lambda seed: controls.garch(source, model, seed, own.num_days)
 
 
-def _gru(
-  config, workdir, source: Source, say, independent: bool = False
-) -> Make:
-  """Fitted once; its checkpoints are in a folder of the family's name."""
-  folder = workdir / ('gru_independent' if independent else 'gru')
-  generator = paths.fit(
-    source, paths.Options(**config.gru), config.seed, folder, independent, say
-  )
-  days = config.synthetic.num_days
-  return lambda seed: paths.sample(generator, seed, days)
-
-
-_MAKERS: Mapping[str, Callable[..., Make]] = {
-  'bootstrap': _bootstrap,
-  'garch': _garch,
-  'gru': _gru,
-  'gru_independent': functools.partial(_gru, independent=True),
-}
-
-
-def _report(config, workdir, train: Panel, source: Source, say):
+def _report(config, workdir, train: Panel, source: controls.Source, say):
   """Figures of every family; written as JSON, text and a picture."""
   train = panel_lib.take_symbols(train, source.symbols)
   valid = load_days(config, 'valid')
   count = min(len(source.symbols), int(np.asarray(valid.mask).any(0).sum()))
   chosen = controls.make_source(valid, count).symbols
   valid = panel_lib.take_symbols(valid, chosen)
-  probes = []
-  if config.quality.num_probes:
-    probes = market_probes.draw(train, config.quality.num_probes, config.seed)
-  look = functools.partial(_look, config, train, valid, probes)
-  columns = {'train': look(train), 'valid': look(valid)}
+  real = _make_real(config, train, valid)
+  columns = {'train': _look(config, real, train)}
+  columns['valid'] = _look(config, real, valid)
+  own = config.quality
+  if own.num_resamples:
+    ends = market_interval.interval(
+      train, config.synthetic.num_days, own.num_resamples, config.seed
+    )
+    columns |= dict(zip(('train_low', 'train_high'), ends, strict=True))
   curves = {
     name: market_quality.curves(panel)
     for name, panel in (('train', train), ('valid', valid))
@@ -222,29 +188,48 @@ def _report(config, workdir, train: Panel, source: Source, say):
     say(f'{family}: compared')
     panels = [
       market_lib.load(_path(workdir, family, i), cache=False)
-      for i in range(
-        min(config.quality.num_panels, config.synthetic.num_panels)
-      )
+      for i in range(min(own.num_panels, config.synthetic.num_panels))
     ]
-    columns[family] = _average([look(panel) for panel in panels])
+    columns[family] = _average([_look(config, real, x) for x in panels])
     curves[family] = market_quality.curves(panels[0])
   files.write_json(workdir / 'quality.json', columns)
-  files.write_text(
-    workdir / 'quality.txt', market_quality.table(columns) + '\n'
-  )
+  files.write_text(workdir / 'quality.txt', picture.table(columns) + '\n')
   with files.replacing(workdir / 'quality.png') as file:
     file.write(picture.draw(curves))
   return columns
 
 
-def _look(config, train, valid, probes, panel) -> market_quality.Figures:
-  """All figures of one panel."""
+class _Real(NamedTuple):
+  """Real days, and what probes see of them; made once."""
+
+  train: Panel
+  valid: Panel
+  probes: Sequence[Formula]
+  label: panel_lib.LabelSpec
+  in_train: market_probes.View | None
+  in_valid: market_probes.View | None
+
+
+def _make_real(config, train: Panel, valid: Panel) -> _Real:
   label = markets.label_spec(config)._replace(neutralize=())
+  probes: Sequence[Formula] = []
+  if config.quality.num_probes:
+    probes = market_probes.draw(train, config.quality.num_probes, config.seed)
+  views = [market_probes.look(x, probes, label) for x in (train, valid)]
+  return _Real(train, valid, probes, label, *views)
+
+
+def _look(config, real: _Real, panel: Panel) -> market_quality.Figures:
+  """All figures of one panel."""
   found = market_quality.figures(panel)
-  found |= market_quality.against(panel, train, config.seed)
-  found |= market_quality.memorised(panel, train, valid, config.seed)
-  if probes:
-    found |= market_probes.figures(panel, train, probes, label)
+  found |= market_quality.against(panel, real.train, config.seed)
+  found |= market_contest.figures(panel, real.train, config.seed)
+  found |= market_quality.memorised(panel, real.train, real.valid, config.seed)
+  if real.probes:
+    view = market_probes.look(panel, real.probes, real.label)
+    found |= market_probes.figures(
+      view, real.in_train, real.in_valid, real.label
+    )
   return found
 
 
@@ -276,7 +261,7 @@ def main(argv: Sequence[str]) -> None:
       'synthesize.py:sp500 or synthesize.py:simulated'
     )
   columns = synthesize(options.config, Path(options.workdir))
-  print(market_quality.table(columns))
+  print(picture.table(columns))
   print(f'Written to {Path(options.workdir) / "quality.png"} and beside it')
 
 

@@ -28,9 +28,14 @@ def get_config(variant='csi300'):
 
   config.synthetic = config_dict.ConfigDict()
   # Of bootstrap (real days in a new order) and garch (a process of each factor
-  # and stock), the controls; gru, a network that draws a path of the market and
-  # then every stock given it, and gru_independent, each stock by itself.
-  config.synthetic.families = ('bootstrap', 'garch', 'gru', 'gru_independent')
+  # and stock), the controls; gru, transformer and diffusion, networks that draw
+  # a path of the market and then every stock given it; ensemble, stocks of all
+  # three that look real to an evaluator; and any of these four with
+  # _independent behind its name, each stock by itself.
+  config.synthetic.families = (
+    'bootstrap', 'garch', 'gru', 'transformer', 'diffusion', 'ensemble',
+    'gru_independent',
+  )  # fmt: skip
   config.synthetic.num_panels = 2  # Of each family.
   config.synthetic.num_days = 750  # Of a panel.
   # The stocks with most days as members in the training split.
@@ -47,7 +52,51 @@ def get_config(variant='csi300'):
   config.gru.window = 96  # and days of a window.
   config.gru.learning_rate = 3e-3  # At its height.
 
+  config.transformer = config_dict.ConfigDict()
+  config.transformer.width = 128
+  config.transformer.common_width = 32
+  config.transformer.num_layers = 3
+  config.transformer.num_heads = 4  # Must divide both widths.
+  config.transformer.num_components = 3
+  config.transformer.num_updates = 400
+  config.transformer.batch_size = 16
+  config.transformer.window = 128  # Also the days that a day attends to.
+  config.transformer.learning_rate = 1e-3
+
+  config.diffusion = config_dict.ConfigDict()
+  config.diffusion.width = 64
+  config.diffusion.common_width = 48
+  config.diffusion.num_blocks = 4
+  config.diffusion.num_heads = 4  # Must divide both widths.
+  config.diffusion.num_steps = 50  # From a window to noise,
+  config.diffusion.sample_steps = 20  # and back, at most.
+  config.diffusion.num_updates = 2000
+  config.diffusion.batch_size = 32
+  config.diffusion.window = 64  # Days drawn at once,
+  config.diffusion.num_given = 16  # the first of them those before.
+  config.diffusion.learning_rate = 1e-3
+
+  # An LSTM, fitted to stocks that the generators do not know, says how likely a
+  # path is.
+  config.evaluator = config_dict.ConfigDict()
+  config.evaluator.num_stocks = 100  # At most; those next in member-days.
+  config.evaluator.width = 128
+  config.evaluator.num_components = 3
+  config.evaluator.num_updates = 400
+  config.evaluator.batch_size = 32
+  config.evaluator.window = 96
+  config.evaluator.learning_rate = 3e-3
+
+  config.ensemble = config_dict.ConfigDict()
+  # Of a stock in each family, to choose from.
+  config.ensemble.num_candidates = 2
+  # typical: as likely as real paths are, a third of each family; or argmax: the
+  # likeliest of a stock, which is the dullest, as AlphaFormer does.
+  config.ensemble.rule = 'typical'
+
   config.quality = config_dict.ConfigDict()
   config.quality.num_panels = 2  # Of each family that are looked at.
   config.quality.num_probes = 48  # Formulas that look at them; 0: none.
+  # Of the training days in blocks, for how far figures vary by chance; 0: none.
+  config.quality.num_resamples = 40
   return config

@@ -5,6 +5,10 @@ python scripts/synthetic_bars.py --out=runs/bars.csv
 Heavy-tailed numbers of five sizes, half of the wicks 0 or below, are decoded by
 `alphajax.data.bars`; every one is held against low <= open, close, vwap <= high
 and volume > 0. Takes a quarter of a minute. Ends with an error where one fails.
+
+python scripts/synthetic_bars.py --out=runs/bars.csv --panels=runs/synthetic
+
+does the same with every panel that `alphajax synthesize` has written there.
 """
 
 from pathlib import Path
@@ -12,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from alphajax.data import bars
+from alphajax.data import bars, market
 
 DAYS, STOCKS = 400, 500
 
@@ -40,11 +44,28 @@ def holds(features):
   return good
 
 
+def drawn():
+  """As many random bars as are wanted."""
+  for seed in range(-(-flags.FLAGS.bars // (DAYS * STOCKS))):
+    yield draw(seed)
+
+
+def written():
+  """The bars of a folder's panels, f32[6, 1, N]."""
+  paths = sorted((Path(flags.FLAGS.panels) / 'panels').glob('*.parquet'))
+  if not paths:
+    raise SystemExit(f'{flags.FLAGS.panels} has no panels/*.parquet')
+  for path in paths:
+    print(path.name)
+    features = np.asarray(market.load(path, cache=False).features)
+    yield features[:, None, np.isfinite(features).any(0)]
+
+
 def main(argv):
   del argv
   tested = failed = 0
-  for seed in range(-(-flags.FLAGS.bars // (DAYS * STOCKS))):
-    good = holds(draw(seed))
+  for features in written() if flags.FLAGS.panels else drawn():
+    good = holds(features)
     tested, failed = tested + good.size, failed + int((~good).sum())
   out = Path(flags.FLAGS.out)
   out.parent.mkdir(parents=True, exist_ok=True)
@@ -57,4 +78,5 @@ def main(argv):
 if __name__ == '__main__':
   flags.DEFINE_string('out', 'runs/bars.csv', 'File of the counts.')
   flags.DEFINE_integer('bars', 10_000_000, 'How many.')
+  flags.DEFINE_string('panels', '', 'Folder of panels to test in their place.')
   app.run(main)

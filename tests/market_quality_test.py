@@ -3,10 +3,17 @@
 import numpy as np
 import pytest
 
-from alphajax.analysis import market_probes, market_quality
+from alphajax.analysis import (
+  market_contest,
+  market_interval,
+  market_probes,
+  market_quality,
+  two_samples,
+)
 from alphajax.data import bars, controls, simulate
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import LabelSpec
+from alphajax.report import market_quality as report
 
 
 def market(seed, num_days=500):
@@ -116,9 +123,9 @@ def test_mmd_tells_one_distribution_from_another():
   rng = np.random.default_rng(0)
   one, same = rng.normal(size=(2, 150, 8))
   heavy = rng.standard_t(2, size=(150, 8))
-  _, chance = market_quality.mmd(one, same, rng)
+  _, chance = two_samples.mmd(one, same, rng)
   assert chance > 0.05
-  distance, chance = market_quality.mmd(one, heavy, rng)
+  distance, chance = two_samples.mmd(one, heavy, rng)
   assert distance > 0 and chance < 0.01
 
 
@@ -138,8 +145,89 @@ def test_mmd_is_the_mean_of_its_kernels():
     return np.mean([kernel(x, y) for x in xs for y in ys if x is not y])
 
   expected = mean(one, one) + mean(other, other) - 2 * mean(one, other)
-  found, _ = market_quality.mmd(np.array(one), np.array(other), rng)
+  found, _ = two_samples.mmd(np.array(one), np.array(other), rng)
   assert found == pytest.approx(expected)
+
+
+def test_signatures_are_iterated_integrals():
+  """Of a straight line to v: v, v v / 2, v v v / 6, however it is cut up."""
+  v = np.array([0.5, -2.0])
+  steps = np.stack([0.3 * v, 0.7 * v])[None]
+  expected = [v, np.outer(v, v) / 2, np.einsum('i,j,k', v, v, v) / 6]
+  found = two_samples.signatures(steps)
+  np.testing.assert_allclose(
+    found[0], np.concatenate([x.ravel() for x in expected])
+  )
+  # Right, then up: the area to the left of it is counted once.
+  corner = np.array([[[1.0, 0.0], [0.0, 1.0]]])
+  first, second = np.split(two_samples.signatures(corner)[0, :6], [2])
+  np.testing.assert_allclose(first, [1, 1])
+  np.testing.assert_allclose(second, [0.5, 1, 0, 0.5])
+
+
+def test_signatures_see_the_order_that_windows_forget():
+  rng = np.random.default_rng(0)
+  change = rng.normal(size=(200, 20))
+  # Range follows the change in one, and goes before it in the other.
+  after = np.concatenate(
+    [change, np.roll(np.cumsum(change, 1), 1, 1), change], 1
+  )
+  before = np.concatenate(
+    [change, np.roll(np.cumsum(change, 1), -1, 1), change], 1
+  )
+  paths = [
+    two_samples.signatures(market_quality.as_paths(x[half]))
+    for x, half in ((after, slice(100)), (before, slice(100, 200)))
+  ]
+  _, chance = two_samples.mmd(*paths, rng, two_samples.linear)
+  assert chance < 0.01
+  same = two_samples.signatures(market_quality.as_paths(after[100:]))
+  _, chance = two_samples.mmd(paths[0], same, rng, two_samples.linear)
+  assert chance > 0.05
+
+
+def test_gain_and_loss_are_waited_for_by_loops():
+  rng = np.random.default_rng(0)
+  change = rng.standard_t(3, (150, 2)) - 0.4 * (rng.random((150, 2)) < 0.1)
+  change[40, 1] = np.nan
+  scaled = (change - np.nanmean(change, 0)) / np.nanstd(change, axis=0)
+  level = np.nan_to_num(scaled).cumsum(0)
+  level = np.vstack([np.zeros((1, 2)), level])
+  waits = {1: [], -1: []}
+  for start in range(151 - 60):
+    for stock in range(2):
+      for sign, found in waits.items():
+        passed = [
+          days
+          for days in range(1, 60)
+          if sign * (level[start + days, stock] - level[start, stock]) >= 3
+        ]
+        found.append(min(passed, default=60))
+  expected = np.mean(waits[1]) / np.mean(waits[-1])
+  assert abs(expected - 1) > 0.05
+  assert market_quality.gain_loss(change) == pytest.approx(expected)
+  assert market_quality.gain_loss(-change) == pytest.approx(1 / expected)
+  assert market_quality.gain_loss(change[:60]) is None
+
+
+def test_a_network_tells_a_market_from_another(real, other):
+  same = market_contest.figures(other, real)['told_apart']
+  assert abs(same) < 0.12
+  calm = of_changes(0.01 * np.random.default_rng(0).normal(size=(500, 30)))
+  assert market_contest.figures(calm, real)['told_apart'] > 0.4
+  short = panel_lib.select_days(real, slice(0, 40))
+  assert market_contest.figures(short, real) == {'told_apart': None}
+
+
+def test_the_interval_holds_what_it_is_of(real):
+  whole = market_quality.figures(real)
+  low, high = market_interval.interval(real, len(real.dates), 12)
+  assert set(low) == set(high) == set(whole)
+  for name in ('deviation', 'pair_correlation', 'kurtosis_1', 'dispersion'):
+    assert low[name] < high[name]
+    assert low[name] * 0.95 <= whole[name] <= high[name] * 1.05, name
+  again, _ = market_interval.interval(real, len(real.dates), 12)
+  assert again == low
 
 
 def test_a_panel_is_not_far_from_itself(real, other):
@@ -192,9 +280,7 @@ def test_curves_and_table(real):
   assert len(found['acf_size']) == 34 and len(found['leverage']) == 30
   assert found['tail'] == sorted(found['tail'])
   assert sum(found['spectrum']) == pytest.approx(1.0)
-  text = market_quality.table(
-    {'real': {'a': 0.12345, 'b': None}, 'x': {'a': 2}}
-  )
+  text = report.table({'real': {'a': 0.12345, 'b': None}, 'x': {'a': 2}})
   assert [line.split() for line in text.splitlines()] == [
     ['figure', 'real', 'x'], ['a', '0.1235', '2'], ['b', '-', '-'],
   ]  # fmt: skip
@@ -208,15 +294,19 @@ def test_probes_see_the_same_in_the_same_panel(real, other):
   np.testing.assert_allclose(np.diag(matrix), 1.0, atol=0.05)
   off = matrix[np.triu_indices(12, 1)]
   assert np.abs(off).max() < market_probes.APART
-  same = market_probes.figures(real, real, formulas, label)
+  view, unseen = (market_probes.look(x, formulas, label) for x in (real, other))
+  same = market_probes.figures(view, view, unseen, label)
   assert same['gram'] == pytest.approx(1.0) and same['ic_rank'] == 1.0
-  found = market_probes.figures(other, real, formulas, label)
-  assert found['gram'] > 0.6
+  assert -1 <= same['ic_rank_valid'] < 0.9
+  found = market_probes.figures(unseen, view, unseen, label)
+  assert found['gram'] > 0.6 and found['ic_rank_valid'] == 1.0
+  assert found['ic_rank'] == pytest.approx(same['ic_rank_valid'])
   # 30 stocks: a correlation of noise deviates by 1 / sqrt(29).
   assert 0.12 < found['ic_deviation'] < 0.4
   assert 0 < found['ic_error'] < 0.1
   short = panel_lib.select_days(real, slice(0, 62))
-  few = market_probes.figures(short, real, formulas, label)
+  assert market_probes.look(short, formulas, label) is None
+  few = market_probes.figures(None, view, unseen, label)
   assert tuple(few) == market_probes.FIGURES and few['gram'] is None
   with pytest.raises(ValueError, match='62 days are too few'):
     market_probes.daily_ics(short, formulas, label)

@@ -1,4 +1,6 @@
-"""Mixtures and the GRU that draws days: densities, draws, causality."""
+"""Mixtures and networks that draw days: densities, draws, causality."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from alphajax.networks import path_models
+from alphajax.networks import path_heads, path_models
+from alphajax.networks.path_transformer import TransformerPaths
 
 likelihood = jax.jit(path_models.likelihood, static_argnums=0)
 
@@ -16,7 +19,7 @@ def some_mixture(shape=()):
     logits=[0.0, 1.0, -1.0], center=[0.0, 0.5, -2.0], scale=[0.2, 1.0, 2.0],
     tail=[2.5, 5.0, 30.0],
   )  # fmt: skip
-  return path_models.Mixture(
+  return path_heads.Mixture(
     *(jnp.broadcast_to(jnp.array(p), (*shape, 3)) for p in parts.values())
   )
 
@@ -34,16 +37,22 @@ def scipy_mixture(function):
   return call
 
 
-@pytest.fixture(scope='module')
-def model():
-  return path_models.GruPaths(
-    num_channels=3, context_size=2, wicks=(1,), width=8
-  )
+SIZES = dict(num_channels=3, context_size=2, wicks=(1,), width=8)
+MODELS = {
+  'gru': path_models.RecurrentPaths(**SIZES),
+  'lstm': path_models.RecurrentPaths(**SIZES, kind='lstm'),
+  'transformer': TransformerPaths(**SIZES, num_layers=2, num_heads=2, window=5),
+}
+
+
+@pytest.fixture(scope='module', params=MODELS)
+def model(request):
+  return MODELS[request.param]
 
 
 @pytest.fixture(scope='module')
 def params(model):
-  return model.init(jax.random.key(0), jnp.zeros(8), jnp.zeros(3), jnp.zeros(2))
+  return jax.jit(lambda key: path_models.init(model, key))(jax.random.key(0))
 
 
 @pytest.fixture(scope='module')
@@ -53,14 +62,14 @@ def sample(model):
 
 def test_density_is_that_of_scipy():
   x = np.linspace(-12, 12, 101)
-  found = path_models.log_density(jnp.asarray(x, jnp.float32), some_mixture())
+  found = path_heads.log_density(jnp.asarray(x, jnp.float32), some_mixture())
   expected = np.log(scipy_mixture('pdf')(x))
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_draws_have_the_distribution():
   uniforms = jax.random.uniform(jax.random.key(0), (40_000, 3))
-  drawn = path_models.draw(uniforms, some_mixture((40_000,)))
+  drawn = path_heads.draw(uniforms, some_mixture((40_000,)))
   result = stats.kstest(np.asarray(drawn), scipy_mixture('cdf'))
   assert result.pvalue > 0.01
 
@@ -71,7 +80,7 @@ def test_a_wick_is_a_mass_and_a_density():
   @jax.jit
   def density(x):
     mixture = some_mixture(x.shape)
-    value = path_models.density(x, mixture, nothing, jnp.array(True))
+    value = path_heads.density(x, mixture, nothing, jnp.array(True))
     return jnp.exp(value)
 
   mass = float(density(jnp.zeros(1))[0])
@@ -105,6 +114,25 @@ def test_the_likelihood_of_a_day_reads_no_later_one(model, params):
   assert one[5, 2] != two[5, 2]
 
 
+def test_a_day_at_a_time_gives_the_states_of_all_at_once(model, params):
+  """Beyond the window too, where the cache of a Transformer goes round."""
+  rng = np.random.default_rng(0)
+  before = rng.normal(size=(13, 3)).astype(np.float32)
+  before[4, 1] = np.nan
+  context = rng.normal(size=(13, 2)).astype(np.float32)
+  whole = jax.jit(model.states)(params, before, context)
+  step = jax.jit(functools.partial(model.apply, method='step'))
+  carry = model.start()
+  for t in range(13):
+    carry, state = step(params, carry, t, before[t], context[t])
+    np.testing.assert_allclose(state, whole[t], atol=2e-6)
+  # And the days of a window are all that a layer of a Transformer hears.
+  before[:4] += 1.0
+  again = jax.jit(model.states)(params, before, context)
+  same = bool((whole[12] == again[12]).all())
+  assert same == isinstance(model, TransformerPaths)
+
+
 def test_missing_days_and_channels_count_nothing(model, params):
   series = jnp.ones((6, 3)).at[2].set(jnp.nan).at[4, 1].set(jnp.nan)
   context = jnp.zeros((6, 2))
@@ -125,7 +153,7 @@ def test_series_are_drawn_alike_in_any_batch(params, sample):
   whole = np.asarray(sample(params, key, context))
   assert whole.shape == (20, 200, 3) and np.isfinite(whole).all()
   assert (whole[..., 1] >= 0).all() and (whole[..., 1] == 0).any()
-  assert np.abs(whole).max() <= path_models.LARGEST + 1e-3
+  assert np.abs(whole).max() <= path_heads.LARGEST + 1e-3
   part = np.asarray(sample(params, key, context[:, :2]))
   np.testing.assert_allclose(part, whole[:, :2], atol=1e-4)
   other = np.asarray(sample(params, jax.random.key(3), context))

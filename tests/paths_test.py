@@ -1,16 +1,26 @@
 """Fitting and sampling markets by networks."""
 
+import functools
+
 import numpy as np
 import pytest
 
 from alphajax.analysis import market_quality
 from alphajax.data import bars, controls, simulate
-from alphajax.methods import paths
+from alphajax.methods import path_fit, paths
 
-OPTIONS = paths.Options(
-  width=8, common_width=8, num_components=2, num_updates=2 * paths.EVERY,
-  batch_size=6, window=20, learning_rate=1e-2,
+SIZES = dict(
+  width=8, common_width=8, num_updates=2 * path_fit.EVERY, batch_size=6,
+  window=20, learning_rate=1e-2,
 )  # fmt: skip
+OPTIONS = {
+  'gru': SIZES | dict(num_components=2),
+  'transformer': SIZES | dict(num_components=2, num_layers=1, num_heads=2),
+  'diffusion': SIZES
+  | dict(
+    num_blocks=1, num_heads=2, num_given=4, num_steps=10, sample_steps=6
+  ),
+}  # fmt: skip
 
 
 @pytest.fixture(scope='module')
@@ -21,11 +31,18 @@ def source():
   return controls.make_source(panel, 12)
 
 
+@pytest.fixture(scope='module', params=OPTIONS)
+def family(request):
+  return request.param
+
+
 @pytest.fixture(scope='module')
-def fitted(source, tmp_path_factory):
+def fitted(source, family, tmp_path_factory):
   said = []
-  folder = tmp_path_factory.mktemp('paths') / 'gru'
-  return paths.fit(source, OPTIONS, 0, folder, say=said.append), said
+  folder = tmp_path_factory.mktemp('paths') / family
+  options = OPTIONS[family]
+  generator = paths.fit(source, family, options, 0, folder, say=said.append)
+  return generator, said
 
 
 def losses(said):
@@ -37,8 +54,8 @@ def losses(said):
 def test_it_learns_and_keeps_the_best(fitted):
   generator, said = fitted
   first, last = losses(said)
-  assert last < first - 0.2
-  assert generator.common is not None
+  assert last < first - (0.02 if generator.family == 'diffusion' else 0.1)
+  assert generator.common_params is not None
 
 
 def test_what_is_sampled_is_a_market(fitted, source):
@@ -61,15 +78,20 @@ def test_what_is_sampled_is_a_market(fitted, source):
   assert (other.features != made.features).any()
 
 
-def test_a_killed_fit_goes_on_with_the_same_bits(fitted, source, tmp_path):
+def test_a_killed_fit_goes_on_with_the_same_bits(
+  fitted, family, source, tmp_path
+):
   def stop(text):
     if 'stock: update 50' in text:
       raise KeyboardInterrupt
 
+  fit = functools.partial(
+    paths.fit, source, family, OPTIONS[family], 0, tmp_path / family
+  )
   with pytest.raises(KeyboardInterrupt):
-    paths.fit(source, OPTIONS, 0, tmp_path / 'gru', say=stop)
+    fit(say=stop)
   said = []
-  again = paths.fit(source, OPTIONS, 0, tmp_path / 'gru', say=said.append)
+  again = fit(say=said.append)
   assert [line.split()[1] for line in said] == ['stock:']
   one, two = (
     paths.sample(g, seed=3, num_days=250).features for g in (fitted[0], again)
@@ -78,9 +100,10 @@ def test_a_killed_fit_goes_on_with_the_same_bits(fitted, source, tmp_path):
 
 
 def test_too_few_days_are_refused(source, tmp_path):
-  wide = OPTIONS._replace(window=200)
-  with pytest.raises(ValueError, match='300 days are too few .* of 200: 400'):
-    paths.fit(source, wide, 0, tmp_path)
+  wide = OPTIONS['gru'] | dict(window=200)
+  message = '300 days are too few .* of 200: 400 .*config.gru.window'
+  with pytest.raises(ValueError, match=message):
+    paths.fit(source, 'gru', wide, 0, tmp_path)
 
 
 def test_drifts_are_taken_out_and_the_market_keeps_its_own():

@@ -15,6 +15,7 @@ from alphajax.data.features import FEATURES
 from alphajax.run.files import RunError
 
 SMALL = dict(num_days=300, num_stocks=36)
+FAMILIES = ('bootstrap', 'garch', 'gru', 'ensemble')
 
 
 def small():
@@ -22,14 +23,25 @@ def small():
   common.use_simulated_market(config, **SMALL)
   config.data.simulate.strength = 0.0
   config.label.exit = 5
-  config.synthetic.families = ('bootstrap', 'garch', 'gru')
+  config.synthetic.families = FAMILIES
   config.synthetic.num_panels = 1
   config.synthetic.num_days = 150
   config.synthetic.num_stocks = 22
   config.synthetic.num_factors = 1
-  config.gru.width = config.gru.common_width = 8
-  config.gru.num_updates, config.gru.batch_size, config.gru.window = 50, 6, 20
-  config.quality.num_probes = 4
+  for name in ('gru', 'transformer', 'diffusion', 'evaluator'):
+    group = config[name]
+    group.width = 8
+    group.num_updates, group.batch_size, group.window = 25, 6, 20
+    group.update({
+      key: 1 if key in ('num_layers', 'num_blocks') else 2
+      for key in ('num_components', 'num_layers', 'num_blocks', 'num_heads')
+      if key in group
+    })  # fmt: skip
+  config.diffusion.num_given, config.diffusion.sample_steps = 4, 4
+  for name in ('gru', 'transformer', 'diffusion'):
+    config[name].common_width = 8
+  config.ensemble.num_candidates = 1
+  config.quality.num_probes, config.quality.num_resamples = 4, 3
   return config
 
 
@@ -44,8 +56,7 @@ def made(tmp_path_factory):
 def test_every_family_has_its_panels(made):
   workdir, _, _ = made
   paths = sorted((workdir / 'panels').iterdir())
-  names = ['bootstrap_000', 'garch_000', 'gru_000']
-  assert [p.stem for p in paths] == names
+  assert [p.stem for p in paths] == sorted(f'{x}_000' for x in FAMILIES)
   for path in paths:
     panel = market.load(path, cache=False)
     assert panel.mask.shape == (150, 22) and panel.mask.any(1).all()
@@ -70,16 +81,21 @@ def test_another_command_trains_on_a_panel(made):
 
 def test_the_report_puts_all_beside_the_real_days(made):
   workdir, columns, said = made
-  assert list(columns) == ['train', 'valid', 'bootstrap', 'garch', 'gru']
+  columns = dict(columns)
+  real = ['train', 'valid', 'train_low', 'train_high']
+  assert list(columns) == [*real, *FAMILIES]
+  low, high = columns.pop('train_low'), columns.pop('train_high')
+  assert low['deviation'] < high['deviation']
   names = {tuple(one) for one in columns.values()}
-  assert len(names) == 1
+  assert len(names) == 1 and set(low) < set(*names)
   assert {'kurtosis_1', 'first_factor', 'w1_change', 'mmd_time', 'copies',
-          'gram', 'ic_deviation'} <= set(*names)  # fmt: skip
+          'gram', 'ic_deviation', 'told_apart', 'p_signature',
+          'ic_rank_valid', 'gain_loss'} <= set(*names)  # fmt: skip
   assert columns['train']['w1_change'] == 0
   assert columns['train']['gram'] == pytest.approx(1.0)
   assert columns['bootstrap']['copies'] > columns['garch']['copies']
   text = (workdir / 'quality.txt').read_text()
-  assert text.splitlines()[0].split() == ['figure', *columns]
+  assert text.splitlines()[0].split() == ['figure', *real, *FAMILIES]
   assert (workdir / 'quality.png').read_bytes()[:4] == b'\x89PNG'
   assert 'garch: compared' in said
 

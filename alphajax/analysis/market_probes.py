@@ -5,6 +5,7 @@ distribution of a return.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,9 @@ from alphajax.language.formula import Formula
 LENGTH = 6  # Of the random formulas, at most.
 APART = 0.97  # Largest |correlation| of two.
 COVERAGE = 0.8  # Least share of member-days with a value.
-FIGURES = ('gram', 'ic_deviation', 'ic_error', 'ic_size', 'ic_rank')
+FIGURES = (
+  'gram', 'ic_deviation', 'ic_error', 'ic_size', 'ic_rank', 'ic_rank_valid',
+)  # fmt: skip
 STEP = 5  # Behaviours are compared on every STEPth day.
 DRAWN = 12  # Formulas looked at for each one that is wanted.
 
@@ -84,36 +87,67 @@ def _is_long(
   return len(panel.dates) - label.exit - warmup > label.exit
 
 
+class View(NamedTuple):
+  """What formulas see of a panel."""
+
+  gram: np.ndarray  # f32[N, N]
+  daily: np.ndarray  # f32[N, T], of `daily_ics`.
+
+
+def look(
+  panel: Panel, formulas: Sequence[Formula], label: LabelSpec
+) -> View | None:
+  """None where a panel is too short for ICs, or formulas are under three."""
+  if len(formulas) < 3 or not _is_long(panel, formulas, label):
+    return None
+  return View(gram(panel, formulas), daily_ics(panel, formulas, label))
+
+
 def figures(
-  panel: Panel, real: Panel, formulas: Sequence[Formula], label: LabelSpec
+  view: View | None, real: View | None, unseen: View | None, label: LabelSpec
 ) -> dict[str, float | None]:
-  """What formulas see of a panel beside what they see of a real one.
+  """What formulas see of a panel beside what they see of real ones.
 
   `gram`: correlation of the two Gram matrices, off the diagonal.
   `ic_deviation`: deviation of a daily IC, median over formulas.
   `ic_error`: standard error of a mean IC that knows of overlap, in the median,
   scaled to the days of the real panel.
-  `ic_size`: mean |IC|, and `ic_rank`: Spearman correlation of the mean ICs.
-  None where a panel is too short to have ICs, or formulas are fewer than three.
+  `ic_size`: mean |IC|, and `ic_rank`: Spearman correlation of the mean ICs with
+  the real ones. `ic_rank_valid`: with those of later real days, which is what
+  formulas are worth that were chosen on the panel.
+  None where it cannot be said.
+
+  Args:
+    view: of the panel.
+    real: of the days that it was made from.
+    unseen: of later ones.
+    label: of all of them.
   """
-  enough = all(_is_long(x, formulas, label) for x in (panel, real))
-  if len(formulas) < 3 or not enough:
-    return dict.fromkeys(FIGURES)
-  pairs = np.triu_indices(len(formulas), 1)
-  one, other = (gram(x, formulas)[pairs] for x in (panel, real))
-  daily, known = (daily_ics(x, formulas, label) for x in (panel, real))
+  out: dict[str, float | None] = dict.fromkeys(FIGURES)
+  if view is None:
+    return out
+  daily = view.daily
+  means = daily.mean(1)
+  out['ic_deviation'] = float(np.median(daily.std(1)))
+  out['ic_size'] = float(np.abs(means).mean())
+  if unseen is not None:
+    out['ic_rank_valid'] = _rank(means, unseen.daily.mean(1))
+  if real is None:
+    return out
+  pairs = np.triu_indices(len(daily), 1)
+  out['gram'] = float(np.corrcoef(view.gram[pairs], real.gram[pairs])[0, 1])
   errors = [
     metrics.mean_error(series, label.exit - 1).error for series in daily
   ]
-  scale = np.sqrt(daily.shape[1] / known.shape[1])
-  rank = stats.spearmanr(daily.mean(1), known.mean(1)).statistic
-  return {
-    'gram': float(np.corrcoef(one, other)[0, 1]),
-    'ic_deviation': float(np.median(daily.std(1))),
-    'ic_error': float(np.median(errors) * scale),
-    'ic_size': float(np.abs(daily.mean(1)).mean()),
-    'ic_rank': float(rank) if np.isfinite(rank) else None,
-  }
+  scale = np.sqrt(daily.shape[1] / real.daily.shape[1])
+  out['ic_error'] = float(np.median(errors) * scale)
+  out['ic_rank'] = _rank(means, real.daily.mean(1))
+  return out
+
+
+def _rank(one: np.ndarray, other: np.ndarray) -> float | None:
+  rank = float(stats.spearmanr(one, other).statistic)
+  return rank if np.isfinite(rank) else None
 
 
 def _look(

@@ -6,12 +6,13 @@ distributions and of windows. Each is a dictionary of numbers with one name per
 figure; None where the panel is too short or too narrow to have it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
+from alphajax.analysis import two_samples
 from alphajax.data import bars
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import Panel
@@ -23,9 +24,10 @@ TAIL = 0.05  # Share of the returns, on each side, that Hill's index looks at.
 LAGS = (1, 5, 20, 60, 100)
 LEVERAGE_LAGS = 10
 HORIZONS = (1, 5, 20)
+PASSAGE, LONGEST = 3.0, 60  # Deviations of a day, and days, of `gain_loss`.
 WINDOW = 20  # Days of one stock,
 WIDTH, SPAN = 20, 5  # and stocks and days of a piece of the cross-section.
-NUM_WINDOWS, NUM_SHUFFLES = 300, 200
+NUM_WINDOWS = 300
 NUM_QUANTILES = 2000
 CHUNK = 20_000  # Windows that distances are taken to at once.
 
@@ -59,7 +61,11 @@ def moves(panel: Panel) -> Moves:
 
 def figures(panel: Panel) -> Figures:
   """What the series of a panel look like."""
-  found = moves(panel)
+  return of_moves(moves(panel))
+
+
+def of_moves(found: Moves) -> Figures:
+  """As `figures`, of the series themselves."""
   return _in_time(found) | _across(found.change)
 
 
@@ -77,12 +83,34 @@ def _in_time(found: Moves) -> Figures:
     out[f'acf_size_{lag}'] = lagged(size, size, lag)
   leverage = [lagged(change, size**2, k + 1) for k in range(LEVERAGE_LAGS)]
   out['leverage'] = _mean(leverage)
+  out['gain_loss'] = gain_loss(change)
   out['acf_volume_1'] = lagged(found.volume, found.volume, 1)
   out['acf_volume_20'] = lagged(found.volume, found.volume, 20)
   out['volume_with_size'] = lagged(found.volume, size, 0)
   out['span_with_size'] = lagged(found.span, size, 0)
   out['no_range'] = float((found.span[np.isfinite(found.span)] <= 0).mean())
   return out
+
+
+def gain_loss(change: np.ndarray) -> float | None:
+  """Mean days to a gain of PASSAGE deviations over those to such a loss.
+
+  Above 1: losses come sooner. Each stock's mean is taken out; a wait ends after
+  LONGEST days. Days without a bar count as no change.
+  """
+  change = change - np.nanmean(change, 0)
+  spread = np.nanstd(change, axis=0)
+  scaled = np.nan_to_num(change / np.where(spread > 0, spread, np.nan))
+  if len(scaled) <= LONGEST:
+    return None
+  level = np.concatenate([np.zeros((1, scaled.shape[1])), scaled.cumsum(0)])
+  starts = level[: len(level) - LONGEST]
+  waits = np.full((2, *starts.shape), LONGEST)
+  for days in range(LONGEST - 1, 0, -1):
+    moved = level[days : days + len(starts)] - starts
+    waits[0][moved >= PASSAGE] = days
+    waits[1][moved <= -PASSAGE] = days
+  return float(waits[0].mean() / waits[1].mean())
 
 
 def _across(change: np.ndarray) -> Figures:
@@ -199,9 +227,9 @@ def against(panel: Panel, real: Panel, seed: int = 0) -> Figures:
   """How far a panel is from a real one; 0 is none.
 
   `w1_x`: Wasserstein distance of the values of x, in the real deviations.
-  `mmd_time`, `mmd_across`: squared MMD of windows of one stock and of pieces of
-  the cross-section, and `p_...`, how often two samples of one market are as far
-  apart.
+  `mmd_time`, `mmd_across`, `mmd_signature`: squared MMD of windows of one
+  stock, of pieces of the cross-section, and of signatures of the windows as
+  paths, and `p_...`, how often two samples of one market are as far apart.
   """
   one, other = moves(panel), moves(real)
   out: Figures = {}
@@ -209,11 +237,19 @@ def against(panel: Panel, real: Panel, seed: int = 0) -> Figures:
     out[f'w1_{name}'] = wasserstein(getattr(one, name), getattr(other, name))
   out['w1_size'] = wasserstein(np.abs(one.change), np.abs(other.change))
   rng = np.random.default_rng(seed)
-  for name, cut in (('time', in_windows), ('across', in_pieces)):
-    left, right = cut(one, rng), cut(other, rng)
+  windows, pieces = (
+    [cut(found, rng) for found in (one, other)]
+    for cut in (in_windows, in_pieces)
+  )
+  paths = [two_samples.signatures(as_paths(x)) for x in windows]
+  for name, pair, kernel in (
+    ('time', windows, two_samples.gaussian),
+    ('across', pieces, two_samples.gaussian),
+    ('signature', paths, two_samples.linear),
+  ):
     out[f'mmd_{name}'] = out[f'p_{name}'] = None
-    if min(len(left), len(right)) > 1:
-      distance, chance = mmd(left, right, rng)
+    if min(map(len, pair)) > 1:
+      distance, chance = two_samples.mmd(*pair, rng, kernel)
       out[f'mmd_{name}'], out[f'p_{name}'] = distance, chance
   return out
 
@@ -243,6 +279,21 @@ def in_windows(found: Moves, rng: np.random.Generator) -> np.ndarray:
   cut = stacked[:, days, stocks[:, None]]  # [3, N, WINDOW]
   cut = np.moveaxis(cut, 1, 0).reshape(len(starts), -1)
   return cut[np.isfinite(cut).all(1)][:NUM_WINDOWS]
+
+
+def as_paths(windows: np.ndarray) -> np.ndarray:
+  """Steps of time, price, range and volume, `[N, 3 W] -> [N, W - 1, 4]`.
+
+  windows: as `in_windows` gives them. Each of the last three goes a way of
+  about 1, and time goes to 1.
+  """
+  count, width = windows.shape
+  three = windows.reshape(count, 3, width // 3)
+  change, span, volume = np.moveaxis(three, 1, 0)
+  size = change.shape[1] ** 0.5
+  steps = [np.full_like(change[:, 1:], 1 / (change.shape[1] - 1))]
+  steps += [x / size for x in (change[:, 1:], np.diff(span), np.diff(volume))]
+  return np.stack(steps, axis=-1)
 
 
 def _own_units(found: Moves) -> np.ndarray:
@@ -278,43 +329,6 @@ def in_pieces(found: Moves, rng: np.random.Generator) -> np.ndarray:
   return np.array(pieces).reshape(len(pieces), SPAN * WIDTH)
 
 
-def mmd(
-  one: np.ndarray, other: np.ndarray, rng: np.random.Generator
-) -> tuple[float, float]:
-  """Squared MMD of `[N, D]` and `[M, D]`, unbiased, and its permutation p.
-
-  The kernel is the mean of three Gaussian ones, of half, one and two times the
-  median distance.
-  """
-  both = np.concatenate([one, other])
-  square = distances(both, both) ** 2
-  middle = np.median(square[np.triu_indices(len(both), 1)])
-  kernel = np.mean(
-    [np.exp(-square / (2 * middle * s**2)) for s in (0.5, 1, 2)], axis=0
-  )
-  np.fill_diagonal(kernel, 0.0)
-  n, m = len(one), len(other)
-
-  def statistic(order):
-    side = np.zeros(n + m)
-    side[order[:n]] = 1.0
-    rest = 1.0 - side
-    inside = side @ kernel @ side / (n * (n - 1))
-    outside = rest @ kernel @ rest / (m * (m - 1))
-    return inside + outside - 2 * side @ kernel @ rest / (n * m)
-
-  found = statistic(np.arange(n + m))
-  chance = [statistic(rng.permutation(n + m)) for _ in range(NUM_SHUFFLES)]
-  above = 1 + sum(value >= found for value in chance)
-  return float(found), above / (1 + NUM_SHUFFLES)
-
-
-def distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-  """Euclidean, `[N, D], [M, D] -> [N, M]`."""
-  square = (one**2).sum(1)[:, None] + (other**2).sum(1) - 2 * one @ other.T
-  return np.sqrt(np.maximum(square, 0.0))
-
-
 def memorised(
   panel: Panel, train: Panel, valid: Panel, seed: int = 0
 ) -> Figures:
@@ -340,7 +354,9 @@ def memorised(
 def nearest(one: np.ndarray, other: np.ndarray) -> np.ndarray:
   """Distance to the nearest of `other`, `[N, D], [M, D] -> [N]`."""
   parts = np.array_split(other, -(-len(other) // CHUNK))
-  return np.min([distances(one, part).min(1) for part in parts], axis=0)
+  return np.min(
+    [two_samples.distances(one, part).min(1) for part in parts], axis=0
+  )
 
 
 def _all_windows(found: Moves) -> np.ndarray:
@@ -371,25 +387,3 @@ def curves(panel: Panel) -> dict[str, Any]:
     'tail': np.quantile(scaled, levels).tolist(),
     'spectrum': [] if matrix is None else spectrum(matrix)[:100].tolist(),
   }  # fmt: skip
-
-
-def table(columns: Mapping[str, Figures]) -> str:
-  """Figures of several panels beside each other, a line each."""
-  rows = list(dict.fromkeys(row for one in columns.values() for row in one))
-  wide = max(map(len, (*rows, 'figure')))
-  widths = {name: max(len(name), 9) for name in columns}
-  head = f'{"figure":{wide}}' + ''.join(
-    f'  {n:>{w}}' for n, w in widths.items()
-  )
-  lines = [head]
-  for row in rows:
-    cells = (
-      f'  {_cell(columns[name].get(row)):>{width}}'
-      for name, width in widths.items()
-    )
-    lines.append(f'{row:{wide}}' + ''.join(cells))
-  return '\n'.join(lines)
-
-
-def _cell(value: float | None) -> str:
-  return '-' if value is None else f'{value:.4g}'

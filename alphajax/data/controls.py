@@ -107,7 +107,7 @@ def bootstrap(
   """
   if block < 1:
     raise ValueError(f'block={block}: expected a mean length of 1 day or more')
-  index = _days(source.mask.shape[0], num_days, block, seed)
+  index = block_days(source.mask.shape[0], num_days, block, seed)
   logs = bars.unscale(source.values[:, index], source.anchors, source.typical)
   return to_panel(
     logs, source.mask[index], source.symbols,
@@ -115,7 +115,7 @@ def bootstrap(
   )  # fmt: skip
 
 
-def _days(known: int, wanted: int, block: float, seed: int) -> np.ndarray:
+def block_days(known: int, wanted: int, block: float, seed: int) -> np.ndarray:
   """Positions of days, `[wanted]`; after the last day comes the first."""
   parts = []
   # Any mean length will do, though its annotation says whole ones.

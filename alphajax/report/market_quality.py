@@ -1,4 +1,4 @@
-"""The picture of how real synthetic markets look."""
+"""Picture and table of how real synthetic markets look."""
 
 import io
 from collections.abc import Mapping
@@ -18,7 +18,8 @@ TITLES = {
 def draw(curves: Mapping[str, Mapping[str, Any]]) -> bytes:
   """A PNG of several panels' curves, see `analysis.market_quality.curves`.
 
-  Real days are drawn thick, those of train before those of validation.
+  Real days are drawn thick, those of train before those of validation;
+  independent stocks are dashed.
   """
   figure = Figure(figsize=(11, 7.5), layout='constrained')
   axes = figure.subplots(2, 2)
@@ -28,6 +29,7 @@ def draw(curves: Mapping[str, Mapping[str, Any]]) -> bytes:
       ax.plot(
         _positions(name, len(values)), values, label=label, color=f'C{i}',
         linewidth=2.4 if label in ('train', 'valid') else 1.2,
+        linestyle='--' if label.endswith('_independent') else '-',
       )  # fmt: skip
     ax.set_title(title, fontsize=10)
     ax.grid(alpha=0.3)
@@ -46,3 +48,25 @@ def _positions(name: str, count: int) -> np.ndarray:
   if name == 'tail':
     return np.geomspace(0.5, 1e-4, count)
   return 1 + np.arange(count) * (3 if name == 'acf_size' else 1)
+
+
+def table(columns: Mapping[str, Mapping[str, float | None]]) -> str:
+  """Figures of several panels beside each other, a line each."""
+  rows = list(dict.fromkeys(row for one in columns.values() for row in one))
+  wide = max(map(len, (*rows, 'figure')))
+  widths = {name: max(len(name), 9) for name in columns}
+  head = f'{"figure":{wide}}' + ''.join(
+    f'  {n:>{w}}' for n, w in widths.items()
+  )
+  lines = [head]
+  for row in rows:
+    cells = (
+      f'  {_cell(columns[name].get(row)):>{width}}'
+      for name, width in widths.items()
+    )
+    lines.append(f'{row:{wide}}' + ''.join(cells))
+  return '\n'.join(lines)
+
+
+def _cell(value: float | None) -> str:
+  return '-' if value is None else f'{value:.4g}'
