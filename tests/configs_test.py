@@ -26,8 +26,13 @@ VARIANTS = {
   'evolution': MARKETS,
   'retrieval': MARKETS,
   'best': MARKETS,
+  'published': MARKETS,
   'quickstart': (None,),
 }
+# They learn from characteristics and find no formulas.
+PREDICTORS = (
+  'linear', 'lightgbm', 'xgboost', 'lstm', 'alstm', 'tcn', 'transformer',
+)  # fmt: skip
 CASES = [(name, v) for name, variants in VARIANTS.items() for v in variants]
 # Configs of one market after each other: it is made once.
 CASES.sort(key=lambda case: (case[1] or '').partition(',')[0])
@@ -43,7 +48,7 @@ def test_no_config_is_left_out():
   # An ensemble trains on other runs: see ensemble_test.py. Synthetic markets
   # train nothing of ours: synthesize_test.py.
   others = {'ensemble', 'synthesize', 'common', '__init__'}
-  assert files == {*VARIANTS, *others}
+  assert files == {*VARIANTS, *PREDICTORS, *others}
 
 
 @pytest.mark.parametrize('name, variant', CASES)
@@ -66,7 +71,27 @@ def test_trains_a_step(name, variant):
   assert np.isfinite(signal)[days].sum() > 0.5 * members[days].sum()
 
 
-@pytest.mark.parametrize('name', ['alphacfg', 'random'])
+@pytest.mark.parametrize('name', PREDICTORS)
+def test_a_predictor_has_every_market_and_trains_a_step(name):
+  if name in ('lightgbm', 'xgboost'):
+    pytest.importorskip(name, reason='needs pip install alphajax[gbdt]')
+  for variant in MARKETS:
+    config = load(name, variant)
+    random = load('random', variant)
+    assert config.data == random.data and config.splits == random.splits
+    assert config.label == random.label and config.method == name
+  config = tiny.shrink_predictor(config)
+  market, _ = markets.load_market(config)
+  method = experiment.make_method(config, market)
+  state = method.init(jax.random.key(0))
+  state, metrics = method.step(state, jax.random.key(1))
+  for key in ('train_ic', 'valid_ic', 'train_loss', 'valid_loss'):
+    assert np.isfinite(metrics[key])
+  assert method.found(state) == (1, (), ())
+  assert method.finished(state) is None
+
+
+@pytest.mark.parametrize('name', ['alphacfg', 'linear', 'random'])
 def test_unknown_variant(name):
   with pytest.raises(ValueError, match="unknown variant 'nikkei'"):
     load(name, 'nikkei')

@@ -25,9 +25,9 @@ QUICK = """
   configs contributing ensemble environment evaluate evolution
   evolution_method examples experiment export folder given grammar gumbel
   halves heads judgement languages learning ledger losses market_quality
-  masks mcts neutral noise novelty openings options paths planting presets
-  progress provenance readme refine refit replay report report_browser
-  report_figures report_judged resume retrieval reuse rewards rollout score
+  masks mcts neutral noise novelty openings options paths planting predictors
+  presets progress provenance published_pools readme refine refit replay
+  report report_browser report_figures report_judged resume retrieval reuse rewards rollout score
   screen scripts seeds selection sequence simulate soundness state sweep
   symbols synthesize synthetic tensorboard train transpositions tree
   tree_lstm tune typed walk_forward writer
