@@ -27,10 +27,10 @@ QUICK = """
   halves heads judgement languages learning ledger losses market_quality
   masks mcts neutral noise novelty openings options paths planting predictors
   presets progress provenance published_pools readme refine refit replay
-  report report_browser report_figures report_judged resume retrieval reuse rewards rollout score
-  screen scripts seeds selection sequence simulate soundness state sweep
-  symbols synthesize synthetic tensorboard train transpositions tree
-  tree_lstm tune typed walk_forward writer
+  report report_browser report_figures report_judged resume retrieval reuse
+  rewards rollout score screen scripts seeds selection sequence simulate
+  soundness state sweep symbols synthesize synthetic tensorboard train
+  transpositions tree tree_lstm tune typed walk_forward writer
 """.split()
 
 

@@ -223,7 +223,7 @@ def rows(
   store = evaluate.Store(panel, config.store_bytes)
   for i, unscaled in enumerate(_planes(store, columns.formulas)):
     plane = np.asarray(_scaled(
-      plane, members, scaling.center[i], scaling.spread[i],
+      unscaled, members, scaling.center[i], scaling.spread[i],
       config.features.clip, scale=config.features.scale,
     ))  # fmt: skip
     known |= np.isfinite(plane[days, stocks])
