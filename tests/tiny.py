@@ -54,10 +54,11 @@ def shrink_predictor(config):
   config.features.days = 3
   if 'booster' in config:
     config.booster.rounds = 3
+    config.booster.threads = 1
   if 'network' in config:
     config.network.width = 8
-    config.training.batch_size = 256
-    config.training.learning_rate = 3e-3
+    config.training.batch_size = 128
+    config.training.learning_rate = 1e-2
   if config.method == 'tcn':
     config.network.update(layers=2, kernel=2)
   if config.method == 'transformer':
