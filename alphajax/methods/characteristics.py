@@ -62,7 +62,7 @@ class Rows(NamedTuple):
 
   days, stocks: their place in the panel.
   columns: f16|f32[N, D * C], NaN where there is no value.
-  label: what is learned, see `labels`; empty where nothing is.
+  label: what is learned, see `labels`; NaN where nothing is.
   """
 
   days: np.ndarray  # i32[N]
@@ -171,49 +171,48 @@ def _planes(
     yield from store.take(list(formulas[i : i + CHUNK]))
 
 
-def train_rows(config, columns: Columns, scaling: Scaling, split: Split):
-  """`Rows` with a label on every `config.features.every`-th scored day."""
-  return labelled_rows(
-    config, columns, scaling, split, _train_days(config, split)
-  )
-
-
 def _train_days(config, split: Split) -> np.ndarray:
   return np.flatnonzero(split.scored)[:: config.features.every]
 
 
-def labelled_rows(
-  config, columns: Columns, scaling: Scaling, split: Split, days: np.ndarray
-) -> Rows:
-  """The rows of some days that have a label, and it.
+def train_rows(config, whole: Rows, split: Split) -> Rows:
+  """Those of `config.features.every`-th scored days that have a label."""
+  return labelled_rows(config, whole, split, _train_days(config, split))
+
+
+def labelled_rows(config, whole: Rows, split: Split, days: np.ndarray) -> Rows:
+  """Of the rows of a panel those of some days that have a label, and it.
 
   Raises:
     ValueError: there is none.
   """
   label = np.asarray(labels(config.training.label, config, split))
-  wanted = np.zeros(label.shape, bool)
-  wanted[days] = True
-  found = rows(
-    config, columns, scaling, split.panel, wanted & np.isfinite(label)
-  )
-  if not len(found.days):
+  label = label[whole.days, whole.stocks]
+  wanted = np.isin(whole.days, days) & np.isfinite(label)
+  if not wanted.any():
     raise ValueError(
       f'split {split.name!r}: no member has both a label and a value of any of '
       f'config.features.name={config.features.name}; give it more days'
     )
-  return found._replace(label=label[found.days, found.stocks])
+  return select(whole._replace(label=label), wanted)
 
 
-def rows(
-  config, columns: Columns, scaling: Scaling, panel: Panel, wanted: np.ndarray
-) -> Rows:
-  """The rows of a panel, without a label.
+def select(found: Rows, wanted: np.ndarray) -> Rows:
+  """Some of the rows; nothing is copied where that is all of them."""
+  if wanted.all():
+    return found
+  return Rows(*(part[wanted] for part in found))
 
-  wanted: bool[T, S]; of them those that are members and have a value of at
-    least one characteristic on the day.
+
+def rows(config, columns: Columns, scaling: Scaling, panel: Panel) -> Rows:
+  """The rows of a panel after the bars that are looked back on; no labels.
+
+  They are the members that have a value of a characteristic on the day.
   """
   members = jnp.asarray(panel.mask)
-  days, stocks = np.nonzero(np.asarray(panel.mask) & np.asarray(wanted))
+  wanted = np.array(panel.mask)
+  wanted[: lookback(config)] = False
+  days, stocks = np.nonzero(wanted)
   size = len(days), len(columns.sources)
   matrix = np.empty(size, config.features.dtype)
   known = np.zeros(len(days), bool)
@@ -231,12 +230,13 @@ def rows(
       there = days >= ago
       values = plane[np.where(there, days - ago, 0), stocks]
       matrix[:, column] = np.where(there, values, np.nan)
-  return Rows(
-    days[known].astype(np.int32),
-    stocks[known].astype(np.int32),
-    matrix if known.all() else matrix[known],
-    np.zeros(0, np.float32),
+  found = Rows(
+    days.astype(np.int32),
+    stocks.astype(np.int32),
+    matrix,
+    np.full(len(days), np.nan, np.float32),
   )
+  return select(found, known)
 
 
 @jax.jit(static_argnames='scale')

@@ -46,12 +46,14 @@ class State(NamedTuple):
   """A model and how good it was.
 
   iteration, found_at: iterations done, and that of the best.
+  fresh: `scaling` is what this process fitted, and not read from a folder.
   ics: of the best on train (`IC_DAYS` days of it) and on validation.
   best_valid_ic: of any model that was the best by its loss.
   """
 
   model: Any
   scaling: Scaling
+  fresh: bool = False
   iteration: int = 0
   found_at: int = 0
   ics: tuple[float, float] = (0.0, 0.0)
@@ -59,9 +61,13 @@ class State(NamedTuple):
 
 
 class Sheets(NamedTuple):
-  """The rows that are learned from, made once a run, and their scaling."""
+  """The rows of train and validation, made once a run, and their scaling.
+
+  whole: all of both; `train` and `valid` are those that have a label.
+  """
 
   scaling: Scaling
+  whole: tuple[Rows, ...]
   train: Rows
   valid: Rows
 
@@ -75,14 +81,25 @@ def make(config, market: Market, columns: Columns, learner: Learner) -> Method:
   @functools.cache  # A run that is only read makes no rows of train.
   def sheets() -> Sheets:
     scaling = characteristics.fit_scaling(config, columns, market.train)
+    whole = tuple(
+      characteristics.rows(config, columns, scaling, split.panel)
+      for split in market
+    )
+    scored = np.flatnonzero(market.valid.scored)
     return Sheets(
       scaling,
-      characteristics.train_rows(config, columns, scaling, market.train),
-      characteristics.labelled_rows(
-        config, columns, scaling, market.valid,
-        np.flatnonzero(market.valid.scored),
-      ),
-    )  # fmt: skip
+      whole,
+      characteristics.train_rows(config, whole[0], market.train),
+      characteristics.labelled_rows(config, whole[1], market.valid, scored),
+    )
+
+  def rows_of(state, panel):
+    """The rows of a panel, those of train and validation made once a run."""
+    if state.fresh:
+      for split, whole in zip(market, sheets().whole, strict=True):
+        if panel is split.panel:
+          return whole
+    return characteristics.rows(config, columns, state.scaling, panel)
 
   def init(rng_key):
     return State(learner.init(rng_key), characteristics.no_scaling(columns))
@@ -90,13 +107,16 @@ def make(config, market: Market, columns: Columns, learner: Learner) -> Method:
   def step(state, rng_key):
     clock = Clock()
     with clock('features'):
-      scaling, train, valid = sheets()
+      scaling, _, train, valid = sheets()
     with clock('update'):
       model, losses, better = learner.advance(
         state.model, train, valid, rng_key
       )
     state = state._replace(
-      model=model, scaling=scaling, iteration=state.iteration + 1
+      model=model,
+      scaling=scaling,
+      fresh=True,
+      iteration=state.iteration + 1,
     )
     if better or not state.found_at:
       with clock('evaluation'):
@@ -119,7 +139,7 @@ def make(config, market: Market, columns: Columns, learner: Learner) -> Method:
   return Method(
     init=init,
     step=step,
-    predict=functools.partial(_predict, config, columns, learner),
+    predict=functools.partial(_predict, rows_of, learner),
     found=lambda state: Found(state.found_at) if state.found_at else None,
     finished=lambda state: learner.ended(state.model),
     save=functools.partial(_save, learner),
@@ -127,16 +147,15 @@ def make(config, market: Market, columns: Columns, learner: Learner) -> Method:
   )
 
 
-def _predict(config, columns, learner, state: State, panel: Panel):
+def _predict(rows_of, learner, state: State, panel: Panel):
   """The signal; NaN in the bars that the columns look back on."""
   if not state.found_at:
     raise ValueError('the run has learned nothing yet: train it first')
-  shape = np.shape(panel.mask)
-  wanted = np.zeros(shape, bool)
-  wanted[lookback(config) :] = True
-  found = characteristics.rows(config, columns, state.scaling, panel, wanted)
+  found = rows_of(state, panel)
   values = learner.values(state.model, found.columns)
-  return jnp.asarray(characteristics.signal(found, values, shape))
+  return jnp.asarray(
+    characteristics.signal(found, values, np.shape(panel.mask))
+  )
 
 
 def _some_days(train: Rows) -> Rows:
@@ -144,7 +163,7 @@ def _some_days(train: Rows) -> Rows:
   days = np.unique(train.days)
   kept = days[np.linspace(0, len(days) - 1, IC_DAYS).round().astype(int)]
   wanted = np.isin(train.days, kept)
-  return Rows(*(part[wanted] for part in train))
+  return characteristics.select(train, wanted)
 
 
 def _mean_ic(learner, model, rows: Rows, split: Split) -> float:
@@ -177,6 +196,7 @@ def _load(learner: Learner, arrays: Any, host: dict[str, Any]) -> State:
   return State(
     learner.load(arrays['model'], host['model']),
     Scaling(**arrays['scaling']),
+    False,
     host['iteration'],
     host['found_at'],
     (host['ics'][0], host['ics'][1]),
