@@ -13,7 +13,7 @@ from alphajax.data.panel import Split
 from alphajax.judge import result as result_lib
 from alphajax.judge.result import Predict
 from alphajax.language import environment, row_text
-from alphajax.methods import ensemble, given, registry
+from alphajax.methods import ensemble, given, published, registry
 from alphajax.methods.base import Found, Market, Method
 from alphajax.run import config as config_lib
 from alphajax.run import folder
@@ -43,6 +43,8 @@ def with_rules(config):
     config.pool.base = given.as_text(config.pool.get('base', ''))
   if 'ensemble' in config:
     config.ensemble.pools = ensemble.as_text(config)
+  if 'published' in config:
+    config.published.held = published.as_text(config)
   return config
 
 

@@ -35,6 +35,10 @@ VARIANTS = {
   'gp': ONE,
   'quickstart': (None,),
 }
+# They find no formulas, and train a step in predictors_test.py.
+PREDICTORS = (
+  'linear', 'lightgbm', 'xgboost', 'lstm', 'alstm', 'tcn', 'transformer',
+)  # fmt: skip
 CASES = [(name, v) for name, variants in VARIANTS.items() for v in variants]
 # Configs of one market after each other: it is made once.
 CASES.sort(key=lambda case: (case[1] or '').partition(',')[0])
@@ -48,9 +52,10 @@ def load(name, variant):
 def test_no_config_is_left_out():
   files = {path.stem for path in FOLDER.glob('*.py')}
   # An ensemble trains on other runs: see ensemble_test.py. Synthetic markets
-  # train nothing of ours: synthesize_test.py.
-  others = {'ensemble', 'synthesize', 'common', '__init__'}
-  assert files == {*VARIANTS, *others}
+  # train nothing of ours: synthesize_test.py. Published pools are done after an
+  # iteration: published_pools_test.py.
+  others = {'published', 'ensemble', 'synthesize', 'common', '__init__'}
+  assert files == {*VARIANTS, *PREDICTORS, *others}
 
 
 @pytest.mark.parametrize('name, variant', CASES)
@@ -85,7 +90,15 @@ def test_every_market_is_a_variant(name):
   assert len(labels) == 4  # Of the two real ones it is not read.
 
 
-@pytest.mark.parametrize('name', ['alphacfg', 'random'])
+@pytest.mark.parametrize('name', PREDICTORS)
+def test_a_predictor_has_every_market(name):
+  for variant in MARKETS:
+    config, random = load(name, variant), load('random', variant)
+    assert config.data == random.data and config.splits == random.splits
+    assert config.label == random.label and config.method == name
+
+
+@pytest.mark.parametrize('name', ['alphacfg', 'linear', 'random'])
 def test_unknown_variant(name):
   with pytest.raises(ValueError, match="unknown variant 'nikkei'"):
     load(name, 'nikkei')

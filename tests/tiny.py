@@ -74,6 +74,30 @@ def shrink(config):
   return config
 
 
+def shrink_predictor(config):
+  """The same of a config whose method learns from characteristics."""
+  common.use_simulated_market(config, num_days=300, num_stocks=30)
+  if config.data.simulate.get('planted'):
+    config.data.simulate.planted = 1
+  config.num_iterations = 2
+  config.store_bytes = 4 << 20
+  config.label.exit = 5
+  config.features.name = 'raw'  # Few programs to compile.
+  config.features.days = 3
+  if 'booster' in config:
+    config.booster.rounds = 3
+    config.booster.threads = 1
+  if 'network' in config:
+    config.network.width = 8
+    config.training.batch_size = 128
+    config.training.learning_rate = 1e-2
+  if config.method == 'tcn':
+    config.network.update(layers=2, kernel=2)
+  if config.method == 'transformer':
+    config.network.update(layers=1, feed_forward=16)
+  return config
+
+
 def get_config(method='alphacfg'):
   if method not in ('alphacfg', 'random_search', 'refinement'):
     module = importlib.import_module(f'alphajax.configs.{method}')

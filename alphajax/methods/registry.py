@@ -14,10 +14,21 @@ METHODS = {
     'evolution',
     'gflownet',
     'gp',
+    'published',
     'random_search',
     'refinement',
     'retrieval',
   )
+}
+# Predictors are called as the field does; several share a module.
+METHODS |= {
+  'linear': 'alphajax.methods.ridge',
+  'lightgbm': 'alphajax.methods.boosting',
+  'xgboost': 'alphajax.methods.boosting',
+  'lstm': 'alphajax.methods.sequence_predictor',
+  'alstm': 'alphajax.methods.sequence_predictor',
+  'tcn': 'alphajax.methods.sequence_predictor',
+  'transformer': 'alphajax.methods.sequence_predictor',
 }
 
 
