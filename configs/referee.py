@@ -62,10 +62,10 @@ def methods() -> config_dict.ConfigDict:
   rows = {
     'random': method('random.py', settings=('num_trajectories=50',)),
     'alphacfg': method('alphacfg.py', settings=('num_trajectories=50',)),
-    'best': method('best.py'),
-    'evolution': method('evolution.py'),
-    'retrieval': method('retrieval.py'),
   }
+  for name in ('best', 'evolution', 'retrieval'):
+    # A pool every 100 formulas, so that one sees how it gets there.
+    rows[name] = method(f'{name}.py', settings=('pool.every=2',))
   for name in ('gp', 'alphagen', 'alphaqcm', 'gflownet', 'alphaformer'):
     rows[name] = method(f'{name}.py', optional=True)
   for name in ('published', 'linear', 'lstm', 'alstm', 'tcn', 'transformer'):

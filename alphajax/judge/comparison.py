@@ -152,6 +152,10 @@ def confidence_set(
   if not 0 < level < 1:
     raise ValueError(f'level={level}: expected a number between 0 and 1')
   _, values = align(named)
+  if lag is None and len(values) < MIN_COSINES:
+    raise ValueError(
+      f'{len(values)} independent units: {MIN_COSINES} or more are needed'
+    )
   _check_distinct(list(named), values)
   pairs = len(named) * (len(named) - 1) // 2
   if lag is None:
@@ -179,10 +183,7 @@ def _apart(values: np.ndarray, tests: int, level: float) -> np.ndarray:
   They are as much wider as Student's t is, see `pseudo_days`; there and back,
   so that they are even about the mean.
   """
-  count = len(values)
-  if count < MIN_COSINES:
-    raise ValueError(f'{count} units: {MIN_COSINES} or more are needed')
-  mean, tail = values.mean(0), level / (2 * tests)
+  count, mean, tail = len(values), values.mean(0), level / (2 * tests)
   wider = special.stdtrit(count - 1, tail) / special.ndtri(tail)
   # Twice as many of them: the mean of each half is as uncertain as before.
   change = wider * np.sqrt(2 * count / (count - 1)) * (values - mean)

@@ -1,11 +1,12 @@
 """The page and the text of a matrix of runs: one table a market."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from alphajax.data.panel import bar_word
 from alphajax.judge import result
@@ -16,6 +17,7 @@ TITLES = {
   'rank_ic': 'RankIC', 'ic': 'IC', 'rank_icir': 'RankICIR', 'icir': 'ICIR',
   'sharpe': 'Sharpe', 'max_drawdown': 'MaxDD',
 }  # fmt: skip
+_ASIDE = re.compile(r' (± [^\[]*[^\[ ]|\[[^]]*\])')
 DASH = templates.DASH
 DISCOVERY = 0.05  # Rate of false ones among differences that are told.
 
@@ -268,7 +270,7 @@ def render(
       ('All planted markets', _ranking_cells(arena)),
       ('By market', _market_cells(arena)),
     ):
-      tables.append({'title': title, 'heads': heads, 'rows': rows})
+      tables.append({'title': title, 'heads': heads, 'rows': _marked(rows)})
   return templates.template('referee.html').render(
     name=name,
     parts=parts,
@@ -280,6 +282,17 @@ def render(
   )
 
 
+def _marked(rows: Sequence[Sequence[str]]) -> list[list[Markup]]:
+  """Cells in which deviation and interval stand back."""
+  return [
+    [
+      Markup(_ASIDE.sub(r' <span class="interval">\1</span>', str(escape(x))))
+      for x in row
+    ]
+    for row in rows
+  ]
+
+
 def _section(board: Board, look, level: float, number: int) -> dict[str, Any]:
   heads, rows = _cells(board)
   bars = bar_word(np.array(board.entries[0].dates))
@@ -288,7 +301,7 @@ def _section(board: Board, look, level: float, number: int) -> dict[str, Any]:
     'days': board.days,
     'label': result.label_text(board.label, bars),
     'heads': heads,
-    'rows': rows,
+    'rows': _marked(rows),
     'said': list(sentences(board, level)),
     'figures': [
       {'title': title, 'caption': caption, 'svg': Markup(svg)}
