@@ -25,7 +25,8 @@ class Curve(NamedTuple):
 class Band(NamedTuple):
   """Several runs of a method, f64[P] each.
 
-  spent: formulas or seconds, those that all runs went through.
+  spent: formulas or seconds, from where all runs hold something to the last
+    end; a run that ended holds what it had.
   mean: over the runs.
   low, high: the least and the greatest of them.
   """
@@ -48,8 +49,7 @@ def at(spent: np.ndarray, reached: np.ndarray, points) -> np.ndarray:
 def band(curves: Sequence[Curve], axis: str, figure: str) -> Band | None:
   """Mean and range over the runs of a method.
 
-  None where a run does not count what is spent, or they have no part of the
-  way in common.
+  None where a run does not count what is spent, or one holds nothing.
 
   Args:
     curves: one a run.
@@ -59,9 +59,7 @@ def band(curves: Sequence[Curve], axis: str, figure: str) -> Band | None:
   ways = [getattr(curve, axis) for curve in curves]
   if not ways or not all(np.isfinite(way).all() for way in ways):
     return None
-  start, end = max(way[0] for way in ways), min(way[-1] for way in ways)
-  if start > end:
-    return None
+  start, end = (max(way[i] for way in ways) for i in (0, -1))
   points = np.unique(np.linspace(start, end, POINTS))
   values = np.stack(
     [
