@@ -25,7 +25,7 @@ DEPTHS = {
   'four_of_6': 'planted_6_10_4_0',
   'six_of_6': 'planted_6_10_6_7',
   'one_of_8': 'planted_8_10_1_8',
-  'three_of_8': 'planted_8_10_3_9',
+  'two_of_8': 'planted_8_10_2_10',
 }
 
 

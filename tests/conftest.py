@@ -26,7 +26,7 @@ QUICK = """
   evolution_method examples experiment export folder given grammar gumbel
   halves heads judgement languages learning ledger losses market_quality
   masks mcts neutral noise novelty openings options paths planting presets
-  progress provenance readme refine refit replay report report_browser
+  progress provenance readme referee refine refit replay report report_browser
   report_figures report_judged resume retrieval reuse rewards rollout score
   screen scripts seeds selection sequence simulate soundness state sweep
   symbols synthesize synthetic tensorboard train transpositions tree
