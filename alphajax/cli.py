@@ -23,6 +23,7 @@ COMMANDS = {
   'assess': ('alphajax.assess', 'judge formulas of any origin'),
   'report': ('alphajax.report.__main__', 'write report.html of a run'),
   'refine': ('alphajax.refine', 'fill open parts of one formula anew'),
+  'referee': ('alphajax.referee', 'all methods on all markets, in one table'),
   'halves': ('alphajax.halves', 'mine on half of train, judge on the rest'),
   'walk_forward': ('alphajax.walk_forward', 'train year by year, join unseen'),
   'refit': ('alphajax.refit', 'fit the weights of a pool to other days'),

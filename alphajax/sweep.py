@@ -11,11 +11,12 @@ rest. It writes runs.csv, a row a run, and summary.csv: means over seeds, and
 differences to the --control paired by seed, with 95 % intervals.
 """
 
+import functools
 import itertools
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,10 +24,11 @@ import jax
 import pandas as pd
 from absl import flags
 
-from alphajax import cli, experiment, markets, train
+from alphajax import apart, cli, experiment, markets, train
 from alphajax.methods import registry
 from alphajax.run import compare, files, folder, seeds
 from alphajax.run import config as config_lib
+from alphajax.run.files import RunError
 
 _NAME = re.compile(r"[\w(=+-][\w.,=+()' -]*")  # Of a folder, on any system.
 
@@ -141,40 +143,99 @@ def _seeded(member: Member, seed_keys: Sequence[str]):
   return experiment.check(config, member.workdir)[0]
 
 
-def train_all(members: Sequence[Member]) -> Iterator[tuple[Member, folder.Run]]:
-  """Trains what is not finished, one after the other; gives each at its end.
+Then = Callable[[Path], None]
 
-  Before that each method whose variant has no run yet is made once: an option
-  that it does not know should not be found out after hours. A loss that is not
-  finite ends its own run alone.
+
+def train_all(
+  members: Sequence[Member], jobs: int = 1, then: Then | None = None
+) -> Iterator[tuple[Member, folder.Run]]:
+  """Trains what is not finished; gives each run at its end.
+
+  One after the other, or `jobs` at a time in processes of their own. Before
+  that each method whose variant has no run yet is made once: an option that it
+  does not know should not be found out after hours. A loss that is not finite
+  ends its own run alone.
+
+  Args:
+    members: of `plan`.
+    jobs: processes, each with the memory of a training.
+    then: is called with the folder of every finished run, by the process that
+      trained it; a function of a module.
 
   Raises:
     ValueError: a method or market that cannot be made; names the variant.
+    RunError: runs that failed in a process of their own.
     FloatingPointError: at the end; names the runs that ended so.
   """
   load_market = markets.sharing_market()
   _try_methods(members, load_market)
+  if jobs > 1:
+    del load_market  # Each process has its own.
+    ended = _apart(members, jobs, then)
+  else:
+    ended = _in_turn(members, load_market, then)
   failed = []
-  for number, member in enumerate(members, start=1):
-    if not is_finished(member.workdir, member.config):
-      _say(f'[{number}/{len(members)}] {member.variant}, seed {member.seed}')
-      try:
-        trained = train.train(member.config, member.workdir, load_market)
-      except FloatingPointError as error:
-        _say(f'error: {error}')
-        failed.append(str(member.workdir))
-        continue
-      files.write_json(
-        member.workdir / 'finished.json',
-        {'reason': trained.reason, 'config': member.config.to_dict()},
-      )
-      del trained  # Its device memory is for the next.
-    yield member, folder.load_run(member.workdir)
+  for member in ended:
+    if is_finished(member.workdir, member.config):
+      yield member, folder.load_run(member.workdir)
+    else:
+      failed.append(str(member.workdir))
   if failed:
     raise FloatingPointError(
       f'{len(failed)} of {len(members)} runs ended with what is not finite: '
       + ', '.join(failed)
     )
+
+
+def _in_turn(members, load_market, then) -> Iterator[Member]:
+  for number, member in enumerate(members, start=1):
+    if not is_finished(member.workdir, member.config):
+      _tell(len(members), number, member)
+    _train_one(member, load_market, then)
+    yield member
+
+
+def _apart(members, jobs, then) -> Iterator[Member]:
+  """Those that are not finished in processes, then the finished ones."""
+  wanted = [m for m in members if not is_finished(m.workdir, m.config)]
+  work = functools.partial(_train_one, load_market=None, then=then)
+  begin = functools.partial(_tell, len(wanted))
+  failed = []
+  for member, went_well in apart.run(wanted, work, jobs, begin):
+    if went_well:
+      yield member
+    else:
+      failed.append(str(member.workdir))
+  if failed:
+    raise RunError(
+      f'{", ".join(failed)} failed, see above; the same command goes on where '
+      'they stopped'
+    )
+  for member in members:
+    if all(member is not each for each in wanted):
+      _train_one(member, None, then)
+      yield member
+
+
+def _train_one(member: Member, load_market, then: Then | None) -> None:
+  """Brings a run to its end, and does with it what is done then."""
+  if not is_finished(member.workdir, member.config):
+    try:
+      trained = train.train(member.config, member.workdir, load_market)
+    except FloatingPointError as error:
+      _say(f'error: {error}')
+      return
+    files.write_json(
+      member.workdir / 'finished.json',
+      {'reason': trained.reason, 'config': member.config.to_dict()},
+    )
+    del trained  # Its device memory is for the next.
+  if then is not None:
+    then(member.workdir)
+
+
+def _tell(count: int, number: int, member: Member) -> None:
+  _say(f'[{number}/{count}] {member.variant}, seed {member.seed}')
 
 
 @jax.enable_x64(False)  # As `train` is.
@@ -209,6 +270,7 @@ def sweep(
   workdir: Path,
   figures: Sequence[str] = (),
   control: str | None = None,
+  jobs: int = 1,
 ) -> pd.DataFrame:
   """Trains the members, writes and prints what they say together.
 
@@ -218,6 +280,7 @@ def sweep(
     figures: of `compare.figures_of`; by default those of `seeds.SEED_FIGURES`
       that there are.
     control: the variant that the others are compared with.
+    jobs: runs at a time, see `train_all`.
 
   Returns:
     A row a run: `variant`, `seed`, and all of its figures.
@@ -231,21 +294,27 @@ def sweep(
     raise ValueError(
       f'--control={control}: the variants are {", ".join(variants)}'
     )
-  workdir, rows = Path(workdir), []
+  workdir, rows = Path(workdir), {}
+  place = {member.workdir: number for number, member in enumerate(members)}
   try:
-    for member, run in train_all(members):
+    for member, run in train_all(members, jobs):
       key = {'variant': member.variant, 'seed': member.seed}
-      rows.append({**key, **compare.figures_of(run)})
-      _write(workdir / 'runs.csv', pd.DataFrame(rows), index=False)
+      rows[place[member.workdir]] = {**key, **compare.figures_of(run)}
+      _write(workdir / 'runs.csv', _in_order(rows), index=False)
   finally:  # What there is until it is stopped is shown as well.
     if rows:
-      runs = pd.DataFrame(rows)
+      runs = _in_order(rows)
       chosen = figures or [f for f in seeds.SEED_FIGURES if f in runs]
       is_there = (runs['variant'] == control).any()
       summary = compare.summary(runs, chosen, control if is_there else None)
       _write(workdir / 'summary.csv', summary)
       print(compare.text(summary, control if is_there else None))
-  return pd.DataFrame(rows)
+  return _in_order(rows)
+
+
+def _in_order(rows: Mapping[int, dict[str, Any]]) -> pd.DataFrame:
+  """The runs as they were planned, in whatever order they ended."""
+  return pd.DataFrame([rows[number] for number in sorted(rows)])
 
 
 def _write(path: Path, frame: pd.DataFrame, **options) -> None:
@@ -278,6 +347,9 @@ def define_flags() -> None:
     + ', '.join(seeds.SEED_FIGURES)
   )  # fmt: skip
   flags.DEFINE_string('control', None, 'The variant to compare with.')
+  flags.DEFINE_integer(
+    'jobs', 1, 'Runs at a time, in processes of their own.', lower_bound=1
+  )
   flags.mark_flags_as_required(['config', 'workdir'])
 
 
@@ -290,7 +362,7 @@ def main(argv):
   numbers = range(given.first_seed, given.first_seed + given.seeds)
   workdir = Path(given.workdir).expanduser()
   members = plan(variants, workdir, numbers, given.seed_keys)
-  sweep(members, workdir, given.figures, given.control)
+  sweep(members, workdir, given.figures, given.control, given.jobs)
 
 
 if __name__ == '__main__':

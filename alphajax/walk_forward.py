@@ -15,9 +15,7 @@ and backtest too, which `alphajax report --workdir=WORKDIR` shows.
 a walk of the mean signal of others, of any methods and seeds.
 """
 
-import hashlib
-import multiprocessing
-import multiprocessing.connection
+import functools
 import os
 import sys
 from collections.abc import Sequence
@@ -29,7 +27,16 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from alphajax import cli, evaluate, experiment, markets, sweep, train, walks
+from alphajax import (
+  apart,
+  cli,
+  evaluate,
+  experiment,
+  markets,
+  sweep,
+  train,
+  walks,
+)
 from alphajax import folds as folds_lib
 from alphajax.data import panel as panel_lib
 from alphajax.folds import Fold
@@ -120,13 +127,7 @@ def is_done(fold: Fold, workdir: Path) -> bool:
   if not sweep.is_finished(place, fold.config, DONE):
     return False
   known = files.read_json(place / DONE) or {}
-  return known.get('pool') == _digest(place / 'pool.json')
-
-
-def _digest(path: Path) -> str | None:
-  if not path.exists():
-    return None
-  return hashlib.sha256(path.read_bytes()).hexdigest()
+  return known.get('pool') == files.digest(place / 'pool.json')
 
 
 @jax.enable_x64(False)  # As `train` is.
@@ -154,7 +155,7 @@ def run_fold(fold: Fold, workdir: Path) -> None:
     place / DONE,
     {
       'reason': reason,
-      'pool': _digest(place / 'pool.json'),
+      'pool': files.digest(place / 'pool.json'),
       'config': fold.config.to_dict(),
     },
   )
@@ -177,43 +178,21 @@ def _signal(fold: Fold, place: Path) -> dict[str, np.ndarray]:
 def _run_apart(wanted: Sequence[Fold], workdir: Path, jobs: int) -> None:
   """Runs folds in processes of their own, `jobs` at a time.
 
-  A process ends with its fold, so that its memory is free, and so that none is
-  left waiting where this one is killed. Where a fold fails, those that run are
-  waited for, and no more begun.
-
   Raises:
     RunError: folds that failed; what each said stands before.
   """
-  # Several processes share the memory of one accelerator.
-  os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
-  context = multiprocessing.get_context('spawn')
-  waiting, running = list(wanted), {}
-  failed: list[str] = []
-  while waiting or running:
-    while waiting and len(running) < jobs and not failed:
-      fold = waiting.pop(0)
-      _say(f'[{len(wanted) - len(waiting)}/{len(wanted)}] {fold.year}')
-      child = context.Process(target=_run_one, args=(fold, workdir))
-      child.start()
-      running[child.sentinel] = fold.year, child
-    if not running:
-      break
-    for sentinel in multiprocessing.connection.wait(list(running)):
-      year, child = running.pop(sentinel)  # type: ignore[arg-type]
-      child.join()
-      if child.exitcode:
-        failed.append(str(year))
+
+  def begin(number, fold):
+    _say(f'[{number}/{len(wanted)}] {fold.year}')
+
+  work = functools.partial(run_fold, workdir=workdir)
+  ended = apart.run(wanted, work, jobs, begin)
+  failed = [str(fold.year) for fold, went_well in ended if not went_well]
   if failed:
     raise RunError(
       f'{workdir}: the folds {", ".join(failed)} failed, see above; the same '
       'command goes on where they stopped'
     )
-
-
-def _run_one(fold: Fold, workdir: Path) -> None:
-  """The life of a process with one fold."""
-  train.prepare()
-  cli.with_errors(lambda: run_fold(fold, workdir), debug=False)
 
 
 @jax.enable_x64(False)  # As the folds were.

@@ -1,5 +1,7 @@
 """What all configs share: the paper's market, splits, label and sizes."""
 
+import re
+
 from ml_collections import config_dict
 
 from alphajax.language import vocab
@@ -134,7 +136,18 @@ def get_config() -> config_dict.ConfigDict:
 
 
 def use_market(config, name: str) -> None:
-  """Takes one of MARKETS; the first two lie where config.data.path says."""
+  """Takes one of MARKETS; the first two lie where config.data.path says.
+
+  `planted_6_10_4_0` is simulated_deep with formulas of length 6 to 10, 4 of
+  them, and the seed 0.
+  """
+  planted = re.fullmatch(r'planted_(\d+)_(\d+)_(\d+)_(\d+)', name)
+  if planted:
+    least, greatest, count, seed = map(int, planted.groups())
+    use_deep_market(config, count)
+    config.data.simulate.seed = seed
+    config.data.simulate.lengths = (least, greatest)
+    return
   if name not in MARKETS:
     raise ValueError(
       f'unknown variant {name!r}: expected one of {", ".join(MARKETS)}'

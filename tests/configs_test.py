@@ -53,8 +53,10 @@ def test_no_config_is_left_out():
   files = {path.stem for path in FOLDER.glob('*.py')}
   # An ensemble trains on other runs: see ensemble_test.py. Synthetic markets
   # train nothing of ours: synthesize_test.py. Published pools are done after an
-  # iteration: published_pools_test.py.
-  others = {'published', 'ensemble', 'synthesize', 'common', '__init__'}
+  # iteration: published_pools_test.py. A matrix: referee_test.py.
+  others = {
+    'published', 'ensemble', 'synthesize', 'referee', 'common', '__init__'
+  }  # fmt: skip
   assert files == {*VARIANTS, *PREDICTORS, *others}
 
 

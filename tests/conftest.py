@@ -28,11 +28,11 @@ QUICK = """
   losses market_quality masks mcts moments neutral noise novelty openings
   options path_diffusion path_models path_selection paths planting ppo
   predictors presets progress provenance published_pools qcm quantiles readme
-  refine refit replay report report_browser report_figures report_judged
-  resume retrieval reuse rewards rollout score screen scripts seeds selection
-  sequence simulate soundness state sweep symbols synthesize synthetic
-  tensorboard token_policy train transpositions tree tree_lstm tune typed
-  walk_forward writer
+  referee refine refit replay report report_browser report_figures
+  report_judged resume retrieval reuse rewards rollout score screen scripts
+  seeds selection sequence simulate soundness state sweep symbols synthesize
+  synthetic tensorboard token_policy train transpositions tree tree_lstm tune
+  typed walk_forward writer
 """.split()
 
 

@@ -11,8 +11,9 @@ CHAIN = (
 )
 # Beside the chain, each may import what stands before it, and the chain.
 TOP = 'judge configs cli report markets experiment evaluate train'.split()
-TOP += ['refine', 'sweep', 'halves', 'folds', 'walks', 'walk_forward']
+TOP += ['apart', 'refine', 'sweep', 'halves', 'folds', 'walks', 'walk_forward']
 TOP += ['refit', 'show_configs', 'score', 'export', 'assess', 'synthesize']
+TOP += ['matrix', 'arena', 'referee']
 ORDER = [*CHAIN, *TOP]
 
 

@@ -81,6 +81,17 @@ def test_the_seed_decides(market):
   assert [formula_lib.to_text(f) for f in other] != list(market.alphas)
 
 
+def test_lengths_are_those_that_are_asked_for():
+  formulas = planting.draw(0, bare(), 2, (3, 4))
+  assert [planting.length(each, 4) in (3, 4) for each in formulas] == [True] * 2
+  config = get_config('planted_3_4_2_0', planted=2)
+  assert config.data.simulate.lengths == (3, 4)
+  for lengths in ((6,), (2, 4), (5, 4)):
+    config.data.simulate.lengths = lengths
+    with pytest.raises(ValueError, match=r'lengths=.*expected the least and'):
+      markets.simulated(config)
+
+
 def test_cuts_of_a_formula():
   cuts = planting._cut_down(formula_lib.parse('Mean(close/vwap,20)+0.1'))
   assert {formula_lib.to_text(cut) for cut in cuts} == {

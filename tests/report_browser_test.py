@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 from made_run import judge_run, make_run, make_walk
+from race_test import make_page
 
 from alphajax.report import page
 
@@ -95,8 +96,15 @@ def walked(judged):
   return page.write_report(make_walk(workdir, judged.parent))
 
 
+@pytest.fixture(scope='module')
+def refereed(tmp_path_factory):
+  path = tmp_path_factory.mktemp('browser') / 'referee.html'
+  path.write_text(make_page())
+  return path
+
+
 # Page -> how many figures it has.
-PAGES = {'report': 7, 'judged': 7 + 7 + 8, 'walked': 8}
+PAGES = {'report': 7, 'judged': 7 + 7 + 8, 'walked': 8, 'refereed': 2 * 5}
 
 
 @pytest.mark.parametrize('width', [390, 1200])

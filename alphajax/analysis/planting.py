@@ -26,7 +26,8 @@ from alphajax.language.formula import Formula
 NUM_DAYS = 560  # Of noise that formulas are drawn on, at most.
 WARMUP, STEP = 60, 10  # Behaviours are compared on every STEPth day after it.
 
-LENGTHS = (6, 10)  # Least and greatest, as alpha-Sem-k counts.
+LENGTHS = (6, 10)  # Least and greatest, as alpha-Sem-k counts; or given.
+SHORTEST = 3  # Below it there is no formula that another could lead to.
 COVERAGE = 0.9  # Least share of the members' cells with a value.
 SPREAD = 0.6  # Least mean distance from the day's mean, in deviations.
 LEVELS = 0.5  # Least share of a day's values that no other stock has.
@@ -34,7 +35,7 @@ MEMORY = (0.25, 0.9)  # Correlation with the values STEP days before.
 APART = 0.5  # Largest |correlation| of two planted formulas,
 SHORT = 0.6  # and of one with a short formula, up to LEAD days before.
 LEAD = 60
-SHORT_LENGTH, NUM_SHORT = 5, 700  # Of those, random ones of each grammar.
+NUM_SHORT = 700  # Of those, random ones of each grammar.
 
 BATCH, MAX_BATCHES = 100, 60
 
@@ -56,6 +57,7 @@ def simulated(
   num_stocks: int = 375,
   planted: int = 4,
   ic: float = 0.1,
+  lengths: Sequence[int] = LENGTHS,
 ) -> simulate.Simulation:
   """Simulates the market, the same one for the same arguments.
 
@@ -65,15 +67,21 @@ def simulated(
   compile_fn: as `simulate.simulate` takes it.
   planted: number of formulas; 0 for nothing but noise.
   ic: expected IC of their combination with the return of 20 days.
+  lengths: least and greatest length of a formula, see `draw`.
 
   Raises:
-    ValueError: formulas or an IC below 0, a market too small to draw on, or
-      more formulas than can be found in it.
+    ValueError: formulas or an IC below 0, lengths that are none, a market too
+      small to draw on, or more formulas than can be found in it.
   """
   if planted < 0 or not 0 <= ic < 1:
     raise ValueError(
       f'data.simulate.planted={planted} formulas with ic={ic}: need 0 or more, '
       'and an ic from 0 to below 1'
+    )
+  if len(lengths) != 2 or not SHORTEST <= lengths[0] <= lengths[1]:
+    raise ValueError(
+      f'data.simulate.lengths={tuple(lengths)}: expected the least and the '
+      f'greatest length of a formula, as (6,10), from {SHORTEST} on'
     )
   make = functools.partial(
     simulate.simulate, seed=seed, num_stocks=num_stocks, noise='real'
@@ -86,7 +94,7 @@ def simulated(
       f'{WARMUP + 10 * STEP} days'
     )
   bare = make(num_days=min(num_days, NUM_DAYS), alphas=(), strength=0.0).panel
-  formulas = draw(seed, bare, planted)
+  formulas = draw(seed, bare, planted, lengths)
   return make(
     num_days=num_days,
     alphas=[formula_lib.to_text(formula) for formula in formulas],
@@ -95,11 +103,14 @@ def simulated(
   )
 
 
-def draw(seed: int, panel: Panel, count: int) -> list[Formula]:
+def draw(
+  seed: int, panel: Panel, count: int, lengths: Sequence[int] = LENGTHS
+) -> list[Formula]:
   """Formulas of alpha-Sem-k that are worth planting, see the constants above.
 
   They are drawn from the grammar that is typed by units, a part of
-  alpha-Sem-k: both can write them.
+  alpha-Sem-k: both can write them. Short ones are those of less than the least
+  of `lengths`.
 
   Raises:
     ValueError: fewer than `count` were found.
@@ -110,16 +121,16 @@ def draw(seed: int, panel: Panel, count: int) -> list[Formula]:
     formula
     for name, key in zip(('sem_k', 'typed_k'), short_keys, strict=True)
     for formula in environment.random_formulas(
-      environment.make(name, max_length=SHORT_LENGTH), key, NUM_SHORT
+      environment.make(name, max_length=lengths[0] - 1), key, NUM_SHORT
     )
   ]
   units = _look(store, panel, _distinct(short)).unit
-  language = environment.make('typed_k', max_length=LENGTHS[1])
+  language = environment.make('typed_k', max_length=lengths[1])
   chosen, known = [], units[:0]
   for batch in range(MAX_BATCHES):
     key = jax.random.fold_in(draw_key, batch)
     formulas = environment.random_formulas(language, key, BATCH)
-    formulas = [f for f in _distinct(formulas) if _has_size(f)]
+    formulas = [f for f in _distinct(formulas) if _has_size(f, lengths)]
     if not formulas:
       continue
     drawn = _look(store, panel, formulas)
@@ -127,7 +138,8 @@ def draw(seed: int, panel: Panel, count: int) -> list[Formula]:
       unit = drawn.unit[i : i + 1]
       if behaviour.alike(unit, known).max(initial=0) >= APART:
         continue
-      if not _stands_out(formulas[i], unit, units, store, panel):
+      parts = [f for f in _cut_down(formulas[i]) if _is_short(f, lengths)]
+      if not _stands_out(unit, units, parts, store, panel):
         continue
       chosen.append(formulas[i])
       known = np.concatenate([known, unit])
@@ -140,11 +152,11 @@ def draw(seed: int, panel: Panel, count: int) -> list[Formula]:
   )
 
 
-def _stands_out(formula, unit, short, store, panel) -> bool:
+def _stands_out(unit, short, parts, store, panel) -> bool:
   """Whether no short formula and no part of it behaves as a formula does."""
   if not _is_ahead(unit, short):
     return False
-  parts = _distinct([f for f in _cut_down(formula) if _is_short(f)])
+  parts = _distinct(parts)
   return not parts or _is_ahead(unit, _look(store, panel, parts).unit)
 
 
@@ -190,17 +202,17 @@ def strength_of(formulas: Sequence[Formula], panel: Panel, ic: float) -> float:
 
 
 @functools.cache
-def _sem_k() -> grammar.Grammar:
-  return grammar.make('sem_k', max_length=LENGTHS[1])
+def _sem_k(longest: int) -> grammar.Grammar:
+  return grammar.make('sem_k', max_length=longest)
 
 
-def length(formula: Formula) -> int:
+def length(formula: Formula, longest: int = LENGTHS[1]) -> int:
   """Length of a formula as alpha-Sem-k counts it.
 
   Raises:
-    ValueError: alpha-Sem-k cannot write it in LENGTHS[1].
+    ValueError: alpha-Sem-k cannot write it in `longest`.
   """
-  language = _sem_k()
+  language = _sem_k(longest)
   actions = grammar.derivation(language, formula)
   return int(np.asarray(language.growth)[np.array(actions)].sum())
 
@@ -229,15 +241,16 @@ def _distinct(formulas: Sequence[Formula]) -> list[Formula]:
   return list({formula_lib.key(f): f for f in formulas}.values())
 
 
-def _has_size(formula: Formula) -> bool:
+def _has_size(formula: Formula, lengths: Sequence[int]) -> bool:
   in_time = formula_lib.lookback(formula) <= WARMUP
-  return in_time and LENGTHS[0] <= length(formula) <= LENGTHS[1]
+  least, greatest = lengths
+  return in_time and least <= length(formula, greatest) <= greatest
 
 
-def _is_short(formula: Formula) -> bool:
+def _is_short(formula: Formula, lengths: Sequence[int] = LENGTHS) -> bool:
   """True for one shorter than those planted that alpha-Sem-k can write."""
   try:
-    return length(formula) < LENGTHS[0]
+    return length(formula, lengths[1]) < lengths[0]
   except ValueError:
     return False
 

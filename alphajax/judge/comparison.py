@@ -123,7 +123,7 @@ class ConfidenceSet(NamedTuple):
 def confidence_set(
   named: Mapping[str, Daily],
   *,
-  lag: int = PAPER_LAG,
+  lag: int | None = PAPER_LAG,
   level: float = 0.95,
   num_samples: int = NUM_SAMPLES,
   seed: int = 0,
@@ -133,6 +133,13 @@ def confidence_set(
   It holds the best series with probability `level`; with little data it holds
   all of them. By arch's `MCS`: ranges of studentised differences, of
   `pseudo_days`.
+
+  Args:
+    named: series, by name.
+    lag: days after a day whose labels share some of its return; None: what is
+      counted are no days but independent of each other, such as markets.
+    level: with which the set holds the best.
+    num_samples, seed: of the bootstrap.
 
   Raises:
     ValueError: fewer than two series, two that are the same, no common days,
@@ -145,9 +152,16 @@ def confidence_set(
   if not 0 < level < 1:
     raise ValueError(f'level={level}: expected a number between 0 and 1')
   _, values = align(named)
+  if lag is None and len(values) < MIN_COSINES:
+    raise ValueError(
+      f'{len(values)} independent units: {MIN_COSINES} or more are needed'
+    )
   _check_distinct(list(named), values)
   pairs = len(named) * (len(named) - 1) // 2
-  pseudo = pseudo_days(values, lag, pairs, 1 - level)
+  if lag is None:
+    pseudo = _apart(values, pairs, 1 - level)
+  else:
+    pseudo = pseudo_days(values, lag, pairs, 1 - level)
   losses = pd.DataFrame(-pseudo, columns=list(named))
   test = MCS(losses, 1 - level, num_samples, 1, bootstrap='circular', seed=seed)
   test.compute()
@@ -161,6 +175,19 @@ def confidence_set(
     means,
     len(values),
   )
+
+
+def _apart(values: np.ndarray, tests: int, level: float) -> np.ndarray:
+  """Independent units f64[N, K] for a bootstrap, which knows not how few.
+
+  They are as much wider as Student's t is, see `pseudo_days`; there and back,
+  so that they are even about the mean.
+  """
+  count, mean, tail = len(values), values.mean(0), level / (2 * tests)
+  wider = special.stdtrit(count - 1, tail) / special.ndtri(tail)
+  # Twice as many of them: the mean of each half is as uncertain as before.
+  change = wider * np.sqrt(2 * count / (count - 1)) * (values - mean)
+  return np.concatenate([mean + change, mean - change])
 
 
 class Superior(NamedTuple):

@@ -80,13 +80,20 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
   return [step * i for i in range(first, last + 1)]
 
 
-def lines(dates: np.ndarray, drawn: Sequence[Line], form: Form) -> str:
+def lines(
+  dates: np.ndarray,
+  drawn: Sequence[Line],
+  form: Form,
+  *,
+  named: bool = True,
+) -> str:
   """Daily series over time; a month shows its last values.
 
   Args:
     dates: datetime64 `[T]`, ascending.
     drawn: `[T]` each.
     form: prints a value.
+    named: whether their names stand above.
   """
   scale = _scale(np.concatenate([each.values for each in drawn]))
   x = LEFT + (WIDTH - LEFT - RIGHT) * _shares(dates)
@@ -100,7 +107,7 @@ def lines(dates: np.ndarray, drawn: Sequence[Line], form: Form) -> str:
       f'stroke-width: 1.4;{_dash(each)}"/>'
     )
   parts += _strips(dates, x, drawn, form)
-  return _svg([*parts, *_legend(drawn)])
+  return _svg([*parts, *_legend(drawn if named else [])])
 
 
 def bars(names: Sequence[str], drawn: Sequence[Bars], form: Form) -> str:

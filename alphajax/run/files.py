@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import io
 import json
 import os
@@ -147,6 +148,15 @@ def read_json(path: str | os.PathLike) -> dict[str, Any] | None:
       f'{_remedy(path)}'
     )
   return value
+
+
+def digest(path: str | os.PathLike) -> str | None:
+  """SHA-256 of what a file holds; None where there is none."""
+  path = Path(path)
+  if not path.exists():
+    return None
+  with naming(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_arrays(

@@ -1,0 +1,204 @@
+"""What a matrix of runs is planned as, and what is refused before it runs."""
+
+from pathlib import Path
+
+import pytest
+import tiny
+from ml_collections import config_dict
+
+from alphajax import cli, matrix
+from alphajax.configs import referee as rows
+from alphajax.run import files
+
+TINY = str(Path(tiny.__file__))
+
+
+def get_config(**methods):
+  """Two methods on two markets, two seeds of each, 12 formulas a run."""
+  config = rows.get_config('simulated')
+  config.methods = config_dict.ConfigDict(
+    {
+      'random': rows.method(TINY, 'random_search'),
+      'evolution': rows.method(TINY, 'evolution'),
+      **methods,
+    }
+  )
+  config.markets = config_dict.ConfigDict(
+    {
+      'noise': rows.market('', 'data.simulate.strength=0.0'),
+      'tiny': rows.market(''),
+    }
+  )
+  config.seeds, config.budget = 2, 12
+  config.controls, config.checkpoints = ('random',), (6, 12, 100)
+  return config
+
+
+def test_every_method_is_run_on_every_market_with_every_seed(tmp_path):
+  planned = matrix.plan(get_config(), tmp_path)
+  assert [(*matrix.names_of(m), m.seed) for m in planned.members] == [
+    (market, method, seed)
+    for seed in (0, 1)
+    for market in ('noise', 'tiny')
+    for method in ('evolution', 'random')
+  ]
+  assert not planned.skipped and not list(tmp_path.iterdir())
+  member = planned.members[-1]
+  assert member.workdir == tmp_path / 'tiny,random' / 'seed_1'
+  assert member.config.seed == 1
+  assert [m.config.data.simulate.strength for m in planned.members[:4]] == [
+    0.0, 0.0, 0.05, 0.05
+  ]  # fmt: skip
+
+
+def test_the_budget_and_nothing_else_ends_a_run(tmp_path):
+  config = get_config(
+    more=rows.method(TINY, 'random_search', budget=30),
+    mine=rows.method(TINY, 'random_search', ['num_iterations=2']),
+    predictor=rows.method(TINY, 'random_search', formulas=False),
+  )
+  members = matrix.plan(config, tmp_path, markets=['tiny']).members
+  by_name = {matrix.names_of(m)[1]: m.config for m in members}
+  keys = ('max_evaluated', 'num_iterations', 'early_stop')
+  found = {n: tuple(c[k] for k in keys) for n, c in by_name.items()}
+  assert found['random'] == (12, 6, 0.0)  # 3 x 12 of 6 an iteration.
+  assert found['more'] == (30, 15, 0.0)
+  assert found['mine'] == (12, 2, 0.0)
+  assert found['predictor'] == (0, 3, 0.0)  # As its config has it.
+
+
+def test_a_part_is_planned_in_the_order_of_the_config(tmp_path):
+  planned = matrix.plan(get_config(), tmp_path, ['random'], ['tiny'])
+  assert [m.variant for m in planned.members] == ['tiny,random'] * 2
+
+
+def test_what_is_not_here_is_left_out_with_a_word(tmp_path):
+  config = get_config(
+    gone=rows.method('no_such_config.py', optional=True),
+    trees=rows.method(TINY, 'random_search', needs='no_such_library'),
+  )
+  planned = matrix.plan(config, tmp_path)
+  assert planned.skipped == {
+    'gone': 'there is no config no_such_config.py',
+    'trees': 'it needs no_such_library: pip install no_such_library',
+  }
+  assert {matrix.names_of(m)[1] for m in planned.members} == {
+    'random', 'evolution'
+  }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+  'methods, asked, message',
+  [
+    ({}, ['ramdom'], "unknown method 'ramdom': .* did you mean random"),
+    (
+      {'trees': rows.method(TINY, 'random_search', needs='no_such_library')},
+      ['trees'],
+      'method trees: it needs no_such_library: pip install no_such_library',
+    ),
+    ({'x': rows.method('no.py')}, [], 'method x: --config=no.py: no such file'),
+    ({'x': rows.method('no.py', optional=True)}, ['x'],
+     'method x: there is no config no.py'),
+    ({'x': rows.method(TINY, 'random_search', ['method=nothing'])}, [],
+     r"variant noise,x: config.method is 'nothing'"),
+    ({'x': rows.method(TINY, 'random_search', ['pool.size=3'])}, [],
+     'method x on noise: .*size'),
+    ({'x': rows.method(TINY, 'random_search', budget=0)}, [],
+     'config.methods.x.budget is 0: expected how many formulas'),
+    ({'a,b': rows.method(TINY, 'random_search')}, [], 'a name has no comma'),
+    (
+      {'x': rows.method(TINY, 'random_search', ['label.exit=7'])},
+      [],
+      r'(?s)noise: evolution and x disagree.*label.exit: 5 -> 7.*'
+      r'config.markets.noise.set, for all',
+    ),
+    (
+      {'x': rows.method(TINY, 'random_search',
+                        ["splits.test=('2010-10-25','2010-12-31')"])},
+      [],
+      r'(?s)disagree.*splits.test: .*2011-02-25.* -> .*2010-12-31',
+    ),
+    ({'x': rows.method(TINY, 'random_search', ['data.simulate.seed=1'])}, [],
+     r'disagree(?s:.*)data.simulate.seed: 0 -> 1'),
+  ],
+)  # fmt: skip
+def test_bad_methods_are_refused(methods, asked, message, tmp_path):
+  with pytest.raises(ValueError, match=message):
+    matrix.plan(get_config(**methods), tmp_path, asked)
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    ({'budget': 0}, 'config.budget is 0: expected how many formulas'),
+    ({'seeds': 0}, 'config.seeds is 0'),
+    ({'patience': 0}, 'config.patience is 0'),
+    ({'markets': config_dict.ConfigDict()}, 'config.markets is empty'),
+    ({'methods': config_dict.ConfigDict(
+      {'gone': rows.method('no.py', optional=True)}
+    )}, 'no method is left to run: gone: there is no config no.py'),
+  ],
+)  # fmt: skip
+def test_bad_configs_are_refused(changes, message, tmp_path):
+  config = get_config()
+  for key, value in changes.items():
+    config[key] = value
+  with pytest.raises(ValueError, match=message):
+    matrix.plan(config, tmp_path)
+
+
+def test_unknown_markets_are_refused(tmp_path):
+  with pytest.raises(ValueError, match="unknown market 'tony': .* mean tiny"):
+    matrix.plan(get_config(), tmp_path, markets=['tony'])
+
+
+@pytest.mark.parametrize('name', ['config.json', 'runs.csv'])
+def test_the_folder_of_something_else_is_refused(name, tmp_path):
+  (tmp_path / name).write_text('{}')
+  with pytest.raises(ValueError, match=f'it holds {name}: take another'):
+    matrix.plan(get_config(), tmp_path)
+
+
+def test_the_folder_of_another_matrix_is_refused(tmp_path):
+  config = get_config()
+  matrix.begin(config, matrix.plan(config, tmp_path), tmp_path)
+  matrix.plan(config, tmp_path)
+  config.budget = 13  # Goes on.
+  matrix.plan(config, tmp_path)
+  config.budget = 11
+  with pytest.raises(ValueError, match='another matrix, of a budget of 12'):
+    matrix.plan(config, tmp_path)
+  config.budget = 12
+  config.markets.tiny.set = ('data.simulate.seed=3',)
+  with pytest.raises(ValueError, match=r'(?s)its tiny is.*seed: 0 -> 3'):
+    matrix.plan(config, tmp_path)
+
+
+def test_a_part_keeps_what_is_known_of_the_rest(tmp_path):
+  config = get_config()
+  matrix.begin(config, matrix.plan(config, tmp_path), tmp_path)
+  part = matrix.plan(config, tmp_path, markets=['tiny'])
+  matrix.begin(config, part, tmp_path)
+  known = files.read_json(tmp_path / matrix.MATRIX)
+  assert list(known['markets']) == ['noise', 'tiny']
+  assert known['markets']['tiny']['label']['exit'] == 5
+
+
+def test_the_configs_of_the_referee():
+  paper = rows.get_config()
+  assert sorted(paper.markets) == ['csi300', 'sp500']
+  assert 'cn_csi300.parquet' in paper.markets.csi300.set[0]
+  assert {'random', 'alphacfg', 'lightgbm', 'published'} <= set(paper.methods)
+  assert not paper.methods.lstm.formulas and paper.methods.gp.formulas
+  arena = rows.get_config('arena')
+  assert len(arena.markets) == 11
+  lengths, planted = set(), set()
+  for place in arena.markets.values():
+    options = cli.read_config(f'random.py:{place.variant}').data.simulate
+    planted.add(options.planted)
+    if options.planted:
+      lengths |= set(options.lengths)
+  assert planted == {0, 1, 2, 3, 4, 6} and {3, 10} <= lengths
+  with pytest.raises(ValueError, match="unknown variant 'nikkei'"):
+    rows.get_config('nikkei')
