@@ -8,6 +8,8 @@ A sequence is the symbol of its order, then an action after the other, then 0.
 Masks and ends are those of the two languages' own states.
 """
 
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,7 +82,7 @@ def language(orders: Orders, order: str) -> Language:
   """
   if order not in NAMES:
     raise ValueError(f'unknown order {order!r}; known: {", ".join(NAMES)}')
-  return orders.rpn if order == 'rpn' else orders.rules
+  return cast(Language, {'rpn': orders.rpn, 'rules': orders.rules}[order])
 
 
 def begin(order: str) -> int:

@@ -218,10 +218,10 @@ class Network(nn.Module):
     place = jax.lax.dynamic_index_in_dim(self.position, position, 0, False)
     x = self.embed(symbol) + place
     past = []
-    for layer, memory, old in zip(
+    for layer, (keys, values), old in zip(
       self.decoder, cache.memory, cache.past, strict=True
     ):
-      x, new = layer.advance(x, position, old, *memory, cache.mask)
+      x, new = layer.advance(x, position, old, keys, values, cache.mask)
       past.append(new)
     logits = self.head(self.last_norm(x))
     return logits, cache._replace(past=tuple(past))
