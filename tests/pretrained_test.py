@@ -90,7 +90,7 @@ def test_the_language_may_be_given_anew(saved):
     (dict(features=('close', 'open')), "it lacks 'feature open', 'Expr -> op"),
     (dict(operators=('Abs', 'Add', 'Mean')), "it has 'paired Corr', 'Expr ->"),
     (dict(windows=(10, 5)), 'it has them in another order'),
-    (dict(max_length=6), 'its sequences have up to 7 symbols, not 9'),
+    (dict(max_length=6), 'its sequences have up to 6 symbols, not 8'),
   ],
 )
 def test_another_vocabulary_is_refused(saved, change, words):
