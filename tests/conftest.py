@@ -27,7 +27,7 @@ QUICK = """
   given grammar gumbel
   halves heads judgement languages learning ledger losses market_quality
   masks mcts neutral noise novelty openings options orders paths planting
-  presets
+  presets pretrained priors
   progress provenance readme refine refit replay report report_browser
   report_figures report_judged resume retrieval reuse rewards rollout
   sampling score

@@ -138,6 +138,16 @@ def test_a_bag_counts_symbols_whatever_the_order_and_the_length():
   }
 
 
+@pytest.mark.parametrize('vocabulary', [None, 'all kinds'])
+def test_columns_count_tokens_as_a_bag_does(vocabulary):
+  orders = orders_of(vocabulary=vocabulary)
+  columns = orders_lib.columns(orders)
+  for formula in formulas_of(orders, 'rules', 20):
+    tokens = np.asarray(environment.tokens_of(orders.rules, formula))
+    counts = np.bincount(columns[tokens], minlength=orders.size)
+    np.testing.assert_array_equal(counts, orders_lib.bag(orders, formula))
+
+
 def test_rpn_as_the_language_has_rules_beside_it():
   orders = orders_lib.make('rpn', max_length=5)
   assert orders.rpn.max_length == 5

@@ -135,6 +135,22 @@ def bag(orders: Orders, formula: Formula) -> np.ndarray:
   return counts
 
 
+def columns(orders: Orders) -> np.ndarray:
+  """Where `bag` counts each symbol of the rules' vocabulary, i32[symbols].
+
+  0, the place of padding, for one that no finished formula has.
+  """
+  ids = orders.rpn.vocab.ids()
+  action_of = {token: i for i, token in enumerate(orders.rpn.token.tolist())}
+  places = [
+    action_of.get(ids.get((symbol.kind, symbol.name), PAD))
+    for symbol in orders.rules.vocab.symbols
+  ]
+  return np.asarray(
+    [PAD if place is None else FIRST + place for place in places], np.int32
+  )
+
+
 def forbidden(orders: Orders, sequence: jax.Array) -> jax.Array:
   """bool[L, V], True where a symbol may not follow `sequence[: t + 1]`.
 
