@@ -294,9 +294,7 @@ class Attention(nn.Module):
     query = self.query(x).reshape(*x.shape[:-1], heads, -1)
     query = query * (width // heads) ** -0.5
     scores = jnp.einsum('...hd,mhd->...hm', query, keys)
-    scores = jnp.where(
-      there[..., None, :], scores, jnp.finfo(scores.dtype).min
-    )
+    scores = jnp.where(there[..., None, :], scores, jnp.finfo(scores.dtype).min)
     weights = jax.nn.softmax(scores)
     found = jnp.einsum('...hm,mhd->...hd', weights, values)
     return self.out(found.reshape(*x.shape[:-1], width))

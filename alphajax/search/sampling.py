@@ -76,9 +76,7 @@ def sample(
   states = environment.starts(language, num)
   step = jax.vmap(environment.step, (None, 0, 0))
   axes = formula_transformer.SHARED_MEMORY
-  advance = jax.vmap(
-    network.advance, (None, axes, None, 0), out_axes=(0, axes)
-  )
+  advance = jax.vmap(network.advance, (None, axes, None, 0), out_axes=(0, axes))
   cache = network.start(params, memory)
   cache = cache._replace(
     past=jax.tree.map(
