@@ -37,19 +37,19 @@ def get_config(variant='csi300'):
 def _network(config):
   """Sizes of the network, and of what it sees."""
   config.network = config_dict.ConfigDict()
-  config.network.width = 128
+  config.network.width = 64
   config.network.heads = 4
-  config.network.hidden = 512  # Of the dense layers.
-  config.network.latents = 32  # Rows that the set of formulas becomes.
+  config.network.hidden = 256  # Of the dense layers.
+  config.network.latents = 24  # Rows that the set of formulas becomes.
   config.network.latent_layers = 2
-  config.network.decoder_layers = 4
+  config.network.decoder_layers = 3
 
   config.tokens = config_dict.ConfigDict()
   config.tokens.anchors = 64  # Probes whose correlations say what one does.
   config.tokens.blocks = 8  # Of train days, with an IC of each.
-  config.tokens.pool = 20  # Formulas of a pool that are seen,
-  config.tokens.tried = 12  # of those evaluated last,
-  config.tokens.retrieved = 16  # and of the library, best by regression;
+  config.tokens.pool = 16  # Formulas of a pool that are seen,
+  config.tokens.tried = 8  # of those evaluated last,
+  config.tokens.retrieved = 12  # and of the library, best by regression;
   config.tokens.references = 2  # of these the decoder reads the symbols.
   config.tokens.ridge = 0.3  # Of the regression.
   config.tokens.scored = 16  # Random ones a task teaches the score head.
@@ -57,12 +57,12 @@ def _network(config):
 
 def _pretrain(config):
   config.method = 'pretraining'
-  config.num_iterations = 200
+  config.num_iterations = 75
   config.pretrain = config_dict.ConfigDict()
   # Files of more panels, with commas, such as those of alphajax synthesize.
   config.pretrain.panels = ''
-  config.pretrain.library = 3000  # Formulas drawn; those that speak are kept.
-  config.pretrain.num_probes = 192
+  config.pretrain.library = 2000  # Formulas drawn; those that speak are kept.
+  config.pretrain.num_probes = 96
   config.pretrain.probe_size = 8  # Nodes of a probe, at most.
   config.pretrain.stocks = 300  # That correlations are measured on,
   config.pretrain.days = 480  # and days of the split.
@@ -70,14 +70,14 @@ def _pretrain(config):
   # Days of the labels, one after the other of the draws.
   config.pretrain.horizons = (20, 20, 20, 5, 20, 20, 20, 10, 20, 1)
   config.pretrain.held_share = 0.1  # Of formulas that training never sees.
-  config.pretrain.batch_size = 64  # Tasks of an update,
+  config.pretrain.batch_size = 32  # Tasks of an update,
   config.pretrain.num_updates = 50  # and updates of an iteration.
-  config.pretrain.learning_rate = 1e-3  # At its height,
+  config.pretrain.learning_rate = 1.5e-3  # At its height,
   config.pretrain.warmup = 0.02  # after so much of all updates.
   config.pretrain.weight_decay = 0.01
   config.pretrain.clip = 1.0  # Norm of a gradient.
   config.pretrain.average = 0.999  # Decay of the parameters' mean.
   config.pretrain.label_smoothing = 0.05
-  config.pretrain.every = 20  # Iterations from one look at held-out tasks.
-  config.pretrain.gate_tasks = 48
-  config.pretrain.gate_samples = 128  # Formulas drawn for each.
+  config.pretrain.every = 15  # Iterations from one look at held-out tasks.
+  config.pretrain.gate_tasks = 24
+  config.pretrain.gate_samples = 100  # Formulas drawn for each.
