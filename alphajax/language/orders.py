@@ -8,7 +8,6 @@ A sequence is the symbol of its order, then an action after the other, then 0.
 Masks and ends are those of the two languages' own states.
 """
 
-from collections.abc import Callable
 from typing import cast
 
 import jax
@@ -83,7 +82,7 @@ def language(orders: Orders, order: str) -> Language:
   """
   if order not in NAMES:
     raise ValueError(f'unknown order {order!r}; known: {", ".join(NAMES)}')
-  return orders.rpn if order == 'rpn' else orders.rules
+  return cast(Language, {'rpn': orders.rpn, 'rules': orders.rules}[order])
 
 
 def begin(order: str) -> int:
@@ -120,31 +119,6 @@ def encode(orders: Orders, formula: Formula, order: str) -> np.ndarray:
   return row
 
 
-def decode(orders: Orders, row: np.ndarray) -> Formula:
-  """The formula of a finished sequence `i32[L]`.
-
-  Raises:
-    ValueError: the sequence is not one that `encode` returns.
-  """
-  ids = [int(symbol) for symbol in np.asarray(row)]
-  if not 1 <= ids[0] < FIRST:
-    raise ValueError(f'a sequence begins with 1 or 2, not {ids[0]}: {ids}')
-  order = NAMES[ids[0] - 1]
-  played = language(orders, order)
-  state = environment.init(played)
-  for symbol in ids[1:]:
-    action = symbol - offset(orders, order)
-    if bool(state.terminated) and symbol == PAD:
-      continue
-    is_action = 0 <= action < played.num_actions
-    if bool(state.terminated) or not is_action or state.invalid_actions[action]:
-      raise ValueError(f'{symbol} is not valid where it stands in {ids}')
-    state = environment.step(played, state, jnp.asarray(action))
-  if not state.terminated:
-    raise ValueError(f'the formula is not finished: {ids}')
-  return environment.formula_of(played, state.tokens)
-
-
 def bag(orders: Orders, formula: Formula) -> np.ndarray:
   """How often the formula has each symbol of RPN, `f32[V]`, 0 elsewhere.
 
@@ -174,11 +148,10 @@ def forbidden(orders: Orders, sequence: jax.Array) -> jax.Array:
 def _forbidden(orders: Orders, sequence: jax.Array, order: str) -> jax.Array:
   """`forbidden` of a sequence of this order; of another anything."""
   played, first = language(orders, order), offset(orders, order)
-  step = cast(Callable, environment.step)
 
   def move(state: State, symbol: jax.Array):
     action = jnp.clip(symbol - first, 0, played.num_actions - 1)
-    after = step(played, state, action)
+    after = environment.step(played, state, action)
     return after, allow(orders, after, order)
 
   start = environment.init(played)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from alphajax.language.orders import Orders
+from alphajax.networks import sequence
 
 # Inputs are scaled to be about 1; beyond this nothing is to be learned, and no
 # sum over them overflows.
@@ -32,7 +33,8 @@ class Inputs(NamedTuple):
   mask: jax.Array  # bool[E] True where there is a formula.
   context: jax.Array  # f32[C] of the task as a whole.
   # i32[R, L] sequences of `orders` that the decoder may look at, such as the
-  # formulas of a library that fit best; all 0: none. R may be 0.
+  # formulas of a library that fit best, the best first; a row of 0: none. R
+  # may be 0.
   formulas: jax.Array
 
 
@@ -151,7 +153,7 @@ class Network(nn.Module):
     self.latent_norm = nn.LayerNorm()
     self.embed = nn.Embed(self.vocabulary, width, embedding_init=small)
     self.position = self.param('position', small, (self.length, width))
-    self.reference = self.param('reference', small, (width,))
+    self.reference_norm = nn.LayerNorm()
     self.decoder = [Layer(sizes) for _ in range(sizes.decoder_layers)]
     self.last_norm = nn.LayerNorm()
     self.head = nn.Dense(self.vocabulary, kernel_init=small)
@@ -179,8 +181,8 @@ class Network(nn.Module):
     for block in self.mix:
       x = block(x, x, jnp.ones(x.shape[0], bool))
     x = self.latent_norm(x)
-    sequences, is_symbol = self._references(inputs.formulas)
-    latents = jnp.concatenate([x, context, sequences])
+    references, is_symbol = self._references(inputs.formulas)
+    latents = jnp.concatenate([x, context, references])
     known = jnp.ones(x.shape[0] + 1, bool)
     return Memory(
       latents, jnp.concatenate([known, is_symbol]), jnp.mean(x, axis=0)
@@ -189,8 +191,11 @@ class Network(nn.Module):
   def _references(self, formulas: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Formulas to look at, a row a symbol, and where there is one."""
     chex.assert_shape(formulas, (None, self.length))
-    x = self.embed(formulas) + self.position[None] + self.reference[None, None]
-    return x.reshape(-1, x.shape[-1]), formulas.reshape(-1) > 0
+    # As large as a fresh embedding: the first formula fits best.
+    rank = 0.02 * sequence.positions(formulas.shape[0], self.sizes.width)
+    x = self.embed(formulas) + self.position[None] + rank[:, None]
+    x = self.reference_norm(x).reshape(-1, self.sizes.width)
+    return x, formulas.reshape(-1) > 0
 
   def logits(self, memory: Memory, symbols: jax.Array) -> jax.Array:
     chex.assert_shape(symbols, (self.length,))
@@ -213,10 +218,10 @@ class Network(nn.Module):
     place = jax.lax.dynamic_index_in_dim(self.position, position, 0, False)
     x = self.embed(symbol) + place
     past = []
-    for layer, memory, old in zip(
+    for layer, (keys, values), old in zip(
       self.decoder, cache.memory, cache.past, strict=True
     ):
-      x, new = layer.advance(x, position, old, *memory, cache.mask)
+      x, new = layer.advance(x, position, old, keys, values, cache.mask)
       past.append(new)
     logits = self.head(self.last_norm(x))
     return logits, cache._replace(past=tuple(past))
