@@ -28,10 +28,47 @@ def get_config(variant='csi300'):
   common.use_market(config, market)
   config.early_stop = 0.0
   config.screen.twin = 0.97
-  _network(config)
   if kind == 'pretrain':
+    _network(config)
     _pretrain(config)
+    return config
+  _mine(config)
+  if kind == 'finetune':
+    _finetune(config)
   return config
+
+
+def _mine(config):
+  """The network, its probes and its library are those of the checkpoint."""
+  config.method = 'alphaformer'
+  config.num_iterations = 50
+  config.num_trajectories = 50
+  config.pool.rule = 'bagged'
+  config.checkpoint = ''  # FILE.npz of a pre-training; empty: ours.
+  config.alphaformer = config_dict.ConfigDict()
+  config.alphaformer.num_probes = 64  # Evaluated first.
+  config.alphaformer.samples = 512  # Formulas written in an iteration,
+  config.alphaformer.temperature = 1.0  # by logits divided by this,
+  config.alphaformer.top_p = 0.98  # of actions that hold so much probability.
+  # What is evaluated: formulas of the `model`, of its `library`, or `both`.
+  config.alphaformer.proposals = 'both'
+  # By what the `score` head expects, by the regression (`kernel`), or `both`.
+  config.alphaformer.rank = 'both'
+  config.alphaformer.explore = 1.0  # See configs/retrieval.py.
+  config.alphaformer.max_corr = 0.5  # Of two formulas of an iteration.
+  # What is taken from the network, to see what it is good for:
+  # random_parameters, zero_memory, no_pool, no_retrieved, permuted_probes.
+  config.alphaformer.ablate = ''
+
+
+def _finetune(config):
+  """The network goes on learning on the training split."""
+  config.finetune = config_dict.ConfigDict()
+  config.finetune.buffer = 64  # Formulas that it is taught, the best by gain on
+  config.finetune.tau = 0.003  # blocks left out; weights exp(gain / tau).
+  config.finetune.num_updates = 4  # In an iteration.
+  config.finetune.learning_rate = 3e-5
+  config.finetune.kl = 0.1  # Weight of the divergence from what it was.
 
 
 def _network(config):
@@ -81,3 +118,5 @@ def _pretrain(config):
   config.pretrain.every = 15  # Iterations from one look at held-out tasks.
   config.pretrain.gate_tasks = 24
   config.pretrain.gate_samples = 100  # Formulas drawn for each.
+  # FILE.npz that parameters are written to after each look; empty: none.
+  config.pretrain.out = ''

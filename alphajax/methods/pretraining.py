@@ -12,16 +12,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from alphajax.data import market as market_lib
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import LabelSpec, Split
 from alphajax.language import environment
-from alphajax.language import formula as formula_lib
 from alphajax.language import orders as orders_lib
 from alphajax.methods import (
+  formula_model,
   planted_tasks,
   pretraining_gate,
   task_bank,
@@ -42,15 +41,12 @@ class State(NamedTuple):
 
   average: of the parameters over the last updates; what is used.
   updates: done so far.
-  best: the best share of held-out signals so far, and since which update.
   """
 
   params: Any
   average: Any
   opt_state: Any
   updates: int
-  best: float
-  kept: Any
 
 
 class Setup(NamedTuple):
@@ -94,7 +90,7 @@ def make(config, market: Market) -> Method:
 
   def init(rng_key):
     params = network.init(rng_key, example(config, orders))
-    return State(params, params, optimizer.init(params), 0, -1.0, params)
+    return State(params, params, optimizer.init(params), 0)
 
   def step(state, rng_key):
     clock = Clock()
@@ -109,15 +105,18 @@ def make(config, market: Market) -> Method:
       )  # fmt: skip
       metrics = {name: float(value) for name, value in metrics.items()}
     updates = state.updates + config.pretrain.num_updates
-    state = State(*carry, updates, state.best, state.kept)
+    state = State(*carry, updates)
     iteration = updates // config.pretrain.num_updates
     last = iteration == config.num_iterations
     if last or iteration % config.pretrain.every == 0:
       with clock('gate'):
         figures = pretraining_gate.judge(ready.gate, state.average, gate_key)
       metrics |= figures
-      if figures['share_10'] > state.best:
-        state = state._replace(best=figures['share_10'], kept=state.average)
+      if config.pretrain.out:
+        formula_model.save(
+          config.pretrain.out, state.average, config, ready.library,
+          ready.bank, {'tasks': updates * config.pretrain.batch_size, **metrics},
+        )  # fmt: skip
     return state, {
       **metrics,
       'tasks': updates * config.pretrain.batch_size,
@@ -146,16 +145,13 @@ def _save(state: State):
     'params': state.params,
     'average': state.average,
     'opt_state': state.opt_state,
-    'kept': state.kept,
   }
-  return arrays, {'updates': state.updates, 'best': state.best}
+  return arrays, {'updates': state.updates}
 
 
 def _load(arrays, host) -> State:
-  return State(
-    arrays['params'], arrays['average'], arrays['opt_state'],
-    host['updates'], host['best'], arrays['kept'],
-  )  # fmt: skip
+  names = ('params', 'average', 'opt_state')
+  return State(*(arrays[name] for name in names), host['updates'])
 
 
 def check(config) -> None:
@@ -347,9 +343,3 @@ def sequence_loss(logits, sequence, forbidden, smoothing):
   mean = jnp.sum(allowed, 1) / jnp.maximum(jnp.sum(~forbidden, 1), 1)
   loss = -(1.0 - smoothing) * taken - smoothing * mean
   return jnp.sum(jnp.where(there, loss, 0.0))
-
-
-def keys_held(library: task_library.Library, bank: task_bank.Bank) -> set[str]:
-  """Canonical keys that no training task shows."""
-  held = np.flatnonzero(np.asarray(bank.held))
-  return {formula_lib.key(library.formulas[i]) for i in held.tolist()}
