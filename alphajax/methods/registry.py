@@ -7,8 +7,10 @@ METHODS = {
   name: f'alphajax.methods.{name}'
   for name in (
     'alphacfg',
+    'alphaformer',
     'ensemble',
     'evolution',
+    'pretraining',
     'random_search',
     'refinement',
     'retrieval',
