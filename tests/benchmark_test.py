@@ -32,7 +32,7 @@ def test_every_part_is_measured(measured):
   parts = found['parts']
   known = {'operators', 'formulas', 'search', 'pool', 'iteration', 'methods'}
   known |= {'backtest'}
-  known |= {'assess'}
+  known |= {'assess', 'emission'}
   assert set(parts) == known
   for record in parts.values():
     assert record['peak_bytes'] > 1e8
@@ -46,6 +46,9 @@ def test_every_part_is_measured(measured):
   assert parts['formulas']['result']['alphajax']['formulas_per_s'] > 0
   assert parts['search']['result']['search'][0]['simulations'] == 4
   assert parts['pool']['result']['insertions_per_s'] > 0
+  emitted = parts['emission']['result']['orders']
+  assert all(emitted[order]['formulas_per_s'] > 0 for order in emitted)
+  assert set(emitted) == {'rpn', 'rules'}
   seconds = parts['iteration']['result']['synthetic']['median_seconds']
   assert {'search', 'update', 'total'} <= set(seconds)
   methods = parts['methods']['result']
@@ -64,8 +67,8 @@ def test_the_table_is_printed_and_kept(measured):
   assert table in printed
   assert 'QUICK' in table
   for head in (
-    'Operators', 'Formulas', 'Search', 'Pool', 'Iteration', 'Methods',
-    'Backtest', 'Assess',
+    'Operators', 'Formulas', 'Search', 'Emission', 'Pool', 'Iteration',
+    'Methods', 'Backtest', 'Assess',
   ):  # fmt: skip
     assert f'## {head}\n' in table
   for goal in found['goals']:

@@ -7,6 +7,7 @@ METHODS = {
   name: f'alphajax.methods.{name}'
   for name in (
     'alphacfg',
+    'alphaformer',
     'alphaformer_paper',
     'alphagen',
     'alphaqcm',
@@ -14,6 +15,7 @@ METHODS = {
     'evolution',
     'gflownet',
     'gp',
+    'pretraining',
     'published',
     'random_search',
     'refinement',

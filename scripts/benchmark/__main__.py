@@ -32,6 +32,7 @@ PARTS = {
   'operators': ('parts:operator_part',),
   'formulas': ('formulas:formula_part',),
   'search': ('parts:search_part',),
+  'emission': ('emission:emission_part',),
   'pool': ('parts:pool_part',),
   'iteration': ('parts:iteration_part',),
   'methods': ('methods:methods_part',),

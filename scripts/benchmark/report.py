@@ -1,5 +1,7 @@
 """The goals of the benchmark and its table. Figures in, text out."""
 
+from scripts.benchmark import emission_report
+
 GIB = 1 << 30
 # Milliseconds a node at window 40.
 LIMITS = {
@@ -56,6 +58,10 @@ def goals(parts: dict) -> list[dict]:
       500_000 if gpu else 25_000,
       '/ s',
     )
+  if 'emission' in result:
+    for order, row in result['emission']['orders'].items():
+      what = f'formulas emitted, {order}'
+      judge(what, row['formulas_per_s'], 20_000 if gpu else 2_000, '/ s')
   if 'iteration' in result:
     seconds = result['iteration']['synthetic']['median_seconds']['total']
     judge('iteration of the paper, synthetic panel', seconds, 8, 's', False)
@@ -382,6 +388,7 @@ SECTIONS = {
   'operators': _operators,
   'formulas': _formulas,
   'search': _search,
+  'emission': lambda r: emission_report.section(r, _rows),
   'pool': _pool,
   'iteration': _iteration,
   'methods': _methods,

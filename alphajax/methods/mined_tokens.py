@@ -1,0 +1,303 @@
+"""A real split with what was mined on it, as planted tasks are seen.
+
+How formulas behave is known from the screen, their ICs from the archive; what
+`planted_tasks` says of a task is said here of a market.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from alphajax.factor import pool_rules
+from alphajax.language import formula as formula_lib
+from alphajax.language import orders as orders_lib
+from alphajax.language.formula import Formula
+from alphajax.methods import archive, formula_tokens, task_bank
+from alphajax.methods import screen as screen_lib
+from alphajax.methods.formula_model import Model
+from alphajax.methods.formula_tokens import (
+  POOL,
+  PROBE,
+  RETRIEVED,
+  TRIED,
+  Formulas,
+  Pool,
+  Setting,
+)
+from alphajax.networks.formula_transformer import Inputs
+from alphajax.search import kernel
+
+ABLATIONS = (
+  '', 'random_parameters', 'zero_memory', 'no_pool', 'no_retrieved',
+  'permuted_probes',
+)  # fmt: skip
+
+
+class Shelf(NamedTuple):
+  """The library of a model on the market's screen.
+
+  keys, place: canonical keys, and the position of each.
+  rows: f16[N, D], see `screen.behaviours`; facts: f32[N, 2].
+  alive: those with a value that differs between stocks.
+  sequences: i32[N, L], in RPN.
+  """
+
+  keys: tuple[str, ...]
+  place: dict[str, int]
+  rows: np.ndarray
+  facts: np.ndarray
+  alive: np.ndarray
+  sequences: np.ndarray
+
+
+class Evidence(NamedTuple):
+  """The formulas evaluated that have a value, in the order of the archive.
+
+  pool: positions among them of the formulas of the pool, and of those that a
+    network sees, the heaviest.
+  """
+
+  keys: list[str]
+  rows: np.ndarray  # f32[E, D]
+  blocks: np.ndarray  # f64[E, B]
+  gram: np.ndarray  # f64[E, E]
+  pool: np.ndarray
+
+
+def make_shelf(model: Model, screen: screen_lib.Screen) -> Shelf:
+  """Looks at the library on the screen; seconds."""
+  formulas = list(model.library)
+  keys = tuple(formula_lib.key(f) for f in formulas)
+  rows = screen_lib.behaviours(screen, formulas)
+  return Shelf(
+    keys=keys,
+    place={key: i for i, key in enumerate(keys)},
+    rows=rows,
+    facts=facts_of(screen, formulas),
+    alive=rows.any(1),
+    sequences=np.stack(
+      [orders_lib.encode(model.orders, f, 'rpn') for f in formulas]
+    ),
+  )
+
+
+def facts_of(
+  screen: screen_lib.Screen, formulas: Sequence[Formula]
+) -> np.ndarray:
+  """f32[N, 2], see `task_bank.facts_of`."""
+  if not formulas:
+    return np.zeros((0, 2), np.float32)
+  members = screen.store.universe.mask
+  return screen.store.map(
+    formulas, task_bank.facts_of, members, screen.days
+  )  # fmt: skip
+
+
+def correlations(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+  """Of rows with others, f32[N, M]."""
+  left = rows.astype(np.float32)
+  return left @ others.astype(np.float32).T / np.float32(rows.shape[1])
+
+
+def evidence(
+  bench: archive.Bench,
+  mined: archive.Mined,
+  known: screen_lib.Known,
+  blocks: int,
+  slots: int,
+) -> Evidence:
+  """What was evaluated so far; of at least one formula with a value."""
+  book = list(mined.book)
+  ids = np.array(mined.memory.ids)
+  rows = np.concatenate(known.rows)[ids].astype(np.float32)
+  daily = np.concatenate(mined.memory.daily).astype(np.float64)
+  parts = np.array_split(daily, blocks, axis=1)
+  keys = [book[i] for i in ids.tolist()]
+  place = {key: i for i, key in enumerate(keys)}
+  formulas, weights = mined.found.formulas, mined.found.weights
+  if bench.chooser is None:  # What is kept may be an older one.
+    formulas, weights = archive.members(bench, mined)
+  heavy = np.argsort(-np.abs(np.asarray(weights)), kind='stable')[:slots]
+  pool = [place[formula_lib.key(formulas[i])] for i in heavy.tolist()]
+  return Evidence(
+    keys=keys,
+    rows=rows,
+    blocks=np.stack([part.mean(1) for part in parts], 1),
+    gram=correlations(rows, rows).astype(np.float64),
+    pool=np.array(pool, int),
+  )
+
+
+def forecast(
+  seen: Evidence, rows: np.ndarray, ridge: float, explore: float
+) -> kernel.Forecast:
+  """What is expected of other formulas by regression, see `kernel`."""
+  across = correlations(rows, seen.rows).astype(np.float64)
+  return kernel.forecast(
+    seen.gram, across, seen.blocks, seen.pool, ridge, explore
+  )
+
+
+def read(
+  model: Model,
+  shelf: Shelf,
+  screen: screen_lib.Screen,
+  bench: archive.Bench,
+  seen: Evidence,
+  horizon: int,
+  ablate: str = '',
+) -> Inputs:
+  """The market as the network reads it.
+
+  ablate: one of `ABLATIONS`.
+  """
+  sizes = model.sizes
+  if ablate == 'no_pool':
+    seen = seen._replace(pool=seen.pool[:0])
+  probes = _probes(model, shelf, seen)
+  tried = np.arange(len(seen.keys))[::-1][: sizes.tried]
+  retrieved, predicted = _retrieve(model, shelf, seen)
+  blocks = seen.blocks[probes]
+  if ablate == 'permuted_probes':
+    blocks = np.random.default_rng(0).permutation(blocks)
+  if ablate == 'no_retrieved':
+    retrieved, predicted = retrieved[:0], predicted[:0]
+  groups = [
+    (PROBE, seen.rows[probes], blocks, _keys(seen, probes), len(model.probes)),
+    (POOL, seen.rows[seen.pool], seen.blocks[seen.pool],
+     _keys(seen, seen.pool), sizes.pool),
+    (TRIED, seen.rows[tried], seen.blocks[tried], _keys(seen, tried),
+     sizes.tried),
+    (RETRIEVED, shelf.rows[retrieved], predicted,
+     [shelf.keys[i] for i in retrieved.tolist()], sizes.retrieved),
+  ]  # fmt: skip
+  pool = _pool(seen, sizes.pool, model.blocks)
+  formulas = _formulas(model, shelf, screen, seen, pool, groups)
+  references = np.zeros((sizes.references, model.orders.length), np.int32)
+  first = retrieved[: sizes.references]
+  references[: len(first)] = shelf.sequences[first]
+  setting = _setting(model, bench, seen, horizon)
+  return formula_tokens.inputs(formulas, pool, setting, jnp.asarray(references))
+
+
+def _keys(seen, places) -> list[str]:
+  return [seen.keys[i] for i in np.asarray(places).tolist()]
+
+
+def _probes(model, shelf, seen) -> np.ndarray:
+  """Positions among those evaluated of the probes, in their order."""
+  place = {key: i for i, key in enumerate(seen.keys)}
+  keys = [shelf.keys[i] for i in model.probes.tolist()]
+  return np.array([place[key] for key in keys if key in place], int)
+
+
+def _retrieve(model, shelf, seen) -> tuple[np.ndarray, np.ndarray]:
+  """The best of the library by regression, and their predicted ICs."""
+  tried = set(seen.keys)
+  free = np.array(
+    [i for i, key in enumerate(shelf.keys) if key not in tried], int
+  )
+  free = free[shelf.alive[free]]
+  across = correlations(shelf.rows[free], seen.rows).astype(np.float64)
+  ridge = model.sizes.ridge
+  found = kernel.forecast(seen.gram, across, seen.blocks, seen.pool, ridge)
+  best = np.argsort(-found.gain, kind='stable')[: model.sizes.retrieved]
+  predicted = kernel.predict(seen.gram, across[best], seen.blocks, ridge)
+  return free[best], predicted
+
+
+def _pool(seen, slots: int, blocks: int) -> Pool:
+  """The pool, its empty slots 0."""
+  count = len(seen.pool)
+  within = np.zeros((slots, slots), np.float32)
+  within[:count, :count] = seen.gram[np.ix_(seen.pool, seen.pool)]
+  of_blocks = np.zeros((slots, blocks), np.float32)
+  of_blocks[:count] = seen.blocks[seen.pool]
+  return Pool(
+    jnp.asarray(within), jnp.asarray(of_blocks), jnp.arange(slots) < count
+  )
+
+
+def _formulas(model, shelf, screen, seen, pool, groups) -> Formulas:
+  """Groups of (kind, rows, blocks, keys, slots) as the network sees them."""
+  anchors = shelf.rows[model.probes[: model.sizes.anchors]]
+  in_pool = seen.rows[seen.pool]
+  weights = np.asarray(formula_tokens.pool_weights(pool))
+  keys = [key for *_, names, _ in groups for key in names]
+  facts, sizes = _describe(model, shelf, screen, keys)
+  columns: dict[str, list] = {name: [] for name in Formulas._fields}
+  start = 0
+  for kind, rows, blocks, names, slots in groups:
+    count, here = len(names), slice(start, start + len(names))
+    start += count
+    with_pool = np.zeros((count, len(weights)), np.float32)
+    with_pool[:, : len(in_pool)] = correlations(rows, in_pool)
+    part = dict(
+      blocks=blocks,
+      behaviour=correlations(rows, anchors),
+      with_pool=with_pool,
+      facts=facts[here],
+      size=sizes[here],
+      weight=weights[:count] if kind == POOL else np.zeros(count),
+      kind=np.full(count, kind),
+      mask=np.ones(count, bool),
+    )
+    for name, value in part.items():
+      value = np.asarray(value)
+      padding = [(0, slots - count), *[(0, 0)] * (value.ndim - 1)]
+      columns[name].append(np.pad(value, padding))
+  return Formulas(
+    **{
+      name: jnp.asarray(
+        np.concatenate(parts),
+        {'kind': jnp.int32, 'mask': bool}.get(name, jnp.float32),
+      )
+      for name, parts in columns.items()
+    }
+  )
+
+
+def _describe(model, shelf, screen, keys) -> tuple[np.ndarray, np.ndarray]:
+  """Facts f32[n, 2] and sizes f32[n] of formulas by their keys."""
+  features = screen.store.feature_names
+  others = sorted({key for key in keys if key not in shelf.place})
+  formulas = archive.read(others, features)
+  facts = dict(zip(others, facts_of(screen, formulas), strict=True))
+  sizes = dict(zip(others, map(formula_lib.size, formulas), strict=True))
+  for key in keys:
+    if key in shelf.place:
+      facts[key] = shelf.facts[shelf.place[key]]
+      sizes[key] = formula_lib.size(model.library[shelf.place[key]])
+  return (
+    np.array([facts[key] for key in keys], np.float32).reshape(-1, 2),
+    np.array([sizes[key] for key in keys], np.float32),
+  )
+
+
+def _setting(model, bench, seen, horizon) -> Setting:
+  """The split, as far as a network was trained on such ones."""
+  days = np.log(float(np.sum(bench.scored)) / 1000)
+  members = np.asarray(bench.train.universe.mask)[np.asarray(bench.scored)]
+  stocks = np.log(members.sum(1).mean() / 300)
+  least, most = model.panels.min(0), model.panels.max(0)
+  shorter = np.log(0.25)  # Tasks are of a quarter of the days at least.
+  numbers = (
+    np.clip(days, least[0] + shorter, most[0]),
+    np.clip(stocks, least[1], most[1]),
+    horizon,
+    len(seen.keys),
+    kernel.trust(seen.gram, seen.blocks, model.sizes.ridge),
+  )
+  return Setting(*(jnp.float32(x) for x in numbers))
+
+
+def unlike(
+  worth: np.ndarray, rows: np.ndarray, wanted: int, max_corr: float
+) -> np.ndarray:
+  """The order of candidates: the best unlike each other, then the others."""
+  order = np.argsort(-worth, kind='stable')
+  among = correlations(rows[order], rows[order]).astype(np.float64)
+  first = order[pool_rules.distinct(worth[order], among, wanted, max_corr)]
+  return np.concatenate([first, order[~np.isin(order, first)]])
