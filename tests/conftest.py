@@ -1,6 +1,7 @@
 """What several test files share."""
 
 import contextlib
+import gc
 import shutil
 
 import pytest
@@ -26,7 +27,7 @@ QUICK = """
   evolution_method examples experiment export folder given grammar gumbel
   halves heads judgement languages learning ledger losses market_quality
   masks mcts neutral noise novelty openings options paths planting presets
-  progress provenance readme refine refit replay report report_browser
+  progress provenance readme recipe refine refit replay report report_browser
   report_figures report_judged resume retrieval reuse rewards rollout score
   screen scripts seeds selection sequence simulate soundness state sweep
   symbols synthesize synthetic tensorboard train transpositions tree
@@ -63,6 +64,16 @@ def pytest_configure(config):
   folder = kept.mkdir('xla')
   if sum(path.stat().st_size for path in folder.iterdir()) > KEPT_BYTES:
     shutil.rmtree(folder)
+
+
+def pytest_collection_finish():
+  """What is imported and collected stays: nobody looks for garbage in it.
+
+  Tracing makes many objects, and every seventh second went into such looks.
+  """
+  gc.collect()
+  gc.freeze()
+  gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.fixture(scope='session', autouse=True)
