@@ -1,6 +1,7 @@
 """What several test files share."""
 
 import contextlib
+import gc
 import shutil
 
 import pytest
@@ -28,11 +29,12 @@ QUICK = """
   learning ledger losses market_quality masks mcts moments neutral noise
   novelty openings options orders path_diffusion path_models path_selection
   paths planting ppo predictors presets pretrained priors progress provenance
-  published_pools qcm quantiles readme referee refine refit replay report
-  report_browser report_figures report_judged resume retrieval reuse rewards
-  rollout sampling score screen scripts seeds selection sequence simulate
-  soundness state sweep symbols synthesize synthetic tensorboard token_policy
-  train transpositions tree tree_lstm tune typed walk_forward writer
+  published_pools qcm quantiles readme recipe referee refine refit replay
+  report report_browser report_figures report_judged resume retrieval reuse
+  rewards rollout sampling score screen scripts seeds selection sequence
+  simulate soundness state sweep symbols synthesize synthetic tensorboard
+  token_policy train transpositions tree tree_lstm tune typed walk_forward
+  writer
 """.split()
 
 
@@ -65,6 +67,16 @@ def pytest_configure(config):
   folder = kept.mkdir('xla')
   if sum(path.stat().st_size for path in folder.iterdir()) > KEPT_BYTES:
     shutil.rmtree(folder)
+
+
+def pytest_collection_finish():
+  """What is imported and collected stays: nobody looks for garbage in it.
+
+  Tracing makes many objects, and every seventh second went into such looks.
+  """
+  gc.collect()
+  gc.freeze()
+  gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from alphajax.language import environment
 from alphajax.language import grammar as grammar_lib
 from alphajax.methods import openings
+from alphajax.methods.recipe import Recipe
 from alphajax.networks import heads
 from alphajax.search import (
   evaluators,
@@ -66,6 +67,29 @@ def make(
   Raises:
     ValueError: options that are unknown or do not go together.
   """
+  parts = {
+    name: config[name].to_dict() for name in ('network', 'search', 'training')
+  }
+  # Room for every formula of the run, where they are remembered.
+  capacity = config.num_iterations * config.num_trajectories
+  return _make(
+    Recipe(
+      grammar=grammar,
+      start=start,
+      options=parts | {'num_trajectories': config.num_trajectories},
+      capacity=capacity if config.search.known_rewards else 0,
+      # A name may come to mean another module, of a notebook say.
+      encoder=heads.find_encoder(config.network.encoder),
+      engine=mcts.find_engine(config.search.engine),
+    )
+  )
+
+
+@functools.lru_cache(maxsize=8)
+def _make(recipe: Recipe) -> Agent:
+  """The agent of a recipe; its programs are traced once in a process."""
+  grammar, start = recipe.parts['grammar'], recipe.parts['start']
+  config = ConfigDict(recipe.parts['options'])
   network = heads.make(
     grammar,
     encoder=config.network.encoder,
@@ -80,12 +104,11 @@ def make(
     )
   )
   remember = jax.jit(functools.partial(_remember, grammar))
+  init_params = heads.make_init(network, grammar)
   uses_table = config.search.known_rewards
 
   def init(rng_key):
-    params = heads.init(network, grammar, rng_key)
-    # Room for every formula of the run.
-    capacity = config.num_iterations * config.num_trajectories
+    params = init_params(rng_key)
     return Learner(
       params,
       optimizer.init(params),
@@ -93,7 +116,7 @@ def make(
         config.training.replay_size,
         losses.row(grammar.max_tokens, grammar.num_actions),
       ),
-      transpositions.empty(capacity) if uses_table else (),
+      transpositions.empty(recipe.parts['capacity']) if uses_table else (),
     )
 
   def learn(learner, rng_key, games, targets, rewards):

@@ -115,7 +115,8 @@ def make(config, market: Market) -> Method:
       if config.pretrain.out:
         formula_model.save(
           config.pretrain.out, state.average, config, ready.library,
-          ready.bank, {'tasks': updates * config.pretrain.batch_size, **metrics},
+          ready.bank,
+          {'tasks': updates * config.pretrain.batch_size, **metrics},
         )  # fmt: skip
     return state, {
       **metrics,

@@ -121,24 +121,34 @@ def make(
   Raises:
     ValueError: an unknown encoder, or one that cannot read the language.
   """
-  make_encoder = lookup.function(
-    encoder, ENCODERS, 'make(language, width)', key='config.network.encoder'
-  )
   return PolicyValue(
-    make_encoder(language, width),
+    find_encoder(encoder)(language, width),
     language.num_actions,
     dropout_rate,
     context_width,
   )
 
 
+def find_encoder(name: str) -> Callable[..., nn.Module]:
+  """What makes an encoder, by a key of `ENCODERS` or an import path."""
+  return lookup.function(
+    name, ENCODERS, 'make(language, width)', key='config.network.encoder'
+  )
+
+
 def init(network: PolicyValue, language: Language, rng_key: jax.Array) -> dict:
   """Parameters."""
+  return make_init(network, language)(rng_key)
+
+
+def make_init(network: PolicyValue, language: Language) -> Callable:
+  """`rng_key -> parameters`, traced once."""
+  run = jax.jit(network.init)
   tokens = jnp.zeros(language.max_tokens, jnp.int32)
   context = None
   if network.context_width:
     context = jnp.zeros(network.context_width, jnp.float32)
-  return jax.jit(network.init)(rng_key, tokens, context)
+  return lambda rng_key: run(rng_key, tokens, context)
 
 
 def mask_logits(logits: jax.Array, invalid_actions: jax.Array) -> jax.Array:

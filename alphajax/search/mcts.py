@@ -141,16 +141,21 @@ def make_searcher(
   Raises:
     ValueError: an unknown name, or options that do not go together.
   """
-  found = lookup.resolve(
-    engine, ENGINES, key='config.search.engine',
-    needs=('search(params, rng_key, **options)', 'roots(trees)'),
-  )  # fmt: skip
+  found = find_engine(engine)
   if reuse_subtree and found is not tree_search:
     raise ValueError(
       "config.search.reuse_subtree needs config.search.engine = 'tree': "
       f'{engine!r} begins every search with the root alone'
     )
   return make_policy(reuse_subtree=reuse_subtree, **options), found
+
+
+def find_engine(name: str) -> ModuleType:
+  """An engine, by a key of `ENGINES` or the import path of a module."""
+  return lookup.resolve(
+    name, ENGINES, key='config.search.engine',
+    needs=('search(params, rng_key, **options)', 'roots(trees)'),
+  )  # fmt: skip
 
 
 @struct.dataclass
