@@ -133,6 +133,7 @@ def read(config, members: Sequence[Member], name: str) -> list[Board]:
     bench.check_same(market, {place: run for place, (_, run) in each.items()})
     entries = [_entry(member, run, name) for member, run in each.values()]
     member, loaded = next(iter(each.values()))
+    assert loaded.pool is not None  # It was judged.
     days = member.config.splits['test' if name == 'test' else 'valid']
     boards.append(_board(config, market, entries, loaded.pool['label'], days))
   return boards + _walked(config)
