@@ -235,9 +235,11 @@ def test_validation_opens_no_test_split(copy, capsys):
   for name in RUNS:
     for file in ('results.json', 'daily_test.npz', 'judged.json'):
       (copy / name / file).unlink()
-  boards = referee.run(get_config(), copy, markets=['tiny'], name='validation')
+  boards = referee.run(
+    get_config(), copy, methods=['random'], markets=['tiny'], name='validation'
+  )
   assert [board.title for board in boards] == ['tiny']
-  for name in RUNS[4:]:
+  for name in RUNS[6:]:
     found = results(copy, name)
     assert found['opened'] == 0 and 'test' not in found
     entry = found['evaluations']['validation']
