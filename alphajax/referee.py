@@ -73,7 +73,7 @@ def run(
   *,
   methods: Sequence[str] = (),
   markets: Sequence[str] = (),
-  jobs: int = 1,
+  jobs: int | None = None,
   name: str = 'test',
   train_now: bool = True,
 ) -> list[Board]:
@@ -83,7 +83,7 @@ def run(
     config: of `configs/referee.py`.
     workdir: of the matrix.
     methods, markets: to run now; none: all.
-    jobs: runs at a time.
+    jobs: runs at a time in processes of their own; None: in this one.
     name: the span that is judged on, `test` or `validation`.
     train_now: False: only the tables of what is done.
 
@@ -180,9 +180,16 @@ def _walked(config) -> list[Board]:
     if not (method and equals and place):
       raise ValueError(f'config.walks has {text!r}: expected NAME=FOLDER')
     summary, joined = walks.load(place)
+    curves = [
+      bench.curve_of(
+        folder.load_run(Path(place).expanduser() / str(row['year']))
+      )
+      for row in summary['folds']
+      if 'runs' not in summary  # An average has no folds of its own.
+    ]
     daily = files.read_arrays(Path(place).expanduser() / walks.DAILY)
     seed = sum(entry.method == method for entry in entries)
-    entry = bench.of_walk(summary, joined, daily, method, seed)
+    entry = bench.of_walk(summary, joined, daily, method, seed, curves)
     label = label or summary['label']
     if summary['label'] != label:
       raise ValueError(
@@ -289,7 +296,8 @@ def add(config, text: str) -> None:
   if name in config.methods:
     raise ValueError(f'--add={text}: config.methods has {name} already')
   path, _, variant = source.partition(':')
-  config.methods[name] = rows.method(path, variant, settings)
+  with config.methods.unlocked():  # Flags lock it.
+    config.methods[name] = rows.method(path, variant, settings)
 
 
 def _say(text: str) -> None:
@@ -306,8 +314,8 @@ def define_flags() -> None:
     'add', [], 'NAME:CONFIG KEY=VALUE, a method besides those of the config.'
   )
   flags.DEFINE_integer(
-    'jobs', 1, 'Runs at a time, in processes of their own; each needs the '
-    'memory of a training.', lower_bound=1,
+    'jobs', 1, 'Runs at a time, each in a process of its own, with the memory '
+    'of a training.', lower_bound=1,
   )  # fmt: skip
   flags.DEFINE_bool(
     'validation', False, 'Judge on validation; no test split is opened.'

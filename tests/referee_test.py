@@ -265,9 +265,9 @@ def test_runs_that_disagree_are_refused(copy, untrained):
     referee.run(get_config(), copy, train_now=False)
 
 
-def make_walk(place, daily, shift=0.0, horizon=5):
+def make_walk(place, fold, daily, shift=0.0, horizon=5):
   """The folder of a walk, as far as a table reads it."""
-  place.mkdir(parents=True)
+  shutil.copytree(fold, place / '2010')
   dates = daily['dates_test']
   days = joined.Joined(
     dates, np.array(['a']), np.zeros((len(dates), 1), np.float32),
@@ -276,11 +276,11 @@ def make_walk(place, daily, shift=0.0, horizon=5):
   )  # fmt: skip
   found = joined.figures(days, 4)
   files.write_arrays(place / 'walk_forward.npz', days._asdict())
-  fold = {'year': 2010, 'seconds': 7.0, 'opened': 1, **found['folds']['2010']}
+  row = {'year': 2010, 'seconds': 7.0, 'opened': 1, **found['folds']['2010']}
   files.write_json(
     place / 'walk_forward.json',
     {'method': 'x', 'label': {'horizon': horizon}, 'all': found['all'],
-     'folds': [fold]},
+     'folds': [row]},
   )  # fmt: skip
   return place
 
@@ -288,7 +288,8 @@ def make_walk(place, daily, shift=0.0, horizon=5):
 def test_walks_are_rows_of_a_table_of_their_own(workdir, untrained, tmp_path):
   run = folder.load_run(workdir / 'tiny,random/seed_0')
   walks = [
-    make_walk(tmp_path / f'w{i}', run.daily, shift=0.01 * i) for i in range(3)
+    make_walk(tmp_path / f'w{i}', run.workdir, run.daily, 0.01 * i)
+    for i in range(3)
   ]
   config = get_config()
   config.walks = (f'random={walks[0]}', f'best={walks[1]}', f'best={walks[2]}')
@@ -300,7 +301,9 @@ def test_walks_are_rows_of_a_table_of_their_own(workdir, untrained, tmp_path):
   assert board.table.loc['best', 'less_random'] == pytest.approx(
     0.015, abs=1e-6
   )
-  assert board.table.loc['random', 'seconds'] == 7
+  assert board.table.loc['random', ['seconds', 'evaluated']].tolist() == [7, 12]
+  ends = [e.curve.valid_ic[-1] for e in board.entries]
+  assert ends == pytest.approx([run.metrics[-1]['valid_ic']] * 3)
   assert '## Years walked forward, 20' in (workdir / 'table.md').read_text()
 
 
@@ -314,12 +317,13 @@ def test_walks_are_rows_of_a_table_of_their_own(workdir, untrained, tmp_path):
   ],
 )
 def test_bad_walks_are_refused(walks, message, workdir, untrained, tmp_path):
-  daily = folder.load_run(workdir / 'tiny,random/seed_0').daily
+  fold = workdir / 'tiny,random/seed_0'
+  daily = folder.load_run(fold).daily
   fewer = {name: each[5:] for name, each in daily.items()}
   places = [
-    make_walk(tmp_path / 'a', daily),
-    make_walk(tmp_path / 'b', daily, horizon=10),
-    make_walk(tmp_path / 'c', fewer),
+    make_walk(tmp_path / 'a', fold, daily),
+    make_walk(tmp_path / 'b', fold, daily, horizon=10),
+    make_walk(tmp_path / 'c', fold, fewer),
   ]
   config = get_config()
   config.walks = tuple(text.format(*places) for text in walks)
@@ -330,7 +334,7 @@ def test_bad_walks_are_refused(walks, message, workdir, untrained, tmp_path):
 def test_a_method_of_ones_own_enters_the_table(copy, monkeypatch):
   """The example of scripts/examples, as its command adds it."""
   monkeypatch.syspath_prepend(Path(__file__).parent.parent)
-  config = get_config()
+  config = get_config().lock()  # As a flag gives it.
   referee.add(
     config, f'ratios:{TINY}:random_search method=scripts.examples.own_method'
   )
