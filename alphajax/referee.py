@@ -40,21 +40,17 @@ def judge(workdir: Path, name: str) -> None:
   """Opens a span of a finished run, unless it was for this result.
 
   One that is killed while the days are open is judged anew, and counts twice.
+  One that has found nothing is told of, and left out of the table.
 
   Args:
     workdir: of the run.
     name: `test`, or `validation`, which opens no test day.
-
-  Raises:
-    RunError: the run has found nothing.
   """
   result = files.digest(workdir / 'pool.json')
   known = files.read_json(workdir / JUDGED) or {}
   if result is None:
-    raise RunError(
-      f'{workdir}: nothing was found; give it a larger --config.budget, or '
-      'leave the method out with --methods'
-    )
+    _say(f'{workdir}: nothing was found; a larger --config.budget may help')
+    return
   if known.get(name) == result:
     return
   config, _, _ = evaluate.result_of(workdir)
@@ -88,8 +84,8 @@ def run(
     train_now: False: only the tables of what is done.
 
   Raises:
-    ValueError, RunError: see `matrix.plan`, `sweep.train_all`, `judge`; or
-      nothing is done.
+    ValueError, RunError: see `matrix.plan`, `sweep.train_all`; or nothing is
+      done.
     FloatingPointError: at the end, of runs whose loss is not finite.
   """
   workdir = Path(workdir).expanduser()
@@ -122,10 +118,12 @@ def read(config, members: Sequence[Member], name: str) -> list[Board]:
     RunError: runs that disagree in data, splits or label.
   """
   runs: dict[str, dict[str, tuple[Member, folder.Run]]] = {}
+  missing: dict[str, list[str]] = {}
   for member in members:
+    market, method = matrix.names_of(member)
     if not is_judged(member, name):
+      missing.setdefault(market, []).append(f'{method}, seed {member.seed}')
       continue
-    market, _ = matrix.names_of(member)
     loaded = folder.load_run(member.workdir)
     runs.setdefault(market, {})[str(member.workdir)] = member, loaded
   boards = []
@@ -135,7 +133,11 @@ def read(config, members: Sequence[Member], name: str) -> list[Board]:
     member, loaded = next(iter(each.values()))
     assert loaded.pool is not None  # It was judged.
     days = member.config.splits['test' if name == 'test' else 'valid']
-    boards.append(_board(config, market, entries, loaded.pool['label'], days))
+    board = _board(config, market, entries, loaded.pool['label'], days)
+    if market in missing:
+      said = f'Not done, or nothing was found: {"; ".join(missing[market])}.'
+      board = board._replace(notes=[*board.notes, said])
+    boards.append(board)
   return boards + _walked(config)
 
 

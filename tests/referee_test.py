@@ -6,7 +6,6 @@ import re
 import shutil
 from pathlib import Path
 
-import commands
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,7 +19,7 @@ from alphajax.run.files import RunError
 RUNS = [
   f'{market},{method}/seed_{seed}'
   for market in ('noise', 'tiny')
-  for method in ('evolution', 'random')
+  for method in ('best', 'random')
   for seed in (0, 1)
 ]
 
@@ -105,12 +104,12 @@ def test_the_table_is_of_the_days_that_were_opened(workdir):
     assert row['max_drawdown'] == pytest.approx(np.mean(depth))
     assert row['evaluated'] == 12 and row['seconds'] > 0
   days = {}
-  for method in ('evolution', 'random'):
+  for method in ('best', 'random'):
     each = [folder.load_run(workdir / f'tiny,{method}/seed_{s}')
             for s in (0, 1)]  # fmt: skip
     days[method] = np.mean([run.daily['ic_test'] for run in each], axis=0)
-  less = comparison.paired(days['evolution'], days['random'], lag=4)
-  row = table.loc['tiny', 'evolution']
+  less = comparison.paired(days['best'], days['random'], lag=4)
+  row = table.loc['tiny', 'best']
   assert row['less_random'] == pytest.approx(less.mean)
   assert row['less_random_high'] == pytest.approx(less.high)
 
@@ -132,8 +131,8 @@ def test_runs_and_curves_are_written_too(workdir):
 def test_what_is_planted_is_looked_for(workdir):
   markets = pd.read_csv(workdir / 'arena.csv', index_col=['market', 'method'])
   assert markets['planted'].to_dict() == {
-    ('noise', 'evolution'): 0, ('noise', 'random'): 0,
-    ('tiny', 'evolution'): 3, ('tiny', 'random'): 3,
+    ('noise', 'best'): 0, ('noise', 'random'): 0,
+    ('tiny', 'best'): 3, ('tiny', 'random'): 3,
   }  # fmt: skip
   found = [results(workdir, f'tiny,random/seed_{seed}') for seed in (0, 1)]
   share = [entry['test']['ic']['mean'] / entry['ceiling'] for entry in found]
@@ -165,7 +164,7 @@ def test_the_page_and_the_text_say_it(workdir):
   for title in ('Cumulative returns', 'Train IC by formulas',
                 'Validation IC by seconds'):  # fmt: skip
     assert page.count(f'<h3>{title}</h3>') == 2
-  assert page.count('<td class="name">evolution</td>') == 3
+  assert page.count('<td class="name">best</td>') == 3
   assert not re.search(r'(src|href)="http', page)
 
 
@@ -183,12 +182,12 @@ def test_only_tables(workdir, untrained, tmp_path):
 
 def test_killed_while_a_split_is_open_it_counts_twice(copy):
   (copy / RUNS[5] / referee.JUDGED).unlink()
-  boards = referee.run(get_config(), copy, methods=['evolution'])
+  boards = referee.run(get_config(), copy, methods=['best'])
   assert results(copy, RUNS[5])['opened'] == 2
   assert [results(copy, name)['opened'] for name in RUNS[:5]] == [1] * 5
   assert len(boards[1].entries) == 4  # The table is of all that is done.
   assert (
-    'Opened more than once: evolution, seed 1 (2 times).'
+    'Opened more than once: best, seed 1 (2 times).'
     in (copy / 'table.md').read_text()
   )
 
@@ -196,7 +195,7 @@ def test_killed_while_a_split_is_open_it_counts_twice(copy):
 def test_what_is_not_finished_is_not_in_the_table(copy, untrained):
   (copy / RUNS[4] / 'finished.json').unlink()
   board = referee.run(get_config(), copy, train_now=False)[1]
-  assert board.table['seeds'].to_dict() == {'evolution': 1, 'random': 2}
+  assert board.table['seeds'].to_dict() == {'best': 1, 'random': 2}
 
 
 def test_apart_it_ends_with_the_same_bits(copy, workdir, monkeypatch):
@@ -340,7 +339,7 @@ def test_a_method_of_ones_own_enters_the_table(copy, monkeypatch):
   )
   boards = referee.run(config, copy, methods=['ratios'], markets=['tiny'])
   assert boards[1].table['seeds'].to_dict() == {
-    'evolution': 2, 'random': 2, 'ratios': 2
+    'best': 2, 'random': 2, 'ratios': 2
   }  # fmt: skip
   pool = json.loads((copy / 'tiny,ratios/seed_0/pool.json').read_text())
   for factor in pool['factors']:
@@ -360,15 +359,10 @@ def test_bad_additions_are_refused(text, message):
     referee.add(get_config(), text)
 
 
-def test_a_run_that_finds_nothing_is_named(tmp_path):
-  with pytest.raises(RunError, match='nothing was found; give it a larger'):
-    referee.judge(tmp_path, 'test')
-
-
-def test_errors_of_the_command_are_lines(tmp_path):
-  done = commands.run(
-    'alphajax.cli', 'referee', '--config=referee.py:simulated',
-    f'--workdir={tmp_path / "x"}', '--methods=randon', cwd=tmp_path,
-  )  # fmt: skip
-  assert done.returncode == 1 and 'did you mean random' in done.stderr
-  assert len(done.stderr.splitlines()) == 1 and not (tmp_path / 'x').exists()
+def test_a_run_that_finds_nothing_is_told_of(copy, untrained, capsys):
+  (copy / RUNS[4] / 'pool.json').unlink()
+  board = referee.run(get_config(), copy)[1]
+  said = capsys.readouterr()
+  assert f'{RUNS[4]}: nothing was found; a larger' in said.err
+  assert board.table['seeds'].to_dict() == {'best': 1, 'random': 2}
+  assert 'Not done, or nothing was found: best, seed 0.' in said.out
