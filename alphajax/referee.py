@@ -40,21 +40,17 @@ def judge(workdir: Path, name: str) -> None:
   """Opens a span of a finished run, unless it was for this result.
 
   One that is killed while the days are open is judged anew, and counts twice.
+  One that has found nothing is told of, and left out of the table.
 
   Args:
     workdir: of the run.
     name: `test`, or `validation`, which opens no test day.
-
-  Raises:
-    RunError: the run has found nothing.
   """
   result = files.digest(workdir / 'pool.json')
   known = files.read_json(workdir / JUDGED) or {}
   if result is None:
-    raise RunError(
-      f'{workdir}: nothing was found; give it a larger --config.budget, or '
-      'leave the method out with --methods'
-    )
+    _say(f'{workdir}: nothing was found; a larger --config.budget may help')
+    return
   if known.get(name) == result:
     return
   config, _, _ = evaluate.result_of(workdir)
@@ -73,7 +69,7 @@ def run(
   *,
   methods: Sequence[str] = (),
   markets: Sequence[str] = (),
-  jobs: int = 1,
+  jobs: int | None = None,
   name: str = 'test',
   train_now: bool = True,
 ) -> list[Board]:
@@ -83,13 +79,13 @@ def run(
     config: of `configs/referee.py`.
     workdir: of the matrix.
     methods, markets: to run now; none: all.
-    jobs: runs at a time.
+    jobs: runs at a time in processes of their own; None: in this one.
     name: the span that is judged on, `test` or `validation`.
     train_now: False: only the tables of what is done.
 
   Raises:
-    ValueError, RunError: see `matrix.plan`, `sweep.train_all`, `judge`; or
-      nothing is done.
+    ValueError, RunError: see `matrix.plan`, `sweep.train_all`; or nothing is
+      done.
     FloatingPointError: at the end, of runs whose loss is not finite.
   """
   workdir = Path(workdir).expanduser()
@@ -122,10 +118,12 @@ def read(config, members: Sequence[Member], name: str) -> list[Board]:
     RunError: runs that disagree in data, splits or label.
   """
   runs: dict[str, dict[str, tuple[Member, folder.Run]]] = {}
+  missing: dict[str, list[str]] = {}
   for member in members:
+    market, method = matrix.names_of(member)
     if not is_judged(member, name):
+      missing.setdefault(market, []).append(f'{method}, seed {member.seed}')
       continue
-    market, _ = matrix.names_of(member)
     loaded = folder.load_run(member.workdir)
     runs.setdefault(market, {})[str(member.workdir)] = member, loaded
   boards = []
@@ -133,8 +131,13 @@ def read(config, members: Sequence[Member], name: str) -> list[Board]:
     bench.check_same(market, {place: run for place, (_, run) in each.items()})
     entries = [_entry(member, run, name) for member, run in each.values()]
     member, loaded = next(iter(each.values()))
+    assert loaded.pool is not None  # It was judged.
     days = member.config.splits['test' if name == 'test' else 'valid']
-    boards.append(_board(config, market, entries, loaded.pool['label'], days))
+    board = _board(config, market, entries, loaded.pool['label'], days)
+    if market in missing:
+      said = f'Not done, or nothing was found: {"; ".join(missing[market])}.'
+      board = board._replace(notes=[*board.notes, said])
+    boards.append(board)
   return boards + _walked(config)
 
 
@@ -179,9 +182,16 @@ def _walked(config) -> list[Board]:
     if not (method and equals and place):
       raise ValueError(f'config.walks has {text!r}: expected NAME=FOLDER')
     summary, joined = walks.load(place)
+    curves = [
+      bench.curve_of(
+        folder.load_run(Path(place).expanduser() / str(row['year']))
+      )
+      for row in summary['folds']
+      if 'runs' not in summary  # An average has no folds of its own.
+    ]
     daily = files.read_arrays(Path(place).expanduser() / walks.DAILY)
     seed = sum(entry.method == method for entry in entries)
-    entry = bench.of_walk(summary, joined, daily, method, seed)
+    entry = bench.of_walk(summary, joined, daily, method, seed, curves)
     label = label or summary['label']
     if summary['label'] != label:
       raise ValueError(
@@ -288,7 +298,8 @@ def add(config, text: str) -> None:
   if name in config.methods:
     raise ValueError(f'--add={text}: config.methods has {name} already')
   path, _, variant = source.partition(':')
-  config.methods[name] = rows.method(path, variant, settings)
+  with config.methods.unlocked():  # Flags lock it.
+    config.methods[name] = rows.method(path, variant, settings)
 
 
 def _say(text: str) -> None:
@@ -305,8 +316,8 @@ def define_flags() -> None:
     'add', [], 'NAME:CONFIG KEY=VALUE, a method besides those of the config.'
   )
   flags.DEFINE_integer(
-    'jobs', 1, 'Runs at a time, in processes of their own; each needs the '
-    'memory of a training.', lower_bound=1,
+    'jobs', 1, 'Runs at a time, each in a process of its own, with the memory '
+    'of a training.', lower_bound=1,
   )  # fmt: skip
   flags.DEFINE_bool(
     'validation', False, 'Judge on validation; no test split is opened.'

@@ -147,18 +147,19 @@ Then = Callable[[Path], None]
 
 
 def train_all(
-  members: Sequence[Member], jobs: int = 1, then: Then | None = None
+  members: Sequence[Member], jobs: int | None = None, then: Then | None = None
 ) -> Iterator[tuple[Member, folder.Run]]:
   """Trains what is not finished; gives each run at its end.
 
-  One after the other, or `jobs` at a time in processes of their own. Before
-  that each method whose variant has no run yet is made once: an option that it
+  One after the other in this process, which keeps their programs and shares
+  the market, or `jobs` at a time in processes of their own. Before that each
+  method whose variant has no run yet is made once: an option that it
   does not know should not be found out after hours. A loss that is not finite
   ends its own run alone.
 
   Args:
     members: of `plan`.
-    jobs: processes, each with the memory of a training.
+    jobs: processes, each with the memory of a training; None: this one.
     then: is called with the folder of every finished run, by the process that
       trained it; a function of a module.
 
@@ -169,7 +170,7 @@ def train_all(
   """
   load_market = markets.sharing_market()
   _try_methods(members, load_market)
-  if jobs > 1:
+  if jobs is not None:
     del load_market  # Each process has its own.
     ended = _apart(members, jobs, then)
   else:
@@ -270,7 +271,7 @@ def sweep(
   workdir: Path,
   figures: Sequence[str] = (),
   control: str | None = None,
-  jobs: int = 1,
+  jobs: int | None = None,
 ) -> pd.DataFrame:
   """Trains the members, writes and prints what they say together.
 
@@ -348,7 +349,11 @@ def define_flags() -> None:
   )  # fmt: skip
   flags.DEFINE_string('control', None, 'The variant to compare with.')
   flags.DEFINE_integer(
-    'jobs', 1, 'Runs at a time, in processes of their own.', lower_bound=1
+    'jobs',
+    None,
+    'Runs at a time in processes of their own; by default all '
+    'are run in this one.',
+    lower_bound=1,
   )
   flags.mark_flags_as_required(['config', 'workdir'])
 

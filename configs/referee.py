@@ -66,7 +66,10 @@ def methods() -> config_dict.ConfigDict:
   for name in ('best', 'evolution', 'retrieval'):
     # A pool every 100 formulas, so that one sees how it gets there.
     rows[name] = method(f'{name}.py', settings=('pool.every=2',))
-  for name in ('gp', 'alphagen', 'alphaqcm', 'gflownet', 'alphaformer'):
+  # Generations of 100 of the 1,000 that are published: the budget has several.
+  population = ('num_trajectories=100', 'gp.tournament=60')
+  rows['gp'] = method('gp.py', settings=population, optional=True)
+  for name in ('alphagen', 'alphaqcm', 'gflownet', 'alphaformer'):
     rows[name] = method(f'{name}.py', optional=True)
   for name in ('published', 'linear', 'lstm', 'alstm', 'tcn', 'transformer'):
     rows[name] = method(f'{name}.py', formulas=False, optional=True)

@@ -40,6 +40,17 @@ def test_what_is_not_known_yet_is_left_out():
   assert found.spent[0] >= 20 and found.mean[0] == 0.2
 
 
+def test_folds_are_one_curve():
+  one = curve([10, 20], [0.1, 0.2], [0.0, 0.1], [3, 5])
+  two = curve([10, 20], [0.3, 0.4], [0.2, 0.3], [1, 2])
+  found = anytime.together([one, two])
+  np.testing.assert_allclose(found.evaluated[[0, -1]], [10, 20])
+  np.testing.assert_allclose(found.seconds[[0, -1]], [4, 7])
+  np.testing.assert_allclose(found.train_ic[[0, -1]], [0.2, 0.3])
+  np.testing.assert_allclose(found.valid_ic[[0, -1]], [0.1, 0.2])
+  assert anytime.together([]) is None
+
+
 def test_where_there_is_no_band():
   one = curve([10, 20], [0.1, 0.2])
   no_formulas = curve([np.nan, np.nan], [0.1, 0.2])

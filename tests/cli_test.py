@@ -57,6 +57,8 @@ def test_help_of_a_command(name, tmp_path):
     (['evaluate', '--workdir=x', '--split=2020'], 'expected --split=2025'),
     (['refine', '--config=quickstart', '--workdir=x',
       '--formula=Maen(close,5)'], "unknown operator 'Maen'"),
+    (['referee', '--config=referee:simulated', '--workdir=x',
+      '--methods=randon'], "unknown method 'randon'"),
     (['configs', 'alphacgf'], 'did you mean alphacfg.py'),
   ],
 )  # fmt: skip

@@ -19,7 +19,7 @@ def get_config(**methods):
   config.methods = config_dict.ConfigDict(
     {
       'random': rows.method(TINY, 'random_search'),
-      'evolution': rows.method(TINY, 'evolution'),
+      'best': rows.method(TINY, 'random_search', ['pool.rule=best_distinct']),
       **methods,
     }
   )
@@ -40,7 +40,7 @@ def test_every_method_is_run_on_every_market_with_every_seed(tmp_path):
     (market, method, seed)
     for seed in (0, 1)
     for market in ('noise', 'tiny')
-    for method in ('evolution', 'random')
+    for method in ('best', 'random')
   ]
   assert not planned.skipped and not list(tmp_path.iterdir())
   member = planned.members[-1]
@@ -83,7 +83,7 @@ def test_what_is_not_here_is_left_out_with_a_word(tmp_path):
     'trees': 'it needs no_such_library: pip install no_such_library',
   }
   assert {matrix.names_of(m)[1] for m in planned.members} == {
-    'random', 'evolution'
+    'random', 'best'
   }  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def test_what_is_not_here_is_left_out_with_a_word(tmp_path):
     (
       {'x': rows.method(TINY, 'random_search', ['label.exit=7'])},
       [],
-      r'(?s)noise: evolution and x disagree.*label.exit: 5 -> 7.*'
+      r'(?s)noise: best and x disagree.*label.exit: 5 -> 7.*'
       r'config.markets.noise.set, for all',
     ),
     (

@@ -69,6 +69,9 @@ def test_curves_say_where_each_method_ended(board, look):
   seconds = race.curves(board.entries, look, 'seconds', 'valid_ic', 'x')
   assert '<title>method_17: 0.0500 after 30</title>' in seconds
   assert 'formulas evaluated' in svg and 'seconds' in seconds
+  ic = board.table.loc['method_4', 'ic']
+  assert f'<title>method_4 on the days judged: {ic:.4f}</title>' in seconds
+  assert 'days judged' not in svg  # Beside train it says nothing.
 
 
 def test_where_there_is_nothing_to_draw_there_is_no_figure(board, look):

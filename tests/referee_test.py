@@ -6,28 +6,33 @@ import re
 import shutil
 from pathlib import Path
 
-import commands
+import matrix_test
 import numpy as np
 import pandas as pd
 import pytest
-from matrix_test import TINY, get_config
+from matrix_test import TINY
 
-from alphajax import apart, evaluate, matrix, referee, train
+from alphajax import apart, arena, evaluate, matrix, referee, train
 from alphajax.judge import comparison, joined, ledger
 from alphajax.run import files, folder
 from alphajax.run.files import RunError
 
 RUNS = [
-  f'{market},{method}/seed_{seed}'
-  for market in ('noise', 'tiny')
-  for method in ('evolution', 'random')
+  f'tiny,{method}/seed_{seed}'
+  for method in ('best', 'random')
   for seed in (0, 1)
 ]
 
 
+def get_config():
+  config = matrix_test.get_config()
+  del config.markets.noise
+  return config
+
+
 @pytest.fixture(scope='module')
 def workdir(tmp_path_factory):
-  """2 methods x 2 seeds on a planted market and on noise, judged on test."""
+  """2 methods x 2 seeds on a planted market, judged on test."""
   place = tmp_path_factory.mktemp('referee') / 'whole'
   with pytest.MonkeyPatch.context() as patch:
     own = place.parent / 'ledger.jsonl'  # Other tests write into the usual one.
@@ -70,13 +75,9 @@ def test_each_test_split_is_opened_once_and_the_ledger_shows_it(workdir):
   for name in RUNS:
     found = results(workdir, name)
     assert found['opened'] == 1 and 'evaluations' not in found
-    if name.startswith('tiny'):
-      entries.append(found)
+    entries.append(found)
   path = Path(entries[0]['ledger'])
   lines = [json.loads(line) for line in path.read_text().splitlines()]
-  assert len(lines) == 8
-  data = folder.load_run(workdir / RUNS[4]).provenance['data_hash']
-  lines = [line for line in lines if line['data'] == data]
   assert len(lines) == 4
   assert {(line['start'], line['end']) for line in lines} == {
     tuple(get_splits()['test'])
@@ -92,7 +93,7 @@ def get_splits():
 
 def test_the_table_is_of_the_days_that_were_opened(workdir):
   table = pd.read_csv(workdir / 'table.csv', index_col=['market', 'method'])
-  assert len(table) == 4
+  assert len(table) == 2
   for (market, method), row in table.iterrows():
     found = [results(workdir, f'{market},{method}/seed_{s}') for s in (0, 1)]
     for name in ('ic', 'rank_ic'):
@@ -105,21 +106,21 @@ def test_the_table_is_of_the_days_that_were_opened(workdir):
     assert row['max_drawdown'] == pytest.approx(np.mean(depth))
     assert row['evaluated'] == 12 and row['seconds'] > 0
   days = {}
-  for method in ('evolution', 'random'):
+  for method in ('best', 'random'):
     each = [folder.load_run(workdir / f'tiny,{method}/seed_{s}')
             for s in (0, 1)]  # fmt: skip
     days[method] = np.mean([run.daily['ic_test'] for run in each], axis=0)
-  less = comparison.paired(days['evolution'], days['random'], lag=4)
-  row = table.loc['tiny', 'evolution']
+  less = comparison.paired(days['best'], days['random'], lag=4)
+  row = table.loc['tiny', 'best']
   assert row['less_random'] == pytest.approx(less.mean)
   assert row['less_random_high'] == pytest.approx(less.high)
 
 
 def test_runs_and_curves_are_written_too(workdir):
   runs = pd.read_csv(workdir / 'runs.csv')
-  assert len(runs) == 8 and set(runs['opened']) == {1}
+  assert len(runs) == 4 and set(runs['opened']) == {1}
   curves = pd.read_csv(workdir / 'curves.csv')
-  assert len(curves) == 16  # Two iterations a run.
+  assert len(curves) == 8  # Two iterations a run.
   own = curves[(curves['market'] == 'tiny') & (curves['method'] == 'random')]
   metrics = folder.load_run(workdir / 'tiny,random/seed_1').metrics
   own = own[own['seed'] == 1]
@@ -132,8 +133,7 @@ def test_runs_and_curves_are_written_too(workdir):
 def test_what_is_planted_is_looked_for(workdir):
   markets = pd.read_csv(workdir / 'arena.csv', index_col=['market', 'method'])
   assert markets['planted'].to_dict() == {
-    ('noise', 'evolution'): 0, ('noise', 'random'): 0,
-    ('tiny', 'evolution'): 3, ('tiny', 'random'): 3,
+    ('tiny', 'best'): 3, ('tiny', 'random'): 3,
   }  # fmt: skip
   found = [results(workdir, f'tiny,random/seed_{seed}') for seed in (0, 1)]
   share = [entry['test']['ic']['mean'] / entry['ceiling'] for entry in found]
@@ -153,19 +153,31 @@ def test_what_is_planted_is_looked_for(workdir):
   assert row['share_12'] == pytest.approx(np.mean(shares))
   assert 'share_100' not in markets  # Beyond the budget.
   ranked = pd.read_csv(workdir / 'ranking.csv', index_col='method')
-  assert ranked['noise_runs'].tolist() == [2, 2]
+  assert ranked['markets'].tolist() == [1, 1]
+
+
+def test_where_nothing_is_planted_that_is_said(copy, monkeypatch):
+  planted = arena.markets.simulated
+  monkeypatch.setattr(
+    arena.markets,
+    'simulated',
+    lambda config: planted(config)._replace(alphas=(), strength=0.0),
+  )
+  for name in RUNS:
+    arena.recover(copy / name, 'test', get_splits()['test'])
+    assert arena.found_in(copy / name, 'test')['closest'] == []
 
 
 def test_the_page_and_the_text_say_it(workdir):
   text = (workdir / 'table.md').read_text()
-  assert text.count('| method | seeds | RankIC | IC | RankICIR | ICIR |') == 2
+  assert text.count('| method | seeds | RankIC | IC | RankICIR | ICIR |') == 1
   assert 'The 90 % confidence set of the IC holds' in text
-  assert '## Planted markets' in text and 'false formulas' in text
+  assert '## Planted markets' in text and 'share at 12' in text
   page = (workdir / 'referee.html').read_text()
   for title in ('Cumulative returns', 'Train IC by formulas',
                 'Validation IC by seconds'):  # fmt: skip
-    assert page.count(f'<h3>{title}</h3>') == 2
-  assert page.count('<td class="name">evolution</td>') == 3
+    assert page.count(f'<h3>{title}</h3>') == 1
+  assert page.count('<td class="name">best</td>') == 2
   assert not re.search(r'(src|href)="http', page)
 
 
@@ -176,27 +188,27 @@ def test_started_again_nothing_is_done_twice(workdir, untrained):
 
 
 def test_only_tables(workdir, untrained, tmp_path):
-  assert len(referee.run(get_config(), workdir, train_now=False)) == 2
+  assert len(referee.run(get_config(), workdir, train_now=False)) == 1
   with pytest.raises(RunError, match='holds no finished run .* on the test'):
     referee.run(get_config(), tmp_path, train_now=False)
 
 
 def test_killed_while_a_split_is_open_it_counts_twice(copy):
-  (copy / RUNS[5] / referee.JUDGED).unlink()
-  boards = referee.run(get_config(), copy, methods=['evolution'])
-  assert results(copy, RUNS[5])['opened'] == 2
-  assert [results(copy, name)['opened'] for name in RUNS[:5]] == [1] * 5
-  assert len(boards[1].entries) == 4  # The table is of all that is done.
+  (copy / RUNS[1] / referee.JUDGED).unlink()
+  boards = referee.run(get_config(), copy, methods=['best'])
+  assert results(copy, RUNS[1])['opened'] == 2
+  assert [results(copy, name)['opened'] for name in RUNS[:1]] == [1]
+  assert len(boards[0].entries) == 4  # The table is of all that is done.
   assert (
-    'Opened more than once: evolution, seed 1 (2 times).'
+    'Opened more than once: best, seed 1 (2 times).'
     in (copy / 'table.md').read_text()
   )
 
 
 def test_what_is_not_finished_is_not_in_the_table(copy, untrained):
-  (copy / RUNS[4] / 'finished.json').unlink()
-  board = referee.run(get_config(), copy, train_now=False)[1]
-  assert board.table['seeds'].to_dict() == {'evolution': 1, 'random': 2}
+  (copy / RUNS[0] / 'finished.json').unlink()
+  board = referee.run(get_config(), copy, train_now=False)[0]
+  assert board.table['seeds'].to_dict() == {'best': 1, 'random': 2}
 
 
 def test_apart_it_ends_with_the_same_bits(copy, workdir, monkeypatch):
@@ -212,18 +224,18 @@ def test_apart_it_ends_with_the_same_bits(copy, workdir, monkeypatch):
       yield task, True
 
   monkeypatch.setattr(apart, 'run', run)
-  shutil.rmtree(copy / RUNS[6])
+  shutil.rmtree(copy / RUNS[2])
   (copy / RUNS[1] / 'judged.json').unlink()  # It is judged in this process.
   referee.run(get_config(), copy, jobs=2)
   assert begun == [('tiny,random', 0, 2)]
   assert results(copy, RUNS[1])['opened'] == 2
-  pools = [(p / RUNS[6] / 'pool.json').read_bytes() for p in (copy, workdir)]
+  pools = [(p / RUNS[2] / 'pool.json').read_bytes() for p in (copy, workdir)]
   assert pools[0] == pools[1]
-  assert results(copy, RUNS[6])['test'] == results(workdir, RUNS[6])['test']
+  assert results(copy, RUNS[2])['test'] == results(workdir, RUNS[2])['test']
 
 
 def test_a_process_that_fails_is_named(copy, monkeypatch):
-  shutil.rmtree(copy / RUNS[6])
+  shutil.rmtree(copy / RUNS[2])
   monkeypatch.setattr(
     apart, 'run', lambda tasks, *given: ((task, False) for task in tasks)
   )
@@ -235,9 +247,11 @@ def test_validation_opens_no_test_split(copy, capsys):
   for name in RUNS:
     for file in ('results.json', 'daily_test.npz', 'judged.json'):
       (copy / name / file).unlink()
-  boards = referee.run(get_config(), copy, markets=['tiny'], name='validation')
+  boards = referee.run(
+    get_config(), copy, methods=['random'], markets=['tiny'], name='validation'
+  )
   assert [board.title for board in boards] == ['tiny']
-  for name in RUNS[4:]:
+  for name in RUNS[2:]:
     found = results(copy, name)
     assert found['opened'] == 0 and 'test' not in found
     entry = found['evaluations']['validation']
@@ -252,20 +266,20 @@ def test_validation_opens_no_test_split(copy, capsys):
 
 
 def test_runs_that_disagree_are_refused(copy, untrained):
-  path = copy / RUNS[5] / 'pool.json'
+  path = copy / RUNS[1] / 'pool.json'
   pool = json.loads(path.read_text())
   pool['label']['horizon'] = 7
   path.write_text(json.dumps(pool))
   files.write_json(
-    copy / RUNS[5] / referee.JUDGED, {'test': files.digest(path)}
+    copy / RUNS[1] / referee.JUDGED, {'test': files.digest(path)}
   )
   with pytest.raises(RunError, match='tiny: .*disagree in their label'):
     referee.run(get_config(), copy, train_now=False)
 
 
-def make_walk(place, daily, shift=0.0, horizon=5):
+def make_walk(place, fold, daily, shift=0.0, horizon=5):
   """The folder of a walk, as far as a table reads it."""
-  place.mkdir(parents=True)
+  shutil.copytree(fold, place / '2010')
   dates = daily['dates_test']
   days = joined.Joined(
     dates, np.array(['a']), np.zeros((len(dates), 1), np.float32),
@@ -274,11 +288,11 @@ def make_walk(place, daily, shift=0.0, horizon=5):
   )  # fmt: skip
   found = joined.figures(days, 4)
   files.write_arrays(place / 'walk_forward.npz', days._asdict())
-  fold = {'year': 2010, 'seconds': 7.0, 'opened': 1, **found['folds']['2010']}
+  row = {'year': 2010, 'seconds': 7.0, 'opened': 1, **found['folds']['2010']}
   files.write_json(
     place / 'walk_forward.json',
     {'method': 'x', 'label': {'horizon': horizon}, 'all': found['all'],
-     'folds': [fold]},
+     'folds': [row]},
   )  # fmt: skip
   return place
 
@@ -286,7 +300,8 @@ def make_walk(place, daily, shift=0.0, horizon=5):
 def test_walks_are_rows_of_a_table_of_their_own(workdir, untrained, tmp_path):
   run = folder.load_run(workdir / 'tiny,random/seed_0')
   walks = [
-    make_walk(tmp_path / f'w{i}', run.daily, shift=0.01 * i) for i in range(3)
+    make_walk(tmp_path / f'w{i}', run.workdir, run.daily, 0.01 * i)
+    for i in range(3)
   ]
   config = get_config()
   config.walks = (f'random={walks[0]}', f'best={walks[1]}', f'best={walks[2]}')
@@ -298,7 +313,9 @@ def test_walks_are_rows_of_a_table_of_their_own(workdir, untrained, tmp_path):
   assert board.table.loc['best', 'less_random'] == pytest.approx(
     0.015, abs=1e-6
   )
-  assert board.table.loc['random', 'seconds'] == 7
+  assert board.table.loc['random', ['seconds', 'evaluated']].tolist() == [7, 12]
+  ends = [e.curve.valid_ic[-1] for e in board.entries]
+  assert ends == pytest.approx([run.metrics[-1]['valid_ic']] * 3)
   assert '## Years walked forward, 20' in (workdir / 'table.md').read_text()
 
 
@@ -312,12 +329,13 @@ def test_walks_are_rows_of_a_table_of_their_own(workdir, untrained, tmp_path):
   ],
 )
 def test_bad_walks_are_refused(walks, message, workdir, untrained, tmp_path):
-  daily = folder.load_run(workdir / 'tiny,random/seed_0').daily
+  fold = workdir / 'tiny,random/seed_0'
+  daily = folder.load_run(fold).daily
   fewer = {name: each[5:] for name, each in daily.items()}
   places = [
-    make_walk(tmp_path / 'a', daily),
-    make_walk(tmp_path / 'b', daily, horizon=10),
-    make_walk(tmp_path / 'c', fewer),
+    make_walk(tmp_path / 'a', fold, daily),
+    make_walk(tmp_path / 'b', fold, daily, horizon=10),
+    make_walk(tmp_path / 'c', fold, fewer),
   ]
   config = get_config()
   config.walks = tuple(text.format(*places) for text in walks)
@@ -328,13 +346,13 @@ def test_bad_walks_are_refused(walks, message, workdir, untrained, tmp_path):
 def test_a_method_of_ones_own_enters_the_table(copy, monkeypatch):
   """The example of scripts/examples, as its command adds it."""
   monkeypatch.syspath_prepend(Path(__file__).parent.parent)
-  config = get_config()
+  config = get_config().lock()  # As a flag gives it.
   referee.add(
     config, f'ratios:{TINY}:random_search method=scripts.examples.own_method'
   )
   boards = referee.run(config, copy, methods=['ratios'], markets=['tiny'])
-  assert boards[1].table['seeds'].to_dict() == {
-    'evolution': 2, 'random': 2, 'ratios': 2
+  assert boards[0].table['seeds'].to_dict() == {
+    'best': 2, 'random': 2, 'ratios': 2
   }  # fmt: skip
   pool = json.loads((copy / 'tiny,ratios/seed_0/pool.json').read_text())
   for factor in pool['factors']:
@@ -354,15 +372,10 @@ def test_bad_additions_are_refused(text, message):
     referee.add(get_config(), text)
 
 
-def test_a_run_that_finds_nothing_is_named(tmp_path):
-  with pytest.raises(RunError, match='nothing was found; give it a larger'):
-    referee.judge(tmp_path, 'test')
-
-
-def test_errors_of_the_command_are_lines(tmp_path):
-  done = commands.run(
-    'alphajax.cli', 'referee', '--config=referee.py:simulated',
-    f'--workdir={tmp_path / "x"}', '--methods=randon', cwd=tmp_path,
-  )  # fmt: skip
-  assert done.returncode == 1 and 'did you mean random' in done.stderr
-  assert len(done.stderr.splitlines()) == 1 and not (tmp_path / 'x').exists()
+def test_a_run_that_finds_nothing_is_told_of(copy, untrained, capsys):
+  (copy / RUNS[0] / 'pool.json').unlink()
+  board = referee.run(get_config(), copy)[0]
+  said = capsys.readouterr()
+  assert f'{RUNS[0]}: nothing was found; a larger' in said.err
+  assert board.table['seeds'].to_dict() == {'best': 1, 'random': 2}
+  assert 'Not done, or nothing was found: best, seed 0.' in said.out

@@ -191,6 +191,28 @@ def test_finished_runs_are_skipped_and_others_continue(swept, monkeypatch):
   assert rows['iteration'].tolist() == [2, 3, 2, 3]
 
 
+def test_apart_the_rows_are_in_the_order_of_the_plan(swept, monkeypatch):
+  variants, _, workdir, _ = swept
+  members = sweep.plan(
+    variants, workdir, [3, 4], ['seed', 'data.simulate.seed']
+  )
+  for member in members[:2]:  # The others went on in the test before.
+    (member.workdir / 'finished.json').unlink()
+
+  def backwards(tasks, work, jobs, begin):
+    assert jobs == 2
+    for number, task in reversed(list(enumerate(tasks, 1))):
+      begin(number, task)
+      work(task)
+      yield task, True
+
+  monkeypatch.setattr(sweep.apart, 'run', backwards)
+  rows = sweep.sweep(members[:2], workdir, jobs=2)
+  assert list(zip(rows['variant'], rows['seed'], strict=True)) == [
+    ('pool.capacity=1', 3), ('pool.capacity=3', 3)
+  ]  # fmt: skip
+
+
 def test_a_folder_of_another_config_is_refused_before_anything_runs(swept):
   variants, members, workdir, _ = swept
   other = {name: config.copy_and_resolve_references()

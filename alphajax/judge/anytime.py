@@ -72,3 +72,25 @@ def band(curves: Sequence[Curve], axis: str, figure: str) -> Band | None:
     return None
   values, points = values[:, known], points[known]
   return Band(points, values.mean(0), values.min(0), values.max(0))
+
+
+def together(curves: Sequence[Curve]) -> Curve | None:
+  """One curve of several runs that are one result, as the folds of a walk.
+
+  ICs are means over them after so many formulas each, seconds are summed. None
+  where there is none or one counts no formulas.
+  """
+  found = {
+    name: band(curves, 'evaluated', name) for name in ('train_ic', 'valid_ic')
+  }
+  train, valid = found['train_ic'], found['valid_ic']
+  if train is None or valid is None:
+    return None
+  points = np.intersect1d(train.spent, valid.spent)
+  seconds = [at(curve.evaluated, curve.seconds, points) for curve in curves]
+  return Curve(
+    points,
+    np.sum(seconds, axis=0),
+    train.mean[np.isin(train.spent, points)],
+    valid.mean[np.isin(valid.spent, points)],
+  )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from alphajax.judge import comparison, series
+from alphajax.judge import anytime, comparison, series
 from alphajax.judge.anytime import Curve
 from alphajax.run.files import RunError
 from alphajax.run.folder import Run
@@ -58,12 +58,7 @@ def of_run(
     daily: the series beside it.
     more: figures of another kind.
   """
-  curve = Curve(
-    run.column('evaluated'),
-    np.cumsum(run.seconds('total')),
-    run.column('train_ic'),
-    run.column('valid_ic'),
-  )
+  curve = curve_of(run)
   evaluated = curve.evaluated[-1]
   figures = {
     **_figures(entry['test'], entry.get('backtest', {})),
@@ -81,12 +76,23 @@ def of_run(
   )  # fmt: skip
 
 
+def curve_of(run: Run) -> Curve:
+  """How a run got where it is."""
+  return Curve(
+    run.column('evaluated'),
+    np.cumsum(run.seconds('total')),
+    run.column('train_ic'),
+    run.column('valid_ic'),
+  )
+
+
 def of_walk(
   summary: Mapping[str, Any],
   joined,
   daily: Mapping[str, np.ndarray],
   method: str,
   seed: int,
+  curves: Sequence[Curve],
 ) -> Entry:
   """The entry of years walked forward, as `walks` keeps them.
 
@@ -95,13 +101,16 @@ def of_walk(
     joined: a `joined.Joined`.
     daily: of `daily_walk.npz`.
     method, seed: what it is in the table.
+    curves: of its folds; none of what has none of its own. What a fold had
+      evaluated is what counts, and the seconds of all.
   """
   known = np.isfinite(joined.ic)
   rows = summary['folds']
   seconds = [row.get('seconds') for row in rows]
+  curve = anytime.together(curves)
   figures = {
     **_figures(summary['all'], summary.get('backtest', {})),
-    'evaluated': None,
+    'evaluated': None if curve is None else curve.evaluated[-1],
     'seconds': None if None in seconds else float(sum(seconds)),
     'ceiling': summary['all'].get('ceiling'),
     'opened': max(row.get('opened') or 1 for row in rows),
@@ -110,7 +119,7 @@ def of_walk(
   return Entry(
     method, seed, figures, joined.dates[known],
     np.asarray(joined.ic[known], float),
-    np.asarray(joined.rank_ic[known], float), _worth(daily), None,
+    np.asarray(joined.rank_ic[known], float), _worth(daily), curve,
   )  # fmt: skip
 
 

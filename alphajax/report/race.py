@@ -44,8 +44,8 @@ def curves(
 ) -> str:
   """IC by what was spent: mean over the seeds, and a band over all of them.
 
-  A method that counts no formulas is a level, what it ended with; years walked
-  forward are no curve.
+  A method that counts no formulas is a level, what it ended with. Beside the
+  validation ICs a diamond is the IC of the days that were judged.
 
   Args:
     entries: of one market.
@@ -68,10 +68,24 @@ def curves(
         if entry.method == method and entry.curve is not None
       ]
       drawn += _draw(axes, method, each, seen, axis, figure)
+      if figure == 'valid_ic':
+        _point_at(axes, each, entries, method, axis)
     axes.set_xlabel('formulas evaluated' if axis == 'evaluated' else 'seconds')
     axes.set_ylabel('train IC' if figure == 'train_ic' else 'validation IC')
     axes.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=''))
     return canvas.svg(drawing, name) if drawn else ''
+
+
+def _point_at(axes, look: Look, entries, method: str, axis: str) -> None:
+  """A point at what the days that were judged said in the end."""
+  own = [e for e in entries if e.method == method and e.curve is not None]
+  spent = [getattr(entry.curve, axis)[-1] for entry in own]
+  if not own or not np.isfinite(spent).all():
+    return
+  mean = float(np.mean([entry.figures['ic'] for entry in own]))
+  (point,) = axes.plot(max(spent), mean, 'D', markersize=4, zorder=4,
+                       color=COLORS[look.color])  # fmt: skip
+  canvas.tip(point, f'{method} on the days judged: {mean:.4f}')
 
 
 def _draw(axes, method: str, look: Look, seen, axis: str, figure: str) -> bool:

@@ -320,11 +320,13 @@ def _figures(board: Board, look, name: str) -> Iterator[tuple[str, str, str]]:
   )
   for axis, spent in (('evaluated', 'formulas'), ('seconds', 'seconds')):
     for figure, of in (('train_ic', 'Train'), ('valid_ic', 'Validation')):
+      caption = 'Mean over seeds, and from the least to the greatest of them.'
+      if axis == 'evaluated':
+        caption += ' Dotted: a method without formulas.'
+      if figure == 'valid_ic':
+        caption += ' Diamonds: the IC of the days judged.'
       yield (
         f'{of} IC by {spent}',
-        'Mean over seeds, and from the least to the greatest of them. Dotted: '
-        'a method without formulas.'
-        if axis == 'evaluated'
-        else 'Mean over seeds, and from the least to the greatest of them.',
+        caption,
         race.curves(board.entries, look, axis, figure, f'{name}-{axis}-{of}'),
       )
