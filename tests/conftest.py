@@ -21,7 +21,7 @@ LONG = """
 # than they compute: with `scripts/test.sh` quickly. What checks values of
 # formulas and figures is compiled as users have it.
 QUICK = """
-  alphagen archive assess assessment_page bars benchmark checkpoint choice cli
+  alphaformer_networks alphaformer_paper alphagen archive assess assessment_page bars benchmark checkpoint choice cli
   configs contributing ensemble environment evaluate evolution
   evolution_method examples experiment export folder given grammar gumbel
   halves heads judgement languages learning ledger losses market_quality

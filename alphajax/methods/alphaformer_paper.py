@@ -136,6 +136,7 @@ def make(config, market: Market) -> Method:
 
 def check(config) -> None:
   """Refuses a config that cannot be, key by key."""
+  synthetic_tasks.check(config)
   own, opts = config.pretrain, ppo.options(config)
   if not 0 <= own.num_updates < config.num_iterations:
     raise ValueError(
