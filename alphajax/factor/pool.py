@@ -232,7 +232,7 @@ def _insert(
     held = jnp.where(new.item >= 0, all_ids[new.item], -1)
     return (new, ic), Trace(
       ic, held, *jnp.where(real, jnp.stack([new_ic, unexplained]), 0.0),
-      is_twin=real & is_twin,
+      real & is_twin,
     )  # fmt: skip
 
   start = _Slots(

@@ -206,8 +206,8 @@ def make_model(config, language: environment.Language) -> Model:
 
   def apply_fn(params, markets, inputs):
     tokens, pools, which = (x[0] for x in inputs)
-    contexts = see(params, markets[which], pools)
-    logits = jax.vmap(
+    contexts: Any = see(params, markets[which], pools)
+    logits: Any = jax.vmap(
       functools.partial(writer.apply, method='game'), (None, 0, 0), out_axes=1
     )(params, contexts, tokens)[: language.max_steps]
     return logits, jnp.broadcast_to(contexts.value, logits.shape[:2])
@@ -217,8 +217,8 @@ def make_model(config, language: environment.Language) -> Model:
     inputs = (played.final_tokens[None], pools[None], which[None])
     games = ppo.games_of(played, worths, inputs, opts)
     params, opt_states, metrics = ppo.fit_shared(
-      *learner, rng_key, games, apply_fn=apply_fn, opts=opts,
-      shared_fn=lambda params: read(params, paths, there),
+      learner.params, learner.opt_states, rng_key, games, apply_fn=apply_fn,
+      opts=opts, shared_fn=lambda params: read(params, paths, there),
     )  # fmt: skip
     return Learner(params, opt_states), metrics
 
@@ -347,7 +347,7 @@ def real_paths(config, train):
     (f32[1, S, T, C], bool[1, S]) of all stocks that are members on some day.
   """
   last = panel_lib.select_days(train, slice(-config.panels.num_days, None))
-  members = np.asarray(last.mask).any(0)
-  symbols = [s for s, known in zip(last.symbols, members, strict=True) if known]
+  members = np.flatnonzero(np.asarray(last.mask).any(axis=0))
+  symbols = [last.symbols[s] for s in members]
   paths, there = market_encoder.paths(panel_lib.take_symbols(last, symbols))
   return jnp.asarray(paths)[None], jnp.asarray(there)[None]
