@@ -13,7 +13,7 @@ from alphajax.data import long_table
 from alphajax.factor import pool as pool_lib
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
-from alphajax.methods import alphaformer_paper, synthetic_tasks
+from alphajax.methods import market_writer, synthetic_tasks
 
 UPDATES, ITERATIONS = 2, 2
 
@@ -147,7 +147,7 @@ def test_many_pools_are_as_one(tasks):
 def test_tokens_of_members():
   written = np.arange(1, 25).reshape(2, 4, 3)
   ids = np.array([[3, -1], [0, 2]])
-  tokens = np.asarray(alphaformer_paper._members(written, ids, 3))
+  tokens = np.asarray(market_writer.member_tokens(written, ids, 3))
   np.testing.assert_array_equal(
     tokens,
     [
@@ -158,7 +158,7 @@ def test_tokens_of_members():
   language = environment.make(**config_of().language)
   texts = ['Abs(close)', 'Kurt(close,5)', 'Mean(close+open,5)+Std(open,5)']
   formulas = [formula_lib.parse(text) for text in texts]
-  tokens = np.asarray(alphaformer_paper.pool_tokens(language, formulas, 4))
+  tokens = np.asarray(market_writer.pool_tokens(language, formulas, 4))
   assert tokens.shape == (4, language.max_tokens)
   spelled = environment.tokens_of(language, formulas[0])
   assert tokens[0, : len(spelled)].tolist() == spelled
