@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import tiny
+from ml_collections import config_dict
 
 from alphajax import evaluate, train
-from alphajax.configs import alphacfg
+from alphajax.configs import alphacfg, alphaformer_paper
 from alphajax.report import page
 from alphajax.run import folder
 
@@ -89,12 +90,18 @@ def test_named_files_exist(name):
 
 @pytest.mark.parametrize('name', FILES)
 def test_named_options_exist(name):
-  config = alphacfg.get_config()
+  configs = alphacfg.get_config(), alphaformer_paper.get_config()
+  known = {key for c in configs for key in flat(c)}
   for key in set(re.findall(r'--config\.([a-z_0-9.]+[a-z0-9])', FILES[name])):
-    node = config
-    for part in key.split('.'):
-      assert part in node, f'--config.{key}'
-      node = node[part]
+    assert key in known, f'--config.{key}'
+
+
+def flat(config, above=''):
+  """The names of all keys, such as `pool` and `pool.capacity`."""
+  for key, value in config.items():
+    yield above + key
+    if isinstance(value, config_dict.ConfigDict):
+      yield from flat(value, f'{above}{key}.')
 
 
 def test_the_first_page_is_short():
