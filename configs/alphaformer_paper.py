@@ -56,7 +56,8 @@ def get_config(variant='csi300'):
   config.panels.num_stocks = 64
 
   config.pretrain = config_dict.ConfigDict()
-  config.pretrain.num_updates = 100  # [ours] Three minutes each on two cores.
+  # [ours] Of some 3,000 GFLOP each: minutes on two cores.
+  config.pretrain.num_updates = 100
   config.pretrain.panels = 8  # Markets of an update, drawn anew [ours].
   # An update draws one as the capacity M of its pools, and writes 2 M formulas
   # for each market [paper].

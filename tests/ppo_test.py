@@ -231,6 +231,56 @@ def test_learns_which_arm_pays():
   assert all(-1e-6 < seen['kl'] < 0.1 for seen in metrics)
 
 
+def test_a_shared_part_learns_once_an_epoch():
+  """From the mean of what the minibatches want of what it said."""
+  opts = OPTIONS._replace(num_epochs=1, num_minibatches=1, learning_rate=0.1)
+  _, _, games = made()
+  games = games._replace(inputs=jnp.arange(BATCH)[None])
+
+  def shared_fn(params):
+    return jnp.tanh(params['w'])
+
+  def apply_fn(rest, said, which):
+    logits = said[which[0]][None, :, None] * rest['u'] + rest['bias']
+    logits = jnp.broadcast_to(logits, (MOVES, which.shape[1], ACTIONS))
+    return logits, jnp.broadcast_to(said[which[0]], logits.shape[:2])
+
+  params = (
+    {'w': jnp.linspace(-1.0, 1.0, BATCH)},
+    {'u': jnp.linspace(0.0, 1.0, ACTIONS), 'bias': jnp.zeros(ACTIONS)},
+  )
+  states = tuple(map(ppo.optimizer(opts).init, params))
+  fit = functools.partial(
+    ppo.fit_shared, shared_fn=shared_fn, apply_fn=apply_fn
+  )
+  key = jax.random.key(0)
+  new, new_states, metrics = jax.jit(functools.partial(fit, opts=opts))(
+    params, states, key, games
+  )
+
+  def whole(params):
+    shared, rest = params
+    return ppo.loss(
+      *apply_fn(rest, shared_fn(shared), games.inputs), games, opts
+    )[0]
+
+  for part, gradient in enumerate(jax.grad(whole)(params)):
+    change, _ = ppo.optimizer(opts).update(gradient, states[part])
+    for name, value in params[part].items():
+      np.testing.assert_allclose(
+        new[part][name], value + change[name], atol=1e-5
+      )
+  np.testing.assert_allclose(metrics['loss'], whole(params), rtol=1e-4)
+  # The rest moves by the minibatch, the shared part by the epoch.
+  two = OPTIONS._replace(num_epochs=2, num_minibatches=3)
+  _, states, _ = jax.jit(functools.partial(fit, opts=two))(
+    params, states, key, games
+  )
+  steps = [state[1][0].count for state in states]
+  assert steps == [2, 6]
+  del new_states
+
+
 @pytest.mark.parametrize(
   'name, value',
   [('clip', 1.5), ('num_epochs', 0), ('learning_rate', -1.0),

@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from alphajax import evaluate, train
-from alphajax.configs import alphacfg, referee
+from alphajax.configs import alphacfg, alphaformer_paper, referee
 from alphajax.report import page
 from alphajax.run import config as config_lib
 from alphajax.run import folder
@@ -90,9 +90,12 @@ def test_named_files_exist(name):
 
 @pytest.mark.parametrize('name', FILES)
 def test_named_options_exist(name):
+  configs = (
+    alphacfg.get_config(), alphaformer_paper.get_config(), referee.get_config()
+  )  # fmt: skip
   known = {
     key
-    for config in (alphacfg.get_config(), referee.get_config())
+    for config in configs
     for key in (*config, *config_lib.flatten(config.to_dict()))
   }
   for key in set(re.findall(r'--config\.([a-z_0-9.]+[a-z0-9])', FILES[name])):

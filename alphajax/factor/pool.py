@@ -230,10 +230,8 @@ def _insert(
       functools.partial(jnp.where, keep), (new, new_ic), (slots, ic)
     )
     held = jnp.where(new.item >= 0, all_ids[new.item], -1)
-    return (new, ic), Trace(
-      ic, held, *jnp.where(real, jnp.stack([new_ic, unexplained]), 0.0),
-      is_twin=real & is_twin,
-    )  # fmt: skip
+    tried, left = jnp.where(real, jnp.stack([new_ic, unexplained]), 0.0)
+    return (new, ic), Trace(ic, held, tried, left, real & is_twin)
 
   start = _Slots(
     jnp.where(pool.ids >= 0, jnp.arange(capacity, dtype=jnp.int32), -1),

@@ -137,8 +137,9 @@ def make_agent(config, language: environment.Language) -> Agent:
     inputs = token_games.inputs(played, language)
     games = ppo.games_of(played, worths, inputs, opts)
     params, opt_state, metrics = ppo.fit(
-      *learner, rng_key, games, apply_fn=apply_fn, opts=opts
-    )
+      learner.params, learner.opt_state, rng_key, games,
+      apply_fn=apply_fn, opts=opts,
+    )  # fmt: skip
     return Learner(params, opt_state), metrics
 
   def learn(learner, rng_key, played, worths):

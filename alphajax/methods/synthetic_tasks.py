@@ -47,20 +47,12 @@ def make(config, train: Panel) -> Tasks:
   train: what they are made from, unless they lie in a folder.
 
   Raises:
-    ValueError: an unknown family, too few days for a label, a folder without
-      as many panels, or panels that are too small.
+    ValueError: see `check`; a folder without as many panels, panels that are
+      too small, or a training split of fewer stocks.
   """
+  check(config)
   own, label = config.panels, LabelSpec(**config.label)._replace(neutralize=())
   warm = max(config.language.windows)
-  if own.num_days <= warm + label.exit:
-    raise ValueError(
-      f'config.panels.num_days is {own.num_days}: the longest window is {warm} '
-      f'days and the label reaches {label.exit} ahead; set {warm} + '
-      f'{label.exit} + 1 or more'
-    )
-  for name in ('num_panels', 'num_stocks'):
-    if own[name] < 1:
-      raise ValueError(f'config.panels.{name} is {own[name]}: expected >= 1')
   panels = _read(own) if own.folder else _draw(config, train)
   labels = np.stack([panel_lib.forward_return(p, label) for p in panels])
   members = jnp.asarray(np.stack([panel.mask for panel in panels]))
@@ -77,15 +69,30 @@ def make(config, train: Panel) -> Tasks:
   )
 
 
-def _draw(config, train: Panel) -> list[Panel]:
-  """Markets of a control, drawn by the seed of the run."""
-  own = config.panels
-  if own.family not in FAMILIES:
+def check(config) -> None:
+  """Refuses an unknown family, and sizes that cannot be."""
+  own, label = config.panels, config.label
+  warm = max(config.language.windows)
+  if own.num_days <= warm + label.exit:
+    raise ValueError(
+      f'config.panels.num_days is {own.num_days}: the longest window is {warm} '
+      f'days and the label reaches {label.exit} ahead; set '
+      f'{warm + label.exit + 1} or more'
+    )
+  for name in ('num_panels', 'num_stocks'):
+    if own[name] < 1:
+      raise ValueError(f'config.panels.{name} is {own[name]}: expected >= 1')
+  if not own.folder and own.family not in FAMILIES:
     raise ValueError(
       f'config.panels.family is {own.family!r}: expected one of {FAMILIES}; of '
       'another family make panels by alphajax synthesize, and name their '
       'folder in config.panels.folder'
     )
+
+
+def _draw(config, train: Panel) -> list[Panel]:
+  """Markets of a control, drawn by the seed of the run."""
+  own = config.panels
   source = controls.make_source(train, own.num_stocks)
   seeds = np.random.SeedSequence([config.seed, 1]).generate_state(
     own.num_panels

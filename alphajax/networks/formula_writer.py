@@ -39,7 +39,7 @@ class Memory(NamedTuple):
   """What has been written of a formula so far."""
 
   cache: jax.Array  # f32[layers, 2, L, D]
-  count: jax.Array  # i32[] tokens.
+  length: jax.Array  # i32[] tokens.
 
 
 class FormulaWriter(nn.Module):
@@ -92,11 +92,11 @@ class FormulaWriter(nn.Module):
     self, context: Context, memory: Memory, token: jax.Array
   ) -> tuple[jax.Array, jax.Array, Memory]:
     """Logits and value after one token more, and the memory of it."""
-    x = self._embedded(token[None], memory.count[None])[0]
+    x = self._embedded(token[None], memory.length[None])[0]
     x, cache = self.decoder.follow(
-      memory.cache, memory.count, x, context.memory, context.there
+      memory.cache, memory.length, x, context.memory, context.there
     )
-    memory = Memory(cache, memory.count + 1)
+    memory = Memory(cache, memory.length + 1)
     return self.policy(x), context.value, memory
 
   def _embedded(self, tokens, places):

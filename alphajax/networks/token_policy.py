@@ -25,7 +25,7 @@ class Memory(NamedTuple):
 
   state: jax.Array  # f32[layers, 2, D] of the LSTM.
   total: jax.Array  # f32[D] of what it said.
-  count: jax.Array  # i32[] tokens read.
+  length: jax.Array  # i32[] tokens read.
 
 
 class TokenPolicy(nn.Module):
@@ -72,12 +72,12 @@ class TokenPolicy(nn.Module):
     """Logits and value after one token more, and the memory of it."""
     said, state = self._read(token[None], memory, False)
     total = memory.total + said[0]
-    memory = Memory(state, total, memory.count + 1)
-    return *self._heads(total / memory.count), memory
+    memory = Memory(state, total, memory.length + 1)
+    return *self._heads(total / memory.length), memory
 
   def _read(self, tokens, memory, train):
     chex.assert_rank(tokens, 1)
-    first = 0 if memory is None else memory.count
+    first = 0 if memory is None else memory.length
     place = sequence.sines(first + jnp.arange(tokens.shape[0]), self.width)
     state = None if memory is None else memory.state
     return self.lstm(self.embed(tokens) + place, state, train)
@@ -90,13 +90,13 @@ class _Head(nn.Module):
   """Two hidden layers, and one whose kernel starts as it is told."""
 
   size: int
-  init: nn.initializers.Initializer
+  last_init: nn.initializers.Initializer
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     for _ in range(2):
       x = jnp.tanh(nn.Dense(HEAD_WIDTH)(x))
-    return nn.Dense(self.size, kernel_init=self.init)(x)
+    return nn.Dense(self.size, kernel_init=self.last_init)(x)
 
 
 def make(

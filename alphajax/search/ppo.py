@@ -266,7 +266,8 @@ def fit(
   update_fn = optimizer(opts).update
 
   def of_batch(params, batch, rng_key):
-    return loss(*apply_fn(params, batch.inputs, rng_key), batch, opts)
+    logits, values = apply_fn(params, batch.inputs, rng_key)
+    return loss(logits, values, batch, opts)
 
   def minibatch(carry, inputs):
     params, opt_state = carry
@@ -315,7 +316,8 @@ def fit_shared(
   update_fn = optimizer(opts).update
 
   def of_batch(rest, said, batch):
-    return loss(*apply_fn(rest, said, batch.inputs), batch, opts)
+    logits, values = apply_fn(rest, said, batch.inputs)
+    return loss(logits, values, batch, opts)
 
   def minibatch(carry, batch):
     rest, opt_state, said = carry
