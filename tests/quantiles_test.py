@@ -14,7 +14,9 @@ def made():
   language = environment.make(
     'rpn', max_length=3, features=('close',), operators=('Abs',), windows=()
   )
-  network = quantiles.make(language, encoder='flat.make', width=8, num_cosines=4)
+  network = quantiles.make(
+    language, encoder='flat.make', width=8, num_cosines=4
+  )
   tokens = environment.random_tokens(language, jax.random.key(0), 5)
   params = network.init(jax.random.key(1), tokens[0], jnp.zeros(1))
   return language, network, params, tokens

@@ -102,7 +102,7 @@ def make(config, market: Market) -> Method:
       count = config.num_trajectories
       rewards = np.zeros(count, np.float32)
       rewards[: len(formulas)] = log_rewards
-      games = flows.games_of(played, rewards)
+      games = flows.games_of(played, jnp.asarray(rewards))
       if not state.mined.iteration:
         learner = with_log_z(learner, estimate, games, len(formulas))
       valid = jnp.arange(count) < len(formulas)
