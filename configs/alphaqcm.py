@@ -49,8 +49,8 @@ def get_config(variant='csi300'):
   config.training.learning_rate = 5e-5  # Of Adam.
   config.training.batch_size = 128  # Moves.
   config.training.replay_size = 100_000  # Moves kept.
-  # Gradient steps an iteration. AlphaQCM takes one after every move, a thousand
-  # in an iteration of 100 formulas; on two cores that is half an hour.
+  # Gradient steps an iteration. AlphaQCM takes one after every move, hundreds
+  # in an iteration of 100 formulas; cut for two cores.
   config.training.num_updates = 50
   # Moves from one copy to the target networks to the next, at the end of an
   # iteration.

@@ -43,9 +43,8 @@ def get_config(variant='csi300'):
   # That of log Z, from Malkin et al. 2022; AlphaSAGE has one rate for all.
   config.training.log_z_rate = 0.1
   config.training.batch_size = 64  # Games.
-  # AlphaSAGE keeps no game and takes one step for each batch: replay_size=64,
-  # num_updates=1. A step costs less than the formulas do, and more of them
-  # learn more of each.
+  # Of ours: AlphaSAGE keeps no game and takes one step for each batch, which is
+  # replay_size=64 and num_updates=1.
   config.training.replay_size = 1_000  # Games kept.
   config.training.num_updates = 8  # Gradient steps an iteration.
   return config
