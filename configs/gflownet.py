@@ -25,9 +25,9 @@ def get_config(variant='csi300'):
 
   config.gflownet = config_dict.ConfigDict()
   # log R is beta * log(worth) (`power`) or beta * worth (`exp`), where the
-  # worth is |IC| + novelty * (1 - the largest |correlation| with the pool). A
-  # beta above 1, not published, draws the best more often.
+  # worth is |IC| + novelty * (1 - the largest |correlation| with the pool).
   config.gflownet.transform = 'power'
+  # Above 1, not published, the best are drawn more often.
   config.gflownet.beta = 1.0
   config.gflownet.floor = 1e-6  # Of the worth; that of a dead formula.
   config.gflownet.novelty = 0.3  # To 0 by the last iteration, in a line.
