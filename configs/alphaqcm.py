@@ -31,7 +31,7 @@ def get_config(variant='csi300'):
   config.qcm.kappa = 1.0  # Of the Huber loss.
   config.qcm.num_levels = 64  # Quantiles drawn for the loss,
   config.qcm.num_target_levels = 64  # of the next state,
-  # and for moments: there drawn anew each time, here evenly spaced.
+  # and for moments, drawn anew for every move.
   config.qcm.num_moment_levels = 32
   # The first moves, of 2 million there: random, and nothing is learned.
   config.qcm.start_steps = 10_000

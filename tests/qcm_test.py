@@ -49,7 +49,7 @@ def make_learner(optimizer=SGD, replay_size=2048):
 
 def play(params, share, rng_key, num_games=32, bonus=0.0):
   return rollout.rollout(
-    (params, jnp.float32(share)),
+    (params, jnp.float32(share), jax.random.fold_in(rng_key, 1)),
     rng_key,
     evaluator=qcm.evaluator(NETWORKS, bonus=bonus, num_levels=8),
     language=LANGUAGE,
@@ -123,11 +123,12 @@ def test_the_policy_is_the_best_action_and_a_share_of_chance(bonus):
   params = make_learner().params
   state = environment.starts(LANGUAGE, 1)
   each = qcm.evaluator(NETWORKS, bonus=bonus, num_levels=8)
-  logits, value, _ = jax.jit(each.init)((params, 0.3), state)
-  levels = jnp.asarray(moments.middles(8))
+  rng_key = jax.random.key(3)
+  logits, value, _ = jax.jit(each.init)((params, 0.3, rng_key), state)
+  levels = qcm._draw_levels(rng_key, 8, 0, 0)
   means = np.asarray(NETWORKS.means(params['means'], state.tokens)[0])
   [quantiles] = NETWORKS.quantiles(params['quantiles'], state.tokens, levels)
-  _, deviation, *_ = moments.quantiled_moments(quantiles.T)
+  _, deviation, *_ = moments.quantiled_moments(quantiles, levels)
   valid = ~np.asarray(state.invalid_actions[0])
   worth = np.where(valid, means + bonus * np.asarray(deviation), -np.inf)
   expected = np.where(np.arange(len(worth)) == worth.argmax(), 0.7, 0.0)
@@ -135,6 +136,14 @@ def test_the_policy_is_the_best_action_and_a_share_of_chance(bonus):
   policy = np.where(valid, np.exp(np.asarray(logits[0])), 0.0)
   np.testing.assert_allclose(policy, expected, rtol=1e-5)
   np.testing.assert_allclose(value[0], means[valid].max(), rtol=1e-5)
+
+
+def test_levels_are_of_a_game_and_a_move():
+  draw = functools.partial(qcm._draw_levels, jax.random.key(0), 6)
+  drawn = np.array([draw(*place) for place in ((0, 0), (0, 1), (1, 0))])
+  assert len(np.unique(drawn)) == 18
+  assert qcm.EDGE <= drawn.min() and drawn.max() <= 1 - qcm.EDGE
+  np.testing.assert_array_equal(draw(1, 0), drawn[2])
 
 
 def test_targets_take_the_best_allowed_action_and_stop_at_the_end():

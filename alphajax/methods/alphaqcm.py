@@ -138,7 +138,8 @@ def make_agent(config, language: environment.Language) -> Agent:
     )
 
   def play(learner, rng_key, share):
-    return play_from((learner.params, jnp.float32(share)), rng_key)
+    level_key, act_key = jax.random.split(rng_key)
+    return play_from((learner.params, jnp.float32(share), level_key), act_key)
 
   def learn(learner, rng_key, played, worths):
     # What games beyond the budget of evaluations are worth is not known.
