@@ -25,9 +25,9 @@ def get_config(variant='csi300'):
 
   config.gflownet = config_dict.ConfigDict()
   # log R is beta * log(worth) (`power`) or beta * worth (`exp`), where the
-  # worth is |IC| + novelty * (1 - the largest |correlation| with the pool). A
-  # beta above 1, not published, draws the best more often.
+  # worth is |IC| + novelty * (1 - the largest |correlation| with the pool).
   config.gflownet.transform = 'power'
+  # Above 1, not published, the best are drawn more often.
   config.gflownet.beta = 1.0
   config.gflownet.floor = 1e-6  # Of the worth; that of a dead formula.
   config.gflownet.novelty = 0.3  # To 0 by the last iteration, in a line.
@@ -43,9 +43,8 @@ def get_config(variant='csi300'):
   # That of log Z, from Malkin et al. 2022; AlphaSAGE has one rate for all.
   config.training.log_z_rate = 0.1
   config.training.batch_size = 64  # Games.
-  # AlphaSAGE keeps no game and takes one step for each batch: replay_size=64,
-  # num_updates=1. A step costs less than the formulas do, and more of them
-  # learn more of each.
+  # Of ours: AlphaSAGE keeps no game and takes one step for each batch, which is
+  # replay_size=64 and num_updates=1.
   config.training.replay_size = 1_000  # Games kept.
   config.training.num_updates = 8  # Gradient steps an iteration.
   return config

@@ -27,11 +27,12 @@ def get_config(variant='csi300'):
   # smaller population take as small a share.
   config.gp.tournament = 600
   config.gp.init_depth = (2, 6)  # Of trees written afresh, half and half.
-  # Probabilities of a child; what is left, .49, is that of a copy.
+  # Probability that a child is a crossover of two parents; what the four leave
+  # of 1, .49, is that of a copy.
   config.gp.crossover = 0.3
-  config.gp.subtree = 0.1
-  config.gp.hoist = 0.01
-  config.gp.point = 0.1
+  config.gp.subtree = 0.1  # That a tree written afresh joins one parent.
+  config.gp.hoist = 0.01  # That a part of a part takes its place.
+  config.gp.point = 0.1  # That nodes are exchanged for their like.
   config.gp.point_replace = 0.6  # Of every node under a point mutation.
   # Taken off the fitness, |IC|, in a tournament, for every node of a tree.
   config.gp.parsimony = 0.0

@@ -53,7 +53,9 @@ def test_moments_of_an_expansion_are_exact(count):
   quantiles = mean + scale * (
     z + (z**2 - 1) * skewness / 6 + (z**3 - 3 * z) * (kurtosis - 3) / 24
   )
-  found = moments.quantiled_moments(jnp.asarray(quantiles, jnp.float32))
+  found = moments.quantiled_moments(
+    jnp.asarray(quantiles, jnp.float32), moments.middles(count)
+  )
   np.testing.assert_allclose(
     found, [mean, scale, skewness, kurtosis], rtol=2e-3
   )
@@ -65,7 +67,9 @@ def test_moments_of_an_expansion_are_exact(count):
 )
 def test_moments_of_known_distributions(distribution):
   quantiles = distribution.ppf(moments.middles(400))
-  found = np.array(moments.quantiled_moments(jnp.asarray(quantiles)))
+  found = np.array(
+    moments.quantiled_moments(jnp.asarray(quantiles), moments.middles(400))
+  )
   mean, variance, skewness, excess = distribution.stats('mvsk')
   spread = np.sqrt(variance)
   np.testing.assert_allclose(found[0], mean, atol=0.01 * spread)
@@ -74,18 +78,26 @@ def test_moments_of_known_distributions(distribution):
   np.testing.assert_allclose(found[3], 3 + excess, atol=0.35)
 
 
+def test_moments_at_levels_drawn_at_random():
+  levels = np.random.default_rng(0).uniform(size=32).astype(np.float32)
+  quantiles = stats.norm(0.2, 3.0).ppf(levels).astype(np.float32)
+  found = moments.quantiled_moments(jnp.asarray(quantiles), jnp.asarray(levels))
+  np.testing.assert_allclose(found, [0.2, 3.0, 0.0, 3.0], atol=0.01)
+
+
 def test_moments_of_many_and_of_a_constant():
   rng = np.random.default_rng(0)
-  many = rng.normal(size=(3, 5, 16)).astype(np.float32)
-  found = moments.quantiled_moments(jnp.asarray(many))
+  many = rng.normal(size=(16, 3, 5)).astype(np.float32)
+  levels = moments.middles(16)
+  found = moments.quantiled_moments(jnp.asarray(many), levels)
   assert all(part.shape == (3, 5) for part in found)
-  one = moments.quantiled_moments(jnp.asarray(many[1, 2]))
-  np.testing.assert_allclose([part[1, 2] for part in found], one, rtol=1e-4)
+  one = moments.quantiled_moments(jnp.asarray(many[:, 1, 2]), levels)
+  np.testing.assert_allclose([part[1, 2] for part in found], one, rtol=1e-3)
   assert (np.asarray(found[1]) >= 0).all()
-  mean, spread, *_ = moments.quantiled_moments(jnp.full(16, 2.5))
+  mean, spread, *_ = moments.quantiled_moments(jnp.full(16, 2.5), levels)
   np.testing.assert_allclose([mean, spread], [2.5, 0.0], atol=1e-5)
   with pytest.raises(ValueError, match='3 quantiles'):
-    moments.quantiled_moments(jnp.zeros(3))
+    moments.quantiled_moments(jnp.zeros(3), moments.middles(3))
 
 
 def test_errors_that_no_moment_explains_are_no_spread():
@@ -94,6 +106,8 @@ def test_errors_that_no_moment_explains_are_no_spread():
   terms = np.stack([np.ones(32), z, z**2 - 1, z**3 - 3 * z], 1)
   noise = np.random.default_rng(0).normal(size=32)
   noise -= terms @ np.linalg.lstsq(terms, noise, rcond=None)[0]
-  found = moments.quantiled_moments(jnp.asarray(0.5 * z + noise))
+  found = moments.quantiled_moments(
+    jnp.asarray(0.5 * z + noise), moments.middles(32)
+  )
   np.testing.assert_allclose(found[1], 0.5, rtol=1e-4)
   assert np.std(0.5 * z + noise) > 0.9

@@ -22,6 +22,7 @@ LANGUAGE = environment.make(
   constants=(),
   windows=(),
 )
+SGD = optax.sgd(0.1)
 SETTINGS = qcm.Settings(
   batch_size=64,
   num_updates=4,
@@ -40,14 +41,15 @@ NETWORKS, init_params = alphaqcm.make_networks(
 )
 
 
-def make_learner(optimizer, replay_size=2048):
+@functools.cache
+def make_learner(optimizer=SGD, replay_size=2048):
   params = init_params(jax.random.key(0))
   return qcm.make_learner(params, optimizer, LANGUAGE, replay_size)
 
 
 def play(params, share, rng_key, num_games=32, bonus=0.0):
   return rollout.rollout(
-    (params, jnp.float32(share)),
+    (params, jnp.float32(share), jax.random.fold_in(rng_key, 1)),
     rng_key,
     evaluator=qcm.evaluator(NETWORKS, bonus=bonus, num_levels=8),
     language=LANGUAGE,
@@ -68,18 +70,20 @@ def test_moves_of_games():
       jnp.zeros(len(tokens)),
     )
   )
-  played = rollout.rollout(
-    (), jax.random.key(0), evaluator=evaluator, language=LANGUAGE, num_games=9
+  play_random = functools.partial(
+    rollout.rollout, evaluator=evaluator, language=LANGUAGE, num_games=9
   )
+  played = jax.jit(play_random)((), jax.random.key(0))
   rewards = jnp.arange(1.0, 10.0)
-  moves = qcm.transitions_of(played, rewards)
+  moves = jax.device_get(qcm.transitions_of(played, rewards))
+  step = jax.jit(functools.partial(environment.step, LANGUAGE))
   for game in range(9):
     state = environment.init(LANGUAGE)
     count = int(played.active[:, game].sum())
     for n in range(count):
       one = jax.tree.map(lambda x, n=n, g=game: x[n, g], moves)
       np.testing.assert_array_equal(one.tokens, state.tokens)
-      state = environment.step(LANGUAGE, state, one.action)
+      state = step(state, one.action)
       np.testing.assert_array_equal(one.next_tokens, state.tokens)
       assert bool(one.done) == bool(state.terminated) == (n == count - 1)
       assert float(one.reward) == (game + 1 if n == count - 1 else 0)
@@ -88,7 +92,7 @@ def test_moves_of_games():
 
 
 def test_the_target_follows_every_so_many_moves():
-  learner = make_learner(optax.sgd(0.1))
+  learner = make_learner()
   moved = learner.replace(params=jax.tree.map(lambda x: x + 1, learner.params))
   for before, after, is_due in ((0, 99, 0), (90, 100, 1), (100, 199, 0)):
     now = qcm.follow(moved.replace(steps=jnp.int32(after)), before, 100)
@@ -98,7 +102,7 @@ def test_the_target_follows_every_so_many_moves():
 
 
 def test_new_moves_have_the_priority_of_the_first():
-  learner = make_learner(optax.sgd(0.1))
+  learner = make_learner()
   moves = jax.tree.map(
     lambda x: jnp.zeros((2, 3, *x.shape), x.dtype), qcm.row(LANGUAGE)
   )
@@ -116,14 +120,15 @@ def test_new_moves_have_the_priority_of_the_first():
 
 @pytest.mark.parametrize('bonus', [0.0, 3.0])
 def test_the_policy_is_the_best_action_and_a_share_of_chance(bonus):
-  params = make_learner(optax.sgd(0.1)).params
+  params = make_learner().params
   state = environment.starts(LANGUAGE, 1)
   each = qcm.evaluator(NETWORKS, bonus=bonus, num_levels=8)
-  logits, value, _ = each.init((params, 0.3), state)
-  levels = jnp.asarray(moments.middles(8))
+  rng_key = jax.random.key(3)
+  logits, value, _ = jax.jit(each.init)((params, 0.3, rng_key), state)
+  levels = qcm._draw_levels(rng_key, 8, 0, 0)
   means = np.asarray(NETWORKS.means(params['means'], state.tokens)[0])
   [quantiles] = NETWORKS.quantiles(params['quantiles'], state.tokens, levels)
-  _, deviation, *_ = moments.quantiled_moments(quantiles.T)
+  _, deviation, *_ = moments.quantiled_moments(quantiles, levels)
   valid = ~np.asarray(state.invalid_actions[0])
   worth = np.where(valid, means + bonus * np.asarray(deviation), -np.inf)
   expected = np.where(np.arange(len(worth)) == worth.argmax(), 0.7, 0.0)
@@ -131,6 +136,14 @@ def test_the_policy_is_the_best_action_and_a_share_of_chance(bonus):
   policy = np.where(valid, np.exp(np.asarray(logits[0])), 0.0)
   np.testing.assert_allclose(policy, expected, rtol=1e-5)
   np.testing.assert_allclose(value[0], means[valid].max(), rtol=1e-5)
+
+
+def test_levels_are_of_a_game_and_a_move():
+  draw = functools.partial(qcm._draw_levels, jax.random.key(0), 6)
+  drawn = np.array([draw(*place) for place in ((0, 0), (0, 1), (1, 0))])
+  assert len(np.unique(drawn)) == 18
+  assert qcm.EDGE <= drawn.min() and drawn.max() <= 1 - qcm.EDGE
+  np.testing.assert_array_equal(draw(1, 0), drawn[2])
 
 
 def test_targets_take_the_best_allowed_action_and_stop_at_the_end():
@@ -188,7 +201,9 @@ def trained():
 def test_a_small_task_is_solved():
   """The greedy game ends in the best formula of the language, in no other."""
   learner, metrics = trained()
-  played = play(learner.params, 0.0, jax.random.key(0), num_games=1)
+  played = jax.jit(functools.partial(play, num_games=1))(
+    learner.params, 0.0, jax.random.key(0)
+  )
   everything = environment.random_tokens(LANGUAGE, jax.random.key(5), 2000)
   assert len(np.unique(everything, axis=0)) == 24  # All that there are.
   most = float(worth_of(everything).max())

@@ -8,6 +8,7 @@ it, as published.
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -38,30 +39,80 @@ class State(NamedTuple):
   learner: qcm.Learner
 
 
+class Agent(NamedTuple):
+  """The networks, how they play and learn.
+
+  init: rng_key -> `qcm.Learner`.
+  play: (learner, rng_key, share of random moves) -> `rollout.Rollout`.
+  learn: (learner, rng_key, played, what the first games were worth f32[N]) ->
+    (learner, metrics).
+  """
+
+  init: Callable
+  play: Callable
+  learn: Callable
+
+
 def make(config, market: Market) -> Method:
   """Makes the method; see `configs/alphaqcm.py`."""
   _check(config)
   language = environment.make(**config.language)
   bench = archive.make_bench(config, market)
+  agent = make_agent(config, language)
+
+  def init(rng_key):
+    return State(archive.start(bench), agent.init(rng_key))
+
+  def step(state, rng_key):
+    play_key, learn_key = jax.random.split(rng_key)
+    clock = Clock()
+    mined, learner = state
+    share = random_share(config.qcm, int(learner.steps))
+    with clock('search'):
+      played = jax.block_until_ready(agent.play(learner, play_key, share))
+    formulas = stopping.within_budget(
+      config, mined.book, environment.formulas_of(language, played.final_tokens)
+    )
+    mined, outcomes = archive.commit(bench, mined, formulas, clock)
+    worths = worths_of(config.value, bench, outcomes)
+    with clock('update'):
+      learner, fitted = agent.learn(learner, learn_key, played, worths)
+    mined, metrics = validation.validate(bench, mined, clock)
+    predicted = alphacfg.learned(played, np.asarray(played.values))
+    return State(mined, learner), {
+      **metrics,
+      **fitted,
+      **alphacfg.diagnostics(predicted[: len(formulas)], worths, outcomes),
+      'random_share': share,
+      'steps': int(learner.steps),
+      'seconds': clock.seconds,
+    }
+
+  def save(state):
+    arrays, host = archive.save(state.mined)
+    return {'mined': arrays, 'learner': state.learner}, host
+
+  def load(arrays, host):
+    return State(archive.load(bench, arrays['mined'], host), arrays['learner'])
+
+  return miner.make(config, init=init, step=step, save=save, load=load)
+
+
+def make_agent(config, language: environment.Language) -> Agent:
+  """The networks of a language, as the config says."""
   networks, init_params = make_networks(config.network, language)
-  training = config.training
+  training, options = config.training, config.qcm
   # The epsilon of Adam is that of AlphaQCM's released code.
   optimizer = optax.adam(training.learning_rate, eps=0.01 / training.batch_size)
-  play = jax.jit(
+  evaluator = qcm.evaluator(
+    networks, bonus=options.bonus, num_levels=options.num_moment_levels
+  )
+  play_from = jax.jit(
     functools.partial(
       rollout.rollout,
-      evaluator=qcm.evaluator(
-        networks,
-        bonus=config.qcm.bonus,
-        num_levels=config.qcm.num_moment_levels,
-      ),
+      evaluator=evaluator,
       language=language,
       num_games=config.num_trajectories,
-    )
-  )
-  remember = jax.jit(
-    lambda learner, played, worths, valid: qcm.remember(
-      learner, qcm.transitions_of(played, worths), valid & played.active
     )
   )
   fit = jax.jit(
@@ -76,57 +127,32 @@ def make(config, market: Market) -> Method:
     functools.partial(qcm.follow, interval=training.target_interval)
   )
 
+  @jax.jit
+  def remember(learner, played, worths, valid):
+    moves = qcm.transitions_of(played, worths)
+    return qcm.remember(learner, moves, valid & played.active)
+
   def init(rng_key):
-    learner = qcm.make_learner(
+    return qcm.make_learner(
       init_params(rng_key), optimizer, language, training.replay_size
     )
-    return State(archive.start(bench), learner)
 
-  def step(state, rng_key):
-    play_key, learn_key = jax.random.split(rng_key)
-    clock = Clock()
-    mined, learner = state
-    before = int(learner.steps)
-    share = random_share(config.qcm, before)
-    with clock('search'):
-      played = jax.block_until_ready(
-        play((learner.params, jnp.float32(share)), play_key)
-      )
-    formulas = stopping.within_budget(
-      config, mined.book, environment.formulas_of(language, played.final_tokens)
-    )
-    mined, outcomes = archive.commit(bench, mined, formulas, clock)
-    worths = np.zeros(config.num_trajectories, np.float32)
-    worths[: len(formulas)] = worths_of(config.value, bench, outcomes)
-    fitted = {}
-    with clock('update'):
-      # Games beyond the budget of evaluations are worth nothing known.
-      valid = jnp.arange(config.num_trajectories) < len(formulas)
-      learner = remember(learner, played, worths, valid)
-      if int(learner.steps) >= config.qcm.start_steps:
-        learner, fitted = fit(learner, learn_key)
-      learner = follow(learner, jnp.int32(before))
-    mined, metrics = validation.validate(bench, mined, clock)
-    predicted = alphacfg.learned(played, np.asarray(played.values))
-    return State(mined, learner), {
-      **metrics,
-      **{name: float(value) for name, value in fitted.items()},
-      **alphacfg.diagnostics(
-        predicted[: len(formulas)], worths[: len(formulas)], outcomes
-      ),
-      'random_share': share,
-      'steps': int(learner.steps),
-      'seconds': clock.seconds,
-    }
+  def play(learner, rng_key, share):
+    level_key, act_key = jax.random.split(rng_key)
+    return play_from((learner.params, jnp.float32(share), level_key), act_key)
 
-  def save(state):
-    arrays, host = archive.save(state.mined)
-    return {'mined': arrays, 'learner': state.learner}, host
+  def learn(learner, rng_key, played, worths):
+    # What games beyond the budget of evaluations are worth is not known.
+    count, before, metrics = len(worths), learner.steps, {}
+    padded = jnp.pad(jnp.asarray(worths), (0, config.num_trajectories - count))
+    valid = jnp.arange(config.num_trajectories) < count
+    learner = remember(learner, played, padded, valid)
+    if int(learner.steps) >= options.start_steps:
+      learner, metrics = fit(learner, rng_key)
+    learner = follow(learner, before)
+    return learner, {name: float(value) for name, value in metrics.items()}
 
-  def load(arrays, host):
-    return State(archive.load(bench, arrays['mined'], host), arrays['learner'])
-
-  return miner.make(config, init=init, step=step, save=save, load=load)
+  return Agent(init, play, learn)
 
 
 def make_networks(options, language: environment.Language):
@@ -176,15 +202,17 @@ def random_share(options, steps: int) -> float:
   return 1.0 + done * (options.random_share - 1.0)
 
 
-def worths_of(options, bench: archive.Bench, outcomes) -> list[float]:
-  """What formulas return, scaled."""
-  return [
-    0.0
-    if options.duplicates == 'nothing' and not outcome.is_new
-    else options.scale
-    * rewards.of_outcome(outcome, options.reward, bench.objective)
+def worths_of(options, bench: archive.Bench, outcomes) -> np.ndarray:
+  """What formulas return, scaled, f32[N]."""
+  pays = [
+    outcome.is_new or options.duplicates == 'same' for outcome in outcomes
+  ]
+  worths = [
+    rewards.of_outcome(outcome, options.reward, bench.objective)
     for outcome in outcomes
   ]
+  scaled = np.float32(options.scale) * np.asarray(worths, np.float32)
+  return np.where(np.array(pays, bool), scaled, np.float32(0))
 
 
 def _check(config) -> None:

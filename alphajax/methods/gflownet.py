@@ -7,6 +7,7 @@ pool, which fades as the run goes on.
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -39,11 +40,74 @@ class State(NamedTuple):
   learner: Learner
 
 
+class Agent(NamedTuple):
+  """The policy, how it plays and learns.
+
+  init: rng_key -> Learner.
+  play: (learner, rng_key) -> `rollout.Rollout`.
+  learn: (learner, rng_key, played, log R of the first games f32[N], whether
+    they are the first of the run) -> (learner, metrics).
+  """
+
+  init: Callable
+  play: Callable
+  learn: Callable
+
+
 def make(config, market: Market) -> Method:
   """Makes the method; see `configs/gflownet.py`."""
   _check(config)
   language = environment.make(**config.language)
   bench = archive.make_bench(config, market)
+  agent = make_agent(config, language)
+
+  def init(rng_key):
+    return State(archive.start(bench), agent.init(rng_key))
+
+  def step(state, rng_key):
+    play_key, learn_key = jax.random.split(rng_key)
+    clock = Clock()
+    mined, learner = state
+    with clock('search'):
+      played = jax.block_until_ready(agent.play(learner, play_key))
+    formulas = stopping.within_budget(
+      config, mined.book, environment.formulas_of(language, played.final_tokens)
+    )
+    bonus = novelty_weight(config, mined.iteration)
+    with clock('targets'):
+      similar = np.zeros(len(formulas), np.float32)
+      if bonus:
+        similar = likeness.to_pool(bench, mined, formulas)
+    mined, outcomes = archive.commit(bench, mined, formulas, clock)
+    own = np.array([abs(outcome.own_ic) for outcome in outcomes])
+    log_rewards = log_reward(config.gflownet, own, bonus * (1 - similar))
+    with clock('update'):
+      learner, fitted = agent.learn(
+        learner, learn_key, played, log_rewards, not state.mined.iteration
+      )
+    mined, metrics = validation.validate(bench, mined, clock)
+    log_forward = np.asarray(played.log_probs).sum(0)[: len(formulas)]
+    return State(mined, learner), {
+      **metrics,
+      **fitted,
+      **alphacfg.diagnostics(log_forward, log_rewards, outcomes),
+      'novelty': float(np.mean(1 - similar)) if bonus and formulas else None,
+      'novelty_weight': bonus,
+      'seconds': clock.seconds,
+    }
+
+  def save(state):
+    arrays, host = archive.save(state.mined)
+    return {'mined': arrays, 'learner': state.learner}, host
+
+  def load(arrays, host):
+    return State(archive.load(bench, arrays['mined'], host), arrays['learner'])
+
+  return miner.make(config, init=init, step=step, save=save, load=load)
+
+
+def make_agent(config, language: environment.Language) -> Agent:
+  """The policy of a language, as config.network and config.training say."""
   network = heads.make(
     language, encoder=config.network.encoder, width=config.network.width
   )
@@ -77,56 +141,22 @@ def make(config, market: Market) -> Method:
       'log_z': jnp.zeros((), jnp.float32),
     }
     memory = replay.empty(config.training.replay_size, flows.row(language))
-    learner = Learner(params, optimizer.init(params), memory)
-    return State(archive.start(bench), learner)
+    return Learner(params, optimizer.init(params), memory)
 
-  def step(state, rng_key):
-    play_key, learn_key = jax.random.split(rng_key)
-    clock = Clock()
-    mined, learner = state
-    with clock('search'):
-      played = jax.block_until_ready(play(learner.params['network'], play_key))
-    formulas = stopping.within_budget(
-      config, mined.book, environment.formulas_of(language, played.final_tokens)
+  def learn(learner, rng_key, played, log_rewards, is_first):
+    # Games beyond the budget of evaluations have no reward.
+    count = len(log_rewards)
+    padding = config.num_trajectories - count
+    games = flows.games_of(
+      played, jnp.pad(jnp.asarray(log_rewards), (0, padding))
     )
-    bonus = novelty_weight(config, mined.iteration)
-    with clock('targets'):
-      similar = np.zeros(len(formulas), np.float32)
-      if bonus:
-        similar = likeness.to_pool(bench, mined, formulas)
-    mined, outcomes = archive.commit(bench, mined, formulas, clock)
-    own = np.array([abs(outcome.own_ic) for outcome in outcomes])
-    log_rewards = log_reward(config.gflownet, own, bonus * (1 - similar))
-    with clock('update'):
-      # Games beyond the budget of evaluations have no reward.
-      count = config.num_trajectories
-      rewards = np.zeros(count, np.float32)
-      rewards[: len(formulas)] = log_rewards
-      games = flows.games_of(played, rewards)
-      if not state.mined.iteration:
-        learner = with_log_z(learner, estimate, games, len(formulas))
-      valid = jnp.arange(count) < len(formulas)
-      learner, fitted = fit(learner, learn_key, games, valid)
-      fitted = {name: float(value) for name, value in fitted.items()}
-    mined, metrics = validation.validate(bench, mined, clock)
-    log_forward = np.asarray(played.log_probs).sum(0)[: len(formulas)]
-    return State(mined, learner), {
-      **metrics,
-      **fitted,
-      **alphacfg.diagnostics(log_forward, log_rewards, outcomes),
-      'novelty': float(np.mean(1 - similar)) if bonus and formulas else None,
-      'novelty_weight': bonus,
-      'seconds': clock.seconds,
-    }
+    if is_first:
+      learner = with_log_z(learner, estimate, games, count)
+    valid = jnp.arange(config.num_trajectories) < count
+    learner, metrics = fit(learner, rng_key, games, valid)
+    return learner, {name: float(value) for name, value in metrics.items()}
 
-  def save(state):
-    arrays, host = archive.save(state.mined)
-    return {'mined': arrays, 'learner': state.learner}, host
-
-  def load(arrays, host):
-    return State(archive.load(bench, arrays['mined'], host), arrays['learner'])
-
-  return miner.make(config, init=init, step=step, save=save, load=load)
+  return Agent(init, lambda x, key: play(x.params['network'], key), learn)
 
 
 def with_log_z(learner: Learner, estimate, games, count: int) -> Learner:

@@ -4,6 +4,8 @@ Dabney et al. 2018: a quantile level enters as cosines, multiplies the encoding,
 and the head says the quantile of every action.
 """
 
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -57,4 +59,5 @@ def apply_batch(
   """`tokens [B, L], levels [B, N] -> [B, N, A]`; levels [N] are of all."""
   chex.assert_rank(tokens, 2)
   axis = 0 if levels.ndim == 2 else None
-  return jax.vmap(network.apply, (None, 0, axis))(params, tokens, levels)
+  found: Any = jax.vmap(network.apply, (None, 0, axis))(params, tokens, levels)
+  return found

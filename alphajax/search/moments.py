@@ -4,7 +4,6 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
 
 
 def quantile_huber_loss(
@@ -40,8 +39,10 @@ def middles(count: int) -> np.ndarray:
   return np.asarray((np.arange(count) + 0.5) / count, np.float32)
 
 
-def quantiled_moments(quantiles: jax.Array) -> tuple[jax.Array, ...]:
-  """Moments of a distribution from quantiles, as AlphaQCM takes them.
+def quantiled_moments(
+  quantiles: jax.Array, levels: jax.Array
+) -> tuple[jax.Array, ...]:
+  """Moments of distributions from their quantiles, as AlphaQCM takes them.
 
   The expansion of Cornish and Fisher is linear in a normal quantile z,
   `Q = m + s (z + (z^2 - 1) skew / 6 + (z^3 - 3 z) (kurtosis - 3) / 24)`, and
@@ -50,22 +51,27 @@ def quantiled_moments(quantiles: jax.Array) -> tuple[jax.Array, ...]:
   variance of the quantiles themselves would take them for spread.
 
   Args:
-    quantiles: f32[..., K] at the levels `middles(K)`, at least 4.
+    quantiles: f32[K, ...] of one or many distributions.
+    levels: f32[K] between 0 and 1, K at least 4.
 
   Returns:
     (mean, standard deviation, skewness, kurtosis), f32[...] each; the
     last two say nothing of a constant.
   """
-  count = quantiles.shape[-1]
+  chex.assert_rank(levels, 1)
+  count = levels.shape[0]
+  chex.assert_tree_shape_prefix(quantiles, (count,))
   if count < 4:
     raise ValueError(f'{count} quantiles do not tell four moments')
-  z = stats.norm.ppf(middles(count).astype(np.float64))
-  terms = np.stack([np.ones(count), z, z**2 - 1, z**3 - 3 * z], axis=1)
-  solve = jnp.asarray(np.linalg.pinv(terms), jnp.float32)
-  fitted = quantiles @ solve.T
-  mean, scale = fitted[..., 0], fitted[..., 1]
+  z = jax.scipy.special.ndtri(levels)
+  terms = jnp.stack([jnp.ones(count), z, z**2 - 1, z**3 - 3 * z], axis=1)
+  basis, triangle = jnp.linalg.qr(terms)
+  flat = basis.T @ quantiles.reshape(count, -1)
+  fitted = jax.scipy.linalg.solve_triangular(triangle, flat)
+  fitted = fitted.reshape(4, *quantiles.shape[1:])
+  mean, scale = fitted[0], fitted[1]
   spread = scale != 0
   safe = jnp.where(spread, scale, 1.0)
-  skewness = jnp.where(spread, 6 * fitted[..., 2] / safe, 0.0)
-  kurtosis = 3 + jnp.where(spread, 24 * fitted[..., 3] / safe, 0.0)
+  skewness = jnp.where(spread, 6 * fitted[2] / safe, 0.0)
+  kurtosis = 3 + jnp.where(spread, 24 * fitted[3] / safe, 0.0)
   return mean, jnp.abs(scale), skewness, kurtosis

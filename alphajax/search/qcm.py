@@ -5,6 +5,7 @@ lags behind: one the mean return of an action, one its quantiles. The standard
 deviation that the quantiles tell is added to the mean where actions are chosen.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ from alphajax.networks import heads
 from alphajax.search import moments, replay
 from alphajax.search.evaluators import Evaluator
 from alphajax.search.rollout import Rollout
+
+EDGE = 1e-3  # Of levels: a normal quantile at 0 is infinite.
 
 
 class Transition(NamedTuple):
@@ -149,15 +152,17 @@ def worths(
   networks: Networks,
   params: Any,
   tokens: jax.Array,
+  levels: jax.Array,
   *,
   bonus: float,
-  num_levels: int,
 ) -> tuple[jax.Array, jax.Array]:
-  """(mean return + bonus * its deviation, mean return), f32[B, A] each."""
+  """(mean return + bonus * its deviation, mean return), f32[B, A] each.
+
+  levels: f32[B, K] at which the quantiles are read for the deviation.
+  """
   means = networks.means(params['means'], tokens)
-  levels = jnp.asarray(moments.middles(num_levels))
   quantiles = networks.quantiles(params['quantiles'], tokens, levels)
-  _, deviation, _, _ = moments.quantiled_moments(quantiles.swapaxes(1, 2))
+  _, deviation, _, _ = jax.vmap(moments.quantiled_moments)(quantiles, levels)
   return means + bonus * deviation, means
 
 
@@ -166,16 +171,18 @@ def evaluator(
 ) -> Evaluator:
   """Plays the best action but for a share of the moves, which are random.
 
-  Parameters are `(params, share)`; its logits are the logarithms of that
-  policy, so that a rollout draws it as any other, and its value is the largest
-  mean return.
+  Parameters are `(params, share, rng_key)`. Its logits are the logarithms of
+  that policy, so that a rollout draws it as any other, and its value is the
+  largest mean return. Levels are drawn anew for every move of every game, so
+  that games that are played side by side do not all go the same way.
   """
 
-  def evaluate(prepared, states):
-    params, share = prepared
-    worth, means = worths(
-      networks, params, states.tokens, bonus=bonus, num_levels=num_levels
+  def evaluate(prepared, states, moves):
+    params, share, rng_key = prepared
+    levels = jax.vmap(functools.partial(_draw_levels, rng_key, num_levels))(
+      jnp.arange(moves.shape[0]), moves
     )
+    worth, means = worths(networks, params, states.tokens, levels, bonus=bonus)
     invalid = states.invalid_actions
     best = jnp.argmax(heads.mask_logits(worth, invalid), axis=1)
     is_best = jnp.arange(worth.shape[1])[None, :] == best[:, None]
@@ -183,14 +190,24 @@ def evaluator(
     policy = jnp.where(is_best, 1 - share, 0.0) + share / count
     tiny = jnp.finfo(policy.dtype).tiny
     logits = jnp.log(jnp.maximum(policy, tiny))
-    return logits, jnp.max(heads.mask_logits(means, invalid), axis=1), ()
+    value = jnp.max(heads.mask_logits(means, invalid), axis=1)
+    return logits, value, moves
 
-  return Evaluator(
-    prepare=lambda params: params,
-    init=evaluate,
-    step=lambda prepared, memory, states, actions, after: evaluate(
-      prepared, after
-    ),
+  def init(prepared, states):
+    return evaluate(prepared, states, jnp.zeros(states.length.shape, jnp.int32))
+
+  def step(prepared, moves, states, actions, after):
+    del states, actions
+    return evaluate(prepared, after, moves + 1)
+
+  return Evaluator(lambda params: params, init, step)
+
+
+def _draw_levels(rng_key, num_levels, game, move):
+  """Levels of one move of one game, away from 0 and 1: f32[K]."""
+  rng_key = jax.random.fold_in(jax.random.fold_in(rng_key, game), move)
+  return jax.random.uniform(
+    rng_key, (num_levels,), minval=EDGE, maxval=1 - EDGE
   )
 
 
