@@ -131,7 +131,17 @@ def test_what_no_command_reads_is_refused(name, setting, message):
 
 @pytest.mark.parametrize(
   'name',
-  ['quickstart', 'alphacfg:sp500,best', 'random', 'synthesize:sp500'],
+  [
+    'quickstart',
+    'alphacfg:sp500,best',
+    'random',
+    'synthesize:sp500',
+    'linear',
+    'xgboost',
+    'tcn',
+    'transformer',
+    'published',
+  ],  # fmt: skip
 )
 def test_every_key_has_a_meaning(name):
   lines = show_configs.describe(name).splitlines()
