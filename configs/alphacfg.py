@@ -58,7 +58,7 @@ def get_config(variant='csi300'):
 
   config.training = config_dict.ConfigDict()
   config.training.learning_rate = 1e-4  # Of Adam.
-  config.training.batch_size = 64  # States.
+  config.training.batch_size = 64  # States; rows of predictors.
   config.training.replay_size = 20_000  # States kept.
   config.training.num_updates = 50  # Gradient steps an iteration.
   config.training.l2 = 1e-4  # Weight of the squared parameters.

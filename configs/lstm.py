@@ -25,12 +25,13 @@ def get_config(variant='csi300'):
   # own, called with f32[B, days, features] and train=True or False.
   config.network.name = 'lstm'
   config.network.copies = 1  # Trained side by side; the signal is their mean.
-  # The others are those of the network.
-  config.network.update(width=64, layers=2, dropout=0.0)
+  config.network.width = 64
+  config.network.layers = 2  # Recurrent ones, blocks or encoder layers.
+  config.network.dropout = 0.0
 
   config.training.label = 'rank'
   config.training.batch_size = 800
   config.training.learning_rate = 1e-3
-  config.training.weight_decay = 0.0
+  config.training.weight_decay = 0.0  # Part of the gradient.
   config.training.patience = 10  # Epochs without a better validation loss.
   return config

@@ -12,7 +12,8 @@ def get_config(variant='csi300'):
   # There training and prediction swap days and features; here they do not.
   config = lstm.get_config(variant)
   config.method = config.network.name = 'tcn'
-  config.network.update(width=32, layers=5, kernel=7, dropout=0.5)
+  config.network.update(width=32, layers=5, dropout=0.5)
+  config.network.kernel = 7  # Days that a convolution reads.
   config.training.batch_size = 2000
   config.training.learning_rate = 1e-4
   config.training.patience = 20

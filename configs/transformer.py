@@ -14,7 +14,8 @@ def get_config(variant='csi300'):
   config = lstm.get_config(variant)
   config.method = config.network.name = 'transformer'
   config.num_iterations = 100
-  config.network.update(width=64, layers=2, heads=2, feed_forward=2048)
+  config.network.heads = 2  # Of attention.
+  config.network.feed_forward = 2048  # Width inside a layer.
   config.training.batch_size = 8192
   config.training.learning_rate = 1e-4
   config.training.weight_decay = 1e-3

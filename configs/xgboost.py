@@ -10,10 +10,10 @@ from alphajax.configs import lightgbm
 def get_config(variant='csi300'):
   config = lightgbm.get_config(variant)
   config.method = 'xgboost'
-  config.booster.library = 'xgboost'
-  # Those of qlib's examples/benchmarks/XGBoost,
+  # The parameters are those of qlib's examples/benchmarks/XGBoost,
   # workflow_config_xgboost_Alpha158.yaml @ d5379c5; its n_estimators has no
   # effect there and is left out.
+  config.booster.library = 'xgboost'
   config.booster.params = dict(
     eta=0.0421, max_depth=8, colsample_bytree=0.8879, subsample=0.8789
   )

@@ -1,18 +1,17 @@
 r"""Predictors on one bench: validation IC, what they read, and CPU time.
 
 python scripts/predictors.py --data=../shared/data/cn_csi300.parquet \
-  --configs=linear,lightgbm,lstm --every=20 --iterations=4 --out=bench.jsonl
+  --configs=linear,lightgbm,lstm --every=20 --iterations=4 --out=bench.csv
 
 Trained on the train split of the configs and judged on validation; the test
-split is not loaded. A line a predictor is printed and added to `--out`.
+split is not loaded. `--out` has a line for each.
 """
 
-import json
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
+import pandas as pd
 from absl import app, flags
 
 from alphajax import cli, experiment, markets
@@ -24,7 +23,7 @@ _CONFIGS = flags.DEFINE_list('configs', ['linear'], 'Names of predictors.')
 _EVERY = flags.DEFINE_integer('every', 1, 'Of so many train days one is read.')
 _ITERATIONS = flags.DEFINE_integer('iterations', 0, '0: the config says.')
 _SET = flags.DEFINE_multi_string('set', [], 'KEY=VALUE of all configs.')
-_OUT = flags.DEFINE_string('out', None, 'JSON lines of the figures.')
+_OUT = flags.DEFINE_string('out', None, 'CSV of the figures.')
 
 
 def measure(config) -> dict:
@@ -46,7 +45,9 @@ def measure(config) -> dict:
     'iterations': done,
     'best': method.found(state).iteration,
     'train_ic': metrics['train_ic'],
-    **{key: pool[key] for key in ('ic', 'rank_ic', 'icir')},
+    **{f'ic_{key}': value for key, value in pool['ic'].items()},
+    'rank_ic': pool['rank_ic']['mean'],
+    'icir': pool['icir'],
     'cpu_seconds': round(seconds),
     'coverage': float(np.asarray(pool['coverage'])),
   }
@@ -55,16 +56,16 @@ def measure(config) -> dict:
 def main(argv):
   del argv
   cache.use_disk_cache()
+  found = []
   for name in _CONFIGS.value:
     settings = [f'data.path={_DATA.value}', f'features.every={_EVERY.value}']
     if _ITERATIONS.value:
       settings.append(f'num_iterations={_ITERATIONS.value}')
     config = cli.read_config(f'{name}.py:csi300', settings + _SET.value)
-    line = json.dumps(measure(config))
-    print(line, flush=True)
+    found.append(measure(config))
+    print(found[-1], flush=True)
     if _OUT.value:
-      with Path(_OUT.value).open('a') as file:
-        file.write(line + '\n')
+      pd.DataFrame(found).to_csv(_OUT.value, index=False)
 
 
 if __name__ == '__main__':

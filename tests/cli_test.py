@@ -141,7 +141,12 @@ def test_what_no_command_reads_is_refused(name, setting, message):
     'gp',
     'gflownet',
     'alphaqcm',
-  ],
+    'linear',
+    'xgboost',
+    'tcn',
+    'transformer',
+    'published',
+  ],  # fmt: skip
 )
 def test_every_key_has_a_meaning(name):
   lines = show_configs.describe(name).splitlines()

@@ -121,6 +121,38 @@ def test_the_paper_is_the_default():
   assert config.splits.test == ('2021-01-01', '2024-12-31')
 
 
+def test_predictors_have_the_settings_of_qlib():
+  # ../shared/facts/qlib_benchmarks.md, section 3, the columns of Alpha158.
+  trees = load('lightgbm', 'csi300')
+  assert trees.booster.params.to_dict() == {
+    'learning_rate': 0.2, 'max_depth': 8, 'num_leaves': 210,
+    'feature_fraction': 0.8879, 'lambda_l1': 205.6999, 'lambda_l2': 580.9768,
+  }  # fmt: skip
+  assert load('xgboost', 'csi300').booster.params.to_dict() == {
+    'eta': 0.0421, 'max_depth': 8, 'colsample_bytree': 0.8879,
+    'subsample': 0.8789,
+  }  # fmt: skip
+  assert trees.booster.rounds * trees.num_iterations == 1000
+  assert trees.booster.patience == 50
+  published = {
+    'lstm': (64, 2, 0.0, 200, 1e-3, 0.0, 10, 800),
+    'alstm': (64, 2, 0.0, 200, 1e-3, 0.0, 10, 800),
+    'tcn': (32, 5, 0.5, 200, 1e-4, 0.0, 20, 2000),
+    'transformer': (64, 2, 0.0, 100, 1e-4, 1e-3, 5, 8192),
+  }
+  for name, expected in published.items():
+    config = load(name, 'csi300')
+    network, training = config.network, config.training
+    assert expected == (
+      network.width, network.layers, network.dropout, config.num_iterations,
+      training.learning_rate, training.weight_decay, training.patience,
+      training.batch_size,
+    )  # fmt: skip
+    assert network.name == config.method == name
+    assert config.features.name == 'selected' and config.features.days == 20
+    assert training.label == 'rank' and config.features.scale == 'robust'
+
+
 @pytest.mark.parametrize('variant', MARKETS)
 def test_random_search_differs_from_alphacfg_in_the_method_alone(variant):
   random = load('random', variant).to_dict()

@@ -123,6 +123,61 @@ def test_ridge_is_that_of_scikit_learn(linear_market):
   )
 
 
+def test_columns_are_those_of_qlib():
+  config = config_of('linear', **{'features.name': 'alpha158'})
+  config.features.days = 1
+  columns = characteristics.make_columns(config)
+  assert columns.shape == (1, 158) and len(columns.formulas) == 158
+  assert characteristics.lookback(config) == 60
+  config.update_from_flattened_dict(
+    {'features.name': 'selected', 'features.days': 20}
+  )
+  columns = characteristics.make_columns(config)
+  assert columns.shape == (20, 20)
+  # Oldest day first; each day has the 20 in the order of Alpha158.
+  assert columns.sources[:20] == tuple((i, 19) for i in range(20))
+  assert columns.sources[-1] == (19, 0)
+  assert str(columns.formulas[0]) == '(high-low)/open'  # KLEN
+  assert characteristics.lookback(config) == 60 + 19
+
+
+def test_robust_scaling_and_rank_labels(linear_market):
+  config = config_of(
+    'linear', **{'features.scale': 'robust', 'features.dtype': 'float32'}
+  )
+  split = linear_market.train
+  columns = characteristics.make_columns(config)
+  scaling = characteristics.fit_scaling(config, columns, split)
+  close, volume = (
+    split.panel.features[split.panel.feature_names.index(name)]
+    for name in ('close', 'volume')
+  )
+  members = split.panel.mask & split.scored[:, None]
+  ratio = volume[1:-1] / volume[2:]  # Of the day before, its column.
+  seen = ratio[members[2:] & np.isfinite(ratio)]
+  center = np.median(seen)
+  spread = 1.4826 * np.median(np.abs(seen - center))
+  column = 11  # Day 1 of 3, the last of six.
+  assert scaling.center[column] == pytest.approx(center, rel=1e-5)
+  assert scaling.spread[column] == pytest.approx(spread, rel=1e-5)
+  # close / close is 1 for all, and left as it is.
+  assert (scaling.center[12], scaling.spread[12]) == (0, 1)
+  found = characteristics.rows(config, columns, scaling, split.panel)
+  t, s = found.days[50], found.stocks[50]
+  expected = (volume[t - 1, s] / volume[t, s] - center) / spread
+  assert found.columns[50, column] == pytest.approx(
+    np.clip(expected, -3, 3), abs=1e-4
+  )
+  assert np.isfinite(close[found.days, found.stocks]).all()
+  label = np.asarray(characteristics.labels('rank', config, split))[t]
+  known = np.flatnonzero(split.panel.mask[t] & np.isfinite(split.target[t]))
+  ranks = np.argsort(np.argsort(split.target[t, known])) + 1
+  np.testing.assert_allclose(
+    label[known], (ranks / len(known) - 0.5) * 3.46, atol=1e-5
+  )
+  assert np.isnan(np.delete(label, known)).all()
+
+
 def test_the_algebra_of_ridge_is_exact():
   rng = np.random.default_rng(0)
   x, y = rng.normal(1, 2, (300, 7)), rng.normal(size=300)
@@ -321,6 +376,8 @@ def test_a_missing_library_is_named(monkeypatch, linear_market, name):
     ('linear', {'features.name': 'alpha360'}, "features.name is 'alpha360': "),
     ('linear', {'features.scale': 'rank'}, 'expected one of none, day, robust'),
     ('linear', {'features.scale': 'none'}, 'set --config.features.dtype='),
+    ('linear', {'features.clip': 0.0}, 'set --config.features.dtype=float32'),
+    ('lstm', {'features.scale': 'none'}, 'set --config.features.scale=robust'),
     ('linear', {'features.days': 0}, 'features.days is 0: expected >= 1'),
     ('linear', {'ridge.penalties': (0.0,)}, 'expected numbers above 0'),
     ('lstm', {'network.name': 'lsmt'}, "did you mean 'lstm'"),

@@ -38,12 +38,12 @@ class Trees(NamedTuple):
 class Sheet(NamedTuple):
   """Rows as the library holds them, and the margin of the trees so far.
 
-  margins: f64[N] by the number of models they are of.
+  margins: f64[N] by the models they are of; a cache.
   """
 
   rows: Rows
   data: Any
-  margins: dict[int, np.ndarray]
+  margins: dict[tuple[str, ...], np.ndarray]
 
 
 class Library(NamedTuple):
@@ -123,13 +123,20 @@ def _best(trees: Trees) -> int:
 
 
 def _margin(library: Library, texts: Sequence[str], sheet: Sheet) -> np.ndarray:
-  """The values of all models so far on the rows, added in their order."""
-  known = max((n for n in sheet.margins if n <= len(texts)), default=0)
-  margin = sheet.margins.get(known, np.zeros(len(sheet.rows.days)))
-  for text in texts[known:]:
+  """The values of all models on the rows, added in their order.
+
+  Those of the last models that were asked for are kept: most of them return.
+  """
+  texts = tuple(texts)
+  known: tuple[str, ...] = ()
+  margin = np.zeros(len(sheet.rows.days))
+  for before, found in sheet.margins.items():
+    if texts[: len(before)] == before:
+      known, margin = before, found
+  for text in texts[len(known) :]:
     margin = margin + library.values(text, sheet.rows.columns, None)
   sheet.margins.clear()
-  sheet.margins[len(texts)] = margin
+  sheet.margins[texts] = margin
   return margin
 
 
@@ -191,7 +198,7 @@ def _lightgbm(config) -> Library:
     )  # fmt: skip
     return model.model_to_string(), heard['valid']['l2']
 
-  @functools.lru_cache(maxsize=64)
+  @functools.lru_cache(maxsize=256)
   def read(text):
     return lightgbm.Booster(model_str=text)
 
@@ -228,7 +235,7 @@ def _xgboost(config) -> Library:
     losses = np.square(heard['valid']['rmse'])
     return model.save_raw('json').decode(), losses.tolist()
 
-  @functools.lru_cache(maxsize=64)
+  @functools.lru_cache(maxsize=256)
   def read(text):
     model = xgboost.Booster({'nthread': config.booster.threads})
     model.load_model(bytearray(text, 'utf-8'))

@@ -120,10 +120,11 @@ def check(options) -> None:
       raise ValueError(
         f'config.features.{key} is {options[key]}: expected >= {least}'
       )
-  if options.scale == 'none' and options.dtype == 'float16':
+  unbounded = options.scale == 'none' or not options.clip
+  if unbounded and options.dtype == 'float16':
     raise ValueError(
-      'config.features.scale=none leaves values in their own units, which '
-      'float16 cannot hold: set --config.features.dtype=float32'
+      f'config.features.scale={options.scale} with clip={options.clip} leaves '
+      'values that float16 cannot hold: set --config.features.dtype=float32'
     )
 
 
@@ -152,15 +153,19 @@ def fit_scaling(config, columns: Columns, split: Split) -> Scaling:
   found = []
   store = evaluate.Store(split.panel, config.store_bytes)
   for plane in _planes(store, columns.formulas):
-    values = np.asarray(plane)[days][members]
-    values = values[np.isfinite(values)]
-    center = np.median(values) if values.size else 0.0
-    spread = (
-      MAD_TO_STD * np.median(np.abs(values - center)) if len(values) else 0.0
-    )
-    found.append((center, spread) if spread > 0 else (0.0, 1.0))
+    found.append(_middle(np.asarray(plane)[days][members]))
   center, spread = np.array(found, np.float32).T
   return Scaling(center, spread)
+
+
+def _middle(values: np.ndarray) -> tuple[float, float]:
+  """Median and scaled median absolute deviation of the finite values."""
+  values = values[np.isfinite(values)]
+  if not values.size:
+    return 0.0, 1.0
+  center = np.median(values)
+  spread = MAD_TO_STD * np.median(np.abs(values - center))
+  return (center, spread) if spread > 0 else (0.0, 1.0)
 
 
 def _planes(
@@ -227,9 +232,7 @@ def rows(config, columns: Columns, scaling: Scaling, panel: Panel) -> Rows:
     ))  # fmt: skip
     known |= np.isfinite(plane[days, stocks])
     for column, ago in readers[i]:
-      there = days >= ago
-      values = plane[np.where(there, days - ago, 0), stocks]
-      matrix[:, column] = np.where(there, values, np.nan)
+      matrix[:, column] = plane[days - ago, stocks]
   found = Rows(
     days.astype(np.int32),
     stocks.astype(np.int32),
