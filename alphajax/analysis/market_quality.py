@@ -248,8 +248,9 @@ def against(panel: Panel, real: Panel, seed: int = 0) -> Figures:
     ('signature', paths, two_samples.linear),
   ):
     out[f'mmd_{name}'] = out[f'p_{name}'] = None
-    if min(map(len, pair)) > 1:
-      distance, chance = two_samples.mmd(*pair, rng, kernel)
+    left, right = pair
+    if min(len(left), len(right)) > 1:
+      distance, chance = two_samples.mmd(left, right, rng, kernel)
       out[f'mmd_{name}'], out[f'p_{name}'] = distance, chance
   return out
 
