@@ -230,7 +230,8 @@ def against(panel: Panel, real: Panel, seed: int = 0) -> Figures:
   `w1_x`: Wasserstein distance of the values of x, in the real deviations.
   `mmd_time`, `mmd_across`, `mmd_signature`: squared MMD of windows of one
   stock, of pieces of the cross-section, and of signatures of the windows as
-  paths in the real deviations, and `p_...`, how often two samples of one market are as far apart.
+  paths in the real deviations, and `p_...`, how often two samples of one market
+  are as far apart.
   """
   one, other = moves(panel), moves(real)
   out: Figures = {}
