@@ -79,11 +79,11 @@ def test_what_is_sampled_is_a_market(fitted, source):
   assert (other.features != made.features).any()
 
 
+@pytest.mark.parametrize('family', ['diffusion'], indirect=True)
 def test_a_killed_fit_goes_on_with_the_same_bits(
   fitted, family, source, tmp_path
 ):
-  if family != 'diffusion':  # The same fit, without noise of its own.
-    pytest.skip('one family is enough')
+  """The fit of the others is the same, without noise of its own."""
 
   def stop(text):
     if 'stock: update 50' in text:
