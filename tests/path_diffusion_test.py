@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from scipy import stats
 
@@ -13,7 +14,7 @@ WINDOW, GIVEN = 8, 2
 
 def make_sampler(model, ranks):
   return path_diffusion.make_sampler(
-    model, ranks, window=WINDOW, num_given=GIVEN, num_steps=10, sample_steps=4
+    model, ranks, window=WINDOW, num_given=GIVEN, num_steps=50, sample_steps=20
   )
 
 
@@ -119,7 +120,7 @@ def loss_of(model, ranks):
 
 
 def test_the_loss_counts_what_is_known_and_not_given(model, params, ranks):
-  days = np.ones((6, WINDOW, 2), np.float32)
+  days = np.ones((64, WINDOW, 2), np.float32)
   loss = loss_of(model, ranks)
   key = jax.random.key(0)
   value, gradient = loss(params, jnp.array(days), key)
@@ -154,3 +155,22 @@ def test_untrained_it_draws_days_by_themselves(model, params, ranks):
   days[..., 1] = np.maximum(days[..., 1], 0)
   value, _ = loss_of(model, ranks)(silent, jnp.array(days), jax.random.key(1))
   assert value == pytest.approx(1, abs=0.08)
+
+
+def test_it_learns_that_days_are_alike(model, params, ranks):
+  """Of windows whose days are all the same, one day tells the others."""
+  rng = np.random.default_rng(0)
+  loss = loss_of(model, ranks)
+  optimizer = optax.adam(2e-2)
+  params = jax.tree.map(lambda x: x - 0.1, params)
+  state = optimizer.init(params)
+  advance = jax.jit(optimizer.update)
+  values = []
+  for i in range(60):
+    days = np.abs(rng.standard_t(3, (64, 1, 2))).repeat(WINDOW, axis=1)
+    days = jnp.array(days, jnp.float32)
+    value, gradient = loss(params, days, jax.random.key(i))
+    change, state = advance(gradient, state)
+    params = optax.apply_updates(params, change)
+    values.append(float(value))
+  assert np.mean(values[-5:]) < 0.7 * np.mean(values[:5])

@@ -45,14 +45,18 @@ MODELS = {
 }
 
 
-@pytest.fixture(scope='module', params=MODELS)
+@pytest.fixture(scope='module', params=['gru', 'transformer'])
 def model(request):
   return MODELS[request.param]
 
 
+def init(model):
+  return jax.jit(lambda key: path_models.init(model, key))(jax.random.key(0))
+
+
 @pytest.fixture(scope='module')
 def params(model):
-  return jax.jit(lambda key: path_models.init(model, key))(jax.random.key(0))
+  return init(model)
 
 
 @pytest.fixture(scope='module')
@@ -114,8 +118,11 @@ def test_the_likelihood_of_a_day_reads_no_later_one(model, params):
   assert one[5, 2] != two[5, 2]
 
 
-def test_a_day_at_a_time_gives_the_states_of_all_at_once(model, params):
+@pytest.mark.parametrize('name', MODELS)
+def test_a_day_at_a_time_gives_the_states_of_all_at_once(name):
   """Beyond the window too, where the cache of a Transformer goes round."""
+  model = MODELS[name]
+  params = init(model)
   rng = np.random.default_rng(0)
   before = rng.normal(size=(13, 3)).astype(np.float32)
   before[4, 1] = np.nan

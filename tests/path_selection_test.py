@@ -1,10 +1,15 @@
 """Choosing paths by how likely they are: shares, quotas, the evaluator."""
 
+import json
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alphajax.data import bars, controls, simulate
-from alphajax.methods import path_selection
+from alphajax.configs import synthesize as configs
+from alphajax.data import bars, controls, simulate, two_levels
+from alphajax.methods import market_families, path_fit, path_selection, paths
 
 NAMES = ('dull', 'right', 'wild')
 
@@ -116,3 +121,60 @@ def test_the_evaluator_prefers_real_bars_to_wild_ones(panel, tmp_path):
   np.testing.assert_array_equal(
     *(path_selection.scores(blind, x) for x in (values, moved))
   )
+
+
+def of_size(source, family, size):
+  """A generator of independent normal channels of this size."""
+
+  def draw(params, rng_key, context):
+    del params
+    shape = (*context.shape[:2], len(bars.CHANNELS))
+    return size * jax.random.normal(rng_key, shape)
+
+  network = path_fit.Network(None, None, draw)
+  levels = two_levels.split(source)
+  return paths.Generator(family, levels, source, None, network, None, None)
+
+
+def calm(params, series):
+  """A score that is higher the smaller bodies are."""
+  del params
+  return -jnp.nanmean(jnp.abs(series[..., bars.BODY]), axis=1)
+
+
+SIZES = dict(zip(paths.FAMILIES, (0.5, 1.0, 2.0), strict=True))
+
+
+def test_an_ensemble_is_a_market_of_several_families(
+  panel, tmp_path, monkeypatch
+):
+  """Through the names of the config; the networks are made up."""
+  source = controls.make_source(panel, 12)
+  config = configs.get_config('simulated')
+  config.synthetic.num_days = 80
+  evaluator = path_selection.Evaluator(calm, None, False)
+  monkeypatch.setattr(
+    market_families.paths, 'fit',
+    lambda source, family, *rest: of_size(source, family, SIZES[family]),
+  )  # fmt: skip
+  monkeypatch.setattr(
+    market_families.path_selection, 'fit', lambda *rest: evaluator
+  )
+  said = []
+  given = market_families.Given(config, tmp_path, panel, source, said.append)
+  make = market_families.make('ensemble', given)
+  made = make(7)
+  assert made.symbols == source.symbols and made.mask.all()
+  log = json.loads((tmp_path / 'ensemble_7.json').read_text())
+  assert log['chosen'] == dict.fromkeys(paths.FAMILIES, 4)
+  assert log['common_path'] == 'transformer'  # 7 % 3 is 1.
+  assert log['accepted']['gru'] > log['accepted']['diffusion']
+  assert said[0].startswith('ensemble: within the band are gru ')
+  np.testing.assert_array_equal(make(7).features, made.features)
+  config.ensemble.rule = 'argmax'
+  likeliest = market_families.make('ensemble_independent', given)
+  dull = likeliest(7)
+  log = json.loads((tmp_path / 'ensemble_independent_7.json').read_text())
+  assert log['chosen']['gru'] == 12
+  spread = [np.diff(np.log(x.features[3]), axis=0).std() for x in (dull, made)]
+  assert spread[0] < 0.7 * spread[1]

@@ -15,7 +15,7 @@ from alphajax.data.features import FEATURES
 from alphajax.run.files import RunError
 
 SMALL = dict(num_days=300, num_stocks=36)
-FAMILIES = ('bootstrap', 'garch', 'gru', 'ensemble')
+FAMILIES = ('bootstrap', 'garch', 'gru')
 
 
 def small():
@@ -162,6 +162,11 @@ def test_a_folder_belongs_to_one_config_and_its_data(made, tmp_path):
     ('synthetic.block', 0.5, 'synthetic.block is 0.5: expected 1'),
     ('quality.num_panels', 0, 'quality.num_panels is 0'),
     ('synthetic.num_stocks', 500, 'num_stocks=500: the panel has'),
+    ('transformer.num_heads', 3, 'transformer.width is 8: expected a multiple'),
+    ('diffusion.num_given', 20, 'num_given is 20: expected fewer days'),
+    ('diffusion.sample_steps', 1, 'sample_steps is 1: expected 2'),
+    ('evaluator.window', 1, 'evaluator.window is 1: expected 2'),
+    ('ensemble.rule', 'best', "rule is 'best': expected one of typical, argm"),
     (
       'splits.train',
       ('2010-01-04', '2012-01-01'),

@@ -81,7 +81,7 @@ def test_bootstrap_takes_whole_days(panel, source):
   made = controls.bootstrap(source, seed=0, num_days=900)
   assert made.features.shape == (6, 900, 10)
   assert_bars(made)
-  index = controls._days(400, 900, 20, 0)
+  index = controls.block_days(400, 900, 20, 0)
   # Wherever a day comes from, so do all of its stocks.
   of_day = panel_lib.take_symbols(panel, source.symbols)
   np.testing.assert_array_equal(made.mask, of_day.mask[index])
@@ -97,7 +97,7 @@ def test_bootstrap_takes_whole_days(panel, source):
 def test_bootstrap_of_days_in_their_order_is_the_panel(panel, source):
   """Blocks far longer than the data: one run of days, from its start on."""
   made = controls.bootstrap(source, seed=3, num_days=400, block=1e9)
-  start = controls._days(400, 400, 1e9, 3)[0]
+  start = controls.block_days(400, 400, 1e9, 3)[0]
   of_day = panel_lib.take_symbols(panel, source.symbols)
   old, new = returns(of_day), returns(made)
   steps = 400 - start

@@ -88,4 +88,5 @@ def contest(
   start = params, optimizer.init(params)
   params, _ = jax.lax.fori_loop(0, NUM_UPDATES, update, start)
   real = jnp.arange(len(tested)) >= len(tested) // 2
-  return jnp.mean((judge(params, tested) > 0) == real)
+  said = jnp.asarray(judge(params, tested)) > 0
+  return jnp.mean(said == real)

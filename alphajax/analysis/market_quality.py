@@ -29,6 +29,7 @@ WINDOW = 20  # Days of one stock,
 WIDTH, SPAN = 20, 5  # and stocks and days of a piece of the cross-section.
 NUM_WINDOWS = 300
 NUM_QUANTILES = 2000
+FLAT = 1e-9  # Deviation of an integral that is always the same, of time say.
 CHUNK = 20_000  # Windows that distances are taken to at once.
 
 
@@ -229,7 +230,8 @@ def against(panel: Panel, real: Panel, seed: int = 0) -> Figures:
   `w1_x`: Wasserstein distance of the values of x, in the real deviations.
   `mmd_time`, `mmd_across`, `mmd_signature`: squared MMD of windows of one
   stock, of pieces of the cross-section, and of signatures of the windows as
-  paths, and `p_...`, how often two samples of one market are as far apart.
+  paths in the real deviations, and `p_...`, how often two samples of one market
+  are as far apart.
   """
   one, other = moves(panel), moves(real)
   out: Figures = {}
@@ -241,15 +243,19 @@ def against(panel: Panel, real: Panel, seed: int = 0) -> Figures:
     [cut(found, rng) for found in (one, other)]
     for cut in (in_windows, in_pieces)
   )
+  # As they are, the few large integrals would drown the others.
   paths = [two_samples.signatures(as_paths(x)) for x in windows]
+  spread = paths[1].std(0) if len(paths[1]) else np.ones(1)
+  paths = [x / np.where(spread > FLAT, spread, 1.0) for x in paths]
   for name, pair, kernel in (
     ('time', windows, two_samples.gaussian),
     ('across', pieces, two_samples.gaussian),
     ('signature', paths, two_samples.linear),
   ):
     out[f'mmd_{name}'] = out[f'p_{name}'] = None
-    if min(map(len, pair)) > 1:
-      distance, chance = two_samples.mmd(*pair, rng, kernel)
+    left, right = pair
+    if min(len(left), len(right)) > 1:
+      distance, chance = two_samples.mmd(left, right, rng, kernel)
       out[f'mmd_{name}'], out[f'p_{name}'] = distance, chance
   return out
 

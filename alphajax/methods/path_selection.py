@@ -32,7 +32,7 @@ COVERAGE = 0.5  # Of the days of a real path that have a bar.
 APART = 125  # Days from one real path of a stock to the next, half a year.
 CHUNK = 64  # Paths that are scored at once.
 OUTSIDE = 1e3  # Cost of a path outside the band, in stocks in the wrong bin.
-GAP = 1e-3  # Of the best choice, by which the one found may cost more.
+GAP = 1e-4  # Of the best choice, by which the one found may cost more.
 
 
 class Evaluator(NamedTuple):

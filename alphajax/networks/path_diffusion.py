@@ -116,7 +116,7 @@ class Denoiser(nn.Module):
     around = jnp.concatenate(parts[1:], axis=-1)
     x = nn.Dense(self.width)(jnp.concatenate(parts, axis=-1))
     x = nn.silu(x + positions(length, self.width))
-    said = 0.0
+    said = jnp.zeros(x.shape)
     stage = nn.silu(nn.Dense(self.width)(_step_code(step, self.width)))
     for _ in range(self.num_blocks):
       y = x + nn.Dense(self.width)(stage)

@@ -61,14 +61,15 @@ class TransformerPaths(nn.Module):
     for i, layer in enumerate(self.layers):
       query, key, value = layer.project(x)
       carry = carry.at[i, 0, place].set(key).at[i, 1, place].set(value)
-      heard = layer.hear(query[None], *carry[i], lag[None], (lag <= t)[None])
+      key, value = carry[i]
+      heard = layer.hear(query[None], key, value, lag[None], (lag <= t)[None])
       x = layer.take(x, heard[0])
     return carry, self.last(x)
 
   @nn.nowrap
   def states(self, params, before, context) -> jax.Array:
     """States of all days at once, f32[T, D]."""
-    return self.apply(params, before, context, method='_states')
+    return jnp.asarray(self.apply(params, before, context, method='_states'))
 
   def _states(self, before, context):
     x = self.embed(joined(before, context))
@@ -76,7 +77,8 @@ class TransformerPaths(nn.Module):
     lag = days[:, None] - days
     there = (lag >= 0) & (lag < self.window)
     for layer in self.layers:
-      heard = layer.hear(*layer.project(x), lag, there)
+      query, key, value = layer.project(x)
+      heard = layer.hear(query, key, value, lag, there)
       x = layer.take(x, heard)
     return self.last(x)
 
