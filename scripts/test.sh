@@ -4,6 +4,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 export JAX_PLATFORMS="${JAX_PLATFORMS:-cpu}"
+# Where it is set, every process compiles the package and rewrites the tests.
+unset PYTHONDONTWRITEBYTECODE
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy

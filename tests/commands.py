@@ -20,6 +20,7 @@ PRELOAD = [
   'alphajax.evaluate',
   'alphajax.refine',
   'alphajax.report.__main__',
+  'frozen',
 ]
 
 
