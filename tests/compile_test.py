@@ -27,7 +27,8 @@ def make_panel():
   features[:, :6, 0] = np.nan
   features[3, 8:14, 1] = 2.0  # Close: the spread of a window is 0.
   mask = rng.random((T, S)) < 0.9
-  days = [str(np.datetime64('2020-01-01') + t) for t in range(T)]
+  first = np.datetime64('2020-01-01')
+  days = [str(first + np.timedelta64(t, 'D')) for t in range(T)]
   return panel_lib.make(features, mask, days, 'abcdef')
 
 

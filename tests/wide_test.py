@@ -24,7 +24,8 @@ def market():
   rng = np.random.default_rng(0)
   shape = (6, 90, 20)
   features = rng.lognormal(2, 1, shape).astype(np.float32)
-  days = [str(np.datetime64('2020-01-01') + t) for t in range(90)]
+  first = np.datetime64('2020-01-01')
+  days = [str(first + np.timedelta64(t, 'D')) for t in range(90)]
   names = [f's{i}' for i in range(20)]
   return panel_lib.make(features, rng.random(shape[1:]) < 0.9, days, names)
 
