@@ -4,6 +4,10 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 export JAX_PLATFORMS="${JAX_PLATFORMS:-cpu}"
+# Where it is set, every process compiles the package and rewrites the tests.
+unset PYTHONDONTWRITEBYTECODE
+# A worker has a core: more threads of a library would wait for each other.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy

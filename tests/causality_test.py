@@ -96,7 +96,10 @@ def test_formulas_see_no_future():
     panel = panel_lib.Panel(
       features=jnp.asarray(planes),
       mask=jnp.asarray(mask),
-      dates=tuple(str(np.datetime64('2015-01-01') + day) for day in range(T)),
+      dates=tuple(
+        str(np.datetime64('2015-01-01') + np.timedelta64(day, 'D'))
+        for day in range(T)
+      ),
       symbols=tuple(f's{i}' for i in range(S)),
       feature_names=names,
     )

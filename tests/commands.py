@@ -20,6 +20,7 @@ PRELOAD = [
   'alphajax.evaluate',
   'alphajax.refine',
   'alphajax.report.__main__',
+  'frozen',
 ]
 
 
@@ -45,14 +46,18 @@ def _serve(module, arguments, cwd, environment, files):
   os.chdir(cwd)
   for stream, path in ((1, files[0]), (2, files[1])):
     os.dup2(os.open(path, os.O_WRONLY), stream)
-  sys.argv = [module, *arguments]
+  sys.argv = [str(module), *arguments]
+  if isinstance(module, Path):
+    sys.path.insert(0, str(module.parent))
+    runpy.run_path(str(module), run_name='__main__')
+    return
   # It is imported already, which `-m` would warn of.
   warnings.filterwarnings('ignore', '.*found in sys.modules')
   runpy.run_module(module, run_name='__main__', alter_sys=True)
 
 
-def run(module: str, *arguments, cwd: Path = ROOT) -> Done:
-  """`python -m module arguments`, with all that it prints."""
+def run(module: str | Path, *arguments, cwd: Path = ROOT) -> Done:
+  """`python -m module arguments`, or of a script, with all that it prints."""
   with tempfile.TemporaryDirectory() as folder:
     files = [Path(folder) / name for name in ('stdout', 'stderr')]
     for path in files:

@@ -7,7 +7,7 @@ import oracle
 import pytest
 
 from alphajax.data import panel as panel_lib
-from alphajax.factor import evaluate
+from alphajax.factor import evaluate, operators
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
 
@@ -27,7 +27,8 @@ def make_panel():
   features[:, :6, 0] = np.nan
   features[3, 8:14, 1] = 2.0  # Close: the spread of a window is 0.
   mask = rng.random((T, S)) < 0.9
-  days = [str(np.datetime64('2020-01-01') + t) for t in range(T)]
+  first = np.datetime64('2020-01-01')
+  days = [str(first + np.timedelta64(t, 'D')) for t in range(T)]
   return panel_lib.make(features, mask, days, 'abcdef')
 
 
@@ -133,3 +134,22 @@ def test_a_jitted_caller_may_be_differentiated_in_batches():
     one = jax.grad(total)(closes[n], masks[n])
     np.testing.assert_allclose(together[n], one, rtol=1e-5, atol=1e-6)
     assert np.any(one)
+
+
+def test_a_formula_is_one_program(monkeypatch):
+  """Compiled again, by whoever asks for it, it is not traced again."""
+  traced = []
+  apply = operators.apply
+
+  def hear(symbol, *args):
+    traced.append(symbol)
+    return apply(symbol, *args)
+
+  monkeypatch.setattr(operators, 'apply', hear)
+  panel = make_panel()
+  for text in ('Mul(close,Std(open,3))', 'Std(open,3)*close'):
+    evaluate.compile(formula_lib.parse(text))(panel)
+  assert sorted(traced) == ['Mul', 'Std']
+  shorter = panel_lib.select_days(panel, slice(0, 10))
+  evaluate.compile(formula_lib.parse('Std(open,3)*close'))(shorter)
+  assert sorted(traced) == ['Mul', 'Mul', 'Std', 'Std']  # Another shape.

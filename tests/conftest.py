@@ -1,8 +1,9 @@
 """What several test files share."""
 
 import contextlib
-import gc
+import importlib
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -44,19 +45,33 @@ def pytest_addoption(parser):
   )
 
 
+def _name(path):
+  return path.stem.removesuffix('_test')
+
+
+def _is_wanted(path, config):
+  """Whether a file is compiled as `--compiled` says, if it says."""
+  wanted = config.getoption('--compiled')
+  return not wanted or (_name(path) in QUICK) == (wanted == 'quickly')
+
+
+def pytest_ignore_collect(collection_path, config):
+  """Does not even read files that are not wanted, unless they are named."""
+  if not collection_path.name.endswith('_test.py'):
+    return None
+  named = {Path(arg.partition('::')[0]).resolve() for arg in config.args}
+  if collection_path in named or _is_wanted(collection_path, config):
+    return None
+  return True
+
+
 def pytest_collection_modifyitems(config, items):
   """Long files first, the others in their order; some only, if asked."""
-
-  def name(item):
-    return item.path.stem.removesuffix('_test')
-
-  wanted = config.getoption('--compiled')
-  if wanted:
-    quickly = wanted == 'quickly'
-    others = [item for item in items if (name(item) in QUICK) != quickly]
+  others = [item for item in items if not _is_wanted(item.path, config)]
+  if others:
     config.hook.pytest_deselected(items=others)
-    items[:] = [item for item in items if (name(item) in QUICK) == quickly]
-  items.sort(key=lambda item: name(item) not in LONG)
+    items[:] = [item for item in items if _is_wanted(item.path, config)]
+  items.sort(key=lambda item: _name(item.path) not in LONG)
 
 
 def pytest_configure(config):
@@ -70,13 +85,8 @@ def pytest_configure(config):
 
 
 def pytest_collection_finish():
-  """What is imported and collected stays: nobody looks for garbage in it.
-
-  Tracing makes many objects, and every seventh second went into such looks.
-  """
-  gc.collect()
-  gc.freeze()
-  gc.set_threshold(50_000, 20, 50)
+  """Freezes what is imported and collected."""
+  importlib.import_module('frozen')
 
 
 @pytest.fixture(scope='session', autouse=True)

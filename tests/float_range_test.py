@@ -23,7 +23,8 @@ def make_panel():
   features = np.exp(rng.normal(3, 0.4, (6, T, S))).astype(np.float32)
   features[4] = np.exp(rng.normal(18, 2, (T, S)))
   features[rng.random(features.shape) < 0.03] = np.nan
-  days = [str(np.datetime64('2020-01-01') + t) for t in range(T)]
+  first = np.datetime64('2020-01-01')
+  days = [str(first + np.timedelta64(t, 'D')) for t in range(T)]
   names = [f's{i}' for i in range(S)]
   return panel_lib.make(features, rng.random((T, S)) < 0.8, days, names)
 

@@ -34,7 +34,10 @@ def market():
   panel = panel_lib.Panel(
     features=jnp.asarray(np.stack(list(features.values())), jnp.float32),
     mask=jnp.asarray(members),
-    dates=tuple(str(np.datetime64('2015-01-01') + day) for day in range(T)),
+    dates=tuple(
+      str(np.datetime64('2015-01-01') + np.timedelta64(day, 'D'))
+      for day in range(T)
+    ),
     symbols=tuple(f's{i}' for i in range(S)),
     feature_names=tuple(features),
   )

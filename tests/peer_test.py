@@ -94,7 +94,10 @@ def test_random_formulas_have_the_same_ic():
   panel = Panel(
     features=jnp.asarray(np.stack(list(features.values())), jnp.float32),
     mask=jnp.asarray(members),
-    dates=tuple(str(np.datetime64('2015-01-01') + day) for day in range(T)),
+    dates=tuple(
+      str(np.datetime64('2015-01-01') + np.timedelta64(day, 'D'))
+      for day in range(T)
+    ),
     symbols=tuple(f's{i}' for i in range(members.shape[1])),
   )
   grammar = grammar_lib.make('sem_k', max_length=10)

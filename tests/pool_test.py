@@ -233,7 +233,10 @@ def test_a_short_history_scores_nobody():
   market = panel_lib.make(
     np.random.default_rng(0).lognormal(size=(6, 30, 8)).astype(np.float32),
     np.ones((30, 8), bool),
-    tuple(str(np.datetime64('2020-01-01') + n) for n in range(30)),
+    tuple(
+      str(np.datetime64('2020-01-01') + np.timedelta64(n, 'D'))
+      for n in range(30)
+    ),
     tuple('abcdefgh'),
   )
   texts = ('CSRank(close)', 'Mean(Ref(close,68),40)')

@@ -352,7 +352,7 @@ def test_compare_pairs_only_common_days_and_warns(tmp_path, finished):
   for name in ('dates', 'ic', 'rank_ic'):
     arrays[f'{name}_train'] = arrays[f'{name}_train'][100:]
   arrays['dates_valid'] = np.datetime_as_string(
-    arrays['dates_valid'].astype('datetime64[D]') + 4000
+    arrays['dates_valid'].astype('datetime64[D]') + np.timedelta64(4000, 'D')
   )
   np.savez(other / 'daily.npz', **arrays)
   provenance = json.loads((other / 'provenance.json').read_text())

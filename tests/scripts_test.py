@@ -1,9 +1,9 @@
 """Every script starts and says how it is used; what the figures calculate."""
 
-import subprocess
 import sys
 from pathlib import Path
 
+import commands
 import made_run
 import numpy as np
 import pandas as pd
@@ -29,11 +29,7 @@ RUN = sorted(
 def test_starts(name):
   text = (SCRIPTS / name).read_text()
   assert f'python scripts/{name}' in text  # The exact command.
-  done = subprocess.run(
-    [sys.executable, SCRIPTS / name, '--help'],
-    capture_output=True, text=True, cwd=SCRIPTS.parent,
-    env={'PYTHONPATH': str(SCRIPTS.parent), 'JAX_PLATFORMS': 'cpu'},
-  )  # fmt: skip
+  done = commands.run(SCRIPTS / name, '--help')
   assert not done.stderr, done.stderr
   assert '--out' in done.stdout or '--workdir' in done.stdout
 

@@ -41,7 +41,7 @@ def panel_of(days=T):
     plane[T - 20] = np.nan
   rng = np.random.default_rng(0)
   members = members & (rng.random(members.shape) < 0.8)
-  dates = np.datetime64('2020-01-01') + np.arange(T)
+  dates = np.datetime64('2020-01-01') + np.arange(T) * np.timedelta64(1, 'D')
   panel = panel_lib.make(
     np.stack(list(features.values())),
     members,

@@ -1,17 +1,15 @@
 """Sweeps: what is run, what is refused, resumed and said at the end."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import commands
 import numpy as np
 import pandas as pd
 import pytest
 import tiny
 
-from alphajax import cli, markets, sweep, train
+from alphajax import markets, sweep, train
 from alphajax.run import folder
 
 TINY = str(Path(tiny.__file__))
@@ -265,7 +263,7 @@ def test_the_command(tmp_path):
     '--variant=short:language.max_length=2', '--set=num_iterations=1',
     '--figures=share.train,evaluated', f'--workdir={tmp_path}',
   ]  # fmt: skip
-  first, again = (_command(*arguments) for _ in range(2))
+  first, again = (commands.run('alphajax', *arguments) for _ in range(2))
   assert first.returncode == again.returncode == 0, first.stderr
   head, _, *lines = first.stdout.splitlines()
   assert head == ('| variant | runs | share.train | less base | evaluated | '
@@ -275,11 +273,3 @@ def test_the_command(tmp_path):
   ]  # fmt: skip
   assert '[4/4] short, seed 1' in first.stderr
   assert again.stdout == first.stdout and '[4/4]' not in again.stderr
-
-
-def _command(*arguments):
-  return subprocess.run(
-    [sys.executable, '-m', 'alphajax', *arguments],
-    capture_output=True, text=True, cwd=cli.CONFIGS.parent.parent,
-    env=os.environ | {'PYTHONPATH': str(cli.CONFIGS.parent.parent)},
-  )  # fmt: skip

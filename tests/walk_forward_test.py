@@ -69,7 +69,9 @@ def assert_same(workdir, other):
 
 
 def business_days(first, last):
-  days = np.arange(np.datetime64(first), np.datetime64(last) + 1)
+  days = np.arange(
+    np.datetime64(first), np.datetime64(last) + np.timedelta64(1, 'D')
+  )
   return [str(day) for day in days[np.is_busday(days)]]
 
 

@@ -24,7 +24,8 @@ def market():
   rng = np.random.default_rng(0)
   shape = (6, 90, 20)
   features = rng.lognormal(2, 1, shape).astype(np.float32)
-  days = [str(np.datetime64('2020-01-01') + t) for t in range(90)]
+  first = np.datetime64('2020-01-01')
+  days = [str(first + np.timedelta64(t, 'D')) for t in range(90)]
   names = [f's{i}' for i in range(20)]
   return panel_lib.make(features, rng.random(shape[1:]) < 0.9, days, names)
 
@@ -39,36 +40,53 @@ def numbers():
   return {'values': values, 'daily': daily, 'ranks': ranks}
 
 
-SCRIPT = """
-import json, os, sys
+BEGIN = """
+import os, sys
 sys.path.insert(0, 'tests')
 import jax, numpy as np
 import tiny, wide_test
 from alphajax import train
 from alphajax.factor import runtime
+from alphajax.run import cache
+cache.use_disk_cache()
 assert jax.config.jax_enable_x64 and jax.device_count() == 4
 assert len(runtime.device().client.devices()) == 1
 assert 'NPROC' not in os.environ
-np.savez(sys.argv[2], **wide_test.numbers())
+"""
+NUMBERS = 'np.savez(sys.argv[1], **wide_test.numbers())'
+STEP = """
 config = tiny.get_config()
 config.num_iterations = 1
 train.train(config, sys.argv[1])
 """
+# A step is compiled quickly: how its programs round is not looked at.
+QUICKLY = (
+  '--xla_backend_optimization_level=0',
+  '--xla_llvm_disable_expensive_passes=true',
+  '--xla_cpu_use_fusion_emitters=false',
+)
 
 
-def test_trains_a_step_and_values_stay_as_they_are(tmp_path):
-  environment = os.environ | {
-    'JAX_ENABLE_X64': '1',
-    'XLA_FLAGS': '--xla_force_host_platform_device_count=4',
-  }
+def run_wide(script, path, *flags):
+  flags = ('--xla_force_host_platform_device_count=4', *flags)
+  wide = {'JAX_ENABLE_X64': '1', 'XLA_FLAGS': ' '.join(flags)}
+  environment = os.environ | wide
   environment.pop('NPROC', None)
-  workdir, file = tmp_path / 'run', tmp_path / 'numbers.npz'
   done = subprocess.run(
-    [sys.executable, '-c', SCRIPT, str(workdir), str(file)],
+    [sys.executable, '-c', BEGIN + script, str(path)],
     cwd=ROOT, env=environment, capture_output=True, text=True,
   )  # fmt: skip
   assert done.returncode == 0, done.stderr[-3000:]
-  assert (workdir / 'pool.json').exists()
+
+
+def test_trains_a_step(tmp_path):
+  run_wide(STEP, tmp_path / 'run', *QUICKLY)
+  assert (tmp_path / 'run' / 'pool.json').exists()
+
+
+def test_values_stay_as_they_are(tmp_path):
+  file = tmp_path / 'numbers.npz'
+  run_wide(NUMBERS, file)
   here = numbers()
   with np.load(file) as there:
     for name, value in here.items():

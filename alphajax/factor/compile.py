@@ -55,15 +55,7 @@ def compile(formula: formula_lib.Formula) -> Callable:
     ValueError: when called, where the panel lacks a feature of the formula.
   """
   formula = formula_lib.canonical(formula)
-
-  @functools.partial(jax.jit, static_argnames='names')
-  def run(features, members, names):
-    def leaf(node):
-      if formula_lib.is_number(node):
-        return jnp.full(members.shape, float(node.symbol), jnp.float32)
-      return operators.finite(features[names.index(node.symbol)])
-
-    return apply(formula, leaf, members)
+  run = _program(formula)
 
   def evaluate(panel):
     check_features(formula, panel.feature_names)
@@ -74,6 +66,23 @@ def compile(formula: formula_lib.Formula) -> Callable:
     )
 
   return evaluate
+
+
+# The next fold or market asks for the same formulas: traced once.
+@functools.lru_cache(maxsize=64)
+def _program(formula: formula_lib.Formula) -> Callable:
+  """`(features, members, names) -> f32[T, S]` of a canonical formula."""
+
+  @functools.partial(jax.jit, static_argnames='names')
+  def run(features, members, names):
+    def leaf(node):
+      if formula_lib.is_number(node):
+        return jnp.full(members.shape, float(node.symbol), jnp.float32)
+      return operators.finite(features[names.index(node.symbol)])
+
+    return apply(formula, leaf, members)
+
+  return run
 
 
 def check_features(formula: formula_lib.Formula, names: Sequence[str]) -> None:
