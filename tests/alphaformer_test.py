@@ -313,5 +313,5 @@ def test_variants(market_name):
   assert whole == config_file.get_config(market_name).to_dict()
   tuned = config_file.get_config(f'{market_name},finetune').to_dict()
   assert set(tuned) - set(whole) == {'finetune'}
-  with pytest.raises(ValueError, match=r"unknown variant .*one of ,zero_shot"):
+  with pytest.raises(ValueError, match=r'unknown variant .*one of ,zero_shot'):
     config_file.get_config(f'{market_name},one_shot')

@@ -18,7 +18,6 @@ from alphajax.methods import (
   formula_tokens,
   planted_tasks,
   task_bank,
-  task_library,
 )
 from alphajax.methods.formula_tokens import Formulas, Pool, Setting
 from alphajax.search import kernel
