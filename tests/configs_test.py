@@ -54,9 +54,10 @@ def test_no_config_is_left_out():
   # train nothing of ours: synthesize_test.py. Published pools are done after an
   # iteration: published_pools_test.py. A matrix: referee_test.py. What learns
   # from synthetic markets takes long to compile: alphaformer_paper_test.py.
+  # AlphaFormer mines with what was pre-trained: alphaformer_test.py.
   others = {
-    'published', 'ensemble', 'synthesize', 'referee', 'alphaformer_paper',
-    'common', '__init__',
+    'published', 'ensemble', 'synthesize', 'referee', 'alphaformer',
+    'alphaformer_paper', 'common', '__init__',
   }  # fmt: skip
   assert files == {*VARIANTS, *PREDICTORS, *others}
 

@@ -23,19 +23,20 @@ LONG = """
 # than they compute: with `scripts/test.sh` quickly. What checks values of
 # formulas and figures is compiled as users have it.
 QUICK = """
-  alphaformer_networks alphaformer_paper alphagen alphaqcm archive assess
-  assessment_page bars benchmark checkpoint choice cli configs contributing
-  ensemble environment evaluate evolution evolution_method examples experiment
-  export flows folder formula_transformer genetic gflownet given gp grammar
-  gumbel halves heads judgement languages learning ledger losses
-  market_quality masks mcts moments neutral noise novelty openings options
-  orders path_diffusion path_models path_selection paths planting ppo
-  predictors presets pretrained priors progress provenance published_pools qcm
-  quantiles readme recipe referee refine refit replay report report_browser
-  report_figures report_judged resume retrieval reuse rewards rollout sampling
-  score screen scripts seeds selection sequence simulate soundness state sweep
-  symbols synthesize synthetic tensorboard token_policy train transpositions
-  tree tree_lstm tune typed walk_forward writer
+  alphaformer alphaformer_networks alphaformer_paper alphagen alphaqcm archive
+  assess assessment_page bars benchmark checkpoint choice cli configs
+  contributing ensemble environment evaluate evolution evolution_method
+  examples experiment export flows folder formula_transformer genetic gflownet
+  given gp grammar gumbel halves heads judgement languages learning ledger
+  losses market_quality masks mcts moments neutral noise novelty openings
+  options orders path_diffusion path_models path_selection paths planted_tasks
+  planting ppo predictors presets pretrained priors progress provenance
+  published_pools qcm quantiles readme recipe referee refine refit replay
+  report report_browser report_figures report_judged resume retrieval reuse
+  rewards rollout sampling score screen scripts seeds selection sequence
+  simulate soundness state sweep symbols synthesize synthetic tensorboard
+  token_policy train transpositions tree tree_lstm tune typed walk_forward
+  writer
 """.split()
 
 

@@ -5,7 +5,7 @@ A config file as well: `--config=tests/tiny.py:random_search`.
 
 import importlib
 
-from alphajax.configs import alphacfg, common
+from alphajax.configs import alphacfg, alphaformer, common
 
 OPERATORS = ('Abs', 'CSRank', 'Add', 'Div', 'Mean', 'Std', 'Delta', 'Corr')
 # What any config gets that has the key.
@@ -41,12 +41,33 @@ SMALL = {
   'pretrain.num_updates': 1,
   'pretrain.panels': 2,
   'pretrain.pool_sizes': (2,),
+  'pretrain.library': 150,
+  'pretrain.num_probes': 10,
+  'pretrain.stocks': 20,
+  'pretrain.days': 60,
+  'pretrain.draws': 16,
+  'pretrain.horizons': (5,),
+  'pretrain.batch_size': 4,
+  'pretrain.every': 2,
+  'pretrain.gate_tasks': 6,
+  'pretrain.gate_samples': 20,
+  'tokens.anchors': 8,
+  'tokens.blocks': 4,
+  'tokens.pool': 4,
+  'tokens.tried': 3,
+  'tokens.retrieved': 4,
+  'tokens.scored': 4,
+  'alphaformer.num_probes': 8,
+  'alphaformer.samples': 40,
   'retrieval.library': 60,
   'retrieval.num_probes': 8,
   'search.num_simulations': 4,
   'network.width': 8,
   'network.num_cosines': 8,
   'network.num_heads': 2,
+  'network.heads': 2,
+  'network.latents': 4,
+  'network.latent_layers': 1,
   'network.hidden': 8,
   'network.encoder_layers': 1,
   'network.decoder_layers': 1,
@@ -71,6 +92,9 @@ def shrink(config):
   if 'ppo' in config:  # As published they look back half of the days.
     config.lookback = 0
     config.language.constants = (-1.0, 2.0)
+  if config.method == 'pretraining':
+    config.pretrain.num_updates = 4
+    config.network.update(width=16, hidden=32)
   return config
 
 
@@ -99,6 +123,8 @@ def shrink_predictor(config):
 
 
 def get_config(method='alphacfg'):
+  if method == 'pretraining':
+    return shrink(alphaformer.get_config('simulated,pretrain'))
   if method not in ('alphacfg', 'random_search', 'refinement'):
     module = importlib.import_module(f'alphajax.configs.{method}')
     return shrink(module.get_config('simulated'))
