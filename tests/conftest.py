@@ -21,7 +21,7 @@ LONG = """
 # than they compute: with `scripts/test.sh` quickly. What checks values of
 # formulas and figures is compiled as users have it.
 QUICK = """
-  archive assess assessment_page bars benchmark checkpoint choice cli
+  advice archive assess assessment_page bars benchmark checkpoint choice cli
   configs contributing ensemble environment evaluate evolution
   evolution_method examples experiment export folder formula_transformer
   given grammar gumbel
