@@ -121,5 +121,5 @@ def use_prior(config) -> None:
   config.search.dirichlet_fraction = 1 / 6
   config.search.dirichlet_alpha = 1000.0
   # A finished formula is worth what the network says and, so many times, the
-  # gain in IC that the Transformer expects of its symbols.
+  # gain in IC that the Transformer's score head expects by its symbols.
   config.prior.score = 0.5

@@ -28,7 +28,7 @@ from alphajax.networks import formula_transformer
 from alphajax.networks.formula_transformer import Inputs
 from alphajax.run.files import RunError
 from alphajax.search import evolution as search_evolution
-from tests.formula_transformer_test import random_params
+from tests.formula_transformer_test import noise, random_params
 
 NETWORK = dict(
   width=16, heads=2, hidden=16, latents=4, latent_layers=1, decoder_layers=1
@@ -77,6 +77,8 @@ def config_of(name, checkpoint, **changes):
     config = tiny.shrink(alphacfg.get_config('simulated,prior'))
     config.prior.num_probes = PROBES
     config.network.encoder = 'lstm'
+    # What a node keeps of the decoder must go with the subtree.
+    config.search.reuse_subtree = True
     config.prior.update(changes)
   config.checkpoint = str(checkpoint)
   return config
@@ -130,7 +132,8 @@ def asked(market, checkpoint):
 
 def test_what_is_told_follows_what_was_evaluated(asked):
   adviser, bench, mined, known = asked
-  params, memory = adviser.tell(bench, mined)
+  params, memory, worths = adviser.tell(bench, mined)
+  assert worths.shape == (adviser.model.orders.size,)
   assert jax.tree.structure(params) == jax.tree.structure(adviser.model.params)
   assert np.isfinite(memory.latents).all()
   # The same, whoever looked at the formulas, and when.
@@ -147,6 +150,30 @@ def test_what_is_told_follows_what_was_evaluated(asked):
   assert np.abs(other.latents - memory.latents).max() > 1e-3
   nothing = mined._replace(memory=type(mined.memory)())
   assert np.isfinite(adviser.tell(bench, nothing)[1].latents).all()
+
+
+def test_worths_are_a_ridge_regression_of_scores(asked):
+  adviser, bench, mined, _ = asked
+  model = adviser.model
+  params, memory, _ = adviser.tell(bench, mined)
+  bags = np.stack([orders_lib.bag(model.orders, f) for f in model.library])
+  behaviour = np.asarray(noise((len(bags), TOKENS['anchors'])))
+  found = advice.symbol_worths(
+    model.network, params, memory, behaviour, jnp.asarray(bags)
+  )
+  score = jax.jit(jax.vmap(model.network.score, (None, None, 0, 0)))
+  scores = np.asarray(score(params, memory, behaviour, bags), float)
+  x = bags.astype(float)
+  x[:, 0] = 1.0
+  # Ridge: a row more for each symbol, which wants it to be 0.
+  more = np.sqrt(10.0) * np.eye(x.shape[1])
+  expected = np.linalg.lstsq(
+    np.concatenate([x, more]),
+    np.concatenate([scores, np.zeros(x.shape[1])]),
+    rcond=None,
+  )[0]
+  np.testing.assert_allclose(found, 0.01 * expected, atol=1e-6)
+  assert np.abs(found).max() > 1e-5
 
 
 def test_what_is_written_differs_and_is_of_the_language(asked):

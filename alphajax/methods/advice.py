@@ -8,12 +8,14 @@ the search, evolution takes formulas from it.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from alphajax.language import formula as formula_lib
+from alphajax.language import orders as orders_lib
 from alphajax.language.environment import Language
 from alphajax.language.formula import Formula
 from alphajax.language.grammar import Grammar
@@ -28,15 +30,19 @@ from alphajax.methods import (
 from alphajax.methods import screen as screen_lib
 from alphajax.methods.base import Market
 from alphajax.methods.formula_model import Model
+from alphajax.networks.formula_transformer import FormulaTransformer, Memory
 from alphajax.search import priors, sampling
 from alphajax.search.evaluators import Evaluator
+
+WORTH_RIDGE = 10.0  # In formulas of the library.
 
 
 class Adviser(NamedTuple):
   """The network, and what it is asked.
 
   tell: (bench, mined, known or None) -> (parameters, memory of the market as
-    it is seen now); known: what the screen knows of the formulas evaluated.
+    it is seen now, worths of symbols); known: what the screen knows of the
+    formulas evaluated.
   write: (told, rng_key, options) -> formulas that differ, as they were drawn;
     options: samples, temperature and top_p.
   """
@@ -88,8 +94,18 @@ def _make_tell(
   model: Model, screen: screen_lib.Screen, horizon: int
 ) -> Callable:
   """`Adviser.tell`; looks at the library and at every formula once."""
-  shelf = functools.cache(lambda: mined_tokens.make_shelf(model, screen))
+
+  @functools.cache
+  def look():
+    shelf = mined_tokens.make_shelf(model, screen)
+    anchors = shelf.rows[model.probes[: model.sizes.anchors]]
+    bags = np.stack([orders_lib.bag(model.orders, f) for f in model.library])
+    behaviour = mined_tokens.correlations(shelf.rows, anchors)
+    alive = np.flatnonzero(shelf.alive)
+    return shelf, (behaviour[alive], bags[alive])
+
   encode = jax.jit(model.network.encode)
+  judge = jax.jit(functools.partial(symbol_worths, model.network))
   rows: dict[str, np.ndarray] = {}
 
   def known_of(bench, mined) -> screen_lib.Known:
@@ -100,6 +116,7 @@ def _make_tell(
     return screen_lib.Known((np.stack([rows[key] for key in mined.book]),))
 
   def tell(bench, mined, known=None):
+    shelf, library = look()
     if not mined.memory.ids:  # Nothing has a value: nothing is known.
       inputs = planted_tasks.no_inputs(
         model.sizes, model.blocks, model.orders.length
@@ -112,10 +129,37 @@ def _make_tell(
         model.blocks,
         model.sizes.pool,
       )
-      inputs = mined_tokens.read(model, shelf(), screen, bench, seen, horizon)
-    return model.params, encode(model.params, inputs)
+      inputs = mined_tokens.read(model, shelf, screen, bench, seen, horizon)
+    memory = encode(model.params, inputs)
+    return model.params, memory, judge(model.params, memory, *library)
 
   return tell
+
+
+def symbol_worths(
+  network: FormulaTransformer,
+  params: Any,
+  memory: Memory,
+  behaviour: jax.Array,
+  bags: jax.Array,
+) -> jax.Array:
+  """Gains in IC that the score head expects, laid to symbols, f32[V].
+
+  Within a search nobody knows what a formula does on the market. So the head
+  scores a library, whose behaviour is known, and a ridge regression says what
+  of that is due to each symbol; at the place of padding is what all have.
+
+  Args:
+    network, params, memory: of the Transformer.
+    behaviour: f32[N, B], bags: f32[N, V] of the library.
+  """
+  scores = jax.vmap(network.score, (None, None, 0, 0))(
+    params, memory, behaviour, bags
+  )
+  bags = bags.at[:, orders_lib.PAD].set(1.0)
+  matrix = bags.T @ bags + WORTH_RIDGE * jnp.eye(bags.shape[1])
+  worths = jax.scipy.linalg.solve(matrix, bags.T @ scores, assume_a='pos')
+  return worths * pretraining_gate.GAIN_SCALE
 
 
 def _write(
@@ -123,7 +167,7 @@ def _write(
 ) -> list[Formula]:
   """`Adviser.write`."""
   samples = sample(
-    *told, rng_key, options.samples, order='rules',
+    *told[:2], rng_key, options.samples, order='rules',
     temperature=options.temperature, top_p=options.top_p,
   )  # fmt: skip
   return sampling.distinct(model.orders, 'rules', samples)[0]
@@ -158,6 +202,5 @@ def prior_of(
     network=model.network,
     orders=model.orders,
     uniform=options.uniform,
-    score=options.score * config.value.scale * pretraining_gate.GAIN_SCALE,
-    behaviour_width=model.sizes.anchors,
+    score=options.score * config.value.scale,
   )
