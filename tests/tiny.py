@@ -3,7 +3,13 @@
 A config file as well: `--config=tests/tiny.py:random_search`.
 """
 
-from alphajax.configs import alphacfg, common, evolution, retrieval
+from alphajax.configs import (
+  alphacfg,
+  alphaformer,
+  common,
+  evolution,
+  retrieval,
+)
 
 OPERATORS = ('Abs', 'CSRank', 'Add', 'Div', 'Mean', 'Std', 'Delta', 'Corr')
 
@@ -32,6 +38,20 @@ def shrink(config):
   if 'retrieval' in config:
     config.retrieval.library = 60
     config.retrieval.num_probes = 8
+  if 'alphaformer' in config:
+    config.alphaformer.num_probes = 8
+    config.alphaformer.samples = 40
+  if 'pretrain' in config:
+    config.network.update(
+      width=16, heads=2, hidden=32, latents=4, latent_layers=1, decoder_layers=1
+    )
+    config.tokens.update(
+      anchors=8, blocks=4, pool=4, tried=3, retrieved=4, scored=4
+    )
+    config.pretrain.update(
+      library=150, num_probes=10, stocks=20, days=60, draws=16, horizons=(5,),
+      batch_size=4, num_updates=4, every=2, gate_tasks=6, gate_samples=20,
+    )  # fmt: skip
   if 'search' in config:
     config.search.num_simulations = 4
     config.network.width = 8
@@ -45,6 +65,10 @@ def shrink(config):
 def get_config(method='alphacfg'):
   if method == 'evolution':
     return shrink(evolution.get_config('simulated'))
+  if method == 'pretraining':
+    return shrink(alphaformer.get_config('simulated,pretrain'))
+  if method == 'alphaformer':
+    return shrink(alphaformer.get_config('simulated'))
   if method == 'retrieval':
     return shrink(retrieval.get_config('simulated'))
   config = shrink(alphacfg.get_config('simulated'))

@@ -322,7 +322,7 @@ def _draw_hidden(rng_key, bank, stage, held_out):
   noise = jax.random.gumbel(draw_key, bank.size.shape)
   order = jnp.where(allowed, bank.log_weight + noise, -jnp.inf)
   _, hidden = jax.lax.top_k(order, HIDDEN)
-  return hidden, jnp.arange(HIDDEN) < count
+  return hidden, (jnp.arange(HIDDEN) < count) & allowed[hidden]
 
 
 def _draw_weights(rng_key, used):
@@ -356,6 +356,7 @@ def _draw_pool(rng_key, bank, signal, sizes, held_out):
   )
   ics = jnp.abs(signal.observed.mean(0))
   order = jnp.full(num, -jnp.inf).at[looked].set(ics[looked])
+  order = jnp.where(allowed, order, -jnp.inf)
   _, searched = jax.lax.top_k(order, sizes.pool)
   random = looked[: sizes.pool]
   own = jnp.where(jnp.arange(sizes.pool) < HIDDEN,

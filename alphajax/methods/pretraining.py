@@ -68,15 +68,7 @@ def make(config, market: Market) -> Method:
 
   @functools.cache
   def setup() -> Setup:
-    splits = [market.train, *_more_panels(config)]
-    library, bank = task_library.make(
-      config, orders, splits, LabelSpec(**config.label)
-    )
-    tables = task_library.tables(orders, library.formulas)
-    gate = pretraining_gate.make(
-      config, orders, network, market.train, library, bank, tables, sizes
-    )
-    return Setup(library, bank, tables, gate)
+    return prepare(config, market, orders, network)
 
   update = jax.jit(
     functools.partial(
@@ -113,9 +105,10 @@ def make(config, market: Market) -> Method:
         figures = pretraining_gate.judge(ready.gate, state.average, gate_key)
       metrics |= figures
       if config.pretrain.out:
+        tasks = updates * config.pretrain.batch_size
         formula_model.save(
           config.pretrain.out, state.average, config, ready.library,
-          ready.bank, {'tasks': updates * config.pretrain.batch_size, **metrics},
+          ready.bank, {'tasks': tasks, **metrics},
         )  # fmt: skip
     return state, {
       **metrics,
@@ -133,6 +126,22 @@ def make(config, market: Market) -> Method:
     save=_save,
     load=_load,
   )
+
+
+def prepare(
+  config, market: Market, orders: orders_lib.Orders, network: FormulaTransformer
+) -> Setup:
+  """Draws and measures the library; minutes on a real market."""
+  splits = [market.train, *_more_panels(config)]
+  library, bank = task_library.make(
+    config, orders, splits, LabelSpec(**config.label)
+  )
+  tables = task_library.tables(orders, library.formulas)
+  gate = pretraining_gate.make(
+    config, orders, network, market.train, library, bank, tables,
+    sizes_of(config),
+  )  # fmt: skip
+  return Setup(library, bank, tables, gate)
 
 
 def _predicts_nothing(state, panel) -> jax.Array:
