@@ -22,17 +22,16 @@ LONG = """
 # formulas and figures is compiled as users have it.
 QUICK = """
   advice alphaformer archive assess assessment_page bars benchmark checkpoint
-  choice
-  cli configs contributing ensemble environment evaluate evolution
+  choice cli configs contributing ensemble environment evaluate evolution
   evolution_method examples experiment export folder formula_transformer given
   grammar gumbel halves heads judgement languages learning ledger losses
-  market_quality masks mcts neutral noise novelty openings options orders
-  paths planted_tasks planting presets pretrained priors progress provenance readme refine
-  refit
-  replay report report_browser report_figures report_judged resume retrieval
-  reuse rewards rollout sampling score screen scripts seeds selection sequence
-  simulate soundness state sweep symbols synthesize synthetic tensorboard
-  train transpositions tree tree_lstm tune typed walk_forward writer
+  market_quality masks mcts neutral noise novelty openings options orders paths
+  planted_tasks planting presets pretrained priors progress provenance readme
+  refine refit replay report report_browser report_figures report_judged resume
+  retrieval reuse rewards rollout sampling score screen scripts seeds selection
+  sequence simulate soundness state sweep symbols synthesize synthetic
+  tensorboard train transpositions tree tree_lstm tune typed walk_forward
+  writer
 """.split()
 
 
