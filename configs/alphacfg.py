@@ -5,7 +5,8 @@ python -m alphajax.train --config=configs/alphacfg.py:csi300 \
 
 A market of common.MARKETS, such as csi300 or simulated, and `best` after a
 comma (`alphacfg.py:sp500,best`; alone it is csi300) for settings of ours, under
-which half of the games begin as a formula of the pool does.
+which half of the games begin as a formula of the pool does; or `prior` after
+it, for a pre-trained formula Transformer (`alphaformer.py`) as the prior.
 """
 
 from ml_collections import config_dict
@@ -87,11 +88,15 @@ def get_config(variant='csi300'):
   market, _, settings = variant.partition(',')
   if market == 'best':
     market, settings = 'csi300', 'best'
-  if settings not in ('', 'best'):
-    raise ValueError(f'unknown variant {variant!r}: only best goes after a ,')
+  if settings not in ('', 'best', 'prior'):
+    raise ValueError(
+      f'unknown variant {variant!r}: only best or prior goes after a ,'
+    )
   common.use_market(config, market)
   if settings == 'best':
     use_best(config)
+  if settings == 'prior':
+    use_prior(config)
   return config
 
 
@@ -102,3 +107,19 @@ def use_best(config) -> None:
   as a formula of the pool does; the rest is the paper's.
   """
   config.search.openings = 0.5
+
+
+def use_prior(config) -> None:
+  """The search expects what a pre-trained formula Transformer would write."""
+  config.checkpoint = ''  # FILE.npz of a pre-training; empty: ours.
+  config.screen.twin = 0.97  # What formulas do is seen there; none is left out.
+  config.prior = config_dict.ConfigDict()
+  config.prior.num_probes = 64  # Formulas evaluated first, for it to read.
+  # Share of the prior that goes to all valid rules alike. At the root it is a
+  # quarter: Dirichlet noise of so large an alpha is as good as uniform.
+  config.prior.uniform = 0.1
+  config.search.dirichlet_fraction = 1 / 6
+  config.search.dirichlet_alpha = 1000.0
+  # A finished formula is worth what the network says and, so many times, the
+  # gain in IC that the Transformer's score head expects by its symbols.
+  config.prior.score = 0.5

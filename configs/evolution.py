@@ -2,6 +2,9 @@ r"""Evolution: the best formulas varied, and a pool chosen from all of them.
 
 python -m alphajax.train --config=configs/evolution.py:csi300 \
   --config.data.path=../shared/data/cn_csi300.parquet --workdir=runs/evolution
+
+After the market and a comma, `proposer`: half of the formulas without a parent
+are written by a pre-trained formula Transformer (`alphaformer.py`).
 """
 
 from ml_collections import config_dict
@@ -11,8 +14,13 @@ from alphajax.search import evolution
 
 
 def get_config(variant='csi300'):
+  market, comma, settings = variant.partition(',')
+  if comma and settings != 'proposer':
+    raise ValueError(
+      f'unknown variant {variant!r}: only proposer goes after a ,'
+    )
   config = common.get_config()
-  common.use_market(config, variant)
+  common.use_market(config, market)
   config.method = 'evolution'
   config.num_iterations = 50
   config.num_trajectories = 50
@@ -34,4 +42,19 @@ def get_config(variant='csi300'):
   config.evolution.candidates = 3  # Proposed at a time for each evaluated.
   # How a parent is varied, one as likely as another.
   config.evolution.operators = evolution.OPERATORS
+  if settings:
+    use_proposer(config)
   return config
+
+
+def use_proposer(config) -> None:
+  """A formula Transformer writes a part of what has no parent."""
+  config.checkpoint = ''  # FILE.npz of a pre-training; empty: ours.
+  config.evolution.fresh = 0.2
+  config.proposer = config_dict.ConfigDict()
+  # Share of the formulas without a parent: at the beginning all are.
+  config.proposer.share = 0.5
+  config.proposer.num_probes = 64  # Formulas evaluated first, for it to read.
+  config.proposer.samples = 256  # Formulas written at a time,
+  config.proposer.temperature = 1.0  # by logits divided by this,
+  config.proposer.top_p = 0.98  # of rules that hold so much probability.

@@ -23,8 +23,8 @@ LONG = """
 # than they compute: with `scripts/test.sh` quickly. What checks values of
 # formulas and figures is compiled as users have it.
 QUICK = """
-  alphaformer alphaformer_networks alphaformer_paper alphagen alphaqcm archive
-  assess assessment_page bars benchmark checkpoint choice cli configs
+  advice alphaformer alphaformer_networks alphaformer_paper alphagen alphaqcm
+  archive assess assessment_page bars benchmark checkpoint choice cli configs
   contributing ensemble environment evaluate evolution evolution_method
   examples experiment export flows folder formula_transformer genetic gflownet
   given gp grammar gumbel halves heads judgement languages learning ledger

@@ -17,6 +17,7 @@ from scipy import stats
 from alphajax.factor import pool_rules
 from alphajax.language import environment, tree
 from alphajax.methods import (
+  advice,
   archive,
   choice,
   miner,
@@ -49,7 +50,11 @@ def make(config, market: Market) -> Method:
   _check_choices(config)
   grammar = environment.make(**config.language)
   bench = archive.make_bench(config, market)
-  agent = learner_lib.make(config, grammar)
+  adviser, prior = None, None
+  if 'prior' in config:
+    adviser, bench = advice.make(config, market, bench, config.prior.num_probes)
+    prior = advice.prior_of(config, grammar, adviser.model)
+  agent = learner_lib.make(config, grammar, prior=prior)
   targets_of: Callable[..., tuple] = functools.partial(
     value_targets,
     grammar,
@@ -63,6 +68,10 @@ def make(config, market: Market) -> Method:
   def step(state, rng_key):
     play_key, learn_key = jax.random.split(rng_key)
     clock = Clock()
+    told = ()
+    if adviser is not None:
+      with clock('read'):
+        told = adviser.tell(bench, state.mined)
     with clock('search'):
       games = jax.block_until_ready(
         agent.play(
@@ -70,6 +79,7 @@ def make(config, market: Market) -> Method:
           play_key,
           state.mined.iteration,
           openings_of(config, bench, state.mined),
+          told,
         )
       )
     formulas = environment.formulas_of(grammar, games.final_tokens)

@@ -17,7 +17,7 @@ from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 from alphajax.language.grammar import Grammar
-from alphajax.methods import archive, miner, random_search, validation
+from alphajax.methods import advice, archive, miner, random_search, validation
 from alphajax.methods import memory as memory_lib
 from alphajax.methods import screen as screen_lib
 from alphajax.methods.base import Market, Method
@@ -49,6 +49,11 @@ def make(config, market: Market) -> Method:
   rules = evolution.read_rules(grammar)
   bench = archive.make_bench(config, market)
   screen = screen_lib.make(config, market.train)
+  adviser = None
+  if 'proposer' in config:
+    adviser, bench = advice.make(
+      config, market, bench, config.proposer.num_probes
+    )
 
   def init(rng_key):
     del rng_key
@@ -70,9 +75,24 @@ def make(config, market: Market) -> Method:
     with clock('parents'):
       parents = choose_parents(options, bench, state)
     written: dict[str, Derivation] = {}
+    told = ()
+    if adviser is not None:
+      with clock('read'):
+        told = adviser.tell(bench, state.mined, state.known)
 
-    def draw(_):
-      for child in _children(options, rules, parents, rng, wanted):
+    def draw(number):
+      if adviser is None:
+        children = _children(options, rules, parents, rng, wanted)
+      else:
+        drawn = adviser.write(
+          told, jax.random.fold_in(rng_key, number), config.proposer
+        )
+        derivations = filter(None, (_derivation(grammar, f) for f in drawn))
+        children = _advised(
+          options, rules, parents, rng, wanted, derivations,
+          config.proposer.share,
+        )  # fmt: skip
+      for child in children:
         formula = evolution.formula_of(grammar, rules, child)
         written.setdefault(formula_lib.key(formula), child)
         yield formula
@@ -118,9 +138,33 @@ def _children(options, rules, parents, rng, wanted) -> Iterator[Derivation]:
     )
 
 
+def _advised(
+  options, rules, parents, rng, wanted, written: Iterator[Derivation], share
+) -> Iterator[Derivation]:
+  """`_children` of which a share of those without a parent is `written`.
+
+  Where nothing is left of it they are written at random.
+  """
+  fresh = options.fresh if parents else 1.0
+  others = fresh * (1 - share)
+  for _ in range(options.candidates * wanted):
+    child = next(written, None) if rng.random() < fresh * share else None
+    if child is None:
+      child = evolution.propose(
+        rules, parents, rng, operators=options.operators,
+        fresh=others / (1 - fresh * share) if fresh * share < 1 else 1.0,
+      )  # fmt: skip
+    yield child
+
+
 def _check(config) -> None:
   """Refuses options that cannot be, by their key."""
   options = config.evolution
+  if 'proposer' in config and not 0 <= config.proposer.share <= 1:
+    raise ValueError(
+      f'config.proposer.share is {config.proposer.share}: expected a share, '
+      '0 to 1'
+    )
   for name, choices in (('parents', PARENTS), ('fitness', FITNESS)):
     if options[name] not in choices:
       raise ValueError(

@@ -42,8 +42,8 @@ class Learner(NamedTuple):
 class Agent(NamedTuple):
   """init: rng_key -> Learner.
 
-  play: (learner, rng_key, iteration, formulas of the pool) ->
-    `mcts.Trajectories`.
+  play: (learner, rng_key, iteration, formulas of the pool, told) ->
+    `mcts.Trajectories`; told: what `prior` of `make` reads beside the network.
   learn: (learner, rng_key, games, value targets f32[M, B], rewards of the
     finished formulas from now on f32[B]) -> (learner, losses).
   value: (learner, tokens i32[B, L]) -> f32[B], what the network predicts.
@@ -59,10 +59,13 @@ def make(
   config: ConfigDict,
   grammar: environment.Language,
   start: environment.State | None = None,
+  prior: Callable[[evaluators.Evaluator], evaluators.Evaluator] | None = None,
 ) -> Agent:
   """An agent as `config.network`, `config.search` and `config.training` say.
 
   start: where games begin, if not at the start symbol.
+  prior: makes the evaluator of the search from the network's; its parameters
+    are (those of the network, *what `play` is told).
 
   Raises:
     ValueError: options that are unknown or do not go together.
@@ -81,6 +84,7 @@ def make(
       # A name may come to mean another module, of a notebook say.
       encoder=heads.find_encoder(config.network.encoder),
       engine=mcts.find_engine(config.search.engine),
+      prior=prior,
     )
   )
 
@@ -134,6 +138,8 @@ def _make(recipe: Recipe) -> Agent:
     evaluator = evaluators.from_network(network)
   else:
     evaluator = evaluators.make(network, grammar, start)
+  if recipe.parts['prior'] is not None:
+    evaluator = recipe.parts['prior'](evaluator)
   play = _make_play(config, grammar, evaluator, start)
   return Agent(init, play, learn, value)
 
@@ -206,8 +212,8 @@ def _make_play(
     evaluator = transpositions.with_table(evaluator, trees)
 
   @jax.jit
-  def play_from(learner, rng_key, iteration, drawn, forms):
-    params = learner.params
+  def play_from(learner, rng_key, iteration, drawn, forms, told):
+    params = (learner.params, *told) if told else learner.params
     return mcts.self_play(
       (params, learner.table) if uses_table else params,
       rng_key,
@@ -220,7 +226,7 @@ def _make_play(
       **options,
     )
 
-  def play(learner, rng_key, iteration, formulas=()):
+  def play(learner, rng_key, iteration, formulas=(), told=()):
     drawn = forms = None
     if share:
       open_key, rng_key = jax.random.split(rng_key)
@@ -230,7 +236,7 @@ def _make_play(
         forms = openings.draw_forms(grammar, open_key, formulas, *sizes)
       else:
         drawn = openings.draw(grammar, open_key, formulas, *sizes)
-    return play_from(learner, rng_key, iteration, drawn, forms)
+    return play_from(learner, rng_key, iteration, drawn, forms, told)
 
   return play
 

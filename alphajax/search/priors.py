@@ -1,9 +1,9 @@
 """A formula Transformer as what a search expects before it has learned.
 
-Its probabilities of the rules are the prior of the search, its score of a
-finished formula a part of the formula's value; the rest of the value is the
-network's that learns while it plays. The decoder's cache goes along with every
-node of the tree, so that an evaluation is one symbol, not a sequence.
+Its probabilities of the rules are the prior of the search. What it expects of a
+formula by the symbols in it may be a part of the formula's value; the rest is
+the network's that learns while it plays. The decoder's cache goes along with
+every node of the tree, so that an evaluation is one symbol, not a sequence.
 """
 
 import jax
@@ -23,33 +23,31 @@ def with_prior(
   *,
   uniform: float,
   score: float,
-  behaviour_width: int,
 ) -> Evaluator:
   """An evaluator with the Transformer's policy and, in part, its score.
 
   Its parameters are `(params, parameters of the Transformer, its memory of a
-  market)`. Games are of `orders.rules` and begin at the start symbol.
+  market, worths f32[V])`, the worth of every symbol as `orders.bag` has them,
+  and that of any formula at the place of padding. Games are of `orders.rules`
+  and begin at the start symbol.
 
   Args:
     evaluator: whose value is kept; of its policy nothing.
     network, orders: of the Transformer.
     uniform: share of the prior that goes to all valid rules alike, so that
       none is never tried.
-    score: added to the value of a finished formula so many times. What the
-      formula does on the market is not known within a search: the score is
-      that of its symbols, with a behaviour of zeros.
-    behaviour_width: B of the score head.
+    score: the worths of a finished formula's symbols are added to its value
+      so many times.
   """
   axes = formula_transformer.SHARED_MEMORY
   advance = jax.vmap(network.advance, (None, axes, 0, 0), out_axes=(0, axes))
   first = orders_lib.offset(orders, 'rules')
   columns = jnp.asarray(orders_lib.columns(orders))
-  unknown = jnp.zeros(behaviour_width)
 
   def prepare(params):
-    own, frozen, memory = params
+    own, frozen, memory, worths = params
     cache = network.start(frozen, memory)
-    return evaluator.prepare(own), frozen, memory, cache
+    return evaluator.prepare(own), frozen, worths, cache
 
   def evaluate(prepared, past, position, symbols, states):
     """(log prior, past) once the symbols are written at their positions."""
@@ -73,7 +71,7 @@ def with_prior(
 
   def step(prepared, memory, states, actions, next_states):
     inner, past, position = memory
-    own, frozen, market, _ = prepared
+    own, _, worths, _ = prepared
     _, value, inner = evaluator.step(own, inner, states, actions, next_states)
     # A finished game goes on; what is written then nobody reads.
     position = jnp.minimum(position + 1, orders.length - 1)
@@ -81,13 +79,9 @@ def with_prior(
       prepared, past, position, actions + first, next_states
     )
     if score:
-
-      def of_formula(tokens):
-        bag = jnp.zeros(orders.size).at[columns[tokens]].add(1.0).at[0].set(0.0)
-        return network.score(frozen, market, unknown, bag)
-
-      more = score * jax.vmap(of_formula)(next_states.tokens)
-      value = value + jnp.where(next_states.terminated, more, 0.0)
+      of_symbols = jnp.where(columns > 0, worths[columns], 0.0)
+      more = jnp.sum(of_symbols[next_states.tokens], axis=1) + worths[0]
+      value = value + jnp.where(next_states.terminated, score * more, 0.0)
     return logits, value, (inner, past, position)
 
   return Evaluator(prepare, init, step)
