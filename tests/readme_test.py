@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from alphajax import evaluate, train
-from alphajax.configs import alphacfg
+from alphajax.configs import alphacfg, synthesize
 from alphajax.report import page
 from alphajax.run import folder
 
@@ -89,9 +89,10 @@ def test_named_files_exist(name):
 
 @pytest.mark.parametrize('name', FILES)
 def test_named_options_exist(name):
-  config = alphacfg.get_config()
+  config, synthetic = alphacfg.get_config(), synthesize.get_config()
   for key in set(re.findall(r'--config\.([a-z_0-9.]+[a-z0-9])', FILES[name])):
-    node = config
+    # Those of synthetic markets are another config's.
+    node = config if key.split('.')[0] in config else synthetic
     for part in key.split('.'):
       assert part in node, f'--config.{key}'
       node = node[part]
