@@ -9,7 +9,6 @@ import pytest
 import tiny
 
 from alphajax import evaluate, train
-from alphajax.configs import alphacfg, alphaformer_paper, referee
 from alphajax.report import page
 from alphajax.run import config as config_lib
 from alphajax.run import folder
@@ -90,16 +89,21 @@ def test_named_files_exist(name):
 
 @pytest.mark.parametrize('name', FILES)
 def test_named_options_exist(name):
-  configs = (
-    alphacfg.get_config(), alphaformer_paper.get_config(), referee.get_config()
-  )  # fmt: skip
-  known = {
-    key
-    for config in configs
-    for key in (*config, *config_lib.flatten(config.to_dict()))
-  }
+  known = _known_keys()
   for key in set(re.findall(r'--config\.([a-z_0-9.]+[a-z0-9])', FILES[name])):
     assert key in known, f'--config.{key}'
+
+
+@functools.cache
+def _known_keys():
+  """Keys of any config, and the sections that they are in."""
+  known = set()
+  for path in (ROOT / 'configs').glob('[a-z]*.py'):
+    module = importlib.import_module(f'alphajax.configs.{path.stem}')
+    for key in config_lib.flatten(module.get_config().to_dict()):
+      parts = key.split('.')
+      known |= {'.'.join(parts[: n + 1]) for n in range(len(parts))}
+  return known
 
 
 def test_the_first_page_is_short():
