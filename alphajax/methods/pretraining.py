@@ -93,7 +93,7 @@ def make(config, market: Market) -> Method:
     with clock('update'):
       carry, metrics = update(
         (state.params, state.average, state.opt_state),
-        train_key, ready.bank, ready.tables, state.updates / total,
+        train_key, ready.bank, ready.tables, state.updates, total,
       )  # fmt: skip
       metrics = {name: float(value) for name, value in metrics.items()}
     updates = state.updates + config.pretrain.num_updates
@@ -254,15 +254,16 @@ def _more_panels(config) -> list[Split]:
 
 
 def train_some(
-  carry, rng_key, bank, tables, share, *, network, optimizer, sizes,
+  carry, rng_key, bank, tables, done, total, *, network, optimizer, sizes,
   batch_size, num_updates, smoothing, decay,
 ):  # fmt: skip
   """`num_updates` gradient steps, each on new tasks.
 
   Args:
     carry: parameters, their average, state of the optimizer.
-    share: of all updates that are done.
+    done: updates before these, of `total`.
   """
+  share = done / total
   grad = jax.grad(
     functools.partial(batch_loss, network=network, smoothing=smoothing),
     has_aux=True,
@@ -278,17 +279,21 @@ def train_some(
       target_key, task.targets, shape=(NUM_TARGETS,)
     )
 
-  def update(carry, key):
+  def update(carry, step):
     params, average, opt_state = carry
+    key, count = step
     tasks, targets = jax.vmap(draw)(jax.random.split(key, batch_size))
     grads, metrics = grad(params, tasks, targets, tables)
     changes, opt_state = optimizer.update(grads, opt_state, params)
     params = optax.apply_updates(params, changes)
-    average = optax.incremental_update(params, average, 1.0 - decay)
+    # Of a short training the mean must not be that of its beginning.
+    kept = jnp.minimum(decay, (1.0 + count) / (10.0 + count))
+    average = optax.incremental_update(params, average, 1.0 - kept)
     return (params, average, opt_state), metrics
 
+  keys = jax.random.split(rng_key, num_updates)
   carry, metrics = jax.lax.scan(
-    update, carry, jax.random.split(rng_key, num_updates)
+    update, carry, (keys, done + jnp.arange(num_updates))
   )
   return carry, jax.tree.map(jnp.mean, metrics)
 
