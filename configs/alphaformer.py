@@ -67,7 +67,7 @@ def _finetune(config):
   config.finetune.buffer = 64  # Formulas that it is taught, the best by gain on
   config.finetune.tau = 0.003  # blocks left out; weights exp(gain / tau).
   config.finetune.num_updates = 4  # In an iteration.
-  config.finetune.learning_rate = 3e-5
+  config.finetune.learning_rate = 3e-5  # Of Adam.
   config.finetune.kl = 0.1  # Weight of the divergence from what it was.
 
 
@@ -78,7 +78,7 @@ def _network(config):
   config.network.heads = 4
   config.network.hidden = 256  # Of the dense layers.
   config.network.latents = 24  # Rows that the set of formulas becomes.
-  config.network.latent_layers = 2
+  config.network.latent_layers = 2  # Of attention among them.
   config.network.decoder_layers = 3
 
   config.tokens = config_dict.ConfigDict()
@@ -99,7 +99,7 @@ def _pretrain(config):
   # Files of more panels, with commas, such as those of alphajax synthesize.
   config.pretrain.panels = ''
   config.pretrain.library = 2000  # Formulas drawn; those that speak are kept.
-  config.pretrain.num_probes = 96
+  config.pretrain.num_probes = 96  # Of them, evaluated in every task.
   config.pretrain.probe_size = 8  # Nodes of a probe, at most.
   config.pretrain.stocks = 300  # That correlations are measured on,
   config.pretrain.days = 480  # and days of the split.
@@ -111,12 +111,12 @@ def _pretrain(config):
   config.pretrain.num_updates = 50  # and updates of an iteration.
   config.pretrain.learning_rate = 1.5e-3  # At its height,
   config.pretrain.warmup = 0.02  # after so much of all updates.
-  config.pretrain.weight_decay = 0.01
+  config.pretrain.weight_decay = 0.01  # Of AdamW.
   config.pretrain.clip = 1.0  # Norm of a gradient.
   config.pretrain.average = 0.999  # Decay of the parameters' mean.
-  config.pretrain.label_smoothing = 0.05
+  config.pretrain.label_smoothing = 0.05  # Share of all valid symbols.
   config.pretrain.every = 15  # Iterations from one look at held-out tasks.
-  config.pretrain.gate_tasks = 24
+  config.pretrain.gate_tasks = 24  # Held-out tasks looked at.
   config.pretrain.gate_samples = 100  # Formulas drawn for each.
   # FILE.npz that parameters are written to after each look; empty: none.
   config.pretrain.out = ''

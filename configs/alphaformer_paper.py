@@ -50,8 +50,8 @@ def get_config(variant='csi300'):
   # bootstrap: days of the training split in blocks; garch: of its factors.
   config.panels.family = 'bootstrap'
   config.panels.block = 20.0  # Mean length in days, of bootstrap.
-  config.panels.num_panels = 64
-  config.panels.num_days = 250
+  config.panels.num_panels = 64  # Drawn.
+  config.panels.num_days = 250  # Of each, and read of the real market.
   # Those with most days as members.
   config.panels.num_stocks = 64
 

@@ -53,28 +53,28 @@ def get_config(variant='csi300'):
   config.gru.learning_rate = 3e-3  # At its height.
 
   config.transformer = config_dict.ConfigDict()
-  config.transformer.width = 128
-  config.transformer.common_width = 32
-  config.transformer.num_layers = 3
+  config.transformer.width = 128  # Of the state of a stock,
+  config.transformer.common_width = 32  # and of the series of the market.
+  config.transformer.num_layers = 3  # Of attention.
   config.transformer.num_heads = 4  # Must divide both widths.
-  config.transformer.num_components = 3
-  config.transformer.num_updates = 400
-  config.transformer.batch_size = 16
+  config.transformer.num_components = 3  # Student distributions of a channel.
+  config.transformer.num_updates = 400  # At most, as of gru.
+  config.transformer.batch_size = 16  # Windows of one stock in an update.
   config.transformer.window = 128  # Also the days that a day attends to.
-  config.transformer.learning_rate = 1e-3
+  config.transformer.learning_rate = 1e-3  # At its height.
 
   config.diffusion = config_dict.ConfigDict()
-  config.diffusion.width = 64
-  config.diffusion.common_width = 48
-  config.diffusion.num_blocks = 4
+  config.diffusion.width = 64  # Of a day of a stock,
+  config.diffusion.common_width = 48  # and of a day of the market.
+  config.diffusion.num_blocks = 4  # Of attention and gates.
   config.diffusion.num_heads = 4  # Must divide both widths.
   config.diffusion.num_steps = 50  # From a window to noise,
   config.diffusion.sample_steps = 20  # and back, at most.
-  config.diffusion.num_updates = 2000
-  config.diffusion.batch_size = 32
+  config.diffusion.num_updates = 2000  # At most, as of gru.
+  config.diffusion.batch_size = 32  # Windows of one stock in an update.
   config.diffusion.window = 64  # Days drawn at once,
   config.diffusion.num_given = 16  # the first of them those before.
-  config.diffusion.learning_rate = 1e-3
+  config.diffusion.learning_rate = 1e-3  # At its height.
 
   # An LSTM, fitted to stocks that the generators do not know, says how likely a
   # path is.

@@ -97,10 +97,13 @@ def test_named_options_exist(name):
 @functools.cache
 def _known_keys():
   """Keys of any config, and the sections that they are in."""
-  known = set()
-  for path in (ROOT / 'configs').glob('[a-z]*.py'):
-    module = importlib.import_module(f'alphajax.configs.{path.stem}')
-    for key in config_lib.flatten(module.get_config().to_dict()):
+  names = [path.stem for path in (ROOT / 'configs').glob('[a-z]*.py')]
+  known, more = set(), ['alphaformer:csi300,pretrain', 'alphacfg:csi300,prior']
+  for name in [*names, *more]:
+    name, _, variant = name.partition(':')
+    module = importlib.import_module(f'alphajax.configs.{name}')
+    config = module.get_config(*[variant] * bool(variant))
+    for key in config_lib.flatten(config.to_dict()):
       parts = key.split('.')
       known |= {'.'.join(parts[: n + 1]) for n in range(len(parts))}
   return known

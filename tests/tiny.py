@@ -38,9 +38,6 @@ SMALL = {
   'panels.num_panels': 3,
   'panels.num_days': 40,
   'panels.num_stocks': 10,
-  'pretrain.num_updates': 1,
-  'pretrain.panels': 2,
-  'pretrain.pool_sizes': (2,),
   'pretrain.library': 150,
   'pretrain.num_probes': 10,
   'pretrain.stocks': 20,
@@ -92,6 +89,8 @@ def shrink(config):
   if 'ppo' in config:  # As published they look back half of the days.
     config.lookback = 0
     config.language.constants = (-1.0, 2.0)
+  if 'panels' in config:
+    config.pretrain.update(num_updates=1, panels=2, pool_sizes=(2,))
   if config.method == 'pretraining':
     config.pretrain.num_updates = 4
     config.network.update(width=16, hidden=32)
