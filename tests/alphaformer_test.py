@@ -11,7 +11,14 @@ from alphajax import experiment, markets
 from alphajax.configs import alphaformer as config_file
 from alphajax.data import panel as panel_lib
 from alphajax.language import formula as formula_lib
-from alphajax.methods import alphaformer, finetune, mined_tokens
+from alphajax.methods import (
+  alphaformer,
+  finetune,
+  formula_model,
+  mined_tokens,
+  planted_tasks,
+)
+from alphajax.run.clock import Clock
 from alphajax.run.files import RunError
 
 
@@ -100,11 +107,8 @@ def test_pretraining_goes_on_with_the_same_bits(pretrained):
   )  # fmt: skip
 
 
-@pytest.mark.parametrize('kind', ['', ',finetune'])
-def test_a_run_that_was_saved_goes_on_with_the_same_bits(
-  market, pretrained, kind
-):
-  config = config_of(pretrained, kind)
+def test_a_run_that_was_saved_goes_on_with_the_same_bits(market, pretrained):
+  config = config_of(pretrained, ',finetune')
   method = experiment.make_method(config, market)
   half, first = run(method, 2)
   whole, rest = run(method, 2, half, first=2)
@@ -116,17 +120,16 @@ def test_a_run_that_was_saved_goes_on_with_the_same_bits(
   assert list(state.mined.book.items()) == list(whole.mined.book.items())
   # Probes come first, nothing is evaluated twice.
   keys = list(whole.mined.book)
-  model = alphaformer.make_miner(config, market).model
+  model = formula_model.load(pretrained[3], config.language.to_dict())
   probes = [formula_lib.key(model.library[i]) for i in model.probes[:8]]
   assert keys[:8] == probes and len(set(keys)) == 24
   assert [r['retrieved'] for r in first + rest] == [0, 4, 6, 6]
   assert all(r['written'] <= r['retrieved'] for r in rest)
   assert all(0 < r['sampled'] <= 40 for r in rest)
-  if kind:
-    assert len(state.tuned.buffer) == 16
-    assert rest[-1]['policy_kl'] >= 0 and rest[-1]['policy_loss'] > 0
-    gains = [gain for _, gain in state.tuned.buffer]
-    assert gains == sorted(gains, reverse=True) and gains[-1] >= 0
+  assert len(state.tuned.buffer) == 16
+  assert rest[-1]['policy_kl'] >= 0 and rest[-1]['policy_loss'] > 0
+  gains = [gain for _, gain in state.tuned.buffer]
+  assert gains == sorted(gains, reverse=True) and gains[-1] >= 0
 
 
 @pytest.fixture(scope='module')
@@ -190,31 +193,55 @@ def test_each_ablation_takes_what_it_says(begun):
   np.testing.assert_array_equal(shuffled[:8, :8], tokens[:8, :8])
 
 
-@pytest.mark.parametrize('ablate', ['random_parameters', 'zero_memory'])
-def test_ablations_of_the_network_run(market, pretrained, ablate):
-  config = config_of(pretrained, ablate=ablate)
+def test_a_network_that_learned_nothing_runs(market, pretrained):
+  config = config_of(pretrained, ablate='random_parameters')
   config.max_evaluated = 11
   state, records = run(experiment.make_method(config, market), 2)
   assert records[-1]['evaluated'] == len(state.mined.book) == 11
 
 
-def test_proposals_are_those_asked_for(market, pretrained):
-  written = {}
-  for proposals in ('model', 'library'):
-    config = config_of(
-      pretrained, proposals=proposals, rank='score', max_corr=1.0
-    )
-    state, records = run(experiment.make_method(config, market), 2)
-    written[proposals] = records[1]['written']
-    assert records[1]['retrieved'] == 4 and records[-1]['pool_size'] > 0
-  assert written == {'model': 4, 'library': 0}
+def test_a_memory_of_zeros(begun):
+  """Says the same of every market."""
+  tools, state = begun
+  model = tools.model
+  encode = alphaformer.encoder(model.network, 'zero_memory')
+  seen = evidence_of(tools, state)
+  values = [
+    encode(model.params, mined_tokens.read(
+      model, tools.shelf, tools.screen, tools.bench,
+      seen._replace(blocks=seen.blocks * sign), tools.horizon,
+    ))
+    for sign in (1, -1)
+  ]  # fmt: skip
+  jax.tree.map(np.testing.assert_array_equal, *values)
+  whole, _ = tools.encode(model.params, planted_tasks.no_inputs(
+    model.sizes, model.blocks, model.orders.length
+  ))  # fmt: skip
+  assert np.asarray(whole.latents).any()
+
+
+def test_proposals_are_those_asked_for(begun):
+  tools, state = begun
+  for proposals, rank, written in (
+    ('model', 'score', 5), ('library', 'kernel', 0), ('both', 'both', None),
+  ):  # fmt: skip
+    options = tools.options.copy_and_resolve_references()
+    options.update(proposals=proposals, rank=rank, max_corr=1.0)
+    made = alphaformer.propose(
+      tools._replace(options=options), tools.model.params, state,
+      np.zeros(0, int), jax.random.key(0), 5, Clock(),
+    )  # fmt: skip
+    assert len(made.formulas) == 5 == len(made.plan.ic)
+    assert written is None or made.written == written
+    gains = made.plan.gain
+    assert (np.diff(gains) <= 0).all()  # The best first.
+    known = set(state.mined.book)
+    assert not known & {formula_lib.key(f) for f in made.formulas}
 
 
 def test_stocks_in_another_order_are_the_same(market, pretrained):
   config = config_of(pretrained)
   config.screen.stocks = 30  # All of them.
-  method = experiment.make_method(config, market)
-  state, _ = run(method, 2)
   order = np.random.default_rng(0).permutation(30)
   names = [market.train.panel.symbols[i] for i in order.tolist()]
   moved = market._replace(
@@ -226,16 +253,15 @@ def test_stocks_in_another_order_are_the_same(market, pretrained):
   reads = []
   for each in (market, moved):
     tools = alphaformer.make_miner(config, each)
-    other, _ = run(experiment.make_method(config, each), 1)
+    state, _ = run(experiment.make_method(config, each), 1)
     reads.append(
       mined_tokens.read(
         tools.model, tools.shelf, tools.screen, tools.bench,
-        evidence_of(tools, other), tools.horizon,
+        evidence_of(tools, state), tools.horizon,
       )
     )  # fmt: skip
   np.testing.assert_allclose(reads[0].tokens, reads[1].tokens, atol=2e-2)
   np.testing.assert_allclose(reads[0].context, reads[1].context, atol=2e-2)
-  del state
 
 
 def test_gains_on_blocks_left_out():

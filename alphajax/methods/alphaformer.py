@@ -34,7 +34,7 @@ from alphajax.methods import screen as screen_lib
 from alphajax.methods.base import Market, Method
 from alphajax.methods.formula_model import Model
 from alphajax.methods.mined_tokens import Evidence, Shelf
-from alphajax.networks.formula_transformer import Inputs
+from alphajax.networks.formula_transformer import FormulaTransformer, Inputs
 from alphajax.run.clock import Clock
 from alphajax.search import sampling
 
@@ -221,7 +221,21 @@ def make_miner(config, market: Market) -> Miner:
     model = model._replace(params=_fresh(model, config.seed))
   screen = screen_lib.make(config, market.train)
   assert screen is not None  # As it was checked.
-  network = model.network
+  return Miner(
+    options=config.alphaformer,
+    bench=bench,
+    screen=screen,
+    model=model,
+    shelf=mined_tokens.make_shelf(model, screen),
+    horizon=config.label.exit - config.label.entry,
+    encode=jax.jit(encoder(model.network, ablate)),
+    sample=sampling.sampler(model.network, model.orders),
+    score=jax.jit(jax.vmap(model.network.score, (None, None, 0, 0))),
+  )
+
+
+def encoder(network: FormulaTransformer, ablate: str) -> Callable:
+  """(params, inputs) -> (memory, value); `zero_memory` leaves neither."""
 
   def encode(params, inputs):
     memory = network.encode(params, inputs)
@@ -232,17 +246,7 @@ def make_miner(config, market: Market) -> Miner:
       )
     return memory, network.value(params, memory)
 
-  return Miner(
-    options=config.alphaformer,
-    bench=bench,
-    screen=screen,
-    model=model,
-    shelf=mined_tokens.make_shelf(model, screen),
-    horizon=config.label.exit - config.label.entry,
-    encode=jax.jit(encode),
-    sample=sampling.sampler(network, model.orders),
-    score=jax.jit(jax.vmap(network.score, (None, None, 0, 0))),
-  )
+  return encode
 
 
 def _fresh(model: Model, seed: int):

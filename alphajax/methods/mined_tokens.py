@@ -76,7 +76,7 @@ def make_shelf(model: Model, screen: screen_lib.Screen) -> Shelf:
     place={key: i for i, key in enumerate(keys)},
     rows=rows,
     facts=facts_of(screen, formulas),
-    alive=rows.any(1),
+    alive=np.asarray(rows.any(1)),
     sequences=np.stack(
       [orders_lib.encode(model.orders, f, 'rpn') for f in formulas]
     ),
@@ -116,7 +116,7 @@ def evidence(
   parts = np.array_split(daily, blocks, axis=1)
   keys = [book[i] for i in ids.tolist()]
   place = {key: i for i, key in enumerate(keys)}
-  formulas, weights = mined.found.formulas, mined.found.weights
+  formulas, weights = list(mined.found.formulas), list(mined.found.weights)
   if bench.chooser is None:  # What is kept may be an older one.
     formulas, weights = archive.members(bench, mined)
   heavy = np.argsort(-np.abs(np.asarray(weights)), kind='stable')[:slots]

@@ -82,7 +82,7 @@ def make(config, market: Market) -> Method:
 
   def init(rng_key):
     params = network.init(rng_key, example(config, orders))
-    return State(params, params, optimizer.init(params), 0)
+    return State(params, params, optimizer.init(params), updates=0)
 
   def step(state, rng_key):
     clock = Clock()
@@ -97,7 +97,8 @@ def make(config, market: Market) -> Method:
       )  # fmt: skip
       metrics = {name: float(value) for name, value in metrics.items()}
     updates = state.updates + config.pretrain.num_updates
-    state = State(*carry, updates)
+    params, average, opt_state = carry
+    state = State(params, average, opt_state, updates)
     iteration = updates // config.pretrain.num_updates
     last = iteration == config.num_iterations
     if last or iteration % config.pretrain.every == 0:
@@ -159,8 +160,12 @@ def _save(state: State):
 
 
 def _load(arrays, host) -> State:
-  names = ('params', 'average', 'opt_state')
-  return State(*(arrays[name] for name in names), host['updates'])
+  return State(
+    params=arrays['params'],
+    average=arrays['average'],
+    opt_state=arrays['opt_state'],
+    updates=host['updates'],
+  )
 
 
 def check(config) -> None:

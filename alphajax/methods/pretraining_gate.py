@@ -38,7 +38,7 @@ class Gate(NamedTuple):
   tasks: each leaf `[G, ...]`, on the host.
   held: bool[N], see `task_bank.Bank`.
   anchors: positions in the library.
-  count: samples of a task.
+  num_samples: of a task.
   """
 
   where: task_bank.Sample
@@ -48,7 +48,7 @@ class Gate(NamedTuple):
   anchors: np.ndarray
   orders: Orders
   tables: Tables
-  count: int
+  num_samples: int
   read: Callable
   sample: Callable
   score: Callable
@@ -99,7 +99,7 @@ def make(
     anchors=np.asarray(bank.probes)[: sizes.anchors],
     orders=orders,
     tables=tables,
-    count=config.pretrain.gate_samples,
+    num_samples=config.pretrain.gate_samples,
     read=jax.jit(functools.partial(_read, network)),
     sample=sampling.sampler(network, orders),
     score=jax.jit(score),
@@ -125,7 +125,11 @@ def judge(gate: Gate, params, rng_key: jax.Array) -> dict[str, float | None]:
       params, task.inputs, task.behaviour, gate.tables.bags
     )
     samples = gate.sample(
-      params, memory, jax.random.fold_in(rng_key, n), gate.count, order='rpn'
+      params,
+      memory,
+      jax.random.fold_in(rng_key, n),
+      gate.num_samples,
+      order='rpn',
     )
     formulas = environment.formulas_of(language, samples.tokens)
     distinct = list({formula_lib.key(f): f for f in formulas}.values())
@@ -151,7 +155,7 @@ def _rank(gate, params, memory, formulas, rows) -> np.ndarray:
   anchors = gate.rows[gate.anchors].astype(np.float32)
   behaviour = flat @ anchors.reshape(len(anchors), -1).T / rows.shape[1]
   bags = np.stack([orders_lib.bag(gate.orders, f) for f in formulas])
-  padding = [(0, gate.count - len(formulas)), (0, 0)]
+  padding = [(0, gate.num_samples - len(formulas)), (0, 0)]
   scores = gate.score(
     params, memory, np.pad(behaviour, padding), np.pad(bags, padding)
   )
@@ -204,7 +208,7 @@ def figures(
   gains = np.concatenate([np.asarray(task.gains) for task in tasks])
   total = sum(len(made.formulas) for made in proposed)
   return found | {
-    'distinct': total / (gate.count * len(proposed)),
+    'distinct': total / (gate.num_samples * len(proposed)),
     'value_error': float(np.mean(np.abs(values - real))),
     'value_slope': _slope(values, real),
     'score_slope': _slope(scores, gains),

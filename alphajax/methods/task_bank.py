@@ -259,7 +259,7 @@ def own_error(
   return np.array([metrics.mean_error(each, lag).error for each in daily])
 
 
-def calibrated(noise: np.ndarray, errors: np.ndarray) -> np.ndarray:
+def calibrated(noise: np.ndarray, errors: np.ndarray) -> float:
   """Noise whose standard errors are the panel's own, in the median.
 
   noise: f32[K, B, P], the ICs of P formulas of the label's horizon.
