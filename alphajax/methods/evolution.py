@@ -6,7 +6,7 @@ family takes over; children are varied derivations of the language's grammar
 as something known is never evaluated (`screen`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -67,32 +67,22 @@ def make(config, market: Market) -> Method:
 
   def step(state, rng_key):
     clock = Clock()
-    seed = np.asarray(jax.random.key_data(rng_key)).tolist()
-    rng = np.random.default_rng(seed)
     wanted = random_search.to_evaluate(
       config.num_trajectories, state.mined.book, config.max_evaluated
     )
     with clock('parents'):
       parents = choose_parents(options, bench, state)
-    written: dict[str, Derivation] = {}
     told = ()
     if adviser is not None:
       with clock('read'):
         told = adviser.tell(bench, state.mined, state.known)
+    written: dict[str, Derivation] = {}
+    propose = _proposer(
+      config, grammar, rules, parents, adviser, told, rng_key, wanted
+    )
 
     def draw(number):
-      if adviser is None:
-        children = _children(options, rules, parents, rng, wanted)
-      else:
-        drawn = adviser.write(
-          told, jax.random.fold_in(rng_key, number), config.proposer
-        )
-        derivations = filter(None, (_derivation(grammar, f) for f in drawn))
-        children = _advised(
-          options, rules, parents, rng, wanted, derivations,
-          config.proposer.share,
-        )  # fmt: skip
-      for child in children:
+      for child in propose(number):
         formula = evolution.formula_of(grammar, rules, child)
         written.setdefault(formula_lib.key(formula), child)
         yield formula
@@ -128,6 +118,29 @@ def make(config, market: Market) -> Method:
     return State(mined, known, tuple(map(tuple, host['derivations'])))
 
   return miner.make(config, init=init, step=step, save=save, load=load)
+
+
+def _proposer(
+  config, grammar, rules, parents, adviser, told, rng_key, wanted
+) -> Callable[[int], Iterator[Derivation]]:
+  """What candidates for `wanted` evaluations come from: number of a draw ->.
+
+  adviser, told: None and (), or who writes a share of what has no parent.
+  """
+  options = config.evolution
+  seed = np.asarray(jax.random.key_data(rng_key)).tolist()
+  rng = np.random.default_rng(seed)
+
+  def propose(number):
+    if adviser is None:
+      return _children(options, rules, parents, rng, wanted)
+    key = jax.random.fold_in(rng_key, number)
+    drawn = adviser.write(told, key, config.proposer)
+    derivations = filter(None, (_derivation(grammar, f) for f in drawn))
+    share = config.proposer.share
+    return _advised(options, rules, parents, rng, wanted, derivations, share)
+
+  return propose
 
 
 def _children(options, rules, parents, rng, wanted) -> Iterator[Derivation]:
