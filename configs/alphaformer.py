@@ -52,9 +52,9 @@ def _mine(config):
   config.alphaformer.top_p = 0.98  # of actions that hold so much probability.
   # What is evaluated: formulas of the `model`, of its `library`, or `both`.
   config.alphaformer.proposals = 'both'
-  # By what the `score` head expects, by the regression (`kernel`), or `both`;
-  # see scripts/README.md for why it is not the head.
-  config.alphaformer.rank = 'kernel'
+  # By what the `score` head expects, by the regression (`kernel`), or by
+  # the mean of `both`; the head alone is no better than chance as yet.
+  config.alphaformer.rank = 'both'
   config.alphaformer.explore = 1.0  # See configs/retrieval.py.
   config.alphaformer.max_corr = 0.5  # Of two formulas of an iteration.
   # What is taken from the network, to see what it is good for:
