@@ -52,7 +52,8 @@ def _mine(config):
   config.alphaformer.top_p = 0.98  # of actions that hold so much probability.
   # What is evaluated: formulas of the `model`, of its `library`, or `both`.
   config.alphaformer.proposals = 'both'
-  # By what the `score` head expects, by the regression (`kernel`), or `both`.
+  # By what the `score` head expects, by the regression (`kernel`), or by
+  # the mean of `both`; the head alone ranks little better than chance as yet.
   config.alphaformer.rank = 'both'
   config.alphaformer.explore = 1.0  # See configs/retrieval.py.
   config.alphaformer.max_corr = 0.5  # Of two formulas of an iteration.

@@ -18,6 +18,7 @@ from alphajax.methods import (
   mined_tokens,
   planted_tasks,
 )
+from alphajax.run import pretrained as pretrained_lib
 from alphajax.run.clock import Clock
 from alphajax.run.files import RunError
 
@@ -343,3 +344,13 @@ def test_variants(market_name):
   assert set(tuned) - set(whole) == {'finetune'}
   with pytest.raises(ValueError, match=r'unknown variant .*one of ,zero_shot'):
     config_file.get_config(f'{market_name},one_shot')
+
+
+def test_what_comes_with_alphajax():
+  config = config_file.get_config()
+  model = formula_model.load('', config.language.to_dict())
+  assert len(model.library) > 500 and len(model.probes) == 96
+  assert model.sizes.anchors == 64 and model.about['data_hash']
+  assert {'tasks', 'seconds', 'retrieval_share_10'} <= set(model.about['cost'])
+  folder = pretrained_lib.SHIPPED.parent
+  assert sum(path.stat().st_size for path in folder.iterdir()) < 20e6

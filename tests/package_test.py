@@ -75,12 +75,13 @@ def test_the_wheel_has_every_file(wheel):
   expected = {
     str(path.relative_to(ROOT))
     for path in sources
-    if path.suffix in ('.py', '.csv', '.html')
+    if path.suffix in ('.py', '.csv', '.html', '.npz', '.json')
   }
   assert inside == expected
   assert {
     'alphajax/configs/quickstart.py',
     'alphajax/language/alpha101.csv',
+    'alphajax/pretrained/alphaformer_s.npz',
     'alphajax/report/template.html',
   } <= inside
 

@@ -52,6 +52,8 @@ def save(
   cost: what it took and how good it was.
   """
   tokens = config.tokens
+  kept = config.copy_and_resolve_references()
+  kept.data.path = Path(config.data.path).name  # Where it lay is no matter.
   return pretrained.save(
     path,
     params,
@@ -63,7 +65,7 @@ def save(
       behaviour=tokens.anchors,
     ),
     about={
-      'config': config.to_dict(),
+      'config': kept.to_dict(),
       'seed': config.seed,
       'data_hash': data_hash(config),
       'cost': dict(cost),
