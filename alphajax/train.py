@@ -92,7 +92,7 @@ def _train(config, workdir, method, market, data_hash) -> Trained:
   keep_result(state)
   reason = method.finished(state) or f'{config.num_iterations} iterations done'
   result = workdir / 'pool.json'
-  what = f'The result is {result}.' if result.exists() else 'Nothing was found.'
+  what = f'The result is {result}.' if result.exists() else 'No pool was found.'
   _say(f'Finished: {reason}. {what}')
   return Trained(method, state, market, reason)
 

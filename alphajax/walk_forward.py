@@ -39,6 +39,7 @@ from alphajax import (
 )
 from alphajax import folds as folds_lib
 from alphajax.data import panel as panel_lib
+from alphajax.factor import runtime
 from alphajax.folds import Fold
 from alphajax.judge import joined as joined_lib
 from alphajax.judge import result as result_lib
@@ -115,6 +116,8 @@ def walk(
   else:
     for number, fold in enumerate(wanted, start=1):
       _say(f'[{number}/{len(wanted)}] {fold.year}')
+      if number > 1:
+        runtime.forget()  # The last fold had other days.
       run_fold(fold, workdir)
   if all(is_done(fold, workdir) for fold in planned):
     return join(planned, workdir)

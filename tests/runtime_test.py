@@ -111,3 +111,19 @@ def test_an_environment_is_as_it_was(monkeypatch):
   with runtime._environment('NPROC', '1'):
     pass
   assert os.environ['NPROC'] == '7'
+
+
+def test_programs_of_other_panels_are_forgotten(monkeypatch):
+  cleared = []
+  monkeypatch.setattr(jax, 'clear_caches', lambda: cleared.append(True))
+  plane = jax.ShapeDtypeStruct((7, 3), jnp.float32)
+  like = runtime.signature(((plane,), ()))
+  before = runtime.reduction(jnp.sum, like)
+  assert runtime.reduction(jnp.sum, like) is before
+  runtime.forget()
+  assert cleared and not runtime.reduction.cache_info().currsize
+  assert not runtime.operator.cache_info().currsize
+  after = runtime.reduction(jnp.sum, like)
+  assert after is not before
+  values = runtime.to_device(jnp.ones((7, 3)))
+  np.testing.assert_array_equal(after((values,), ()), [21.0])

@@ -8,7 +8,9 @@ On an accelerator one program computes many nodes, and nothing waits.
 
 import concurrent.futures
 import contextlib
+import ctypes
 import functools
+import gc
 import graphlib
 import importlib
 import importlib.util
@@ -146,6 +148,22 @@ def host_operator(symbol: str, num_members: int) -> Callable | None:
     )
 
   return run
+
+
+def forget() -> None:
+  """Frees the programs of panels that do not return, and what they left behind.
+
+  A panel of other days needs programs of its own, some hundred megabytes of
+  them; and what threads have freed stays with the process. After a few panels
+  both together are most of its memory.
+  """
+  operator.cache_clear()
+  reduction.cache_clear()
+  jax.clear_caches()
+  gc.collect()
+  trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)  # Of glibc alone.
+  if trim is not None:
+    trim(0)
 
 
 @functools.cache
