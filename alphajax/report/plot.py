@@ -13,6 +13,7 @@ from markupsafe import escape
 
 WIDTH, HEIGHT = 338.4, 190.0  # Points, as a figure of `canvas` has.
 LEFT, RIGHT, TOP, BOTTOM = 40.0, 6.0, 24.0, 20.0
+LABEL = 36.0  # Room of a month's name.
 POINTS = 700  # Of a line; more cannot be told apart at this width.
 MONTHS = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split()
 
@@ -210,8 +211,10 @@ def _dates(dates: np.ndarray, x: np.ndarray) -> Iterable[str]:
   unit = 'Y' if len(np.unique(dates.astype('datetime64[Y]'))) > 2 else 'M'
   periods = dates.astype(f'datetime64[{unit}]')
   starts = np.flatnonzero(np.append(True, periods[1:] != periods[:-1]))
-  for i in starts[:: math.ceil(len(starts) / 8)]:
-    if x[i] < WIDTH - RIGHT - 14:
+  shown = starts[:: math.ceil(len(starts) / 8)]
+  for i, after in zip(shown, [*x[shown[1:]], WIDTH], strict=True):
+    # The first day may be the last of its month.
+    if x[i] < WIDTH - RIGHT - 14 and after - x[i] > LABEL:
       anchor = 'start' if i == 0 else 'middle'
       yield _text(x[i], HEIGHT - BOTTOM + 13, str(periods[i]), anchor)
 
