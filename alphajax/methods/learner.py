@@ -70,6 +70,7 @@ def make(
   Raises:
     ValueError: options that are unknown or do not go together.
   """
+  _check_openings(config, grammar)
   parts = {
     name: config[name].to_dict() for name in ('network', 'search', 'training')
   }
@@ -191,7 +192,6 @@ def _make_play(
   share, at_nodes = options.pop('openings'), opens_nodes(config)
   options.pop('openings_at', None)
   options.pop('openings_from', None)
-  _check_openings(config, grammar)
   temperatures: Callable[..., jax.Array] = functools.partial(
     puct.temperatures, num_moves=grammar.max_steps, **options.pop('temperature')
   )
