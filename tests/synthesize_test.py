@@ -41,6 +41,7 @@ def small():
   for name in ('gru', 'transformer', 'diffusion'):
     config[name].common_width = 8
   config.ensemble.num_candidates = 1
+  config.quality.num_panels = 1
   config.quality.num_probes, config.quality.num_resamples = 4, 3
   return config
 
