@@ -161,6 +161,13 @@ def log_probs(logits: jax.Array, invalid_actions: jax.Array) -> jax.Array:
   return jax.nn.log_softmax(mask_logits(logits, invalid_actions))
 
 
+def entropy(log_probs: jax.Array, invalid_actions: jax.Array) -> jax.Array:
+  """Of policies `[..., A]` as `log_probs` has them."""
+  finite = jnp.where(invalid_actions, 0.0, log_probs)
+  weights = jnp.where(invalid_actions, 0.0, jnp.exp(log_probs))
+  return -jnp.sum(weights * finite, axis=-1)
+
+
 def apply_batch(
   network: PolicyValue,
   params: dict,

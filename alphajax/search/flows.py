@@ -71,10 +71,7 @@ def forward_flow(
   logits = logits.reshape(batch, moves, -1)
   log_policy = heads.log_probs(logits, games.invalid_actions)
   taken = jnp.take_along_axis(log_policy, games.actions[..., None], axis=-1)
-  # A forbidden action has weight 0 and a huge negative logarithm.
-  finite = jnp.where(games.invalid_actions, 0.0, log_policy)
-  weights = jnp.where(games.invalid_actions, 0.0, jnp.exp(log_policy))
-  entropy = -jnp.sum(weights * finite, axis=-1)
+  entropy = heads.entropy(log_policy, games.invalid_actions)
   active = games.active
   return (
     jnp.sum(jnp.where(active, taken[..., 0], 0.0), axis=1),

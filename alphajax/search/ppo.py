@@ -179,7 +179,7 @@ def loss(
   clipped = jnp.clip(ratio, 1 - opts.clip, 1 + opts.clip)
   policy_loss = -mean(jnp.minimum(ratio * advantages, clipped * advantages))
   value_loss = mean(jnp.square(values - games.returns))
-  entropy = mean(_entropy(all_log_probs, games.invalid_actions))
+  entropy = mean(heads.entropy(all_log_probs, games.invalid_actions))
   total = (
     policy_loss + opts.value_weight * value_loss - opts.entropy_weight * entropy
   )
@@ -200,13 +200,6 @@ def _normalized(advantages: jax.Array, active: jax.Array) -> jax.Array:
   left = jnp.where(active, advantages - mean, 0.0)
   variance = jnp.sum(jnp.square(left)) / jnp.maximum(count - 1, 1)
   return jnp.where(count > 1, left / (jnp.sqrt(variance) + EPSILON), advantages)
-
-
-def _entropy(log_probs: jax.Array, invalid_actions: jax.Array) -> jax.Array:
-  """Of policies `[..., A]`; a forbidden action has a huge logarithm."""
-  log_probs = jnp.where(invalid_actions, 0.0, log_probs)
-  weights = jnp.where(invalid_actions, 0.0, jnp.exp(log_probs))
-  return -jnp.sum(weights * log_probs, axis=-1)
 
 
 def explained_variance(games: Games) -> jax.Array:
