@@ -1,7 +1,7 @@
 r"""Judges a pre-training on held-out tasks and writes its parameters.
 
 python scripts/pretrained.py --workdir=runs/pretrain \
-  --out=alphajax/pretrained/alphaformer_s.npz
+  --out=alphajax/pretrained/alphaformer.npz
 
 The run may be anywhere in its course: the newest state in its folder is taken.
 Its library is drawn again, which takes minutes.

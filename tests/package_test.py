@@ -81,7 +81,7 @@ def test_the_wheel_has_every_file(wheel):
   assert {
     'alphajax/configs/quickstart.py',
     'alphajax/language/alpha101.csv',
-    'alphajax/pretrained/alphaformer_s.npz',
+    'alphajax/pretrained/alphaformer.npz',
     'alphajax/report/template.html',
   } <= inside
 

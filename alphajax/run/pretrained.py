@@ -22,7 +22,7 @@ from alphajax.networks.formula_transformer import FormulaTransformer, Sizes
 from alphajax.run import files
 from alphajax.run.files import RunError
 
-SHIPPED = Path(__file__).parents[1] / 'pretrained' / 'alphaformer_s.npz'
+SHIPPED = Path(__file__).parents[1] / 'pretrained' / 'alphaformer.npz'
 MAX_BYTES = 20_000_000
 _FORMAT = 1
 _PARAMS, _EXTRA = 'params', 'extra'
