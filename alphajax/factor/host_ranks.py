@@ -11,7 +11,7 @@ import numpy as np
 from alphajax.data.universe import Universe
 
 # Members from which sorting is faster: at 300 pairs take half of its time, at
-# 1,200 twice, at 5,000 many times.
+# 1,200 one and a half times, at 5,000 four and a half times.
 LEAST_MEMBERS = 800
 DAYS = 32  # Sorted at a time; of 5,000 stocks they stay in a core's cache.
 ALIGNED = 64  # Bytes; what JAX takes without a copy.
