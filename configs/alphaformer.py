@@ -95,7 +95,7 @@ def _network(config):
 
 def _pretrain(config):
   config.method = 'pretraining'
-  config.num_iterations = 75
+  config.num_iterations = 200
   config.pretrain = config_dict.ConfigDict()
   # Files of more panels, with commas, such as those of alphajax synthesize.
   config.pretrain.panels = ''
