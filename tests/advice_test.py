@@ -89,22 +89,13 @@ def market():
   return markets.load_market(config_of('evolution', ''))[0]
 
 
-def run(method, steps, state=None, first=0):
-  state = method.init(jax.random.key(0)) if state is None else state
-  records = []
-  for n in range(first, first + steps):
-    state, metrics = method.step(state, jax.random.key(n))
-    records.append({**metrics, 'seconds': {}})
-  return state, records
-
-
 @pytest.mark.parametrize('name', ['alphacfg', 'evolution'])
 def test_a_run_with_advice_goes_on_with_the_same_bits(market, checkpoint, name):
   config = config_of(name, checkpoint)
   method = experiment.make_method(config, market)
-  half, records = run(method, 1)
+  half, records = tiny.run(method, 1)
   arrays, host = method.save(half)
-  whole, more = run(method, 1, half, first=1)
+  whole, more = tiny.run(method, 1, half, first=1)
   model = formula_model.load(checkpoint, config.language.to_dict())
   probes = [formula_lib.key(model.library[i]) for i in range(PROBES)]
   # Probes come first and count.
@@ -112,7 +103,7 @@ def test_a_run_with_advice_goes_on_with_the_same_bits(market, checkpoint, name):
   assert len(whole.mined.book) == more[-1]['evaluated'] > PROBES
   assert all(np.isfinite(record['valid_ic']) for record in records + more)
   state = method.load(jax.device_get(arrays), json.loads(json.dumps(host)))
-  state, rest = run(method, 1, state, first=1)
+  state, rest = tiny.run(method, 1, state, first=1)
   assert rest == more
   assert list(state.mined.book.items()) == list(whole.mined.book.items())
 

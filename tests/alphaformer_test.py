@@ -51,15 +51,6 @@ def config_of(pretrained, kind='', **changes):
   return config
 
 
-def run(method, steps, state=None, first=0):
-  state = method.init(jax.random.key(0)) if state is None else state
-  records = []
-  for n in range(first, first + steps):
-    state, metrics = method.step(state, jax.random.key(n))
-    records.append({**metrics, 'seconds': {}})
-  return state, records
-
-
 def test_pretraining_looks_at_held_out_tasks(pretrained):
   method, states, records, path = pretrained
   assert [record['tasks'] for record in records] == [16, 32, 48, 64]
@@ -100,7 +91,7 @@ def test_pretraining_goes_on_with_the_same_bits(pretrained):
   method, states, records, _ = pretrained
   arrays, host = method.save(states[2])
   state = method.load(jax.device_get(arrays), json.loads(json.dumps(host)))
-  state, rest = run(method, 2, state, first=2)
+  state, rest = tiny.run(method, 2, state, first=2)
   assert rest == records[2:]
   jax.tree.map(
     np.testing.assert_array_equal,
@@ -111,11 +102,11 @@ def test_pretraining_goes_on_with_the_same_bits(pretrained):
 def test_a_run_that_was_saved_goes_on_with_the_same_bits(market, pretrained):
   config = config_of(pretrained, ',finetune')
   method = experiment.make_method(config, market)
-  half, first = run(method, 2)
-  whole, rest = run(method, 2, half, first=2)
+  half, first = tiny.run(method, 2)
+  whole, rest = tiny.run(method, 2, half, first=2)
   arrays, host = method.save(half)
   state = method.load(jax.device_get(arrays), json.loads(json.dumps(host)))
-  state, again = run(method, 2, state, first=2)
+  state, again = tiny.run(method, 2, state, first=2)
   assert again == rest
   assert method.found(state) == method.found(whole)
   assert list(state.mined.book.items()) == list(whole.mined.book.items())
@@ -138,7 +129,7 @@ def begun(market, pretrained):
   """A miner and its state after two iterations."""
   config = config_of(pretrained)
   method = experiment.make_method(config, market)
-  return alphaformer.make_miner(config, market), run(method, 2)[0]
+  return alphaformer.make_miner(config, market), tiny.run(method, 2)[0]
 
 
 def evidence_of(tools, state):
@@ -197,7 +188,7 @@ def test_each_ablation_takes_what_it_says(begun):
 def test_a_network_that_learned_nothing_runs(market, pretrained):
   config = config_of(pretrained, ablate='random_parameters')
   config.max_evaluated = 11
-  state, records = run(experiment.make_method(config, market), 2)
+  state, records = tiny.run(experiment.make_method(config, market), 2)
   assert records[-1]['evaluated'] == len(state.mined.book) == 11
 
 
@@ -254,7 +245,7 @@ def test_stocks_in_another_order_are_the_same(market, pretrained):
   reads = []
   for each in (market, moved):
     tools = alphaformer.make_miner(config, each)
-    state, _ = run(experiment.make_method(config, each), 1)
+    state, _ = tiny.run(experiment.make_method(config, each), 1)
     reads.append(
       mined_tokens.read(
         tools.model, tools.shelf, tools.screen, tools.bench,

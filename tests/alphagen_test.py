@@ -28,28 +28,19 @@ def market():
   return markets.load_market(config_of())[0]
 
 
-def run(method, steps, state=None, first=0):
-  state = method.init(jax.random.key(0)) if state is None else state
-  records = []
-  for n in range(first, first + steps):
-    state, metrics = method.step(state, jax.random.key(n))
-    records.append({**metrics, 'seconds': {}})
-  return state, records
-
-
 @pytest.fixture(scope='module')
 def trained(market):
   method = experiment.make_method(config_of(), market)
-  return method, *run(method, STEPS)
+  return method, *tiny.run(method, STEPS)
 
 
 def test_a_run_that_was_saved_goes_on_with_the_same_bits(market, trained):
   _, whole, records = trained
   method = experiment.make_method(config_of(), market)
-  half, _ = run(method, 1)
+  half, _ = tiny.run(method, 1)
   arrays, host = method.save(half)
   state = method.load(jax.device_get(arrays), json.loads(json.dumps(host)))
-  state, rest = run(method, STEPS - 1, state, first=1)
+  state, rest = tiny.run(method, STEPS - 1, state, first=1)
   assert rest == records[1:]
   assert method.found(state) == method.found(whole)
   assert state.twins == whole.twins
@@ -140,7 +131,7 @@ def test_what_looks_back_too_far_is_paid_nothing_unseen(market):
   config.language.features = ('close', 'volume')
   config.language.constants = (1.0,)
   config.language.operators = ('Abs', 'Mean', 'Std', 'Delta')
-  state, records = run(experiment.make_method(config, market), 4)
+  state, records = tiny.run(experiment.make_method(config, market), 4)
   far = sum(record['far'] for record in records)
   again = sum(record['duplicates'] for record in records)
   # Every window of the language is longer.

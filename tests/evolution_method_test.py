@@ -29,24 +29,15 @@ def market():
   return markets.load_market(config_of())[0]
 
 
-def run(method, steps, state=None, first=0):
-  state = method.init(jax.random.key(0)) if state is None else state
-  records = []
-  for n in range(first, first + steps):
-    state, metrics = method.step(state, jax.random.key(n))
-    records.append({**metrics, 'seconds': {}})
-  return state, records
-
-
 @pytest.mark.parametrize('name', ['evolution', 'random_search'])
 def test_a_run_that_was_saved_goes_on_with_the_same_bits(market, name):
   config = config_of(name)
-  whole, records = run(experiment.make_method(config, market), 4)
+  whole, records = tiny.run(experiment.make_method(config, market), 4)
   method = experiment.make_method(config, market)
-  half, _ = run(method, 2)
+  half, _ = tiny.run(method, 2)
   arrays, host = method.save(half)
   state = method.load(jax.device_get(arrays), json.loads(json.dumps(host)))
-  state, rest = run(method, 2, state, first=2)
+  state, rest = tiny.run(method, 2, state, first=2)
   assert rest == records[2:]
   assert method.found(state) == method.found(whole)
   assert list(state.mined.book.items()) == list(whole.mined.book.items())
@@ -55,7 +46,7 @@ def test_a_run_that_was_saved_goes_on_with_the_same_bits(market, name):
 
 @pytest.fixture(scope='module')
 def evolved(market):
-  return run(experiment.make_method(config_of(fresh=0.0), market), 4)
+  return tiny.run(experiment.make_method(config_of(fresh=0.0), market), 4)
 
 
 def test_everything_evaluated_has_its_derivation(evolved):
@@ -113,7 +104,7 @@ def test_parents_of_the_pool(evolved, market):
 def test_any_language(market, language):
   config = config_of()
   config.language.name = language
-  state, records = run(experiment.make_method(config, market), 2)
+  state, records = tiny.run(experiment.make_method(config, market), 2)
   assert records[-1]['evaluated'] == 12
   assert all(ic is None or np.isfinite(ic) for ic in state.mined.book.values())
 
@@ -122,7 +113,7 @@ def test_it_stops_at_the_budget(market):
   config = config_of()
   config.max_evaluated = 9
   method = experiment.make_method(config, market)
-  state, records = run(method, 2)
+  state, records = tiny.run(method, 2)
   assert records[-1]['evaluated'] == 9
   assert '9 formulas evaluated' in method.finished(state)
   assert method.found(state).iteration == 2

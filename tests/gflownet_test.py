@@ -35,26 +35,17 @@ def method(market):
   return experiment.make_method(config, market)
 
 
-def run(method, steps, state=None, first=0):
-  state = method.init(jax.random.key(0)) if state is None else state
-  records = []
-  for n in range(first, first + steps):
-    state, metrics = method.step(state, jax.random.key(n))
-    records.append({**metrics, 'seconds': {}})
-  return state, records
-
-
 @pytest.fixture(scope='module')
 def trained(method):
-  return run(method, 3)
+  return tiny.run(method, 3)
 
 
 def test_a_run_that_was_saved_goes_on_with_the_same_bits(method, trained):
   whole, records = trained
-  half, _ = run(method, 2)
+  half, _ = tiny.run(method, 2)
   arrays, host = method.save(half)
   state = method.load(jax.device_get(arrays), json.loads(json.dumps(host)))
-  state, rest = run(method, 1, state, first=2)
+  state, rest = tiny.run(method, 1, state, first=2)
   assert rest == records[2:]
   assert method.found(state) == method.found(whole)
   jax.tree.map(np.testing.assert_array_equal, state.learner, whole.learner)

@@ -25,27 +25,18 @@ def market():
   return markets.load_market(config_of())[0]
 
 
-def run(method, steps, state=None, first=0):
-  state = method.init(jax.random.key(0)) if state is None else state
-  records = []
-  for n in range(first, first + steps):
-    state, metrics = method.step(state, jax.random.key(n))
-    records.append({**metrics, 'seconds': {}})
-  return state, records
-
-
 @pytest.fixture(scope='module')
 def evolved(market):
-  return run(experiment.make_method(config_of(), market), 4)
+  return tiny.run(experiment.make_method(config_of(), market), 4)
 
 
 def test_a_run_that_was_saved_goes_on_with_the_same_bits(market, evolved):
   whole, records = evolved
   method = experiment.make_method(config_of(), market)
-  half, _ = run(method, 2)
+  half, _ = tiny.run(method, 2)
   arrays, host = method.save(half)
   state = method.load(jax.device_get(arrays), json.loads(json.dumps(host)))
-  state, rest = run(method, 2, state, first=2)
+  state, rest = tiny.run(method, 2, state, first=2)
   assert rest == records[2:]
   assert method.found(state) == method.found(whole)
   assert state.population == whole.population
@@ -73,7 +64,7 @@ def test_fitness_rises_with_nothing_but_copies_of_the_best(market):
   config = config_of(
     crossover=0.0, subtree=0.0, hoist=0.0, point=0.0, tournament=100
   )
-  state, records = run(experiment.make_method(config, market), 2)
+  state, records = tiny.run(experiment.make_method(config, market), 2)
   assert len({each.derivation for each in state.population}) == 1
   assert records[1]['mean_fitness'] == pytest.approx(records[0]['best_fitness'])
   assert records[1]['made_by_reproduction'] == 1.0
@@ -84,7 +75,7 @@ def test_fitness_rises_with_nothing_but_copies_of_the_best(market):
 def test_any_language(market, language):
   config = config_of()
   config.language.name = language
-  state, records = run(experiment.make_method(config, market), 2)
+  state, records = tiny.run(experiment.make_method(config, market), 2)
   assert records[-1]['proposed'] == 12
   assert all(ic is None or np.isfinite(ic) for ic in state.mined.book.values())
 
@@ -93,7 +84,7 @@ def test_it_stops_at_the_budget_and_takes_any_rule(market):
   config = config_of(crossover=0.5, subtree=0.3)
   config.pool.rule, config.max_evaluated = 'best_distinct', 9
   method = experiment.make_method(config, market)
-  state, records = run(method, 3)
+  state, records = tiny.run(method, 3)
   assert records[-1]['evaluated'] == 9
   assert '9 formulas evaluated' in method.finished(state)
   assert method.found(state).formulas

@@ -28,15 +28,6 @@ def market():
   return markets.load_market(config_of())[0]
 
 
-def run(method, steps, state=None, first=0):
-  state = method.init(jax.random.key(0)) if state is None else state
-  records = []
-  for n in range(first, first + steps):
-    state, metrics = method.step(state, jax.random.key(n))
-    records.append({**metrics, 'seconds': {}})
-  return state, records
-
-
 def unit_rows(rng, count, size):
   """Formulas of mean square 1 that have a few directions in common."""
   rows = rng.normal(size=(count, 4)) @ rng.normal(size=(4, size))
@@ -161,13 +152,13 @@ def test_pivots_are_what_the_others_explain_least():
 def test_a_run_that_was_saved_goes_on_with_the_same_bits(market, rule):
   config = config_of()
   config.pool.rule = rule
-  whole, records = run(experiment.make_method(config, market), 4)
+  whole, records = tiny.run(experiment.make_method(config, market), 4)
   method = experiment.make_method(config, market)
-  half, _ = run(method, 2)
+  half, _ = tiny.run(method, 2)
   arrays, host = method.save(half)
   method = experiment.make_method(config, market)
   state = method.load(jax.device_get(arrays), json.loads(json.dumps(host)))
-  state, rest = run(method, 2, state, first=2)
+  state, rest = tiny.run(method, 2, state, first=2)
   assert rest == records[2:]
   assert method.found(state) == method.found(whole)
   assert list(state.mined.book.items()) == list(whole.mined.book.items())
@@ -176,7 +167,7 @@ def test_a_run_that_was_saved_goes_on_with_the_same_bits(market, rule):
 @pytest.fixture(scope='module')
 def retrieved(market):
   """Four iterations, of six formulas each."""
-  return run(experiment.make_method(config_of(), market), 4)
+  return tiny.run(experiment.make_method(config_of(), market), 4)
 
 
 def library_of(config, market):
@@ -263,7 +254,7 @@ def test_a_planted_formula_is_foreseen_from_its_neighbours(market):
     (values,) = store.take([library.formulas[place]])
     changed = labelled(market, values, rng, 3.0)
     method = experiment.make_method(config, changed)
-    state, _ = run(method, 1)
+    state, _ = tiny.run(method, 1)
     bench, same = library_of(config, changed)
     assert same.place == library.place  # Labels have no part in it.
     forecast = retrieval.forecast_of(
@@ -284,7 +275,7 @@ def test_of_noise_next_to_nothing_is_expected(market):
   gains, raw = [], []
   for _ in range(8):
     method = experiment.make_method(config, labelled(market, zeros, rng, 1.0))
-    _, records = run(method, 2)
+    _, records = tiny.run(method, 2)
     gains.append(records[1]['predicted_gain'])
     raw.append(records[1]['predicted_ic'])
   assert np.mean(gains) < 0.2 * np.mean(raw) and np.median(gains) < 0.003
@@ -297,7 +288,7 @@ def test_any_rule_chooses_the_pool(market, rule):
   config = config_of()
   config.pool.rule = rule
   method = experiment.make_method(config, market)
-  state, records = run(method, 3)
+  state, records = tiny.run(method, 3)
   assert records[-1]['evaluated'] == 18 and records[-1]['pool_size'] > 0
   assert method.found(state).formulas
 
@@ -308,7 +299,7 @@ def test_a_library_that_is_read_out_ends_the_run(market):
   method = experiment.make_method(config, market)
   start = method.init(jax.random.key(0))
   assert method.finished(start) is None
-  state, records = run(method, 3, start)
+  state, records = tiny.run(method, 3, start)
   assert [r['evaluated'] for r in records] == [6, 12, 15]
   assert 'all 15 formulas of the library' in method.finished(state)
   assert method.found(state).iteration == 3
@@ -318,7 +309,7 @@ def test_it_stops_at_the_budget(market):
   config = config_of()
   config.max_evaluated = 9
   method = experiment.make_method(config, market)
-  state, records = run(method, 2)
+  state, records = tiny.run(method, 2)
   assert records[-1]['evaluated'] == 9
   assert '9 formulas evaluated' in method.finished(state)
 
@@ -329,11 +320,11 @@ def test_formulas_that_are_given_say_something_too(market, tmp_path):
   config = config_of()
   config.archive = str(path)
   method = experiment.make_method(config, market)
-  state, records = run(method, 1)
+  state, records = tiny.run(method, 1)
   keys = list(state.mined.book)
   assert len(keys) == 9 and records[0]['library'] == 60 - 6
   # With their ICs known there are forecasts once the probes are through.
-  state, records = run(method, 2, state, first=1)
+  state, records = tiny.run(method, 2, state, first=1)
   assert [r['retrieved'] for r in records] == [4, 6]
 
 

@@ -5,6 +5,8 @@ A config file as well: `--config=tests/tiny.py:random_search`.
 
 import importlib
 
+import jax
+
 from alphajax.configs import alphacfg, alphaformer, common
 
 OPERATORS = ('Abs', 'CSRank', 'Add', 'Div', 'Mean', 'Std', 'Delta', 'Corr')
@@ -134,3 +136,17 @@ def get_config(method='alphacfg'):
     for unused in ('search', 'network', 'training', 'value'):
       del config[unused]
   return config
+
+
+def run(method, steps, state=None, first=0):
+  """State and metrics after so many steps, the seconds left out.
+
+  state: where they begin; None: at the start of a run.
+  first: number of the first of them, by which its key is drawn.
+  """
+  state = method.init(jax.random.key(0)) if state is None else state
+  records = []
+  for n in range(first, first + steps):
+    state, metrics = method.step(state, jax.random.key(n))
+    records.append({**metrics, 'seconds': {}})
+  return state, records

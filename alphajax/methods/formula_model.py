@@ -54,7 +54,8 @@ def save(
   tokens = config.tokens
   kept = config.copy_and_resolve_references()
   kept.data.path = Path(config.data.path).name  # Where it lay is no matter.
-  kept.pretrain.out = Path(config.pretrain.out).name
+  if 'pretrain' in kept:
+    kept.pretrain.out = Path(config.pretrain.out).name
   return pretrained.save(
     path,
     params,
