@@ -88,13 +88,35 @@ def _train(config, workdir, method, market, data_hash) -> Trained:
   keep_result = functools.partial(
     experiment.keep_result, config, workdir, method, market
   )
-  state = _iterate(config, workdir, method, state, done, rng_key, keep_result)
+  keep_seldom = _Seldom(keep_result)
+  state = _iterate(config, workdir, method, state, done, rng_key, keep_seldom)
   keep_result(state)
   reason = method.finished(state) or f'{config.num_iterations} iterations done'
   result = workdir / 'pool.json'
   what = f'The result is {result}.' if result.exists() else 'No pool was found.'
   _say(f'Finished: {reason}. {what}')
   return Trained(method, state, market, reason)
+
+
+class _Seldom:
+  """Calls a function only so often that it takes a small share of the time.
+
+  What a run keeps of its best result tells everything about every factor, which
+  can take longer than the iterations between two better results. So on the way
+  `pool.json` may be behind the checkpoint; at the end it never is.
+  """
+
+  def __init__(self, fn, share: float = 0.1):
+    self._fn, self._share = fn, share
+    self._next = 0.0
+
+  def __call__(self, *args) -> None:
+    start = time.perf_counter()
+    if start < self._next:
+      return
+    self._fn(*args)
+    end = time.perf_counter()
+    self._next = end + (end - start) / self._share
 
 
 def _iterate(config, workdir, method, state, done, rng_key, keep_result):

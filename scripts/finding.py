@@ -47,6 +47,8 @@ def search_config(name: str, market: str):
     config.num_trajectories = 50
   else:
     config = evolution.get_config(market)
+  if name.endswith('_learning'):
+    use_learning(config)
   if name.endswith('_screen'):
     config.screen.twin = 0.99
   if name.endswith('_typed'):
@@ -58,9 +60,27 @@ def search_config(name: str, market: str):
   return config
 
 
+def use_learning(config) -> None:
+  """AlphaCFG whose reward tells formulas apart.
+
+  Games begin at a strong formula with a node left open; a formula is worth its
+  rank, among the new ones of the iteration, by what it explains beside the
+  pool; what is known or dead is worth nothing.
+  """
+  config.search.openings, config.search.openings_at = 0.5, 'node'
+  config.search.openings_from = 'niches'
+  config.value.reward, config.value.normalize = 'unexplained', 'rank'
+  config.value.duplicates = 'nothing'
+
+
 SEARCHES = (
-  'random', 'random_screen', 'evolution', 'evolution_typed', 'alphacfg'
-)  # fmt: skip
+  'random',
+  'random_screen',
+  'evolution',
+  'evolution_typed',
+  'alphacfg',
+  'alphacfg_learning',
+)
 
 
 def run(workdir: Path, data: Path, searches, num_seeds: int, budget: int):
