@@ -12,6 +12,7 @@ import tiny
 
 from alphajax import folds, markets, train, walk_forward, walks
 from alphajax.configs import common
+from alphajax.factor import runtime
 from alphajax.judge import figures, joined
 from alphajax.report import page
 from alphajax.report import walk as walk_text
@@ -19,6 +20,14 @@ from alphajax.run.files import RunError
 
 YEARS = folds.Options(years=(2012, 2013))
 DAYS = 1060  # Business days from 2010-01-04 to 2014-01-24.
+
+
+@pytest.fixture(scope='module', autouse=True)
+def nothing_is_forgotten():
+  """Folds so small leave little behind; see `runtime_test.py`."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(runtime, 'forget', lambda: None)
+    yield
 
 
 def config_of(**changes):

@@ -48,12 +48,18 @@ def lost_share(
   if days is not None:
     counted = counted & np.asarray(days)[:, None]
   members, cells = jnp.asarray(counted), max(int(counted.sum()), 1)
-  counts = [jnp.sum(_lost(formula, store) & members) for formula in formulas]
+  lost = [_lost(formula, store) for formula in formulas]
+  counts = [0 if each is None else _count(each, members) for each in lost]
   return np.asarray(jax.device_get(counts), np.float32) / np.float32(cells)
 
 
-def _lost(formula: Formula, store: evaluate.Store) -> jax.Array:
-  """The cells of a formula that are lost, bool[T, S]."""
+@jax.jit
+def _count(lost: jax.Array, members: jax.Array) -> jax.Array:
+  return jnp.sum(lost & members)
+
+
+def _lost(formula: Formula, store: evaluate.Store) -> jax.Array | None:
+  """The cells of a formula that are lost, bool[T, S]; None: none can be."""
   every = reversed(list(formula_lib.nodes(formula)))  # Operands come first.
   parts = [
     node for node in dict.fromkeys(every) if not formula_lib.is_number(node)
@@ -64,9 +70,7 @@ def _lost(formula: Formula, store: evaluate.Store) -> jax.Array:
     args, window = node.args, None
     if formula_lib.is_windowed(node):
       args, window = args[:-1], int(args[-1].symbol)
-    read = [_read(lost[a], node.symbol, window) for a in args if a in lost]
-    nowhere = jnp.zeros(store.shape, bool)
-    lost[node] = functools.reduce(jnp.logical_or, read, nowhere)
+    found = [_read(lost[a], node.symbol, window) for a in args if a in lost]
     if node.symbol in EXPONENTS:
       operands = [
         jnp.full(store.shape, float(arg.symbol), jnp.float32)
@@ -74,8 +78,10 @@ def _lost(formula: Formula, store: evaluate.Store) -> jax.Array:
         else values[arg]
         for arg in args
       ]
-      lost[node] |= _leaves(node.symbol, window, values[node], *operands)
-  return lost[formula]
+      found.append(_leaves(node.symbol, window, values[node], *operands))
+    if found:
+      lost[node] = functools.reduce(jnp.logical_or, found)
+  return lost.get(formula)
 
 
 @functools.partial(jax.jit, static_argnames=('symbol', 'window'))

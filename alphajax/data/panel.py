@@ -170,11 +170,15 @@ def forward_return(panel: Panel, label: LabelSpec = PAPER_LABEL) -> jax.Array:
   if not 0 <= label.entry < label.exit:
     raise ValueError(f'a label needs 0 <= entry < exit, not {label}')
   price = jnp.asarray(feature(panel, label.price))
+  return _change(price, label.entry, label.exit)
+
+
+@functools.partial(jax.jit, static_argnames=('entry', 'exit_'))
+def _change(price: jax.Array, entry: int, exit_: int) -> jax.Array:
+  """Relative change from `entry` to `exit_` days later, `[T, S]`."""
   num_days = price.shape[0]
-  known = max(num_days - label.exit, 0)
-  bought = price[label.entry : label.entry + known]
-  sold = price[label.exit :]
-  change = sold / bought - 1.0
+  known = max(num_days - exit_, 0)
+  change = price[exit_:] / price[entry : entry + known] - 1.0
   unknown = jnp.full((num_days - known, price.shape[1]), jnp.nan, price.dtype)
   values = jnp.concatenate([change, unknown])
   return jnp.where(jnp.isfinite(values), values, jnp.nan)

@@ -186,6 +186,7 @@ def target_ic(values: jax.Array, target: Target) -> jax.Array:
   )
 
 
+@jax.jit
 def daily_ic(
   values: jax.Array, target: jax.Array, mask: jax.Array
 ) -> jax.Array:
@@ -208,6 +209,7 @@ def daily_ic(
   return _correlate(values, goal, seen, counts)[0]
 
 
+@jax.jit
 def daily_rank_ic(
   values: jax.Array, target: jax.Array, mask: jax.Array
 ) -> jax.Array:

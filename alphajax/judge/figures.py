@@ -58,11 +58,8 @@ def of_factors(
   parts = [of_signal(each, split, label) for each in values]
   members, target = jnp.asarray(split.panel.mask), jnp.asarray(split.target)
   days = np.flatnonzero(split.scored)
-  goal = metrics.make_target(target, members)
-  units = jnp.stack([_unit_days(each, members, goal) for each in values])
-  correlation = jnp.einsum('pts,qts->pqt', units, units, precision='highest')[
-    ..., days
-  ].mean(-1)
+  units = [_unit_days(each, target, members) for each in values]
+  correlation = _mean_product(units, jnp.asarray(days))
   return [figures for figures, _ in parts], {
     'factor_ic': np.stack([series['ic'] for _, series in parts]),
     'correlation': np.asarray(correlation),
@@ -81,8 +78,16 @@ def daily(values, target, members):
 
 
 @jax.jit
-def _unit_days(values, members, target):
+def _unit_days(values, target, members):
   """A factor of length 1 on every day: inner products are correlations."""
-  z = pool_lib.prepare(values, members, target)
+  z = pool_lib.prepare(values, members, metrics.make_target(target, members))
   norm = jnp.sqrt(jnp.sum(z * z, -1, keepdims=True))
   return z / jnp.where(norm > 0, norm, 1.0)
+
+
+@jax.jit
+def _mean_product(units, days):
+  """Mean over days of the inner products of factors, `[P, P]`."""
+  units = jnp.stack(units)
+  daily = jnp.einsum('pts,qts->pqt', units, units, precision='highest')
+  return daily[..., days].mean(-1)

@@ -76,31 +76,37 @@ def make(
   }
   # Room for every formula of the run, where they are remembered.
   capacity = config.num_iterations * config.num_trajectories
-  return _make(
+  # A name may come to mean another module, of a notebook say.
+  encoder = heads.find_encoder(config.network.encoder)
+  init, learn, value = _make_learning(
+    Recipe(
+      grammar=grammar,
+      options={name: parts[name] for name in ('network', 'training')},
+      capacity=capacity if config.search.known_rewards else 0,
+      encoder=encoder,
+    )
+  )
+  play = _make_play(
     Recipe(
       grammar=grammar,
       start=start,
-      options=parts | {'num_trajectories': config.num_trajectories},
-      capacity=capacity if config.search.known_rewards else 0,
-      # A name may come to mean another module, of a notebook say.
-      encoder=heads.find_encoder(config.network.encoder),
+      options={name: parts[name] for name in ('network', 'search')}
+      | {'num_trajectories': config.num_trajectories},
+      encoder=encoder,
       engine=mcts.find_engine(config.search.engine),
       prior=prior,
     )
   )
+  return Agent(init, play, learn, value)
 
 
+# What is made of a recipe is traced once in a process.
 @functools.lru_cache(maxsize=8)
-def _make(recipe: Recipe) -> Agent:
-  """The agent of a recipe; its programs are traced once in a process."""
-  grammar, start = recipe.parts['grammar'], recipe.parts['start']
+def _make_learning(recipe: Recipe) -> tuple[Callable, Callable, Callable]:
+  """`init`, `learn` and `value` of an agent, whatever its search is."""
+  grammar, capacity = recipe.parts['grammar'], recipe.parts['capacity']
   config = ConfigDict(recipe.parts['options'])
-  network = heads.make(
-    grammar,
-    encoder=config.network.encoder,
-    width=config.network.width,
-    dropout_rate=config.network.dropout,
-  )
+  network = _network(config, grammar)
   optimizer = optax.adam(config.training.learning_rate)
   apply_fn = functools.partial(heads.apply_batch, network)
   fit = jax.jit(
@@ -110,8 +116,8 @@ def _make(recipe: Recipe) -> Agent:
   )
   remember = jax.jit(functools.partial(_remember, grammar))
   init_params = heads.make_init(network, grammar)
-  uses_table = config.search.known_rewards
 
+  @jax.jit
   def init(rng_key):
     params = init_params(rng_key)
     return Learner(
@@ -121,11 +127,11 @@ def _make(recipe: Recipe) -> Agent:
         config.training.replay_size,
         losses.row(grammar.max_tokens, grammar.num_actions),
       ),
-      transpositions.empty(recipe.parts['capacity']) if uses_table else (),
+      transpositions.empty(capacity) if capacity else (),
     )
 
   def learn(learner, rng_key, games, targets, rewards):
-    if uses_table:
+    if capacity:
       table = remember(learner.table, games.final_tokens, rewards)
       learner = learner._replace(table=table)
     learner, metrics = fit(learner, rng_key, games, targets)
@@ -135,14 +141,28 @@ def _make(recipe: Recipe) -> Agent:
   def value(learner, tokens):
     return heads.apply_batch(network, learner.params, tokens)[1]
 
+  return init, learn, value
+
+
+def _network(config: ConfigDict, grammar: environment.Language):
+  return heads.make(
+    grammar,
+    encoder=config.network.encoder,
+    width=config.network.width,
+    dropout_rate=config.network.dropout,
+  )
+
+
+def _evaluator(
+  config: ConfigDict,
+  grammar: environment.Language,
+  start: environment.State | None,
+) -> evaluators.Evaluator:
+  """What the search asks about the states of games."""
+  network = _network(config, grammar)
   if opens_nodes(config):  # Games begin anywhere: formulas are read whole.
-    evaluator = evaluators.from_network(network)
-  else:
-    evaluator = evaluators.make(network, grammar, start)
-  if recipe.parts['prior'] is not None:
-    evaluator = recipe.parts['prior'](evaluator)
-  play = _make_play(config, grammar, evaluator, start)
-  return Agent(init, play, learn, value)
+    return evaluators.from_network(network)
+  return evaluators.make(network, grammar, start)
 
 
 OPENINGS_AT = ('prefix', 'node')
@@ -180,13 +200,14 @@ def _check_openings(config: ConfigDict, grammar: environment.Language) -> None:
     )
 
 
-def _make_play(
-  config: ConfigDict,
-  grammar: environment.Language,
-  evaluator: evaluators.Evaluator,
-  start: environment.State | None,
-) -> Callable:
+@functools.lru_cache(maxsize=8)
+def _make_play(recipe: Recipe) -> Callable:
   """Self-play as `config.search` has it, jitted."""
+  grammar, start = recipe.parts['grammar'], recipe.parts['start']
+  config = ConfigDict(recipe.parts['options'])
+  evaluator = _evaluator(config, grammar, start)
+  if recipe.parts['prior'] is not None:
+    evaluator = recipe.parts['prior'](evaluator)
   options = config.search.to_dict()
   uses_table = options.pop('known_rewards')
   share, at_nodes = options.pop('openings'), opens_nodes(config)

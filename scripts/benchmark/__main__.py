@@ -6,8 +6,9 @@ python -m scripts.benchmark [--quick] [--out=runs/benchmark] [--data=FOLDER] \
 
 All parts but `scaling` run by default, about 8 minutes on two cores. `--quick`
 takes tiny sizes, and leaves `startup` out as well: it shows that everything
-runs and measures nothing. Each part is a process of its own, so peak memory is
-its own. Nothing else should run on the machine meanwhile.
+runs and measures nothing. Each part is a process of its own, but under
+`--quick`, so peak memory is its own. Nothing else should run on the machine
+meanwhile.
 
 The peer of `formulas` needs PyTorch, which the requirements do not name.
 """
@@ -89,12 +90,17 @@ def main() -> None:
   found = {'quick': args.quick, 'machine': machine(), 'parts': {}}
   began = busy_seconds(), time.perf_counter()
   written = args.out / 'benchmark.json'
-  for part in args.parts:
-    if part == 'startup':
-      found['parts'][part] = startup(args.data)
-    for worker in PARTS[part]:
-      name = worker.split(':')[1] if part == 'scaling' else part
-      found['parts'][name] = run_worker(worker, args)
+  if 'startup' in args.parts:
+    found['parts']['startup'] = startup(args.data)
+  workers = {
+    worker.split(':')[1] if part == 'scaling' else part: worker
+    for part in args.parts
+    for worker in PARTS[part]
+  }
+  together = [list(workers)] if args.quick else [[name] for name in workers]
+  for names in together:
+    records = run_workers([workers[name] for name in names], args)
+    found['parts'] |= dict(zip(names, records, strict=True))
     written.write_text(json.dumps(found, indent=1))  # A later part may fail.
   found['machine']['load_after'] = os.getloadavg()[0]
   found['machine']['others_share'] = others_share(*began)
@@ -151,19 +157,19 @@ def environment(**more: str) -> dict:
   return {**known, **os.environ, **more}
 
 
-def run_worker(worker: str, args: argparse.Namespace) -> dict:
-  """Runs one function in a process of its own and returns its record."""
-  print(f'{worker} ...', file=sys.stderr, flush=True)
+def run_workers(workers: list[str], args: argparse.Namespace) -> list[dict]:
+  """Runs functions in a process of their own and returns their records."""
   with tempfile.TemporaryDirectory() as folder:
-    command = [sys.executable, '-m', __package__, f'--worker={worker}']
-    command += [f'--out={folder}/record.json', f'--data={args.data}']
+    command = [sys.executable, '-m', __package__]
+    command += [f'--worker={",".join(workers)}', f'--data={args.data}']
+    command += [f'--out={folder}/records.json']
     command += ['--quick'] if args.quick else []
     subprocess.run(command, check=True, cwd=ROOT, env=environment())
-    return json.loads(Path(folder, 'record.json').read_text())
+    return json.loads(Path(folder, 'records.json').read_text())
 
 
 def work(args: argparse.Namespace) -> None:
-  """The other side of `run_worker`."""
+  """The other side of `run_workers`."""
   # Only here, so that the parent holds neither memory nor an accelerator.
   import jax
 
@@ -171,24 +177,30 @@ def work(args: argparse.Namespace) -> None:
 
   cache.use_disk_cache()
   compiling = clock.CompileClock()
-  module, name = args.worker.split(':')
-  function = getattr(importlib.import_module(f'{__package__}.{module}'), name)
-  more = {'data': args.data} if name in WITH_DATA else {}
-  start = time.perf_counter()
-  result = function(args.quick, **more)
-  device = jax.devices()[0]
-  kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-  record = {
-    'result': result,
-    'seconds': time.perf_counter() - start,
-    'compile_seconds': compiling.take(),
-    'peak_bytes': 1024 * kilobytes,
-    'device_peak_bytes': (device.memory_stats() or {}).get('peak_bytes_in_use'),
-    'backend': jax.default_backend(),
-    'device': device.device_kind,
-    'jax': jax.__version__,
-  }
-  args.out.write_text(json.dumps(record))
+  records = []
+  for worker in args.worker.split(','):
+    print(f'{worker} ...', file=sys.stderr, flush=True)
+    module, name = worker.split(':')
+    function = getattr(importlib.import_module(f'{__package__}.{module}'), name)
+    more = {'data': args.data} if name in WITH_DATA else {}
+    start = time.perf_counter()
+    result = function(args.quick, **more)
+    device = jax.devices()[0]
+    memory = device.memory_stats() or {}
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    records.append(
+      {
+        'result': result,
+        'seconds': time.perf_counter() - start,
+        'compile_seconds': compiling.take(),
+        'peak_bytes': 1024 * kilobytes,
+        'device_peak_bytes': memory.get('peak_bytes_in_use'),
+        'backend': jax.default_backend(),
+        'device': device.device_kind,
+        'jax': jax.__version__,
+      }
+    )
+  args.out.write_text(json.dumps(records))
 
 
 def startup(data: Path) -> dict:
