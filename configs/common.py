@@ -43,7 +43,7 @@ def get_config() -> config_dict.ConfigDict:
   config.data = config_dict.ConfigDict()
   config.data.path = ''  # File or folder; empty: the simulated market below.
   config.data.columns = ''  # Renames, theirs=ours,theirs=ours.
-  # total_return, split, or none: prices as they are.
+  # total_return, rebase (of prices adjusted backwards), split, or none.
   config.data.adjust = 'total_return'
   # vwap from its column or amount / volume (auto), amount, or typical.
   config.data.vwap = 'auto'

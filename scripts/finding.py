@@ -17,7 +17,7 @@ from absl import app, flags, logging
 from alphajax import halves
 from alphajax.configs import alphacfg, evolution, random
 from alphajax.factor import metrics
-from alphajax.run import cache, files, seeds
+from alphajax.run import cache, files, seeds, writer
 
 DATA = {'csi300': 'cn_csi300.parquet', 'sp500': 'us_sp500.parquet'}
 RULES = (
@@ -63,12 +63,12 @@ def search_config(name: str, market: str):
 def use_learning(config) -> None:
   """AlphaCFG whose reward tells formulas apart.
 
-  Games begin at a strong formula with a node left open; a formula is worth its
-  rank, among the new ones of the iteration, by what it explains beside the
-  pool; what is known or dead is worth nothing.
+  Half of the games begin as a strong formula does; a formula is worth its rank,
+  among the new ones of the iteration, by what it explains beside the pool; what
+  is known or dead is worth nothing.
   """
-  config.search.openings, config.search.openings_at = 0.5, 'node'
-  config.search.openings_from = 'niches'
+  config.search.openings, config.search.openings_from = 0.5, 'niches'
+  config.search.known_rewards = True
   config.value.reward, config.value.normalize = 'unexplained', 'rank'
   config.value.duplicates = 'nothing'
 
@@ -103,12 +103,21 @@ SPANS = tuple(f'{h}_{s}' for h in halves.HALVES for s in ('other', 'valid'))
 
 
 def load(workdir: Path, market: str, search: str):
-  """{seed: {rule: {span: daily IC}}} of what has been run."""
+  """{seed: {rule: {span: {day: IC}}}} of what has been run."""
   found = {}
   for path in sorted((workdir / market / search).glob(f'seed_*/{DAILY}')):
-    daily = files.read_arrays(path)
+    daily, days = files.read_arrays(path), {}
+    for half, other in zip(halves.HALVES, halves.HALVES[::-1], strict=True):
+      # What one half is judged on are the days that the other is mined on.
+      own = files.read_arrays(path.parent / half / 'daily.npz')
+      days[f'{other}_other'] = own['dates_train'].tolist()
+      days[f'{half}_valid'] = own['dates_valid'].tolist()
     found[int(path.parent.name.removeprefix('seed_'))] = {
-      rule: {span: daily[f'{rule}_{span}'] for span in SPANS} for rule in RULES
+      rule: {
+        span: dict(zip(days[span], daily[f'{rule}_{span}'], strict=True))
+        for span in SPANS
+      }
+      for rule in RULES
     }
   return found
 
@@ -116,23 +125,30 @@ def load(workdir: Path, market: str, search: str):
 def difference(ours, control):
   """Mean paired difference over spans, of each seed; and its error over days.
 
-  Days of the four spans overlap in validation alone; a seed's spans are one
-  number, and the error over days is that of the mean over all seeds' series.
+  A seed's spans are one number, and the error over days is that of the mean of
+  all seeds' series; validation, which both halves have, is one series there.
   """
   seeds_in_both = sorted(set(ours) & set(control))
   spans = {
-    span: np.mean([ours[s][span] - control[s][span] for s in seeds_in_both], 0)
+    span: np.array(
+      [_paired(ours[s][span], control[s][span]) for s in seeds_in_both]
+    )
     for span in SPANS
   }
-  by_seed = [
-    np.mean([np.mean(ours[s][x] - control[s][x]) for x in SPANS])
-    for s in seeds_in_both
-  ]
-  intervals = [metrics.mean_interval(spans[span], 19) for span in SPANS]
+  by_seed = np.mean([each.mean(1) for each in spans.values()], 0).tolist()
+  spans = {span: each.mean(0) for span, each in spans.items()}
+  better = sum(daily.mean() > 0 for daily in spans.values())
+  others = [spans[f'{half}_other'] for half in halves.HALVES]
+  valid = np.mean([spans[f'{half}_valid'] for half in halves.HALVES], 0)
+  intervals = [metrics.mean_interval(d, 19) for d in (*others, valid)]
   errors = [(i.high - i.low) / 4 for i in intervals]
-  better = sum(interval.mean > 0 for interval in intervals)
-  over_days = float(np.sqrt(np.sum(np.square(errors))) / len(SPANS))
+  over_days = float(np.linalg.norm(errors * np.array([0.25, 0.25, 0.5])))
   return by_seed, over_days, better
+
+
+def _paired(ours, control) -> np.ndarray:
+  """Differences on the days of both: a look-back moves a half by a day."""
+  return np.array([ours[day] - control[day] for day in ours if day in control])
 
 
 def table(workdir: Path) -> str:
@@ -150,7 +166,9 @@ def table(workdir: Path) -> str:
     for search, found in runs.items():
       for rule in RULES:
         ours = {s: each[rule] for s, each in found.items()}
-        ic = np.mean([[d.mean() for d in e.values()] for e in ours.values()])
+        ic = np.mean(
+          [np.mean([*d.values()]) for e in ours.values() for d in e.values()]
+        )
         row = f'{search + " " + rule:55}{len(ours):3}{ic:8.4f}'
         for other in (CONTROL[1], rule):
           control = {s: e[other] for s, e in runs[CONTROL[0]].items()}
@@ -168,6 +186,42 @@ def _cell(ours, control) -> str:
   return f'  {np.mean(by_seed):+.4f} ({over_days:.4f}){spread} {better}/4'
 
 
+LEARNED = (
+  'entropy', 'target_spread', 'value_rank', 'value_own', 'value_unexplained',
+  'mean_own_ic', 'dead', 'duplicates',
+)  # fmt: skip
+PARTS = (1, 10), (11, 25), (26, 50)  # Iterations of 50 formulas.
+
+
+def learning_table(workdir: Path) -> str:
+  """What searches say of themselves as they go on, means over their runs.
+
+  `dead` and `duplicates` are AlphaCFG's alone: others count all so far.
+  """
+  lines = [f'{"":34}' + ''.join(f'{name:>19}' for name in LEARNED)]
+  for market in DATA:
+    for search in SEARCHES:
+      paths = (workdir / market / search).glob('seed_*/*/metrics.jsonl')
+      records = [record for path in paths for record in writer.read(path)]
+      for first, last in PARTS:
+        part = [r for r in records if first <= r['iteration'] <= last]
+        row = f'{market} {search} {first}-{last}'
+        cells = [_mean(part, name) for name in LEARNED]
+        if any(cells):
+          lines.append(f'{row:34}' + ''.join(f'{cell:>19}' for cell in cells))
+  return '\n'.join(lines)
+
+
+def _mean(records, name: str) -> str:
+  is_share = name in ('dead', 'duplicates')
+  values = [
+    r[name]
+    for r in records
+    if r.get(name) is not None and ('entropy' in r or not is_share)
+  ]
+  return f'{np.mean(values):.4f}' if values else ''
+
+
 FLAGS = flags.FLAGS
 
 
@@ -179,6 +233,7 @@ def main(argv):
   if not FLAGS.table:
     run(workdir, Path(FLAGS.data), FLAGS.searches, FLAGS.seeds, FLAGS.budget)
   print(table(workdir))
+  print(learning_table(workdir))
 
 
 if __name__ == '__main__':

@@ -151,16 +151,70 @@ def test_total_return_by_adjusted_close():
   ratio = np.linspace(0.5, 1, 18)
   frame['adj_close'] = frame['close'] * ratio
   panel = market.load(frame)
-  ratio = ratio.reshape(3, 6).T
-  expect(panel, frame, 'open', wide(frame, 'open') * ratio)
-  expect(panel, frame, 'close', wide(frame, 'adj_close'))
-  expect(panel, frame, 'volume')
+  first = wide(frame, 'adj_close')[0]
+  factor = ratio.reshape(3, 6).T * 100 / first
+  expect(panel, frame, 'open', wide(frame, 'open') * factor)
+  expect(panel, frame, 'close', wide(frame, 'adj_close') * 100 / first)
+  np.testing.assert_allclose(panel.features[3][0], 100, rtol=1e-6)
+  # Price times volume stays the money that was traded.
+  expect(panel, frame, 'volume', wide(frame, 'volume') / factor)
   typical = (frame['low'] + frame['high'] + frame['close']) / 3
   typical = wide(frame.assign(vwap=typical), 'vwap')
-  expect(panel, frame, 'vwap', typical * ratio)
+  expect(panel, frame, 'vwap', typical * factor)
   assert any('the typical price' in note for note in panel.notes)
+  # The first row of the table, not of the days that are loaded.
+  late = market.load(frame, start='2020-01-03')
+  np.testing.assert_array_equal(late.features, panel.features[:, 2:])
   split = market.load(frame, adjust='split')
   expect(split, frame, 'close')
+
+
+def divided(frame, by, names=('open', 'high', 'low', 'close')):
+  """A table whose prices of stock A are rewritten by a later split."""
+  frame, rows = frame.copy(), frame['symbol'] == 'A'
+  for name in names:
+    frame.loc[rows, name] /= by
+  frame.loc[rows, 'volume'] *= by
+  return frame
+
+
+@pytest.mark.parametrize('how', ['adj_close', 'factor', 'rebase'])
+def test_later_splits_and_dividends_change_no_level(how):
+  """What vendors rewrite of the past is not seen, in no price and volume."""
+  frame, options = table(), {}
+  ratio = np.linspace(0.5, 1, 18)
+  if how == 'adj_close':
+    frame['adj_close'] = frame['close'] * ratio
+    later = divided(frame, 4)
+    later['adj_close'] *= np.where(frame['symbol'] == 'A', 0.97 / 4, 1)
+  elif (
+    how == 'factor'
+  ):  # Scaled to the last row, and the price is the true one.
+    ends = np.tile(ratio[:6] / ratio[5], 3)
+    frame['factor'] = ends
+    later = frame.assign(factor=ends)
+    later.loc[frame['symbol'] == 'A', 'factor'] *= 0.97 / 4
+    # The day of the split itself comes after the table: another row ends at 1.
+    more = frame[frame['symbol'] == 'A'].tail(1)
+    more = more.assign(date=more['date'] + pd.Timedelta(days=1), factor=1.0)
+    later = pd.concat([later, more]).sort_values(['symbol', 'date'])
+    options['end'] = '2020-01-08'
+  else:
+    options['adjust'] = 'rebase'
+    later = divided(frame, 4)
+  before, after = market.load(frame, **options), market.load(later, **options)
+  np.testing.assert_allclose(after.features, before.features, rtol=1e-5)
+  assert before.features[3].std() > 0
+  if how == 'factor':  # Levels begin at true prices.
+    expect(
+      before, frame, 'close', wide(frame, 'close') * ends[:6, None] / ends[0]
+    )
+    assert any('factor / its first' in note for note in before.notes)
+
+
+def test_prices_adjusted_before_are_taken_with_a_word():
+  panel = market.load(table())
+  assert any("adjust='rebase' begins every stock" in n for n in panel.notes)
 
 
 def test_a_vwap_column_is_taken():
@@ -283,7 +337,7 @@ def test_bad_files(tmp_path):
 @pytest.mark.parametrize(
   'options, message',
   [
-    (dict(adjust='dividends'), 'known: total_return, split, none'),
+    (dict(adjust='dividends'), 'known: total_return, rebase, split, none'),
     (dict(vwap='x'), 'known: auto'),
     (dict(start='2020'), 'not a day like'),
     (dict(start='2020-02-01', end='2020-01-01'), 'is after end'),

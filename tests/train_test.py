@@ -123,7 +123,7 @@ def whole(request, tmp_path_factory):
   return config, workdir, finish(config, workdir)
 
 
-# A process has to trace all of its programs, so each kind of kill has one method.
+# A process traces all of its programs, so each kind of kill has one method.
 @pytest.mark.parametrize('whole', ['random_search'], indirect=True)
 def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path, whole):
   config, _, expected = whole

@@ -20,14 +20,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from alphajax.data import adjust as adjust_lib
 from alphajax.data import checks, panel_cache, tables
 from alphajax.data import columns as columns_lib
 from alphajax.data import days as days_lib
 from alphajax.data import panel as panel_lib
-from alphajax.data.features import FEATURES, PRICES
+from alphajax.data.features import FEATURES
 from alphajax.data.panel import Panel
 
-ADJUSTMENTS = ('total_return', 'split', 'none')
 VWAPS = ('auto', 'typical', 'amount')
 FILLED_DAYS = ('drop', 'keep')
 
@@ -36,8 +36,9 @@ class Options(NamedTuple):
   """What loading does with a table.
 
   adjust: `total_return` (default) adjusts for splits and dividends with
-    `factor` or `adj_close`; `split` leaves split-adjusted prices; `none` takes
-    prices as they are.
+    `factor` or `adj_close`, at levels that no later day changes; `rebase` does
+    so for prices that were adjusted before, too; `split` leaves split-adjusted
+    prices; `none` takes prices as they are. See `alphajax.data.adjust`.
   vwap: `auto` takes a `vwap` column, else amount / volume, else the typical
     price (high + low + close) / 3; `amount` and `typical` take just that. One
     definition a column: rows without it are missing.
@@ -159,7 +160,7 @@ def _check_options(options: Options) -> None:
         'with letters, digits and underscores'
       )
   for key, known in (
-    ('adjust', ADJUSTMENTS),
+    ('adjust', adjust_lib.ADJUSTMENTS),
     ('vwap', VWAPS),
     ('filled_days', FILLED_DAYS),
   ):
@@ -197,6 +198,7 @@ def build(
   frame = frame.reset_index(drop=True)
   frame, more = days_lib.parse(frame, source, options.timezone)
   notes += more
+  ends = adjust_lib.ends(frame)
   frame = _within(frame, source, options)
   frame, more, groups = checks.clean(
     frame, source, universe, features, options.filled_days
@@ -206,7 +208,10 @@ def build(
   _to_shares(values, names, options.volume_unit, options.amount_unit, notes)
   extra = {name: frame[name].to_numpy() for name in features}
   values['vwap'] = _vwap(values, options.vwap, source, names, notes)
-  values = _adjust(values, options.adjust, source, notes) | extra
+  values = adjust_lib.adjust(
+    values, options.adjust, frame['symbol'], ends, source, notes
+  )
+  values |= extra
   # A row without a close is a day on which nobody could trade.
   member = np.isfinite(values['close'])
   if universe is not None:
@@ -338,38 +343,3 @@ def _vwap(values, choice, source, names, notes) -> np.ndarray:
       f'vwap is missing on {missing.sum()} of {missing.size} rows without it'
     )
   return known
-
-
-def _adjust(values, adjust: str, source: str, notes: list[str]) -> dict:
-  """Multiplies prices by the adjustment factor of each row."""
-  values = dict(values)
-  if adjust == 'split' and 'factor' in values:
-    raise ValueError(
-      f'{source}: column factor: one factor carries splits and dividends, so '
-      "adjust='split' is not possible; use adjust='total_return' or 'none'"
-    )
-  if adjust == 'none' or adjust == 'split':
-    notes.append(f"adjust='{adjust}': prices taken as they are")
-    return values
-  if 'factor' in values:
-    factor = values['factor']
-    values['volume'] = values['volume'] / factor
-    notes.append('adjusted price = price * factor, volume = volume / factor')
-  elif 'adj_close' in values:
-    factor = values['adj_close'] / values['close']
-    notes.append(
-      'adjusted price = price * adj_close / close, volume as it is; such '
-      'levels are scaled to the last row of the source, so a level (not a '
-      'return) carries later corporate actions'
-    )
-  else:
-    notes.append(
-      'no factor or adj_close: prices taken as they are, as if adjusted'
-    )
-    return values
-  lost = int((np.isnan(factor) & np.isfinite(values['close'])).sum())
-  if lost:
-    notes.append(f'{lost} rows have no adjustment factor: their prices are NaN')
-  for name in PRICES:
-    values[name] = values[name] * factor
-  return values

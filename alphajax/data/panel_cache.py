@@ -44,6 +44,7 @@ def path_of(key: Mapping, cache_dir) -> pathlib.Path:
   code = [
     content_hash(here / f'{name}.py')
     for name in (
+      'adjust',
       'market',
       'tables',
       'columns',

@@ -181,8 +181,8 @@ def capacity(
   An order is compared with what its stock traded a day, on average of the 20
   days before: volume times vwap, or times close where the panel has no vwap.
   5 % is what a desk can trade without being most of what moves the price.
-  Amounts are right where prices and volumes are adjusted by one factor; with
-  `adj_close` dividends make early ones too small.
+  Amounts are right where prices and volumes are adjusted by one factor, as
+  loading does.
 
   Raises:
     ValueError: a result of many signals, no volume in the panel, or shares
