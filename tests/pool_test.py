@@ -317,8 +317,9 @@ def test_coverage_is_the_share_of_weights_with_a_value():
 def test_a_signal_below_its_coverage_is_missing(least):
   values, _, members = make_factors(np.random.default_rng(11), 3, 0.3)
   weights = np.array([0.1, -0.6, 0.3])
-  always = np.asarray(signal_of(weights, values, members))
-  share = np.asarray(coverage_of(weights, values, members))
+  # Not jitted, `signal` takes the very same shares.
+  always = np.asarray(pool.signal(weights, values, members))
+  share = np.asarray(pool.coverage(weights, values, members))
   np.testing.assert_array_equal(np.isnan(always), ~members)
   covered = share >= least
   signal = pool.signal(weights, values, members, least)
