@@ -29,6 +29,12 @@ UNITS |= {'Rsquare': 1, 'GroupRank': 1}
 WINDOWS = (1, 2, 5, 20, 40)
 # Too long for one loop: two blocks and a day, three blocks and two days.
 LONG = (windows.FUSED + 1, 131)
+# How to compile what is only asked where it is missing.
+QUICKLY = {
+  'xla_backend_optimization_level': 0,
+  'xla_llvm_disable_expensive_passes': True,
+  'xla_cpu_use_fusion_emitters': False,
+}
 
 
 def returns(rng):
@@ -147,11 +153,40 @@ def operands_for(name, kind):
 
 
 def run(name, operands, window, members):
+  """One panel of `[T, S]`, repeated to what `of_all_kinds` has compiled."""
+  if operands[0].shape != (T, S):
+    return apply(name, operands, members, window)
+  count, axis = len(DATA), beside(name)
+  operands, members = jax.tree.map(
+    lambda x: np.concatenate([x] * count, axis), (operands, members)
+  )
+  out = apply(name, operands, members, window)
+  return np.split(out, count, axis)[0]
+
+
+def apply(name, operands, members, window):
   out = operators.apply(
     name, [jnp.asarray(x) for x in operands], window, jnp.asarray(members)
   )
   assert out.dtype == jnp.float32
   return np.asarray(out)
+
+
+def beside(name):
+  """The axis along which panels do not see each other: days, or stocks."""
+  return 0 if name in operators.CROSS_SECTIONAL else 1
+
+
+@functools.cache
+def of_all_kinds(name, window):
+  """Results on every kind of data, computed beside each other."""
+  axis = beside(name)
+  cases = [operands_for(name, kind) for kind in DATA]
+  operands, members = jax.tree.map(
+    lambda *panels: np.concatenate(panels, axis), *cases
+  )
+  out = apply(name, operands, members, window)
+  return dict(zip(DATA, np.split(out, len(DATA), axis), strict=True))
 
 
 def spread_of(expected):
@@ -201,13 +236,14 @@ def cases():
 def test_equals_oracle(name, window, kind):
   x, members = operands_for(name, kind)
   expected = oracle.apply(name, x, window, members)
-  assert_agrees(name, run(name, x, window, members), expected)
+  assert_agrees(name, of_all_kinds(name, window)[kind], expected)
 
 
 @functools.cache
-def compiled(name, window):
+def compiled(name, window=None, **options):
   return jax.jit(
-    lambda operands, members: operators.apply(name, operands, window, members)
+    lambda operands, members: operators.apply(name, operands, window, members),
+    compiler_options=options,
   )
 
 
@@ -301,9 +337,9 @@ def test_dispersion_of_a_constant_is_about_zero(name, level):
 @pytest.mark.parametrize('name', oracle.WINDOWED)
 def test_a_window_longer_than_the_data_is_missing(name):
   x, members = operands_of('prices', oracle.arity(name))
-  short = [plane[:30] for plane in x]
-  for window in (40, LONG[0]):
-    assert np.isnan(run(name, short, window, members[:30])).all()
+  short = [plane[:30] for plane in x], members[:30]
+  assert np.isnan(apply(name, *short, window=40)).all()
+  assert np.isnan(compiled(name, LONG[0], **QUICKLY)(*short)).all()
 
 
 @pytest.mark.parametrize('window', [20, LONG[0]])
@@ -359,9 +395,9 @@ def test_scale_at_the_ends_of_the_range():
   x = np.array([[3e38, -3e38, np.nan, 1e38], [2e-38, 6e-38, 0, 0]], np.float32)
   members = np.array([[1, 1, 1, 0]] * 2, bool)
   expected = [[0.5, -0.5, np.nan, np.nan], [0.25, 0.75, 0, np.nan]]
-  actual = run('Scale', [x], None, members)
+  actual = compiled('Scale')([x], members)
   np.testing.assert_allclose(actual, expected, rtol=1e-6)
-  assert np.isnan(run('Scale', [0 * x], None, members)).all()
+  assert np.isnan(compiled('Scale')([0 * x], members)).all()
 
 
 @pytest.mark.parametrize('name', ['GroupRank', 'GroupNeutral', 'Scale'])
@@ -378,7 +414,7 @@ def test_cross_sections_see_members_only(name):
 def test_groups_of_a_universe_equal_those_of_a_mask():
   """Members side by side, as the store has them; many groups, negative ones."""
   rng = np.random.default_rng(5)
-  x = rng.integers(0, 9, (70, 40)).astype(np.float32)
+  x = rng.integers(0, 9, (len(DATA) * T, S)).astype(np.float32)
   group = rng.choice([-3.0, -0.0, 0.0, 1.5, *range(20, 40)], x.shape)
   members = rng.random(x.shape) < 0.5
   for name in ('GroupRank', 'GroupNeutral'):
@@ -415,8 +451,9 @@ def test_gradients(name):
     result = operators.apply(name, operands, window, members)[window or 0 :]
     return jnp.sum(result * weights)
 
-  gradient, step = float(jax.grad(total)(jnp.float32(0.7))), 1e-2
-  slope = float(total(0.7 + step) - total(0.7 - step)) / (2 * step)
+  both = jax.jit(jax.value_and_grad(total))
+  gradient, step = float(both(0.7)[1]), 1e-2
+  slope = float(both(0.7 + step)[0] - both(0.7 - step)[0]) / (2 * step)
   assert gradient == pytest.approx(slope, rel=0.02, abs=0.01) and gradient != 0
 
 
@@ -433,13 +470,14 @@ def test_gradients_of_groups_pass_by_the_missing():
     return jnp.nansum(result * weights)
 
   for name in ('GroupNeutral', 'Scale'):
-    gradient = jax.grad(total)(jnp.asarray(x), name)
+    both = jax.jit(jax.value_and_grad(functools.partial(total, name=name)))
+    gradient = np.asarray(both(x)[1])
     assert np.isfinite(gradient).all()
     for day, stock in [(0, 0), (1, 3), (2, 5)]:
       moved = [np.array(x) for _ in range(2)]
       moved[0][day, stock] += 1e-2
       moved[1][day, stock] -= 1e-2
-      slope = float(total(moved[0], name) - total(moved[1], name)) / 2e-2
+      slope = float(both(moved[0])[0] - both(moved[1])[0]) / 2e-2
       assert float(gradient[day, stock]) == pytest.approx(slope, abs=2e-3)
     assert (gradient[~np.asarray(members)] == 0).all() and gradient[0, 1] == 0
 
