@@ -159,6 +159,7 @@ def lookback(grammar: Grammar) -> int:
   )
 
 
+@functools.partial(jax.jit, inline=True)
 def init(grammar: Grammar) -> State:
   """The start symbol alone."""
   tokens = jnp.zeros(grammar.max_tokens, jnp.int32).at[0].set(grammar.start)

@@ -133,6 +133,7 @@ def lookback(rpn: Rpn) -> int:
   return grammar_lib.lookback(rpn.trees)
 
 
+@functools.partial(jax.jit, inline=True)
 def init(rpn: Rpn) -> State:
   """`<begin>` alone."""
   tokens = jnp.zeros(rpn.max_tokens, jnp.int32)
