@@ -6,7 +6,6 @@ import chex
 import hypothesis
 import hypothesis.strategies as st
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -162,12 +161,22 @@ def test_random_play_uses_every_action(name):
   assert max(length_of(name, f) for f in formulas) == 10
 
 
+@functools.cache
+def random_values():
+  """Of 25 formulas of each language, computed together: [4, 25, T, S]."""
+  panel = simulate.simulate(num_days=120, num_stocks=20, alphas=()).panel
+  formulas = []
+  for name in LANGUAGES:
+    language = make(name, 4)
+    formulas += environment.random_formulas(language, jax.random.key(3), 25)
+  values = np.asarray(evaluate.values(formulas, panel))
+  assert values.shape == (100, *panel.mask.shape)
+  return values.reshape(4, 25, *panel.mask.shape)
+
+
 @pytest.mark.parametrize('name', LANGUAGES)
 def test_random_formulas_evaluate(name):
-  panel = simulate.simulate(num_days=120, num_stocks=20, alphas=()).panel
-  formulas = environment.random_formulas(make(name, 4), jax.random.key(3), 25)
-  values = np.asarray(evaluate.values(formulas, panel))
-  assert values.shape == (25, *panel.mask.shape)
+  values = random_values()[LANGUAGES.index(name)]
   assert not np.isinf(values).any() and np.isfinite(values).any()
 
 
@@ -191,11 +200,9 @@ def test_one_trace_serves_all_formulas(name):
     return environment.step(*args)
 
   batched = jax.jit(jax.vmap(step, in_axes=(None, 0, 0)))
-  states = jax.tree.map(
-    lambda x: jnp.stack([x] * 3), environment.init(language)
-  )
+  states = jax.tree.map(lambda x: np.stack([x] * 3), environment.init(language))
   for action in (0, 1, 2):
-    states = batched(language, states, jnp.full(3, action))
+    states = batched(language, states, np.full(3, action))
   assert len(traces) == 1
 
 

@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import pickle
 import re
 
 import commands
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from made_run import FORMULAS, make_results, make_run
 
-from alphajax.report import compare, page
+from alphajax.report import compare, days, factors, page, training
 from alphajax.run import files, folder, writer
 
 
@@ -52,8 +53,33 @@ class Page(html.parser.HTMLParser):
       self.joins = False
 
 
+# What draws, by module: most pages here differ in their words alone.
+DRAWS = {
+  training: ('curves', 'losses', 'seconds'),
+  days: ('cumulative', 'monthly'),
+  factors: ('forest', 'heat_map'),
+}
+DRAWN = {}  # By function and numbers, of all pages of this process.
+
+
+def drawn_once(draw):
+  """The same figure of the same numbers is not drawn again."""
+
+  def drawn(*args):
+    key = draw.__name__, pickle.dumps(args)
+    if key not in DRAWN:
+      DRAWN[key] = draw(*args)
+    return DRAWN[key]
+
+  return drawn
+
+
 def page_of(workdir, others=()):
-  return Page(page.write_report(workdir, others).read_text())
+  with pytest.MonkeyPatch.context() as patch:
+    for module, names in DRAWS.items():
+      for name in names:
+        patch.setattr(module, name, drawn_once(getattr(module, name)))
+    return Page(page.write_report(workdir, others).read_text())
 
 
 @pytest.fixture(scope='module')
@@ -106,8 +132,8 @@ def test_rows_are_ordered_by_weight_and_figures_follow(finished):
   rows = page.factor_rows(folder.load_run(finished))
   weights = [abs(row['weight']) for row in rows]
   assert weights == sorted(weights, reverse=True)
-  factors = json.loads((finished / 'pool.json').read_text())['factors']
-  assert [factors[row['index']]['formula'] for row in rows] == [
+  members = json.loads((finished / 'pool.json').read_text())['factors']
+  assert [members[row['index']]['formula'] for row in rows] == [
     row['formula'] for row in rows
   ]
   assert rows[0]['test']['ic']['mean'] == 0.02

@@ -30,9 +30,9 @@ def network_of(name, encoder='lstm', context_width=0):
   )
   params = heads.init(network, language, jax.random.key(0))
   # A fresh network is nearly uniform: its last layer says more here.
-  params = jax.tree.map(lambda x: x, params)
+  params = jax.device_get(params)
   layer = params['params']['policy']['Dense_2']
-  layer['kernel'] = 20.0 * layer['kernel']
+  layer['kernel'] = np.float32(20.0) * layer['kernel']
   return network, params
 
 
@@ -44,7 +44,10 @@ def play(name, params, evaluator, seed=0, num_games=8, **options):
     num_games=num_games,
     **options,
   )
-  return jax.jit(run)(params, jax.random.key(seed))
+  return jax.device_get(jax.jit(run)(params, jax.random.key(seed)))
+
+
+apply = jax.jit(lambda network, *args: network.apply(*args), static_argnums=0)
 
 
 @functools.cache
@@ -54,12 +57,12 @@ def stepper():
 
 def replayed(language, played, game):
   """The states of a game, played again by its actions."""
-  state, states = environment.init(language), []
+  state, states = jax.device_get(environment.init(language)), []
   for action in np.asarray(played.actions)[
     np.asarray(played.active)[:, game], game
   ]:
     states.append(state)
-    state = stepper()(language, state, action)
+    state = jax.device_get(stepper()(language, state, action))
   return states, state
 
 
@@ -72,7 +75,7 @@ def test_records_the_games_that_it_plays(name):
   played = play(
     name, params, evaluators.make(network, language), temperature=temperature
   )
-  moves, apply = language.max_steps, jax.jit(network.apply)
+  moves = language.max_steps
   chex.assert_shape(played.tokens, (moves, 8, language.max_tokens))
   chex.assert_shape(played.invalid_actions, (moves, 8, language.num_actions))
   chex.assert_shape(
@@ -84,7 +87,7 @@ def test_records_the_games_that_it_plays(name):
     np.testing.assert_array_equal(played.final_tokens[game], last.tokens)
     for move, state in enumerate(states):
       np.testing.assert_array_equal(played.tokens[move, game], state.tokens)
-      logits, value = apply(params, state.tokens)
+      logits, value = jax.device_get(apply(network, params, state.tokens))
       valid = ~np.asarray(state.invalid_actions)
       np.testing.assert_array_equal(
         ~np.asarray(played.invalid_actions[move, game]), valid
@@ -123,7 +126,7 @@ def one_move():
 @pytest.mark.parametrize('temperature', [0.5, 1.0, 2.0])
 def test_actions_come_as_often_as_the_policy_says(temperature):
   language = one_move()
-  logits = jnp.linspace(-1.0, 1.0, language.num_actions)
+  logits = np.linspace(-1.0, 1.0, language.num_actions, dtype=np.float32)
   run = functools.partial(
     rollout_lib.rollout,
     evaluator=fixed(logits),
@@ -131,7 +134,7 @@ def test_actions_come_as_often_as_the_policy_says(temperature):
     num_games=20_000,
     temperature=temperature,
   )
-  played = jax.jit(run)(jnp.float32(0.25), jax.random.key(0))
+  played = jax.device_get(jax.jit(run)(np.float32(0.25), jax.random.key(0)))
   valid = ~np.asarray(environment.init(language).invalid_actions)
   p = np.where(valid, np.exp(np.asarray(logits) / temperature), 0.0)
   p /= p.sum()
@@ -153,7 +156,7 @@ def test_greedy_takes_the_most_probable_of_the_valid_actions():
   chex.assert_trees_all_equal(one, two)
   states, _ = replayed(language_of('rpn'), one, 0)
   for move, state in enumerate(states):
-    logits, _ = network.apply(params, state.tokens)
+    logits, _ = apply(network, params, state.tokens)
     best = np.argmax(np.where(state.invalid_actions, -np.inf, logits))
     assert one.actions[move, 0] == best
   cold = play('rpn', params, evaluator, temperature=1e-4)
@@ -164,7 +167,8 @@ def test_each_move_has_its_temperature():
   """Near 0 all games make the same move; before it, several."""
   language = language_of('sem_k')
   network, params = network_of('sem_k')
-  schedule = jnp.where(jnp.arange(language.max_steps) < 1, 1.0, 1e-4)
+  schedule = np.full(language.max_steps, 1e-4, np.float32)
+  schedule[0] = 1.0
   played = play(
     'sem_k', params, evaluators.make(network, language), num_games=32,
     temperature=schedule,
@@ -206,10 +210,11 @@ def test_each_game_has_its_own_context(encoder):
   network, params = network_of('sem_k', encoder, 3)
   evaluator = evaluators.make(network, language)
   assert network.is_incremental == (encoder == 'tree_lstm')
-  several = 3.0 * jax.random.normal(jax.random.key(9), (8, 3))
+  several = 3.0 * np.random.default_rng(9).normal(size=(8, 3))
+  several = several.astype(np.float32)
   mixed = play('sem_k', (params, several), evaluator)
   for game in (0, 5):
-    alike = jnp.broadcast_to(several[game], (8, 3))
+    alike = np.broadcast_to(several[game], (8, 3))
     alone = play('sem_k', (params, alike), evaluator)
     np.testing.assert_array_equal(
       alone.final_tokens[game], mixed.final_tokens[game]
@@ -234,8 +239,8 @@ def test_a_gradient_flows_back_from_the_log_probabilities():
     )  # fmt: skip
     return jnp.sum(played.log_probs), played.actions[0, 0]
 
-  logits = jnp.linspace(0.0, 1.0, language.num_actions)
-  gradient, action = jax.grad(total, has_aux=True)(logits)
+  logits = np.linspace(0.0, 1.0, language.num_actions, dtype=np.float32)
+  gradient, action = jax.jit(jax.grad(total, has_aux=True))(logits)
   p = np.where(valid, np.exp(logits), 0.0)
   expected = -p / p.sum()
   expected[action] += 1.0
@@ -255,9 +260,9 @@ def test_compiles_once_and_vmaps_over_parameters():
     )
 
   one = run(params, jax.random.key(0))
-  other = jax.tree.map(lambda x: 0.5 * x, params)
+  other = jax.tree.map(lambda x: np.float32(0.5) * x, params)
   two = run(other, jax.random.key(1))
-  both = jax.tree.map(lambda *x: jnp.stack(x), params, other)
+  both = jax.tree.map(lambda *x: np.stack(x), params, other)
   keys = jnp.stack([jax.random.key(0), jax.random.key(1)])
   many = jax.jit(jax.vmap(run))(both, keys)
   for i, single in enumerate((one, two)):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from alphajax import markets, synthesize
+from alphajax.analysis import market_contest
 from alphajax.configs import alphacfg, common
 from alphajax.configs import synthesize as configs
 from alphajax.data import market
@@ -44,6 +45,14 @@ def small():
   config.quality.num_panels = 1
   config.quality.num_probes, config.quality.num_resamples = 4, 3
   return config
+
+
+@pytest.fixture(scope='module', autouse=True)
+def short_contests():
+  """What they find is tested elsewhere."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(market_contest, 'NUM_UPDATES', 5)
+    yield
 
 
 @pytest.fixture(scope='module')

@@ -25,22 +25,54 @@ def all_bits():
 EVERYTHING = functools.partial(grammar_lib.make, **everything.OPTIONS)
 
 
+# Of all random play, in one program per grammar; and of one `encodings`.
+GAMES = 64
+
+apply_batch = jax.jit(heads.apply_batch, static_argnums=0)
+prepare = jax.jit(incremental.prepare)
+start = jax.jit(incremental.start, static_argnums=(2, 3))
+step = jax.jit(incremental.step, static_argnames='chunk')
+encode_batch = jax.jit(jax.vmap(tree_lstm.encode, (None, 0)))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def tables_of(network, params):
+  return network.apply(params, method='tables')
+
+
 @functools.cache
 def setting(make=grammar_lib.make, width=32):
   grammar = make()
   network = heads.make(grammar, width=width)
-  params = heads.init(network, grammar, jax.random.key(0))
-  # Biases start at 0, where some mistakes would not show.
-  params = jax.tree.map(
-    lambda p: p + 0.1 * jax.random.normal(jax.random.key(p.size), p.shape),
-    params,
+  return grammar, network, random_params(network, grammar)
+
+
+def random_params(network, grammar):
+  """Biases as well: they start at 0, where some mistakes would not show."""
+  rng = np.random.default_rng(0)
+  tokens = np.zeros(grammar.max_tokens, np.int32)
+  shapes = jax.eval_shape(network.init, jax.random.key(0), tokens)
+  return jax.tree.map(
+    lambda leaf: rng.normal(0, 0.2, leaf.shape).astype(np.float32), shapes
   )
-  return grammar, network, params
 
 
-def tokens_of(grammar, formula):
-  tokens = grammar_lib.tokens_of(grammar, formula)
-  return jnp.pad(jnp.asarray(tokens), (0, grammar.max_tokens - len(tokens)))
+def tokens_of(grammar, formulas):
+  """Padded, `[N, L]`."""
+  rows = np.zeros((len(formulas), grammar.max_tokens), np.int32)
+  for row, formula in zip(rows, formulas, strict=True):
+    tokens = grammar_lib.tokens_of(grammar, formula)
+    row[: len(tokens)] = tokens
+  return rows
+
+
+def encodings(tables, tokens):
+  """`[N, L] -> [N, D]`, in the batches of the games."""
+  padded = np.pad(tokens, ((0, -len(tokens) % GAMES), (0, 0)))
+  parts = padded.reshape(-1, GAMES, padded.shape[1])
+  return np.concatenate([encode_batch(tables, part) for part in parts])[
+    : len(tokens)
+  ]
 
 
 def shuffled(formula, rng):
@@ -102,9 +134,9 @@ def weights_of(params):
   }
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def play(grammar, rng_key, n):
-  """Tokens `[max_steps + 1, n, L]` and actions of n random derivations."""
+@jax.jit
+def play(grammar, rng_key):
+  """Tokens `[max_steps + 1, GAMES, L]` and actions of random derivations."""
 
   def move(states, rng_key):
     logits = jnp.where(states.invalid_actions, -jnp.inf, 0.0)
@@ -112,14 +144,16 @@ def play(grammar, rng_key, n):
     after = jax.vmap(grammar_lib.step, (None, 0, 0))(grammar, states, actions)
     return after, (states.tokens, actions)
 
-  states = jax.tree.map(lambda x: jnp.stack([x] * n), grammar_lib.init(grammar))
+  states = jax.tree.map(
+    lambda x: jnp.stack([x] * GAMES), grammar_lib.init(grammar)
+  )
   keys = jax.random.split(rng_key, grammar.max_steps + 1)
   return jax.lax.scan(move, states, keys)[1]
 
 
 def partial_formulas(grammar, rng_key, n):
   """The distinct states on the way of n random derivations."""
-  tokens, _ = play(grammar, rng_key, n)
+  tokens = np.asarray(play(grammar, rng_key)[0])[:, :n]
   tokens = np.unique(tokens.reshape(-1, grammar.max_tokens), axis=0)
   return grammar_lib.formulas_of(grammar, tokens)
 
@@ -129,10 +163,8 @@ def test_encoding_is_appendix_f(make):
   grammar, network, params = setting(make)
   weights = weights_of(params)
   formulas = partial_formulas(grammar, jax.random.key(1), 20)
-  tables = network.apply(params, method='tables')
-  encode = jax.jit(jax.vmap(tree_lstm.encode, (None, 0)))
-  tokens = jnp.stack([tokens_of(grammar, f) for f in formulas])
-  for formula, h in zip(formulas, encode(tables, tokens), strict=True):
+  found = encodings(tables_of(network, params), tokens_of(grammar, formulas))
+  for formula, h in zip(formulas, found, strict=True):
     expected, _ = oracle(weights, formula, grammar.vocab)
     np.testing.assert_allclose(h, expected, atol=1e-5)
 
@@ -141,13 +173,12 @@ def test_encoding_is_appendix_f(make):
 def test_isomorphic_formulas_get_the_same_bits(make):
   grammar, network, params = setting(make)
   rng = np.random.default_rng(0)
-  apply = jax.jit(functools.partial(heads.apply_batch, network))
   formulas = partial_formulas(grammar, jax.random.key(2), 60)
   others = [shuffled(formula, rng) for formula in formulas]
   assert sum(f != g for f, g in zip(formulas, others, strict=True)) > 40
   for one, two in zip(
-    apply(params, jnp.stack([tokens_of(grammar, f) for f in formulas])),
-    apply(params, jnp.stack([tokens_of(grammar, f) for f in others])),
+    apply_batch(network, params, tokens_of(grammar, formulas)),
+    apply_batch(network, params, tokens_of(grammar, others)),
     strict=True,
   ):
     np.testing.assert_array_equal(one, two)
@@ -158,9 +189,7 @@ def test_other_formulas_get_other_encodings(make):
   grammar, network, params = setting(make)
   formulas = partial_formulas(grammar, jax.random.key(3), 60)
   distinct = list({formula_lib.key(f): f for f in formulas}.values())
-  tables = network.apply(params, method='tables')
-  tokens = jnp.stack([tokens_of(grammar, f) for f in distinct])
-  h = np.asarray(jax.vmap(tree_lstm.encode, (None, 0))(tables, tokens))
+  h = encodings(tables_of(network, params), tokens_of(grammar, distinct))
   gaps = np.abs(h[:, None] - h[None]).max(-1) + np.eye(len(h))
   assert gaps.min() > 1e-4
 
@@ -187,51 +216,47 @@ def test_order_counts_where_it_should(one, two):
   grammar, network, params = setting(
     grammar_lib.make if is_paper else EVERYTHING
   )
-  h1, h2 = (
-    network.apply(params, tokens_of(grammar, parse(text, everything.FEATURES)))[
-      0
-    ]
-    for text in (one, two)
-  )
+  formulas = [parse(text, everything.FEATURES) for text in (one, two)]
+  logits, _ = apply_batch(network, params, tokens_of(grammar, formulas))
+  h1, h2 = np.asarray(logits)
   assert np.abs(h1 - h2).max() > 1e-3
 
 
 def test_padding_does_not_count():
   grammar, network, params = setting()
-  tables = network.apply(params, method='tables')
-  tokens = tokens_of(grammar, parse('Mean(high+low,20)'))
-  longer = jnp.pad(tokens, (0, 7))
+  tables = tables_of(network, params)
+  tokens = tokens_of(grammar, [parse('Mean(high+low,20)')])
+  longer = np.pad(tokens, ((0, 0), (0, 7)))
   np.testing.assert_array_equal(
-    tree_lstm.encode(tables, tokens), tree_lstm.encode(tables, longer)
+    encodings(tables, tokens), encodings(tables, longer)
   )
 
 
 def test_dropout_only_in_training():
   grammar, network, params = setting()
-  tokens = jnp.stack([tokens_of(grammar, parse('Mean(high+low,20)'))] * 3)
-  plain = heads.apply_batch(network, params, tokens)
-  np.testing.assert_array_equal(plain[0][0], plain[0][1])
-  keys = jax.random.split(jax.random.key(0))
-  one, two = (heads.apply_batch(network, params, tokens, k) for k in keys)
-  assert np.abs(one[0] - two[0]).max() > 1e-4
-  assert np.abs(one[0][0] - one[0][1]).max() > 1e-4
+  tokens = tokens_of(grammar, [parse('Mean(high+low,20)')] * 3)
+  plain, _ = jax.device_get(apply_batch(network, params, tokens))
+  np.testing.assert_array_equal(plain[0], plain[1])
+  one, two = (
+    np.asarray(apply_batch(network, params, tokens, jax.random.key(seed))[0])
+    for seed in (0, 1)
+  )
+  assert np.abs(one - two).max() > 1e-4
+  assert np.abs(one[0] - one[1]).max() > 1e-4
 
 
 @pytest.mark.parametrize('make', [grammar_lib.make, EVERYTHING])
 def test_every_parameter_gets_a_gradient(make):
   grammar, network, params = setting(make)
-  tokens = jnp.stack(
-    [
-      tokens_of(grammar, f)
-      for f in partial_formulas(grammar, jax.random.key(4), 30)
-    ]
-  )
+  tokens = tokens_of(grammar, partial_formulas(grammar, jax.random.key(4), 30))
 
   def loss(params):
     logits, value = heads.apply_batch(network, params, tokens)
     return jnp.sum(jnp.square(logits)) + jnp.sum(jnp.square(value))
 
-  for gradient in jax.tree.leaves(jax.jit(jax.grad(loss))(params)):
+  for gradient in jax.tree.leaves(
+    jax.device_get(jax.jit(jax.grad(loss))(params))
+  ):
     assert np.all(np.isfinite(gradient))
     assert np.abs(gradient).max() > 0
 
@@ -270,22 +295,21 @@ def test_incremental_equals_the_whole_formula(make, chunk):
   """Along random derivations, at every step and also at the end."""
   grammar = make()
   network = heads.make(grammar, width=32)
-  params = setting()[2] if make is grammar_lib.make else None
-  params = params or heads.init(network, grammar, jax.random.key(0))
-  tokens, actions = play(grammar, jax.random.key(5), 64)
-  tables = network.apply(params, method='tables')
+  params = random_params(network, grammar)
+  tokens, actions = jax.device_get(play(grammar, jax.random.key(5)))
+  tables = tables_of(network, params)
   places = contexts.make(grammar)
-  prepared = incremental.prepare(places, tables)
-  encode = jax.jit(jax.vmap(tree_lstm.encode, (None, 0)))
-  step = jax.jit(functools.partial(incremental.step, chunk=chunk))
-  h, memory = incremental.start(places, prepared, grammar.start, 64)
-  nonterminal = np.asarray(grammar.is_nonterminal)[np.asarray(tokens)]
+  prepared = prepare(places, tables)
+  h, memory = start(places, prepared, grammar.start, GAMES)
+  nonterminal = np.asarray(grammar.is_nonterminal)[tokens]
   terminated = ~nonterminal.any(axis=2)
   for move in range(grammar.max_steps):
-    live = ~terminated[move - 1] if move else np.ones(64, bool)
-    expected = encode(tables, tokens[move])
-    np.testing.assert_allclose(h[live], expected[live], atol=1e-5)
-    h, memory = step(places, prepared, memory, actions[move], terminated[move])
+    live = ~terminated[move - 1] if move else np.ones(GAMES, bool)
+    expected = np.asarray(encode_batch(tables, tokens[move]))
+    np.testing.assert_allclose(np.asarray(h)[live], expected[live], atol=1e-5)
+    h, memory = step(
+      places, prepared, memory, actions[move], terminated[move], chunk=chunk
+    )
   assert terminated[-1].all()
 
 

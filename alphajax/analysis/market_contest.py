@@ -5,6 +5,8 @@ tested on are of later days than those it learns from. Stocks share their days,
 and it would know the real ones again.
 """
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -45,7 +47,7 @@ def figures(panel: Panel, real: Panel, seed: int = 0) -> Figures:
       return {'told_apart': None}
     sides.append(np.concatenate([x[:count] for x in pair]))
   learned, tested = (jnp.asarray(x, jnp.float32) for x in sides)
-  right = contest(learned, tested, jax.random.key(seed))
+  right = contest(learned, tested, jax.random.key(seed), NUM_UPDATES)
   return {'told_apart': float(right) - 0.5}
 
 
@@ -61,9 +63,9 @@ def _windows(found: Moves, late: bool, rng: np.random.Generator) -> np.ndarray:
   return np.moveaxis(flat.reshape(len(flat), 3, WINDOW), 1, 2)
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnames='num_updates')
 def contest(
-  learned: jax.Array, tested: jax.Array, rng_key: jax.Array
+  learned: jax.Array, tested: jax.Array, rng_key: jax.Array, num_updates: int
 ) -> jax.Array:
   """Share of the tested windows that are told right, `[N, L, 3], [M, L, 3]`.
 
@@ -86,7 +88,7 @@ def contest(
     return optax.apply_updates(params, change), state
 
   start = params, optimizer.init(params)
-  params, _ = jax.lax.fori_loop(0, NUM_UPDATES, update, start)
+  params, _ = jax.lax.fori_loop(0, num_updates, update, start)
   real = jnp.arange(len(tested)) >= len(tested) // 2
   said = jnp.asarray(judge(params, tested)) > 0
   return jnp.mean(said == real)

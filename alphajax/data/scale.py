@@ -1,5 +1,7 @@
 """Scaling by powers of two, which loses no digit."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -20,6 +22,7 @@ def power_of_two(bits):
   return unit, inverse
 
 
+@functools.partial(jax.jit, inline=True)
 def shrink(values):
   """A day's values f32[..., S] in (-4, 4), so that no sum or square overflows.
 

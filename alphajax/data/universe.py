@@ -5,6 +5,8 @@ as are members on a day. What looks at members only, ranks, correlations and
 the pool, works on `[T, M]` planes instead, M being the most members of a day.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,6 +54,7 @@ def make(mask: np.ndarray) -> Universe:
   )
 
 
+@functools.partial(jax.jit, inline=True)
 def gather(universe: Universe, values: jax.Array) -> jax.Array:
   """Members' values side by side, `[T, S] -> [T, M]`; NaN in the padding."""
   if universe.columns is not None:
@@ -60,6 +63,7 @@ def gather(universe: Universe, values: jax.Array) -> jax.Array:
   return jnp.where(universe.present, values, jnp.nan)
 
 
+@functools.partial(jax.jit, inline=True)
 def scatter(universe: Universe, values: jax.Array) -> jax.Array:
   """The inverse, `[T, M] -> [T, S]`; NaN for stocks that are no members."""
   if universe.place is not None:

@@ -8,6 +8,7 @@ non-finite result is NaN. Windows end today, so no operator sees a later day.
 import functools
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 
 from alphajax.data import scale
@@ -185,6 +186,7 @@ def apply(name, operands, window, members):
   return finite(result)
 
 
+@functools.partial(jax.jit, inline=True)
 def finite(x):
   """x, with NaN for whatever is not finite."""
   return jnp.where(jnp.isfinite(x), x, jnp.nan)

@@ -126,7 +126,10 @@ def from_rows(
     )
   count = functools.partial(bounds.most, rules, need, max_length, start_id)
   width = max(len(rhs) for _, rhs, _ in rules)
-  ints = functools.partial(jnp.asarray, dtype=jnp.int32)
+
+  def ints(values: Sequence) -> jax.Array:
+    return jax.device_put(np.asarray(values, np.int32))
+
   return Grammar(
     lhs=ints([lhs for lhs, _, _ in rules]),
     rhs=ints([(*rhs, *[0] * (width - len(rhs))) for _, rhs, _ in rules]),
@@ -134,8 +137,8 @@ def from_rows(
     growth=ints([growth for _, _, growth in rules]),
     rhs_need=ints([sum(need[s] for s in rhs) for _, rhs, _ in rules]),
     need=ints(need),
-    is_nonterminal=jnp.asarray(
-      [s.kind == 'nonterminal' for s in vocab.symbols]
+    is_nonterminal=jax.device_put(
+      np.array([s.kind == 'nonterminal' for s in vocab.symbols])
     ),
     arity=ints([rows_lib.arity_of(s) for s in vocab.symbols]),
     role=ints([rows_lib.role_of(s) for s in vocab.symbols]),
@@ -156,6 +159,7 @@ def lookback(grammar: Grammar) -> int:
   )
 
 
+@functools.partial(jax.jit, inline=True)
 def init(grammar: Grammar) -> State:
   """The start symbol alone."""
   tokens = jnp.zeros(grammar.max_tokens, jnp.int32).at[0].set(grammar.start)

@@ -88,7 +88,10 @@ def make(
     for i, symbol in enumerate(vocab.symbols)
     if symbol.name == END or symbol.kind in vocab_lib.KINDS and i in written
   ]
-  ints = functools.partial(jnp.asarray, dtype=jnp.int32)
+
+  def ints(values: Sequence) -> jax.Array:
+    return jax.device_put(np.asarray(values, np.int32))
+
   known = [symbol.kind in vocab_lib.KINDS for symbol in vocab.symbols]
   return Rpn(
     token=ints([i for i, _ in actions]),
@@ -130,6 +133,7 @@ def lookback(rpn: Rpn) -> int:
   return grammar_lib.lookback(rpn.trees)
 
 
+@functools.partial(jax.jit, inline=True)
 def init(rpn: Rpn) -> State:
   """`<begin>` alone."""
   tokens = jnp.zeros(rpn.max_tokens, jnp.int32)

@@ -24,6 +24,8 @@ from alphajax.factor.metrics import Target
 WINSOR = 0.025
 LABELS = ('plain', 'rank', 'winsorised', 'half_horizon', 'half_horizon_rank')
 
+_rank = jax.jit(sorting.cross_sectional_rank)
+
 
 class Recorder(NamedTuple):
   """How what stays of a formula is taken; made once a run.
@@ -119,9 +121,7 @@ def label_of(name: str, split: Split, spec: LabelSpec) -> jax.Array:
     label = panel_lib.forward_return(split.panel, spec._replace(exit=middle))
   members = jnp.asarray(split.panel.mask) & jnp.isfinite(label)
   if name.endswith('rank'):
-    ranks = sorting.cross_sectional_rank(
-      jnp.where(members, label, 0.0), members
-    )
+    ranks = _rank(jnp.where(members, label, 0.0), members)
     return jnp.where(members, ranks, jnp.nan)
   if name == 'winsorised':
     known = jnp.where(members, label, jnp.nan)

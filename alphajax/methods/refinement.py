@@ -358,11 +358,16 @@ def _make_random(config, task: Task, bench: Bench) -> Searcher:
   return Searcher(lambda rng_key: None, step)
 
 
+def _after(grammar: grammar_lib.Grammar, action: int) -> grammar_lib.State:
+  """The state after a first move."""
+  return grammar_lib.step(grammar, grammar_lib.init(grammar), action)
+
+
 def _make_alphacfg(config, task: Task, bench: Bench) -> Searcher:
   """Search guided by a network, which reads whole formulas."""
   grammar = task.grammar
   form_rule = grammar.num_actions - 1  # Its last row; the only first move.
-  form = grammar_lib.step(grammar, grammar_lib.init(grammar), form_rule)
+  form = jax.jit(_after)(grammar, form_rule)
   agent = learner_lib.make(config, grammar, form)
   # What the objective gives a formula without any value.
   silence = float(_rate(bench, jnp.zeros(bench.scored.shape, jnp.float32))[0])

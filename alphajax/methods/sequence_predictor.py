@@ -8,12 +8,14 @@ beginning; the signal is their mean.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import linen as nn
 
 from alphajax import lookup
 from alphajax.methods import characteristics, predictor
@@ -52,24 +54,20 @@ def make(config, market: Market) -> Method:
   check(config)
   columns = characteristics.make_columns(config)
   options = config.network.to_dict()
-  copies = options.pop('copies')
-  network = lookup.resolve(
-    options.pop('name'), NETWORKS, key='config.network.name'
-  )(**options)
-  optimizer = make_optimizer(config.training)
-  forward = jax.jit(functools.partial(_forward, network, columns.shape))
-  epoch = jax.jit(
-    functools.partial(_epoch, network, columns.shape, optimizer),
-    donate_argnums=(0, 1),
+  copies, name = options.pop('copies'), options.pop('name')
+  network = lookup.resolve(name, NETWORKS, key='config.network.name')(
+    # Networks are told apart by their options, which a list could not be.
+    **{k: tuple(x) if isinstance(x, list) else x for k, x in options.items()}
   )
-  batch_size = config.training.batch_size
+  training = config.training
+  start, forward, epoch = programs(
+    network, columns.shape, training.learning_rate, training.weight_decay
+  )
+  batch_size = training.batch_size
 
   def init(rng_key):
-    example = jnp.zeros((1, *columns.shape))
-    start = functools.partial(network.init, train=False)
-    keys = jax.random.split(rng_key, copies)
-    params = jax.jit(jax.vmap(start, (0, None)))(keys, example)
-    return Trained(params, optimizer.init(params), params)
+    params, moments = start(jax.random.split(rng_key, copies))
+    return Trained(params, moments, params)
 
   def advance(model, train, valid, rng_key):
     order_key, drop_key = jax.random.split(rng_key)
@@ -79,15 +77,14 @@ def make(config, market: Market) -> Method:
     # The last batch, if it is not whole, is left out, as in qlib.
     order = order[: count // size * size].reshape(-1, size)
     params, moments, train_loss = epoch(
-      *jax.tree.map(jnp.copy, (model.params, model.moments)),
-      jnp.asarray(order), train.columns, train.label, drop_key,
+      model.params, model.moments, order, train.columns, train.label, drop_key,
     )  # fmt: skip
     said = _read(forward, params, valid.columns)
     loss = float(np.mean(np.square(said - valid.label)))
     better = loss < model.loss
     model = Trained(
       params, moments,
-      best=jax.tree.map(jnp.copy, params) if better else model.best,
+      best=params if better else model.best,
       loss=loss if better else model.loss,
       waited=0 if better else model.waited + 1,
     )  # fmt: skip
@@ -129,16 +126,42 @@ def check(config) -> None:
     )
 
 
-def make_optimizer(training) -> optax.GradientTransformation:
+@functools.lru_cache(maxsize=16)
+def programs(
+  network: nn.Module,
+  shape: tuple[int, int],
+  learning_rate: float,
+  weight_decay: float,
+) -> tuple[Callable, Callable, Callable]:
+  """What begins, reads and trains a network; the same for all runs of it."""
+  optimizer = make_optimizer(learning_rate, weight_decay)
+  static = network, shape
+  return (
+    jax.jit(functools.partial(_start, *static, optimizer)),
+    jax.jit(functools.partial(_forward, *static)),
+    jax.jit(functools.partial(_epoch, *static, optimizer)),
+  )
+
+
+def make_optimizer(
+  learning_rate: float, weight_decay: float
+) -> optax.GradientTransformation:
   """Adam on gradients clipped by value; weight decay as PyTorch's Adam has it.
 
   That is, the decay is part of the gradient.
   """
   return optax.chain(
     optax.clip(CLIP),
-    optax.add_decayed_weights(training.weight_decay),
-    optax.adam(training.learning_rate),
+    optax.add_decayed_weights(weight_decay),
+    optax.adam(learning_rate),
   )
+
+
+def _start(network, shape, optimizer, rng_keys):
+  """Parameters and moments, a copy for each key."""
+  start = functools.partial(network.init, train=False)
+  params = jax.vmap(start, (0, None))(rng_keys, jnp.zeros((1, *shape)))
+  return params, optimizer.init(params)
 
 
 def _inputs(shape, columns):

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
@@ -71,17 +70,17 @@ def make(grammar: Grammar) -> Contexts:
     chain=_table([c + [0] * (length - len(c)) for c in chains]),
     chain_len=_table([len(chain) for chain in chains]),
     leaf=_table(leaves),
-    closes=~grammar.is_nonterminal[jnp.asarray(leaves)],
+    closes=_table(~np.asarray(grammar.is_nonterminal)[list(leaves)]),
     max_left=_most_left(grammar, wide),
     max_depth=grammar.max_tokens,
   )
 
 
-def _table(values: Sequence) -> jax.Array:
+def _table(values: Sequence | np.ndarray) -> jax.Array:
   """Numbers in 32 bits, also where JAX takes 64 by default."""
   array = np.asarray(values)
-  narrow = {'i': np.int32, 'f': np.float32}.get(array.dtype.kind)
-  return jnp.asarray(array, narrow)
+  narrow = {'i': np.int32, 'f': np.float32}.get(array.dtype.kind, array.dtype)
+  return jax.device_put(array.astype(narrow))
 
 
 def refusal(grammar: Language) -> str | None:

@@ -12,6 +12,7 @@ import matplotlib
 import matplotlib.dates
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -75,6 +76,12 @@ def svg(figure: Figure, name: str) -> str:
   """Prints a figure as an SVG element whose ids begin with `name`."""
   buffer = io.StringIO()
   with matplotlib.rc_context(STYLE | {'svg.hashsalt': name}):
+    FigureCanvasSVG(figure)  # In whose units the layout is.
+    layout = figure.get_layout_engine()
+    if layout is not None:  # `savefig` would draw everything for it, unseen.
+      figure.dpi = 72
+      layout.execute(figure)
+      figure.set_layout_engine(None)
     figure.savefig(
       buffer, format='svg', transparent=True, metadata={'Date': None}
     )
@@ -119,10 +126,12 @@ def shade(
       linewidth=0,
     )
   )
+  cell.set_in_layout(False)  # It is inside, and there are many.
   if said:
     tip(cell, said)
   if text:
-    axes.text(x, y, text, ha='center', va='center', fontsize=7.5)
+    label = axes.text(x, y, text, ha='center', va='center', fontsize=7.5)
+    label.set_in_layout(False)
 
 
 def short(value: float) -> str:

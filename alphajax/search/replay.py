@@ -1,5 +1,6 @@
 """Replay: the last rows of experience, whatever a row is made of."""
 
+import functools
 from typing import Any
 
 import chex
@@ -24,6 +25,7 @@ class Replay:
   size: jax.Array  # i32[]
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def empty(capacity: int, row: Any) -> Replay:
   """A replay without rows.
 
