@@ -132,11 +132,11 @@ def test_ties(name):
 def test_fewer_than_half_covered_is_zero(name):
   """The rule counts labelled members only, and half is enough."""
   rng = np.random.default_rng(0)
-  target = rng.normal(size=(S + 1, S))
-  values = rng.normal(size=(S + 1, S))
-  covered = np.arange(S) < np.arange(S + 1)[:, None]  # Day n covers n stocks.
+  target = rng.normal(size=(T, S))
+  values = rng.normal(size=(T, S))
+  covered = np.arange(S) < np.arange(T)[:, None]  # Day n covers n stocks.
   values[~covered] = np.nan
-  mask = np.ones((S + 1, S), bool)
+  mask = np.ones((T, S), bool)
   expected = check(name, values, target, mask)
   assert (expected[: S // 2] == 0).all() and (expected[S // 2 :] != 0).all()
   # Those without a label or outside the universe do not count.

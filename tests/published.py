@@ -107,10 +107,11 @@ def _covariance(x, y, d):
 
 
 def _rank(x, members):
-  out = np.full(x.shape, np.nan)
-  for today, line, known in zip(out, x, members & np.isfinite(x), strict=True):
-    today[known] = stats.rankdata(line[known]) / max(known.sum(), 1)
-  return out
+  known = members & np.isfinite(x)
+  # Whoever is not ranked goes behind the others, and moves none of them.
+  ranks = stats.rankdata(np.where(known, x, np.inf), axis=1)
+  size = np.maximum(known.sum(1, keepdims=True), 1)
+  return np.where(known, ranks / size, np.nan)
 
 
 def _ts_rank(x, d):

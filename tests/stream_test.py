@@ -107,7 +107,7 @@ def test_every_operator():
 
 def test_shipped_formulas():
   """Some; `scripts/export_agreement.py` takes all, on real panels."""
-  panel = panel_of(80)
+  panel = panel_of(60)
   formulas = [
     formula
     for name in library.LIBRARIES
@@ -117,9 +117,9 @@ def test_shipped_formulas():
   ][::9]
   assert len(formulas) > 15
   whole = np.asarray(evaluate.values(formulas, panel))
-  before = panel_lib.select_days(panel, slice(0, 50))
-  rows, _ = follow(Stream.start(formulas, before), panel, 50)
-  assert_same(rows.values, whole[:, 50:], formulas)
+  before = panel_lib.select_days(panel, slice(0, 30))
+  rows, _ = follow(Stream.start(formulas, before), panel, 30)
+  assert_same(rows.values, whole[:, 30:], formulas)
 
 
 TEXTS = ('Mean(close,7)/close', 'Corr(close,volume,7)', '-CSRank(high-low)')
