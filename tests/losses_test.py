@@ -16,10 +16,10 @@ from alphajax.search import losses
 
 def batch_of_two():
   return losses.Batch(
-    tokens=jnp.zeros((2, 3), jnp.int32),
-    action_weights=jnp.array([[0.25, 0.75, 0.0], [0.0, 1.0, 0.0]]),
-    invalid_actions=jnp.array([[False, False, True], [True, False, True]]),
-    value_target=jnp.array([0.5, -1.0]),
+    tokens=np.zeros((2, 3), np.int32),
+    action_weights=np.float32([[0.25, 0.75, 0.0], [0.0, 1.0, 0.0]]),
+    invalid_actions=np.array([[False, False, True], [True, False, True]]),
+    value_target=np.float32([0.5, -1.0]),
   )
 
 
@@ -30,8 +30,9 @@ def fixed_apply(params, tokens, rng_key):
 
 
 def test_loss_by_hand():
-  params = {'scale': jnp.array(1.0), 'value': jnp.array(0.2)}
-  loss, metrics = losses.policy_value_loss(
+  params = {'scale': np.float32(1.0), 'value': np.float32(0.2)}
+  loss_of = jax.jit(losses.policy_value_loss, static_argnums=1)
+  loss, metrics = loss_of(
     params, fixed_apply, batch_of_two(), jax.random.key(0), l2=0.1
   )
   value = (0.3**2 + 1.2**2) / 2
@@ -55,8 +56,8 @@ def test_forbidden_logits_get_no_gradient():
       logits, apply_fn, batch_of_two(), jax.random.key(0), l2=0.0
     )[0]
 
-  logits = jnp.array([[1.0, 2.0, 50.0], [90.0, -3.0, 4.0]])
-  gradient = np.asarray(jax.grad(loss)(logits))
+  logits = np.float32([[1.0, 2.0, 50.0], [90.0, -3.0, 4.0]])
+  gradient = np.asarray(jax.jit(jax.grad(loss))(logits))
   assert np.all(np.isfinite(gradient))
   assert not gradient[np.asarray(batch_of_two().invalid_actions)].any()
   assert np.abs(gradient[0, :2]).max() > 0
@@ -68,12 +69,12 @@ def test_the_network_learns_what_the_batch_says(encoder):
   network = heads.make(grammar, encoder=encoder, width=16)
   params = heads.init(network, grammar, jax.random.key(0))
   tokens = grammar_lib.random_tokens(grammar, jax.random.key(1), 16)
-  actions = jax.random.randint(jax.random.key(2), (16,), 0, 6)
+  actions = np.random.default_rng(2).integers(0, 6, 16)
   batch = losses.Batch(
     tokens=tokens,
-    action_weights=jax.nn.one_hot(actions, grammar.num_actions),
-    invalid_actions=jnp.zeros((16, grammar.num_actions), bool),
-    value_target=jnp.linspace(-0.5, 0.5, 16),
+    action_weights=np.eye(grammar.num_actions, dtype=np.float32)[actions],
+    invalid_actions=np.zeros((16, grammar.num_actions), bool),
+    value_target=np.linspace(-0.5, 0.5, 16, dtype=np.float32),
   )
   apply_fn = functools.partial(heads.apply_batch, network)
   optimizer = optax.adam(3e-3)

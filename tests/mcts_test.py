@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import mctx
 import numpy as np
+import parameters
 import pytest
 
 from alphajax.language import formula as formula_lib
@@ -21,6 +22,7 @@ def sem_k(max_length=6):
   return grammar_lib.make(max_length=max_length)
 
 
+@functools.partial(jax.jit, static_argnames=('seed', 'width'))
 def random_params(grammar, seed=0, width=16):
   keys = jax.random.split(jax.random.key(seed), 3)
   vocab = grammar.vocab.size
@@ -38,9 +40,11 @@ def linear_apply(params, tokens):
   return 0.3 * h @ params['policy'], h @ params['value']
 
 
+step = jax.jit(grammar_lib.step)
 batched_step = jax.jit(jax.vmap(grammar_lib.step, (None, 0, 0)))
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
 def start(grammar, batch, moves=0, seed=0):
   states = jax.tree.map(
     lambda x: jnp.stack([x] * batch), grammar_lib.init(grammar)
@@ -79,7 +83,8 @@ def test_search_equals_mctx(moves):
   """The same roots as mctx, whose loops are another implementation."""
   params, states = random_params(sem_k()), start(sem_k(), 16, moves)
   ours, theirs = (
-    searched(engine)(params, states) for engine in (tree_search, mctx_search)
+    jax.device_get(searched(engine)(params, states))
+    for engine in (tree_search, mctx_search)
   )
   assert isinstance(theirs[0], mctx.Tree)
   live = ~np.asarray(states.terminated)
@@ -160,15 +165,21 @@ def test_search_never_takes_a_forbidden_action():
 
 def run(grammar, states, apply_fn, params, simulations, **options):
   evaluator = evaluators.from_apply(apply_fn)
-  return jax.jit(
-    functools.partial(
-      mcts.search,
+
+  @jax.jit
+  def search(params, states):
+    return mcts.search(
+      params,
+      jax.random.key(0),
+      states,
+      evaluator.init(params, states),
       evaluator=evaluator,
       grammar=grammar,
       num_simulations=simulations,
       policy=puct.make(**options),
-    )
-  )(params, jax.random.key(0), states, evaluator.init(params, states))[0]
+    )[0]
+
+  return jax.device_get(search(params, states))
 
 
 def test_every_simulation_is_one_visit_and_one_new_node():
@@ -188,7 +199,7 @@ def test_every_simulation_is_one_visit_and_one_new_node():
 
 def test_terminal_reward_is_the_value_and_nothing_follows():
   grammar = sem_k(0)  # One move: the six features.
-  values = jnp.linspace(0.1, 0.6, 6)
+  values = np.linspace(0.1, 0.6, 6, dtype=np.float32)
   first = int(grammar.rhs[0, 0])
 
   def apply_fn(params, tokens):
@@ -319,7 +330,8 @@ def test_without_branch_adaptation_c_is_c():
 def test_each_move_has_its_temperature():
   """At a temperature near 0 a move has one action; before it, several."""
   grammar = sem_k()
-  cold = jnp.where(jnp.arange(grammar.max_steps) < 1, 1.0, 1e-3)
+  cold = np.where(np.arange(grammar.max_steps) < 1, 1.0, 1e-3)
+  cold = cold.astype(np.float32)
   played = self_play(random_params(grammar), temperature=cold)
   active = np.asarray(played.active)
   most = np.asarray(played.action_weights).max(axis=2)
@@ -364,7 +376,8 @@ def player(**options):
 
 def self_play(params, seed=0, temperature=1.0, **options):
   play = player(**options)
-  return play(params, jax.random.key(seed), temperature=temperature)
+  played = play(params, jax.random.key(seed), temperature=temperature)
+  return jax.device_get(played)
 
 
 def test_self_play_records_the_games_it_plays():
@@ -391,7 +404,7 @@ def test_self_play_records_the_games_it_plays():
         played.invalid_actions[move, game], state.invalid_actions
       )
       assert played.action_weights[move, game, action] > 0
-      state = jax.jit(grammar_lib.step)(grammar, state, action)
+      state = step(grammar, state, action)
 
 
 def test_self_play_repeats_by_key_and_differs_between_games():
@@ -429,7 +442,7 @@ def test_self_play_compiles_once():
 def test_incremental_network_plays_the_same_games():
   grammar = sem_k()
   network = heads.make(grammar, width=16)
-  params = heads.init(network, grammar, jax.random.key(0))
+  params = parameters.random(network, grammar)
   whole = evaluators.from_apply(functools.partial(heads.apply_batch, network))
   games = [
     jax.jit(
@@ -446,6 +459,7 @@ def test_incremental_network_plays_the_same_games():
       evaluators.from_derivation(network, grammar, chunk=8),
     )
   ]
+  games = jax.device_get(games)
   # Rounding differs, so a tie may break the other way now and then.
   same = np.all(games[0].final_tokens == games[1].final_tokens, axis=1)
   assert same.sum() >= 17
@@ -472,13 +486,14 @@ def test_each_game_is_searched_with_its_own_context(encoder):
       c_puct=0.1,
     )
   )
-  contexts = 20.0 * jax.random.normal(jax.random.key(2), (6, 2))
-  mixed = play((params, contexts), jax.random.key(1))
+  contexts = 20 * np.random.default_rng(2).normal(size=(6, 2))
+  contexts = contexts.astype(np.float32)
+  mixed = jax.device_get(play((params, contexts), jax.random.key(1)))
   first = np.asarray(mixed.action_weights[0])
   assert len(np.unique(first, axis=0)) > 1
   for game in (0, 3):
-    alike = jnp.broadcast_to(contexts[game], (6, 2))
-    alone = play((params, alike), jax.random.key(1))
+    alike = np.broadcast_to(contexts[game], (6, 2))
+    alone = jax.device_get(play((params, alike), jax.random.key(1)))
     np.testing.assert_array_equal(
       alone.final_tokens[game], mixed.final_tokens[game]
     )

@@ -28,9 +28,8 @@ def network_of(name, encoder='lstm', context_width=0):
   network = heads.make(
     language, encoder=encoder, width=8, context_width=context_width
   )
-  params = heads.init(network, language, jax.random.key(0))
+  params = jax.device_get(heads.init(network, language, jax.random.key(0)))
   # A fresh network is nearly uniform: its last layer says more here.
-  params = jax.device_get(params)
   layer = params['params']['policy']['Dense_2']
   layer['kernel'] = np.float32(20.0) * layer['kernel']
   return network, params

@@ -6,6 +6,7 @@ import everything
 import jax
 import jax.numpy as jnp
 import numpy as np
+import parameters
 import pytest
 
 from alphajax.language import formula as formula_lib
@@ -44,17 +45,7 @@ def tables_of(network, params):
 def setting(make=grammar_lib.make, width=32):
   grammar = make()
   network = heads.make(grammar, width=width)
-  return grammar, network, random_params(network, grammar)
-
-
-def random_params(network, grammar):
-  """Biases as well: they start at 0, where some mistakes would not show."""
-  rng = np.random.default_rng(0)
-  tokens = np.zeros(grammar.max_tokens, np.int32)
-  shapes = jax.eval_shape(network.init, jax.random.key(0), tokens)
-  return jax.tree.map(
-    lambda leaf: rng.normal(0, 0.2, leaf.shape).astype(np.float32), shapes
-  )
+  return grammar, network, parameters.random(network, grammar)
 
 
 def tokens_of(grammar, formulas):
@@ -295,7 +286,7 @@ def test_incremental_equals_the_whole_formula(make, chunk):
   """Along random derivations, at every step and also at the end."""
   grammar = make()
   network = heads.make(grammar, width=32)
-  params = random_params(network, grammar)
+  params = parameters.random(network, grammar)
   tokens, actions = jax.device_get(play(grammar, jax.random.key(5)))
   tables = tables_of(network, params)
   places = contexts.make(grammar)
