@@ -17,7 +17,7 @@ from absl import app, flags, logging
 from alphajax import halves
 from alphajax.configs import alphacfg, evolution, random
 from alphajax.factor import metrics
-from alphajax.run import cache, files, seeds, writer
+from alphajax.run import cache, files, folder, seeds
 
 DATA = {'csi300': 'cn_csi300.parquet', 'sp500': 'us_sp500.parquet'}
 RULES = (
@@ -88,13 +88,13 @@ def run(workdir: Path, data: Path, searches, num_seeds: int, budget: int):
   for seed in range(num_seeds):
     for market, file in DATA.items():
       for search in searches:
-        folder = workdir / market / search / f'seed_{seed}'
-        if (folder / DAILY).exists():
+        place = workdir / market / search / f'seed_{seed}'
+        if (place / DAILY).exists():
           continue
         config = search_config(search, market)
         config.data.path = str(data / file)
         config.seed, config.max_evaluated = seed, budget
-        results = halves.halves(config, folder, RULES)
+        results = halves.halves(config, place, RULES)
         print(market, search, seed)
         print(halves.table(results), flush=True)
 
@@ -201,8 +201,9 @@ def learning_table(workdir: Path) -> str:
   lines = [f'{"":34}' + ''.join(f'{name:>19}' for name in LEARNED)]
   for market in DATA:
     for search in SEARCHES:
-      paths = (workdir / market / search).glob('seed_*/*/metrics.jsonl')
-      records = [record for path in paths for record in writer.read(path)]
+      place = workdir / market / search
+      runs = [r for h in halves.HALVES for r in place.glob(f'seed_*/{h}')]
+      records = [r for run in runs for r in folder.load_run(run).metrics]
       for first, last in PARTS:
         part = [r for r in records if first <= r['iteration'] <= last]
         row = f'{market} {search} {first}-{last}'

@@ -10,7 +10,6 @@ there but a constant for every stock, which no return shows. Nothing after 2019
 is read.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from alphajax.factor import metrics
 from alphajax.language import formula as formula_lib
 from alphajax.methods import linear
 from alphajax.methods.base import Found
-from alphajax.run import cache
+from alphajax.run import cache, folder
 
 KINDS = 'last', 'first'  # The row that levels are scaled to.
 
@@ -49,7 +48,7 @@ def config_of(path: Path, seed: int):
 
 def judge(run: Path, config, half: str, other: str) -> dict[str, np.ndarray]:
   """Daily IC of the pool of a half on the days of a config's prices."""
-  factors = json.loads((run / half / 'pool.json').read_text())['factors']
+  factors = (folder.load_run(run / half).pool or {})['factors']
   formulas = tuple(formula_lib.parse(each['formula']) for each in factors)
   found = Found(0, formulas, tuple(each['weight'] for each in factors))
   days = halves.half_days(config)

@@ -53,9 +53,9 @@ def agent_of(**changes):
 
 def test_an_agent_is_made_once():
   agent = agent_of()
-  assert agent_of() is agent
+  assert agent_of() == agent  # The same functions.
   # What is no part of the programs: data, the pool, how long the run is.
-  assert agent_of(**{'num_iterations': 9, 'pool.capacity': 2}) is agent
+  assert agent_of(**{'num_iterations': 9, 'pool.capacity': 2}) == agent
   for changes in (
     {'network.width': 4},
     {'search.num_simulations': 5},
@@ -63,7 +63,10 @@ def test_an_agent_is_made_once():
     {'language.max_length': 5},
     {'num_trajectories': 4},
   ):
-    assert agent_of(**changes) is not agent
+    assert agent_of(**changes) != agent
+  # Another search learns as this one does.
+  other = agent_of(**{'search.num_simulations': 5})
+  assert other.init is agent.init and other.learn is agent.learn
 
 
 def test_a_table_has_room_for_the_whole_run():
