@@ -7,6 +7,7 @@ knows who will split. So levels are scaled to the *first* row of a stock, which
 no later day changes; price times volume stays the money that was traded.
 """
 
+from collections.abc import Container
 from typing import NamedTuple
 
 import numpy as np
@@ -27,30 +28,29 @@ class Ends(NamedTuple):
   last: pd.Series
 
 
-def ends(frame: pd.DataFrame) -> dict[str, Ends]:
-  """Those of what prices can be scaled by, in all of a table.
+def ends(frame: pd.DataFrame) -> Ends:
+  """Those of the column that prices are scaled by, in all of a table.
 
   frame: `date` (datetime64), `symbol`, and the columns, as they were read.
   """
-  found = {}
-  symbols = frame['symbol'].astype('string').str.strip()
-  for name in ('factor', 'adj_close', 'close'):
-    if name not in frame:
-      continue
-    values = pd.to_numeric(frame[name], errors='coerce').astype(float)
-    known = pd.DataFrame(
-      {'symbol': symbols, 'date': frame['date'], 'value': values}
-    )[(values > 0).to_numpy()]
-    groups = known.sort_values('date', kind='stable').groupby('symbol')
-    found[name] = Ends(groups['value'].first(), groups['value'].last())
-  return found
+  values = pd.to_numeric(frame[_column(frame)], errors='coerce').astype(float)
+  symbols = frame['symbol'].astype('string').str.strip().astype('category')
+  known = pd.DataFrame(
+    {'symbol': symbols, 'date': frame['date'], 'value': values}
+  )[(values > 0).to_numpy()]
+  groups = known.sort_values('date').groupby('symbol', observed=True)['value']
+  return Ends(groups.first(), groups.last())
+
+
+def _column(columns: Container[str]) -> str:
+  return next(n for n in ('factor', 'adj_close', 'close') if n in columns)
 
 
 def adjust(
   values: dict[str, np.ndarray],
   how: str,
   symbols: pd.Series,
-  known: dict[str, Ends],
+  known: Ends,
   source: str,
   notes: list[str],
 ) -> dict[str, np.ndarray]:
@@ -93,27 +93,25 @@ def adjust(
 
 def _factor(values, how, symbols, known, notes) -> np.ndarray | None:
   """What the price of each row is multiplied by; None: nothing says."""
-
-  def first(name):
-    return symbols.astype('string').map(known[name].first).to_numpy(float)
-
-  if 'factor' in values:
-    factor, text = values['factor'], 'factor'
-    if how == 'rebase' or _ends_at_one(known['factor']):
-      factor, text = factor / first('factor'), 'factor / its first'
-    notes.append(f'adjusted price = price * {text}, volume = volume / {text}')
-    return factor
-  name = 'adj_close' if 'adj_close' in values else 'close'
+  name = _column(values)
   if name == 'close' and how != 'rebase':
     return None
+  first = symbols.map(known.first).to_numpy(float)
+  if name == 'factor':
+    factor, text = values['factor'], 'factor'
+    if how == 'rebase' or _ends_at_one(known):
+      factor, text = factor / first, 'factor / its first'
+    notes.append(f'adjusted price = price * {text}, volume = volume / {text}')
+    return factor
   notes.append(
     f'adjusted price = price * {name} / close, every stock begins at {BASE:g}; '
     'volume so that price * volume stays'
   )
-  return values[name] / values['close'] * (BASE / first(name))
+  return values[name] / values['close'] * (BASE / first)
 
 
 def _ends_at_one(factor: Ends) -> bool:
   """Whether a factor is scaled to the last row, and so knows the future."""
-  at_one = np.isclose(factor.last, 1.0, rtol=1e-6).mean()
-  return bool(at_one > ENDS_AT_ONE and not np.allclose(factor.first, 1.0))
+  at_one = np.isclose(factor.last, 1.0, rtol=1e-6)
+  begin_at_one = np.allclose(factor.first, 1.0)
+  return not begin_at_one and float(at_one.mean()) > ENDS_AT_ONE
