@@ -16,7 +16,7 @@ from absl import app, flags, logging
 
 from alphajax import halves
 from alphajax.configs import alphacfg, evolution, random
-from alphajax.factor import metrics
+from alphajax.factor import metrics, runtime
 from alphajax.run import cache, files, folder, seeds
 
 DATA = {'csi300': 'cn_csi300.parquet', 'sp500': 'us_sp500.parquet'}
@@ -97,6 +97,7 @@ def run(workdir: Path, data: Path, searches, num_seeds: int, budget: int):
         results = halves.halves(config, place, RULES)
         print(market, search, seed)
         print(halves.table(results), flush=True)
+        runtime.forget()  # The next market has other days.
 
 
 SPANS = tuple(f'{h}_{s}' for h in halves.HALVES for s in ('other', 'valid'))
