@@ -99,24 +99,27 @@ def _train(config, workdir, method, market, data_hash) -> Trained:
 
 
 class _Seldom:
-  """Calls a function only so often that it takes a small share of the time.
+  """Keeps better results only so often that it takes a small share of the time.
 
   What a run keeps of its best result tells everything about every factor, which
   can take longer than the iterations between two better results. So on the way
-  `pool.json` may be behind the checkpoint; at the end it never is.
+  `pool.json` may be behind the checkpoint for a while; at the end it never is.
   """
 
-  def __init__(self, fn, share: float = 0.1):
-    self._fn, self._share = fn, share
+  def __init__(self, keep, share: float = 0.1):
+    self._keep, self._share = keep, share
     self._next = 0.0
+    self._is_due = True  # A run that was killed may have left one behind.
 
-  def __call__(self, *args) -> None:
+  def __call__(self, state, is_better: bool) -> None:
+    self._is_due |= is_better
     start = time.perf_counter()
-    if start < self._next:
+    if not self._is_due or start < self._next:
       return
-    self._fn(*args)
+    self._keep(state)
     end = time.perf_counter()
     self._next = end + (end - start) / self._share
+    self._is_due = False
 
 
 def _iterate(config, workdir, method, state, done, rng_key, keep_result):
@@ -141,8 +144,7 @@ def _iterate(config, workdir, method, state, done, rng_key, keep_result):
       start = now
       state_lib.keep(workdir, method, state, record)
       found = method.found(state)
-      if found is not None and found.iteration == iteration:
-        keep_result(state)
+      keep_result(state, found is not None and found.iteration == iteration)
       show(record)
       plot(record)
   return state

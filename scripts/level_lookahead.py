@@ -89,11 +89,15 @@ def main(argv):
 
 def table(daily) -> str:
   """Mean IC with its error over days, of the mean of all seeds."""
+  means = {key: np.mean(series, 0) for key, series in daily.items()}
+  for (mined, judged, half, span), ic in list(means.items()):
+    if mined != judged:
+      known = means[mined, mined, half, span]
+      means[mined, 'last less first', half, span] = known - ic
   lines = ['mined on levels of the | judged on | half | span | IC']
-  for key, series in daily.items():
-    interval = metrics.mean_interval(np.mean(series, 0), 19)
+  for (mined, judged, half, span), ic in means.items():
+    interval = metrics.mean_interval(ic, 19)
     error = (interval.high - interval.low) / 4
-    mined, judged, half, span = key
     lines.append(
       f'{mined} row | {judged} row | {half} | {span} | '
       f'{interval.mean:+.4f} ({error:.4f})'

@@ -31,22 +31,13 @@ def market():
   return markets.load_market(config_of())[0]
 
 
-def run(method, steps, state=None, first=0):
-  state = method.init(jax.random.key(0)) if state is None else state
-  records = []
-  for n in range(first, first + steps):
-    state, seen = method.step(state, jax.random.key(n))
-    records.append({**seen, 'seconds': {}})
-  return state, records
-
-
 @pytest.fixture(scope='module')
 def trained(market):
   method = experiment.make_method(config_of(), market)
-  half, first = run(method, UPDATES - 1)
+  half, first = tiny.run(method, UPDATES - 1)
   kept = method.save(half)
-  middle, second = run(method, 1, half, UPDATES - 1)
-  state, third = run(method, ITERATIONS, middle, UPDATES)
+  middle, second = tiny.run(method, 1, half, UPDATES - 1)
+  state, third = tiny.run(method, ITERATIONS, middle, UPDATES)
   return method, kept, middle, state, first + second + third
 
 
@@ -55,10 +46,10 @@ def test_a_run_that_was_saved_goes_on_with_the_same_bits(market, trained):
   _, (arrays, host), _, whole, records = trained
   method = experiment.make_method(config_of(), market)
   state = method.load(jax.device_get(arrays), json.loads(json.dumps(host)))
-  state, rest = run(method, ITERATIONS, state, first=1)
+  state, rest = tiny.run(method, ITERATIONS, state, first=1)
   arrays, host = method.save(state)
   state = method.load(jax.device_get(arrays), json.loads(json.dumps(host)))
-  state, last = run(method, 1, state, first=1 + ITERATIONS)
+  state, last = tiny.run(method, 1, state, first=1 + ITERATIONS)
   assert rest + last == records[1:]
   assert method.found(state) == method.found(whole)
   jax.tree.map(np.testing.assert_array_equal, state.learner, whole.learner)
