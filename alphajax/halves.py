@@ -5,9 +5,10 @@ python -m alphajax.halves --config=configs/evolution.py:csi300 \
 
 Both ways, and on the validation split, so that every pool is judged on four
 spans that it has not seen, purged of labels that overlap. `--rules` judges the
-pools of several rules on the same evaluated formulas. Two years of validation
-tell little: this is what settings should be chosen by. The test split stays
-closed. Started again with the same folder it goes on.
+pools of several rules on the same evaluated formulas, `--points` also those of
+the first so many of them. Two years of validation tell little: this is what
+settings should be chosen by. The test split stays closed. Started again with
+the same folder it goes on.
 """
 
 import functools
@@ -25,16 +26,23 @@ from alphajax import cli, markets, train
 from alphajax.data import universe
 from alphajax.data.panel import Split
 from alphajax.factor import evaluate, metrics
+from alphajax.factor import pool as pool_lib
 from alphajax.judge import figures
 from alphajax.language.formula import Formula
 from alphajax.methods import archive, choice, linear
+from alphajax.methods import memory as memory_lib
 from alphajax.run import cache, files
+from alphajax.run.clock import Clock
 
 HALVES = ('first', 'second')
+DAILY = 'daily_halves.npz'  # What a finished run leaves last.
 
 
 def halves(
-  config, workdir: str | os.PathLike, rules: Sequence[str] = ()
+  config,
+  workdir: str | os.PathLike,
+  rules: Sequence[str] = (),
+  points: Sequence[int] = (),
 ) -> dict[str, Any]:
   """Mines on each half of the train days and judges on what it has not seen.
 
@@ -43,16 +51,21 @@ def halves(
     workdir: a run for each half, `halves.json`, `daily_halves.npz`.
     rules: whose pools are judged, of the same formulas: `algorithm1`, or what
       `choice.parse` reads; none: the run's own result.
+    points: judges what each rule makes of the first so many formulas as well,
+      as if the run had ended there.
 
   Returns:
     `{rule: {half: {'other': figures, 'valid': figures, 'size': N}}}`, and
-    `mean`, the mean IC over the four spans.
+    `mean`, the mean IC over the four spans; the first 500 formulas' by the key
+    `RULE of 500`.
 
   Raises:
     ValueError: as `train`; rules where the method or the config has none.
   """
   workdir = Path(workdir).expanduser()
   check_rules(config, rules)
+  if points and not rules:
+    raise ValueError('--points needs the --rules to choose by')
   days = half_days(config)
   results: dict[str, Any] = {}
   daily = {}
@@ -61,7 +74,9 @@ def halves(
     one.splits.train = days[half]
     trained = train.train(one, workdir / half)
     spans = {'other': _span(config, days[other]), 'valid': trained.market.valid}
-    judged = _judge(one, trained, spans, rules)
+    wanted: dict[str, tuple[str, int | None]] = {r: (r, None) for r in rules}
+    wanted |= {f'{r} of {n}': (r, n) for r in rules for n in sorted(points)}
+    judged = _judge(one, trained, spans, wanted)
     for rule, (size, parts) in judged.items():
       entry = results.setdefault(rule, {})
       entry[half] = {'size': size}
@@ -73,7 +88,7 @@ def halves(
       np.mean([entry[h][s]['ic']['mean'] for h in HALVES for s in spans])
     )
   files.write_json(workdir / 'halves.json', results)
-  files.write_arrays(workdir / 'daily_halves.npz', daily)
+  files.write_arrays(workdir / DAILY, daily)
   return results
 
 
@@ -108,10 +123,13 @@ def _span(config, days: tuple[str, str]) -> Split:
   return markets.load_split(other, 'train')
 
 
-def _judge(config, trained: train.Trained, spans, rules):
-  """Size, figures and series of the pools of rules on every span."""
+def _judge(config, trained: train.Trained, spans, wanted):
+  """Size, figures and series of pools on every span.
+
+  wanted: name -> (rule, of the first so many formulas); none: the result.
+  """
   label = markets.label_spec(config)
-  if not rules:
+  if not wanted:
     predict = functools.partial(trained.method.predict, trained.state)
     found = trained.method.found(trained.state)
     if found is None:
@@ -124,42 +142,64 @@ def _judge(config, trained: train.Trained, spans, rules):
       for name, split in spans.items()
     }
     return {'result': (len(found.formulas), parts)}
-  formulas, weights = _choices(config, trained, rules)
+  formulas, weights = _choices(config, trained, list(wanted.values()))
   by_span = {
     name: _signals(formulas, weights, split) for name, split in spans.items()
   }
   return {
-    rule: (int(np.count_nonzero(weights[i])), {
+    key: (int(np.count_nonzero(weights[i])), {
       name: figures.of_signal(by_span[name][i], split, label)
       for name, split in spans.items()
     })
-    for i, rule in enumerate(rules)
+    for i, key in enumerate(wanted)
   }  # fmt: skip
 
 
 def _choices(
-  config, trained: train.Trained, rules: Sequence[str]
+  config, trained: train.Trained, wanted: Sequence[tuple[str, int | None]]
 ) -> tuple[list[Formula], np.ndarray]:
-  """The formulas that any rule chooses, and weights f32[rules, N]."""
+  """The formulas that anything chooses, and weights f32[wanted, N]."""
   split, mined = trained.market.train, trained.state.mined
   members = universe.make(np.asarray(split.panel.mask))
   label = universe.gather(members, jnp.asarray(split.target))
   target = metrics.make_target(label, members.present)
   chooser = choice.make(config, split, members, target)
   assert chooser is not None  # `check_rules` has seen to it.
-  whole = np.zeros((len(rules), len(mined.book)), np.float32)
-  for row, rule in zip(whole, rules, strict=True):
+  known = list(mined.book)
+  formulas = archive.read(known, tuple(split.panel.feature_names))
+  points = sorted({n for rule, n in wanted if n and rule == choice.ALGORITHM_1})
+  pools: dict[int | None, pool_lib.Pool] = {None: mined.pool}
+  pools |= _pools_after(config, trained, formulas, points)
+  whole = np.zeros((len(wanted), len(known)), np.float32)
+  for row, (rule, count) in zip(whole, wanted, strict=True):
     if rule == choice.ALGORITHM_1:
-      ids = np.asarray(mined.pool.ids)
-      row[ids[ids >= 0]] = np.asarray(mined.pool.weights)[ids >= 0]
+      ids = np.asarray(pools[count].ids)
+      row[ids[ids >= 0]] = np.asarray(pools[count].weights)[ids >= 0]
     else:
-      chosen = choice.choose(chooser, mined.memory, rule)
+      memory = memory_lib.first(mined.memory, count or len(known))
+      chosen = choice.choose(chooser, memory, rule)
       row[list(chosen.ids)] = chosen.weights
   used = np.flatnonzero(whole.any(0))
-  known = list(mined.book)
-  features = tuple(split.panel.feature_names)
-  formulas = archive.read([known[i] for i in used.tolist()], features)
-  return formulas, whole[:, used]
+  return [formulas[i] for i in used.tolist()], whole[:, used]
+
+
+def _pools_after(
+  config, trained: train.Trained, formulas: list[Formula], points: Sequence[int]
+) -> dict[int | None, pool_lib.Pool]:
+  """Algorithm 1's pool after each number of formulas: they come once more."""
+  if not points:
+    return {}
+  config = config.copy_and_resolve_references()
+  config.pool.rule = choice.ALGORITHM_1
+  bench = archive.make_bench(config, trained.market)
+  mined = archive.start(bench)
+  pools: dict[int | None, pool_lib.Pool] = {}
+  for count in points:
+    # What is given is in the book already, at its front.
+    more = formulas[len(mined.book) : count]
+    mined, _ = archive.commit(bench, mined, more, Clock())
+    pools[count] = mined.pool
+  return pools
 
 
 def _signals(
@@ -192,6 +232,7 @@ def define_flags() -> None:
   """The flags of the command."""
   train.define_flags()
   flags.DEFINE_list('rules', [], 'Pool rules judged on the same formulas.')
+  flags.DEFINE_list('points', [], 'Also on the first so many of them.')
 
 
 def main(argv: Sequence[str]) -> None:
@@ -200,9 +241,17 @@ def main(argv: Sequence[str]) -> None:
   cache.use_disk_cache()
   logging.set_verbosity(logging.WARNING)
   options = flags.FLAGS
-  results = halves(options.config, Path(options.workdir), options.rules)
+  points = [_count(text) for text in options.points]
+  workdir = Path(options.workdir)
+  results = halves(options.config, workdir, options.rules, points)
   print(table(results))
-  print(f'Written to {Path(options.workdir) / "halves.json"}')
+  print(f'Written to {workdir / "halves.json"}')
+
+
+def _count(text: str) -> int:
+  if not text.isdecimal() or not int(text):
+    raise ValueError(f'--points has {text!r}: expected numbers of formulas')
+  return int(text)
 
 
 if __name__ == '__main__':

@@ -34,7 +34,6 @@ RULES = (
   'distilled@capacity=20',
 )
 CONTROL = 'random', 'algorithm1'
-DAILY = 'daily_halves.npz'  # What a finished run leaves last.
 
 
 def search_config(name: str, market: str):
@@ -89,7 +88,7 @@ def run(workdir: Path, data: Path, searches, num_seeds: int, budget: int):
     for market, file in DATA.items():
       for search in searches:
         place = workdir / market / search / f'seed_{seed}'
-        if (place / DAILY).exists():
+        if (place / halves.DAILY).exists():
           continue
         config = search_config(search, market)
         config.data.path = str(data / file)
@@ -106,21 +105,26 @@ SPANS = tuple(f'{h}_{s}' for h in halves.HALVES for s in ('other', 'valid'))
 def load(workdir: Path, market: str, search: str):
   """{seed: {rule: {span: {day: IC}}}} of what has been run."""
   found = {}
-  for path in sorted((workdir / market / search).glob(f'seed_*/{DAILY}')):
-    daily, days = files.read_arrays(path), {}
-    for half, other in zip(halves.HALVES, halves.HALVES[::-1], strict=True):
-      # What one half is judged on are the days that the other is mined on.
-      own = files.read_arrays(path.parent / half / 'daily.npz')
-      days[f'{other}_other'] = own['dates_train'].tolist()
-      days[f'{half}_valid'] = own['dates_valid'].tolist()
-    found[int(path.parent.name.removeprefix('seed_'))] = {
-      rule: {
-        span: dict(zip(days[span], daily[f'{rule}_{span}'], strict=True))
-        for span in SPANS
-      }
-      for rule in RULES
-    }
+  for path in sorted(
+    (workdir / market / search).glob(f'seed_*/{halves.DAILY}')
+  ):
+    seed = int(path.parent.name.removeprefix('seed_'))
+    found[seed] = {rule: read_days(path, rule) for rule in RULES}
   return found
+
+
+def read_days(path: Path, name: str):
+  """{span: {day: IC}} of one pool in what `halves` has written."""
+  daily, days = files.read_arrays(path), {}
+  for half, other in zip(halves.HALVES, halves.HALVES[::-1], strict=True):
+    # What one half is judged on are the days that the other is mined on.
+    own = files.read_arrays(path.parent / half / 'daily.npz')
+    days[f'{other}_other'] = own['dates_train'].tolist()
+    days[f'{half}_valid'] = own['dates_valid'].tolist()
+  return {
+    span: dict(zip(days[span], daily[f'{name}_{span}'], strict=True))
+    for span in SPANS
+  }
 
 
 def difference(ours, control):

@@ -106,6 +106,30 @@ def test_it_goes_on_where_it_stopped(results, workdir, monkeypatch):
   assert again == results
 
 
+def test_the_first_formulas_make_what_a_shorter_run_makes(workdir, tmp_path):
+  shutil.copytree(workdir, tmp_path / 'whole')
+  results = halves.halves(config_of(), tmp_path / 'whole', RULES, (5, 8))
+  short = config_of()
+  short.max_evaluated = 8
+  ends_there = halves.halves(short, tmp_path / 'short', RULES)
+  for rule in RULES:
+    ours, theirs = results[f'{rule} of 8'], ends_there[rule]
+    for half in halves.HALVES:
+      assert ours[half]['size'] == theirs[half]['size']
+      for span in ('other', 'valid'):
+        assert ours[half][span]['ic']['mean'] == pytest.approx(
+          theirs[half][span]['ic']['mean'], abs=1e-5
+        )
+  assert results['algorithm1 of 5'] != results['algorithm1 of 8']
+
+
+def test_points_need_rules(tmp_path):
+  with pytest.raises(ValueError, match='--points needs the --rules'):
+    halves.halves(config_of(), tmp_path, (), (5,))
+  with pytest.raises(ValueError, match="--points has '0': expected numbers"):
+    halves._count('0')
+
+
 def test_bad_rules(tmp_path):
   with pytest.raises(ValueError, match="--rules has 'best'"):
     halves.halves(config_of(), tmp_path, ('best',))

@@ -160,6 +160,18 @@ def record(
   )
 
 
+def first(memory: Memory, count: int) -> Memory:
+  """What stays of the first formulas of the book."""
+  kept = sum(i < count for i in memory.ids)  # Ids rise.
+  rows, daily, left = [], [], kept
+  for part, series in zip(memory.rows, memory.daily, strict=True):
+    if left > 0:
+      rows.append(part[:left])
+      daily.append(series[:left])
+    left -= len(part)
+  return Memory(memory.ids[:kept], tuple(rows), tuple(daily))
+
+
 @jax.jit
 def _take(factor, label, count, days):
   """Values f16[n, M] of which products are correlations; daily f32[T]."""

@@ -1,0 +1,168 @@
+r"""Does what lasts out of sample rise with the formulas evaluated?
+
+python scripts/saturation.py --data=../shared/data --workdir=runs/saturation
+python scripts/saturation.py --workdir=runs/saturation --table
+
+Searches of `finding.py` mine 10,000 formulas on each half of the train days of
+both real markets; the pools that rules make of the first so many are judged on
+the other half and on validation. Goes on where it stopped, seed after seed;
+nothing after 2019 is read. `--table` prints every mean with its difference to
+random search under Algorithm 1, and writes `saturation.png`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags, logging
+from finding import CONTROL, DATA, difference, read_days, search_config
+from matplotlib.figure import Figure
+
+from alphajax import halves
+from alphajax.factor import runtime
+from alphajax.run import cache, folder
+
+SEARCHES = 'random', 'evolution_typed', 'evolution'
+RULES = 'algorithm1', 'elastic_net', 'bagged', 'distilled@capacity=20'
+POINTS = 250, 500, 1000, 2500, 5000, 10000
+
+
+def run(workdir: Path, data: Path, searches, num_seeds: int) -> None:
+  """Runs what the folder does not hold yet."""
+  for seed in range(num_seeds):
+    for market, file in DATA.items():
+      for search in searches:
+        place = workdir / market / search / f'seed_{seed}'
+        if (place / halves.DAILY).exists():
+          continue
+        config = search_config(search, market)
+        config.data.path = str(data / file)
+        config.seed, config.max_evaluated = seed, POINTS[-1]
+        # A search that proposes much that is known needs more of them.
+        config.num_iterations = 1000
+        results = halves.halves(config, place, RULES, POINTS)
+        print(market, search, seed)
+        print(halves.table(results), flush=True)
+        runtime.forget()  # The next market has other days.
+
+
+def load(workdir: Path, market: str, search: str):
+  """{(rule, point): {seed: {span: {day: IC}}}} of what has been run."""
+  found: dict = {}
+  for path in sorted(
+    (workdir / market / search).glob(f'seed_*/{halves.DAILY}')
+  ):
+    seed = int(path.parent.name.removeprefix('seed_'))
+    for rule in RULES:
+      for point in POINTS:
+        days = read_days(path, f'{rule} of {point}')
+        found.setdefault((rule, point), {})[seed] = days
+  return found
+
+
+def seconds(workdir: Path, market: str, search: str) -> np.ndarray:
+  """Seconds of mining until each point, mean over runs; no compilation."""
+  ways = []
+  for half in sorted((workdir / market / search).glob('seed_*/*/')):
+    records = folder.load_run(half).metrics
+    spent = np.cumsum(
+      [r['seconds']['total'] - r['compile_seconds'] for r in records]
+    )
+    counts = [r['evaluated'] for r in records]
+    ways.append(np.interp(POINTS, counts, spent))
+  return np.mean(ways, 0)
+
+
+def mean_ic(days) -> float:
+  """Mean over the seeds and their spans."""
+  return float(
+    np.mean(
+      [np.mean([*day.values()]) for e in days.values() for day in e.values()]
+    )
+  )
+
+
+def table(workdir: Path) -> str:
+  """Mean IC by search, rule and number of formulas, and the difference."""
+  lines = []
+  for market, runs in _all(workdir).items():
+    if CONTROL[0] not in runs:
+      continue
+    lines.append(f'{market:42}' + ''.join(f'{n:>18,}' for n in POINTS))
+    for search, found in runs.items():
+      spent = seconds(workdir, market, search)
+      lines.append(f'{search + ", seconds a half":42}' + ''.join(
+        f'{each:18.0f}' for each in spent
+      ))  # fmt: skip
+      for rule in RULES:
+        row = f'{search} {rule} ({len(found[rule, POINTS[0]])})'
+        cells = ''
+        for point in POINTS:
+          ours = found[rule, point]
+          control = runs[CONTROL[0]][CONTROL[1], point]
+          by_seed, over_days, _ = difference(ours, control)
+          cells += f'  {mean_ic(ours):.4f}'
+          cells += f' {np.mean(by_seed):+.3f}({over_days:.3f})'[:16]
+        lines.append(f'{row:40}{cells}')
+  return '\n'.join(lines)
+
+
+def _all(workdir: Path):
+  """{market: {search: what `load` found}}."""
+  runs = {m: {s: load(workdir, m, s) for s in SEARCHES} for m in DATA}
+  return {m: {s: f for s, f in found.items() if f} for m, found in runs.items()}
+
+
+def picture(workdir: Path, path: Path) -> None:
+  """IC by formulas evaluated: a panel a market and rule, a line a search."""
+  runs = _all(workdir)
+  figure = Figure(
+    figsize=(3.4 * len(RULES), 3 * len(DATA)), layout='constrained'
+  )
+  grid = figure.subplots(len(DATA), len(RULES), sharex=True, sharey='row')
+  for row, (market, found) in zip(grid, runs.items(), strict=True):
+    for axes, rule in zip(row, RULES, strict=True):
+      for search, each in found.items():
+        points = [each[rule, point] for point in POINTS]
+        means = np.array([mean_ic(days) for days in points])
+        by_seed = [[mean_ic({s: days[s]}) for s in days] for days in points]
+        error = [
+          np.std(x, ddof=1) / len(x) ** 0.5 for x in by_seed if len(x) > 1
+        ]
+        (line,) = axes.plot(POINTS, means, 'o-', markersize=3, label=search)
+        if error:
+          axes.fill_between(
+            POINTS, means - error, means + error, alpha=0.15,
+            color=line.get_color(),
+          )  # fmt: skip
+      axes.set(title=f'{market}, {rule}', xscale='log')
+      axes.axhline(0, color='gray', linewidth=0.5)
+      axes.grid(alpha=0.3)
+  for axes in grid[-1]:
+    axes.set_xlabel('formulas evaluated')
+  for axes in grid[:, 0]:
+    axes.set_ylabel('IC out of sample')
+  grid[0, 0].legend()
+  figure.savefig(path, dpi=110)
+
+
+FLAGS = flags.FLAGS
+
+
+def main(argv):
+  del argv
+  cache.use_disk_cache()
+  logging.set_verbosity(logging.WARNING)
+  workdir = Path(FLAGS.workdir)
+  if not FLAGS.table:
+    run(workdir, Path(FLAGS.data), FLAGS.searches, FLAGS.seeds)
+  print(table(workdir))
+  picture(workdir, workdir / 'saturation.png')
+
+
+if __name__ == '__main__':
+  flags.DEFINE_string('workdir', 'runs/saturation', 'Folder of all runs.')
+  flags.DEFINE_string('data', '../shared/data', 'Folder of the two markets.')
+  flags.DEFINE_list('searches', list(SEARCHES), 'Which of them.')
+  flags.DEFINE_integer('seeds', 5, 'Runs of each.')
+  flags.DEFINE_bool('table', False, 'Only the table of what has been run.')
+  app.run(main)
