@@ -68,8 +68,9 @@ def get_config(variant='csi300'):
   # Eq. 5 with the similarity of the finished `formula` or of each `state`;
   # `none` leaves the similarity out.
   config.value.similarity = 'formula'
-  # IC of the pool; 'factor': of the formula alone; 'unexplained': its
-  # correlation with what the pool before it leaves of the label.
+  # IC of the pool; 'gain': less that of the pool before; 'factor': of the
+  # formula alone; 'unexplained': its correlation with what the pool before it
+  # leaves of the label.
   config.value.reward = 'pool'
   # An IC of 0.05 is lost beside PUCT's exploration and the policy's loss; the
   # paper leaves it as it is.

@@ -84,7 +84,7 @@ def test_duplicates_cost_no_evaluation_and_leave_the_pool(bench, monkeypatch):
   assert bits(again.pool) == bits(mined.pool) and again.book == mined.book
   assert (again.proposed, again.iteration) == (7, 2)
   for formula, outcome in zip(twins, outcomes, strict=True):
-    assert outcome.ic == pool_ic(bench, mined)
+    assert outcome.ic == pool_ic(bench, mined) and outcome.gain == 0
     assert outcome.own_ic == mined.book[formula_lib.key(formula)]
 
 
@@ -96,12 +96,14 @@ def test_a_batch_is_one_formula_after_the_other(bench):
   batch, outcomes = commit(bench, archive.start(bench), formulas)
   mined = archive.start(bench)
   for formula, outcome in zip(formulas, outcomes, strict=True):
-    before = pool_keys(bench, mined)
+    before, ic_before = pool_keys(bench, mined), pool_ic(bench, mined)
     mined, (alone,) = commit(bench, mined, [formula])
     assert [formula_lib.key(f) for f in outcome.pool_before] == before
     assert alone.pool_before == outcome.pool_before
     assert outcome.ic == pytest.approx(alone.ic, abs=1e-5)
     assert outcome.own_ic == pytest.approx(alone.own_ic, abs=1e-6)
+    gain = pool_ic(bench, mined) - ic_before
+    assert outcome.gain == pytest.approx(gain, abs=1e-5)
     if mined.book[formula_lib.key(formula)] is not None:
       assert alone.ic == pytest.approx(pool_ic(bench, mined), abs=1e-6)
   assert pool_keys(bench, batch) == pool_keys(bench, mined)

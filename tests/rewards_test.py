@@ -142,7 +142,7 @@ def games_of(grammar, texts):
   )
 
 
-@pytest.mark.parametrize('reward', ['pool', 'factor', 'unexplained'])
+@pytest.mark.parametrize('reward', ['pool', 'gain', 'factor', 'unexplained'])
 @pytest.mark.parametrize('similarity', ['formula', 'state', 'none'])
 def test_value_targets(similarity, reward):
   """Eq. 5 of the finished formula, of each state, and without likeness."""
@@ -151,8 +151,8 @@ def test_value_targets(similarity, reward):
   games = games_of(grammar, texts)
   pool = (parse('Std(low+high,20)'), parse('Abs(close)'))
   outcomes = [
-    archive.Outcome(0.05, -0.03, -0.01, True, pool),
-    archive.Outcome(0.06, 0.02, 0.02, True, ()),
+    archive.Outcome(0.05, -0.03, -0.01, True, pool, gain=0.002),
+    archive.Outcome(0.06, 0.02, 0.02, True, (), gain=0.01),
   ]
   targets, final = alphacfg.value_targets(
     grammar, games, outcomes, similarity=similarity, reward=reward,
@@ -160,6 +160,7 @@ def test_value_targets(similarity, reward):
   )  # fmt: skip
   worth = {
     'pool': (0.05, 0.06),
+    'gain': (0.002, 0.01),
     'factor': (0.03, 0.02),
     'unexplained': (0.01, 0.02),
   }[reward]

@@ -30,7 +30,6 @@ from alphajax.methods.base import Market, Method
 from alphajax.run.clock import Clock
 
 SIMILARITIES = ('formula', 'state', 'none')
-REWARDS = ('pool', 'factor', 'unexplained')
 DUPLICATES = ('same', 'nothing')
 NORMALIZE = ('none', 'rank', 'clip')
 SOURCES = ('pool', 'niches')
@@ -113,7 +112,7 @@ def _check_choices(config) -> None:
   """Refuses an unknown word in `config.value`, or openings of no niches."""
   for name, choices in (
     ('similarity', SIMILARITIES),
-    ('reward', REWARDS),
+    ('reward', rewards.REWARDS),
     ('normalize', NORMALIZE),
     ('duplicates', DUPLICATES),
   ):
@@ -207,9 +206,10 @@ def value_targets(
     games: `mcts.Trajectories`.
     outcomes: one `archive.Outcome` per game.
     similarity: of the finished `formula`, of each `state`, or `none`.
-    reward: the IC of the `pool` after the formula (the paper), that of the
-      `factor` itself, whatever its sign, since the pool can weigh it
-      negatively, or its correlation with what the pool left `unexplained`.
+    reward: the IC of the `pool` after the formula (the paper), its `gain` by
+      the formula, the IC of the `factor` itself, whatever its sign, since the
+      pool can weigh it negatively, or its correlation with what the pool left
+      `unexplained`.
     objective: what the IC stands for, see `rewards`.
     scale: 1 in the paper.
     normalize: what is learned of the scaled reward, see `rewards.normalized`;

@@ -21,8 +21,6 @@ from alphajax.networks import token_policy
 from alphajax.run.clock import Clock
 from alphajax.search import ppo, rollout, token_games
 
-REWARDS = ('pool', 'factor', 'unexplained')
-
 
 class Learner(NamedTuple):
   """The policy and its optimizer."""
@@ -57,10 +55,10 @@ class Agent(NamedTuple):
 
 def make(config, market: Market) -> Method:
   """Makes the method; see `configs/alphagen.py`."""
-  if config.value.reward not in REWARDS:
+  if config.value.reward not in rewards.REWARDS:
     raise ValueError(
       f'config.value.reward is {config.value.reward!r}: expected one of '
-      f'{REWARDS}'
+      f'{rewards.REWARDS}'
     )
   language = environment.make(**config.language)
   agent = make_agent(config, language)

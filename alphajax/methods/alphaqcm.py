@@ -218,7 +218,7 @@ def worths_of(options, bench: archive.Bench, outcomes) -> np.ndarray:
 def _check(config) -> None:
   """Refuses options that cannot be, by their key."""
   for name, choices in (
-    ('reward', alphacfg.REWARDS),
+    ('reward', rewards.REWARDS),
     ('duplicates', alphacfg.DUPLICATES),
   ):
     if config.value[name] not in choices:

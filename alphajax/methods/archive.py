@@ -84,6 +84,7 @@ class Outcome(NamedTuple):
   is_new: it had not been evaluated before.
   pool_before: the formulas that were in the pool when it came.
   is_twin: it is new, and nearly the same as one of those, see `pool.TWIN`.
+  gain: `ic` less that of the pool before it; 0 for one evaluated before.
   """
 
   ic: float
@@ -92,6 +93,7 @@ class Outcome(NamedTuple):
   is_new: bool
   pool_before: tuple[Formula, ...]
   is_twin: bool = False
+  gain: float = 0.0
 
 
 def make_bench(config, market: Market) -> Bench:
@@ -193,13 +195,13 @@ def commit(
   for key in keys:
     before = tuple(formula_of(int(i)) for i in members if i >= 0)
     is_new = key in after
-    unexplained, is_twin = 0.0, False
+    unexplained, is_twin, ic_before = 0.0, False, ic
     if is_new:
       ic, members, unexplained, is_twin = after.pop(key)
     figures = 0.0, 0.0, 0.0
     if (own_ic := book[key]) is not None:
       figures = ic, own_ic, unexplained
-    outcomes.append(Outcome(*figures, is_new, before, is_twin))
+    outcomes.append(Outcome(*figures, is_new, before, is_twin, ic - ic_before))
   return mined._replace(
     pool=pool,
     book=book,

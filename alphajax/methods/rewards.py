@@ -5,6 +5,8 @@ import numpy as np
 from alphajax.factor import objectives
 from alphajax.factor.objectives import Objective
 
+REWARDS = ('pool', 'gain', 'factor', 'unexplained')
+
 
 def objective_of(config) -> Objective:
   """The config's; the IC for methods whose config has no rewards.
@@ -19,7 +21,7 @@ def objective_of(config) -> Objective:
     objective = objectives.make(value.objective, value.beta)
   except ValueError as error:
     raise ValueError(f'config.value.objective: {error}') from error
-  if objective.series != 'ic' and value.reward == 'pool':
+  if objective.series != 'ic' and value.reward in ('pool', 'gain'):
     raise ValueError(
       f'config.value.objective is {value.objective!r}: the RankIC of a pool '
       'needs the ranks of its signal after every formula, and the pool keeps '
@@ -32,12 +34,14 @@ def objective_of(config) -> Objective:
 def of_outcome(outcome, reward: str, objective: Objective) -> float:
   """The worth of a formula.
 
-  reward: that of the `pool` after it, that of the `factor` alone, or what the
-    pool before it left `unexplained`: its correlation with the rest of the
-    label, whatever its sign.
+  reward: that of the `pool` after it, what the pool `gain`s by it, that of
+    the `factor` alone, or what the pool before it left `unexplained`: its
+    correlation with the rest of the label, whatever its sign.
   """
   if reward == 'pool':
     return outcome.ic
+  if reward == 'gain':
+    return outcome.gain
   if reward == 'unexplained':
     return abs(outcome.unexplained)
   is_ic = objective == objectives.make('ic')
