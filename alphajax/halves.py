@@ -66,6 +66,11 @@ def halves(
   check_rules(config, rules)
   if points and not rules:
     raise ValueError('--points needs the --rules to choose by')
+  if points and config.pool.keep:
+    raise ValueError(
+      '--points choose from the first formulas, of which some are forgotten '
+      f'with config.pool.keep = {config.pool.keep}: set it to 0'
+    )
   days = half_days(config)
   results: dict[str, Any] = {}
   daily = {}

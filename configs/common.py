@@ -109,6 +109,9 @@ def get_config() -> config_dict.ConfigDict:
   # half_horizon, half_horizon_rank. What is judged is the plain one.
   config.pool.labels = ('plain',)
   config.pool.days = 100  # Whose values are kept of every formula.
+  # Formulas of which that is kept at most: the weakest are left out of pools
+  # chosen later. 0: all.
+  config.pool.keep = 0
 
   # Tests on a part of the market that a formula must pass to be evaluated, by
   # evolution, random search and retrieval.

@@ -189,6 +189,34 @@ def test_saved_and_loaded_it_chooses_the_same(bench, mined):
   )
 
 
+def test_the_weakest_are_forgotten(bench, mined, formulas):
+  bounded = bench._replace(keep=5, capacity=2)
+  kept, _ = archive.commit(bounded, archive.start(bounded), formulas, Clock())
+  strength = {
+    i: abs(series.mean())
+    for i, series in zip(
+      mined.memory.ids, np.concatenate(mined.memory.daily), strict=True
+    )
+  }
+  pool = {int(i) for i in np.asarray(kept.pool.ids) if i >= 0}
+  others = sorted(set(strength) - pool, key=lambda i: -strength[i])
+  assert kept.memory.ids == tuple(sorted([*pool, *others[: 5 - len(pool)]]))
+  rows = dict(
+    zip(mined.memory.ids, np.concatenate(mined.memory.rows), strict=True)
+  )
+  np.testing.assert_array_equal(
+    np.concatenate(kept.memory.rows), [rows[i] for i in kept.memory.ids]
+  )
+  # A run that goes on remembers the same ones.
+  arrays, host = archive.save(kept)
+  again = archive.load(bounded, jax.device_get(arrays), host)
+  assert again.memory.ids == kept.memory.ids
+  for a, b in zip(again.memory[1:], kept.memory[1:], strict=True):
+    np.testing.assert_array_equal(np.concatenate(a), np.concatenate(b))
+  with pytest.raises(ValueError, match='keep is 1: the pools alone hold 2'):
+    memory_lib.forget(mined.memory, 1, pool)
+
+
 @pytest.mark.parametrize(
   'changes, message',
   [
@@ -199,6 +227,7 @@ def test_saved_and_loaded_it_chooses_the_same(bench, mined):
     ({'weighting': 'best'}, "config.pool.weighting is 'best'"),
     ({'labels': ('cubed',)}, r"config.pool.labels is \('cubed',\)"),
     ({'days': 0}, 'config.pool.days is 0'),
+    ({'keep': -1}, 'config.pool.keep is -1: expected >= 0'),
   ],
 )
 def test_bad_options(market, changes, message):

@@ -7,7 +7,7 @@ on the validation split, and the best pool so far is kept. Under another rule of
 """
 
 import functools
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -15,37 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from alphajax.data import universe
-from alphajax.factor import evaluate, metrics, objectives
+from alphajax.factor import objectives
 from alphajax.factor import pool as pool_lib
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
-from alphajax.methods import choice, linear, rewards, stopping
-from alphajax.methods import given as given_lib
 from alphajax.methods import memory as memory_lib
-from alphajax.methods.base import Found, Market
+from alphajax.methods.base import Found
+from alphajax.methods.bench import Bench, make_bench
 from alphajax.run.clock import Clock
 
+# Who mines has the market from here as well.
+__all__ = ('Bench', 'make_bench')
+
 CHUNK = 32  # Formulas committed by one call of a compiled program.
-
-
-class Bench(NamedTuple):
-  """The market on the device, ready to score formulas; made once a run."""
-
-  train: evaluate.Store
-  valid: evaluate.Store
-  target: pool_lib.Target  # Of the train split, members side by side.
-  scored: jax.Array  # bool[T], train.
-  score_valid: Callable  # (weights f32[P], values f32[P, T, S]) -> f32[days]
-  score_chosen: Callable  # (formulas, weights), any number -> f32[days]
-  ends: Callable  # See `stopping.reason_to_end`.
-  fit: pool_lib.FitConfig
-  accept: str
-  capacity: int  # Slots of the pool, those of the base among them.
-  given: given_lib.Given
-  features: tuple[str, ...]
-  objective: objectives.Objective
-  chooser: choice.Chooser | None  # None: the pool of Algorithm 1 is kept.
-  recorder: memory_lib.Recorder | None  # None: nothing of a formula stays.
 
 
 class Mined(NamedTuple):
@@ -94,55 +76,6 @@ class Outcome(NamedTuple):
   pool_before: tuple[Formula, ...]
   is_twin: bool = False
   gain: float = 0.0
-
-
-def make_bench(config, market: Market) -> Bench:
-  """Puts both splits on the device."""
-  if config.pool.capacity < 1:
-    raise ValueError(f'pool.capacity is {config.pool.capacity}: expected >= 1')
-  train, valid = market.train, market.valid
-  of_valid = (
-    jnp.asarray(valid.target),
-    jnp.asarray(valid.panel.mask),
-    jnp.asarray(np.flatnonzero(valid.scored)),
-  )
-  valid_store = evaluate.Store(valid.panel, config.store_bytes // 4)
-  features = tuple(train.panel.feature_names)
-  given = given_lib.read(config, features)
-  store = evaluate.Store(train.panel, config.store_bytes)
-  label = universe.gather(store.universe, jnp.asarray(train.target))
-  target = metrics.make_target(label, store.universe.present)
-  chooser = choice.make(config, train, store.universe, target, len(given.base))
-  return Bench(
-    train=store,
-    valid=valid_store,
-    target=target,
-    scored=jnp.asarray(train.scored),
-    score_valid=functools.partial(_score, *of_valid),
-    score_chosen=functools.partial(_score_chosen, valid_store, *of_valid),
-    ends=functools.partial(stopping.reason_to_end, config),
-    fit=pool_lib.FitConfig(l1=config.pool.l1),
-    accept=config.pool.accept,
-    capacity=config.pool.capacity + len(given.base),
-    given=given,
-    features=features,
-    objective=rewards.objective_of(config),
-    chooser=chooser,
-    recorder=chooser and chooser.recorder,
-  )
-
-
-@jax.jit
-def _score(label, members, days, weights, values):
-  """Daily IC of a weighted pool on the given days."""
-  signal = pool_lib.signal(weights, values, members)
-  return metrics.daily_ic(signal, label, members)[days]
-
-
-def _score_chosen(store, label, members, days, formulas, weights):
-  """The same of formulas, too many to hold their values at once."""
-  signal = linear.combine(store, formulas, weights, members)
-  return metrics.daily_ic(signal, label, members)[days]
 
 
 def start(bench: Bench) -> Mined:
@@ -205,10 +138,20 @@ def commit(
   return mined._replace(
     pool=pool,
     book=book,
-    memory=memory,
+    memory=_forget(bench, mined.found, pool, book, memory),
     proposed=mined.proposed + len(formulas),
     iteration=mined.iteration + 1,
   ), outcomes
+
+
+def _forget(bench, found, pool, book, memory):
+  """The memory within its bound: the base and both pools stay."""
+  if not bench.keep:
+    return memory
+  chosen = set(map(formula_lib.key, found.formulas))
+  needed = {i for i, key in enumerate(book) if key in chosen}
+  needed |= {*range(len(bench.given.base)), *np.asarray(pool.ids).tolist()}
+  return memory_lib.forget(memory, bench.keep, needed)
 
 
 def new_ones(
@@ -345,6 +288,7 @@ def save(mined: Mined) -> tuple[dict, dict]:
     ],
     'best_valid_ic': mined.best_valid_ic if mined.found.iteration else None,
     'ics': mined.ics,
+    'remembered': mined.memory.ids,
   }
   return arrays, host
 
@@ -374,19 +318,23 @@ def load(bench: Bench, arrays: dict, host: dict) -> Mined:
     iteration=host['iteration'],
     found=found,
     best_valid_ic=float('-inf') if not iteration else host['best_valid_ic'],
-    memory=_remember(bench, book),
+    memory=_remember(bench, book, host.get('remembered')),
     ics=tuple(host.get('ics', (0.0, 0.0))),
   )
 
 
-def _remember(bench: Bench, book: dict[str, float | None]):
-  """The memory of all formulas of a book, evaluated again to the same bits."""
+def _remember(bench: Bench, book: dict[str, float | None], ids):
+  """The memory of formulas of a book, evaluated again to the same bits.
+
+  ids: whose; None: of all with a value.
+  """
   memory = memory_lib.Memory()
   if bench.recorder is None:
     return memory
-  valued = [
-    (i, key) for i, (key, ic) in enumerate(book.items()) if ic is not None
-  ]
+  if ids is None:
+    ids = [i for i, ic in enumerate(book.values()) if ic is not None]
+  known = list(book)
+  valued = [(i, known[i]) for i in ids]
   for n in range(0, len(valued), CHUNK):
     ids, keys = zip(*valued[n : n + CHUNK], strict=True)
     prepared, _ = _prepare(bench, read(keys, bench.features))

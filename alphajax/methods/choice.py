@@ -135,8 +135,10 @@ def parse(text: str, options: pool_rules.Options):
 
 def check_options(pool) -> None:
   """Refuses options that no rule can have, by their key."""
-  for name, least in (('penalty', 0), ('ridge', 0), ('bags', 1), ('every', 1)):
-    if not pool[name] >= least:
+  for name, least in (
+    ('penalty', 0), ('ridge', 0), ('bags', 1), ('every', 1), ('keep', 0),
+  ):  # fmt: skip
+    if not pool.get(name, least) >= least:
       raise ValueError(
         f'config.pool.{name} is {pool[name]}: expected >= {least}'
       )

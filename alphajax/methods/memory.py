@@ -2,12 +2,12 @@
 
 Of each formula with a value: its daily correlation with the label that pools
 are fitted to, and its standardised values on some days, side by side over the
-members. Some 70 KB a formula of a market of 300 members, on the host. They are
-not written to disk: a run that goes on evaluates its formulas again, to the
-same bits.
+members. Some 70 KB a formula of a market of 300 members, on the host; the
+weakest may be forgotten. They are not written to disk: a run that goes on
+evaluates its formulas again, to the same bits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import jax
@@ -158,6 +158,40 @@ def record(
     (*memory.rows, rows),
     (*memory.daily, daily),
   )
+
+
+def forget(memory: Memory, keep: int, needed: Collection[int]) -> Memory:
+  """The memory without the weakest, by the size of their mean correlation.
+
+  keep: how many formulas stay; 0: all.
+  needed: ids that stay whatever they are worth.
+
+  Raises:
+    ValueError: more are needed than may stay.
+  """
+  count = len(memory.ids)
+  if not keep or count <= keep:
+    return memory
+  strength = np.abs(np.concatenate([d.mean(1) for d in memory.daily]))
+  strength[is_needed := np.isin(memory.ids, list(needed))] = np.inf
+  if (least := np.count_nonzero(is_needed)) > keep:
+    raise ValueError(
+      f'config.pool.keep is {keep}: the pools alone hold {least} formulas; '
+      'set it higher, or to 0 to keep all'
+    )
+  stays = np.zeros(count, bool)
+  stays[np.argsort(-strength, kind='stable')[:keep]] = True
+  sizes = np.cumsum([len(part) for part in memory.rows])[:-1]
+  parts = [
+    (rows if kept.all() else rows[kept], daily if kept.all() else daily[kept])
+    for rows, daily, kept in zip(
+      memory.rows, memory.daily, np.split(stays, sizes), strict=True
+    )
+    if kept.any()
+  ]
+  rows, daily = zip(*parts, strict=True)
+  ids = tuple(i for i, kept in zip(memory.ids, stays, strict=True) if kept)
+  return Memory(ids, rows, daily)
 
 
 def first(memory: Memory, count: int) -> Memory:

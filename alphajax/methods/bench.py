@@ -1,0 +1,88 @@
+"""The market on the device, ready to score formulas."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from alphajax.data import universe
+from alphajax.factor import evaluate, metrics, objectives
+from alphajax.factor import pool as pool_lib
+from alphajax.methods import choice, linear, rewards, stopping
+from alphajax.methods import given as given_lib
+from alphajax.methods import memory as memory_lib
+from alphajax.methods.base import Market
+
+
+class Bench(NamedTuple):
+  """Both splits, the label and how formulas are taken; made once a run."""
+
+  train: evaluate.Store
+  valid: evaluate.Store
+  target: pool_lib.Target  # Of the train split, members side by side.
+  scored: jax.Array  # bool[T], train.
+  score_valid: Callable  # (weights f32[P], values f32[P, T, S]) -> f32[days]
+  score_chosen: Callable  # (formulas, weights), any number -> f32[days]
+  ends: Callable  # See `stopping.reason_to_end`.
+  fit: pool_lib.FitConfig
+  accept: str
+  capacity: int  # Slots of the pool, those of the base among them.
+  given: given_lib.Given
+  features: tuple[str, ...]
+  objective: objectives.Objective
+  keep: int  # Formulas remembered at most; 0: all.
+  chooser: choice.Chooser | None  # None: the pool of Algorithm 1 is kept.
+  recorder: memory_lib.Recorder | None  # None: nothing of a formula stays.
+
+
+def make_bench(config, market: Market) -> Bench:
+  """Puts both splits on the device."""
+  if config.pool.capacity < 1:
+    raise ValueError(f'pool.capacity is {config.pool.capacity}: expected >= 1')
+  train, valid = market.train, market.valid
+  of_valid = (
+    jnp.asarray(valid.target),
+    jnp.asarray(valid.panel.mask),
+    jnp.asarray(np.flatnonzero(valid.scored)),
+  )
+  valid_store = evaluate.Store(valid.panel, config.store_bytes // 4)
+  features = tuple(train.panel.feature_names)
+  given = given_lib.read(config, features)
+  store = evaluate.Store(train.panel, config.store_bytes)
+  label = universe.gather(store.universe, jnp.asarray(train.target))
+  target = metrics.make_target(label, store.universe.present)
+  chooser = choice.make(config, train, store.universe, target, len(given.base))
+  return Bench(
+    train=store,
+    valid=valid_store,
+    target=target,
+    scored=jnp.asarray(train.scored),
+    score_valid=functools.partial(_score, *of_valid),
+    score_chosen=functools.partial(_score_chosen, valid_store, *of_valid),
+    ends=functools.partial(stopping.reason_to_end, config),
+    fit=pool_lib.FitConfig(l1=config.pool.l1),
+    accept=config.pool.accept,
+    capacity=config.pool.capacity + len(given.base),
+    given=given,
+    features=features,
+    objective=rewards.objective_of(config),
+    keep=config.pool.get('keep', 0),
+    chooser=chooser,
+    recorder=chooser and chooser.recorder,
+  )
+
+
+@jax.jit
+def _score(label, members, days, weights, values):
+  """Daily IC of a weighted pool on the given days."""
+  signal = pool_lib.signal(weights, values, members)
+  return metrics.daily_ic(signal, label, members)[days]
+
+
+def _score_chosen(store, label, members, days, formulas, weights):
+  """The same of formulas, too many to hold their values at once."""
+  signal = linear.combine(store, formulas, weights, members)
+  return metrics.daily_ic(signal, label, members)[days]
