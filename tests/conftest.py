@@ -22,22 +22,24 @@ LONG = """
 # Files of whole runs, of search, languages and networks, which compile far more
 # than they compute, and of rules and figures that a calculation of the test's
 # own checks at tolerances: with `scripts/test.sh` quickly. What checks values
-# of formulas, rounding and bits is compiled as users have it.
+# of formulas, rounding and bits is compiled as users have it; of these files,
+# tests marked `compiled_fully`.
 QUICK = """
   advice alphaformer alphaformer_networks alphaformer_paper alphagen alphaqcm
-  archive assess assessment_page bars benchmark checkpoint choice cli configs
-  contributing ensemble environment evaluate evolution evolution_method examples
-  experiment export flows folder formula_transformer genetic gflownet given gp
-  grammar gumbel halves heads judgement languages learning ledger losses
-  market_quality masks mcts moments neutral noise novelty objectives openings
-  options orders path_diffusion path_models path_selection paths performance
-  planted_tasks planting pool_rules portfolios ppo predictors presets pretrained
-  priors progress provenance published_pools qcm quantiles readme recipe referee
-  refine refit replay report report_browser report_figures report_judged resume
-  retrieval reuse rewards rollout sampling score screen scripts seeds selection
-  sequence sheet signals simulate soundness space state styles sweep symbols
-  synthesize synthetic tensorboard token_policy trading_rules train
-  transpositions tree tree_lstm tune typed universe walk_forward writer
+  archive assess assessment_page bars benchmark causality checkpoint choice cli
+  configs contributing ensemble environment evaluate evaluate_store evolution
+  evolution_method examples experiment export flows folder formula_transformer
+  genetic gflownet given gp grammar gumbel halves heads judgement languages
+  learning ledger losses market_quality masks mcts metrics moments neutral noise
+  novelty objectives openings options orders path_diffusion path_models
+  path_selection paths performance planted_tasks planting pool pool_rules
+  portfolios ppo predictors presets pretrained priors progress provenance
+  published_pools qcm quantiles readme recipe referee refine refit replay report
+  report_browser report_figures report_judged resume retrieval reuse rewards
+  rollout sampling score screen scripts seeds selection sequence sheet signals
+  simulate soundness space state stream styles sweep symbols synthesize
+  synthetic tensorboard token_policy trading trading_rules train transpositions
+  tree tree_lstm tune typed universe walk_forward writer
 """.split()
 
 
@@ -51,10 +53,21 @@ def _name(path):
   return path.stem.removesuffix('_test')
 
 
-def _is_wanted(path, config):
-  """Whether a file is compiled as `--compiled` says, if it says."""
-  wanted = config.getoption('--compiled')
-  return not wanted or (_name(path) in QUICK) == (wanted == 'quickly')
+def _ways(path):
+  """How tests of a file are compiled."""
+  if _name(path) not in QUICK:
+    return {'fully'}
+  is_marked = 'mark.compiled_fully' in path.read_text()
+  return {'quickly', 'fully'} if is_marked else {'quickly'}
+
+
+def _is_wanted(item):
+  """Whether a test is compiled as `--compiled` says, if it says."""
+  ways = _ways(item.path)
+  if len(ways) > 1:
+    is_marked = item.get_closest_marker('compiled_fully')
+    ways = {'fully' if is_marked else 'quickly'}
+  return item.config.getoption('--compiled') in {None, *ways}
 
 
 def pytest_ignore_collect(collection_path, config):
@@ -62,17 +75,18 @@ def pytest_ignore_collect(collection_path, config):
   if not collection_path.name.endswith('_test.py'):
     return None
   named = {Path(arg.partition('::')[0]).resolve() for arg in config.args}
-  if collection_path in named or _is_wanted(collection_path, config):
+  wanted = {config.getoption('--compiled')}
+  if collection_path in named or wanted & {None, *_ways(collection_path)}:
     return None
   return True
 
 
 def pytest_collection_modifyitems(config, items):
   """Long files first, the others in their order; some only, if asked."""
-  others = [item for item in items if not _is_wanted(item.path, config)]
+  others = [item for item in items if not _is_wanted(item)]
   if others:
     config.hook.pytest_deselected(items=others)
-    items[:] = [item for item in items if _is_wanted(item.path, config)]
+    items[:] = [item for item in items if _is_wanted(item)]
   items.sort(key=lambda item: _name(item.path) not in LONG)
 
 

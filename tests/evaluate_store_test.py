@@ -72,6 +72,7 @@ def test_a_tiny_store_gives_the_bits_of_a_large_one(panel, large, seed, planes):
   assert bits(tiny.take(again)) == bits(large.take(again))
 
 
+@pytest.mark.compiled_fully
 @pytest.mark.parametrize('lanes', [3, 16])
 def test_lanes_change_no_bit_of_a_value(panel, large, monkeypatch, lanes):
   # Of one window: a program of lanes takes long to compile.

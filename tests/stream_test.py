@@ -168,6 +168,7 @@ def test_nothing_compiles_as_days_come():
   assert programs == (stream._operate._cache_size(), stream._row._cache_size())
 
 
+@pytest.mark.compiled_fully
 def test_one_program_of_all_gives_the_same():
   pool, panel = pool_and_panel()
   started = Stream.start(pool, panel_lib.select_days(panel, slice(0, 30)))
