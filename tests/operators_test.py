@@ -15,7 +15,7 @@ import oracle
 import pytest
 
 from alphajax.data import universe
-from alphajax.factor import operators, windows
+from alphajax.factor import operators, rolling, windows
 from alphajax.language import vocab
 
 T, S = 150, 24
@@ -255,6 +255,16 @@ def test_long_windows_equal_oracle(name, window, kind):
   expected = oracle.apply(name, x, window, members)
   actual = np.asarray(compiled(name, window)(x, members))
   assert_agrees(name, actual, expected)
+
+
+@pytest.mark.parametrize('kind', DATA)
+@pytest.mark.parametrize('window', [rolling.SORTED, rolling.SORTED + 1])
+def test_median_of_a_window_that_moves(window, kind):
+  x, members = operands_for('Med', kind)
+  expected = oracle.apply('Med', x, window, members)
+  assert_agrees(
+    'Med', np.asarray(compiled('Med', window)(x, members)), expected
+  )
 
 
 @pytest.mark.parametrize('window', [20, 40])

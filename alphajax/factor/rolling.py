@@ -16,6 +16,8 @@ from alphajax.factor.windows import centre
 # share of its mean: float32 noise of a constant. A relative test, since prices
 # and volumes have no common scale.
 CONSTANT_WINDOW = 1e-6
+# A median of more days is taken of a window that stays sorted as it moves.
+SORTED = 64
 
 
 @jax.custom_jvp
@@ -137,25 +139,13 @@ def ts_med(x, window):
 
 def _middle(x, window):
   """The two middle values of the window, the same one if it is odd."""
-  if window <= windows.FUSED:
-    keys = [sorting.sortable(day) for day in windows.trailing(x, window)]
-    low, high = sorting.middle(keys)
-    return sorting.unsortable(low), sorting.unsortable(high)
-  below, shape = _count_below(x, window), x.shape
-  low = sorting.select(below, (window - 1) // 2, shape)
-  return low, sorting.select(below, window // 2, shape)
-
-
-def _count_below(x, window):
-  """value `[T, S]` -> days of the window below it; all days for a NaN."""
-
-  def below(value):
-    def is_below(_, past):
-      return (~(past >= value)).astype(jnp.int32)
-
-    return windows.over(window, is_below, x)
-
-  return below
+  if window > SORTED:
+    low, high = (window - 1) // 2, window // 2
+    return sorting.pick_trailing(
+      x, window, lambda keys: (keys[low], keys[high])
+    )
+  keys = [sorting.sortable(day) for day in windows.trailing(x, window)]
+  return tuple(map(sorting.unsortable, sorting.middle(keys)))
 
 
 def _missing(x, window):
@@ -331,9 +321,8 @@ def ts_quantile(x, level, window):
 def _neighbours(x, rank, window):
   """The value of this rank in the window, 0 the smallest, and the next one."""
   if window > windows.FUSED:
-    below = _count_below(x, window)
     last = jnp.minimum(rank + 1, window - 1)
-    return tuple(sorting.select(below, r, x.shape) for r in (rank, last))
+    return sorting.pick_trailing(x, window, _of_ranks, rank, last)
   keys = [sorting.sortable(day) for day in windows.trailing(x, window)]
   ordered = sorting.sort(keys)
   low, high = ordered[-1], ordered[-1]
@@ -341,3 +330,12 @@ def _neighbours(x, rank, window):
     low = jnp.where(rank == i, key, low)
     high = jnp.where(rank == i, ordered[i + 1], high)
   return sorting.unsortable(low), sorting.unsortable(high)
+
+
+def _of_ranks(ordered, *ranks):
+  """The values of one rank i32[n] each, of i32[window, n] ascending."""
+  places = jnp.arange(len(ordered))[:, None]
+  return tuple(
+    jnp.max(jnp.where(places == rank, ordered, sorting.SMALLEST), axis=0)
+    for rank in ranks
+  )

@@ -1,9 +1,11 @@
-"""Order statistics without sorts: sorting networks and comparisons of pairs.
+"""Order statistics without sorts: networks, moving windows, pairs compared.
 
 XLA's sort handles one short row at a time and is 10 to 100 times too slow
 here. The functions below are minima, maxima and comparisons of whole panels,
 which XLA fuses into one loop whose values stay in registers.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,9 @@ import jax.numpy as jnp
 # `cross_sectional_rank` compares with so many stocks per pass, and lays so many
 # days side by side that these stocks stay in a core's nearest cache.
 OTHERS, DAYS = 30, 64
-NOBODY = 0x7FFFFFFF  # Code of a stock in no group, the largest integer.
+TILE = 64  # Stocks whose sorted windows stay in a core's second cache.
+SMALLEST, LARGEST = -0x80000000, 0x7FFFFFFF
+NOBODY = LARGEST  # Code of a stock in no group, the largest integer.
 
 
 def sortable(x):
@@ -54,31 +58,57 @@ def middle(items):
   return ordered[(len(items) - 1) // 2], ordered[len(items) // 2]
 
 
-def select(below, rank, shape):
-  """The value of a rank among many, by its bits, the highest first.
+def pick_trailing(x, window, pick, *panels):
+  """What `pick` reads of every trailing window, sorted.
+
+  The window stays sorted as it moves: the day that leaves makes room for the
+  one that comes, and what lies between them moves by one place.
 
   Args:
-    below: f32[*shape] -> how many are below it, i32[*shape]; all of them where
-      it is NaN.
-    rank: 0 for the smallest.
-    shape: of the result.
+    x: f32[T, S]; a NaN is larger than all numbers, or with its sign set
+      smaller; days before the panel are as large as the largest.
+    window: days, static.
+    pick: (i32[window, n] `sortable` and ascending, a row of each of `panels`)
+      -> tuple of i32[n].
+    *panels: [T, S] each.
 
   Returns:
-    f32[*shape].
+    Tuple of f32[T, S].
   """
+  keys = sortable(x)
+  left = jnp.pad(keys, ((window, 0), (0, 0)), constant_values=LARGEST)
+  parts = tuple(map(_tiles, (keys, left[: len(x)], *panels)))
 
-  def decide(i, bits):
-    larger = bits | (jnp.uint32(1 << 31) >> i.astype(jnp.uint32))
-    return jnp.where(below(_ordered(larger)) <= rank, larger, bits)
+  def of_tile(parts):
+    start = jnp.full((window, TILE), LARGEST, jnp.int32)
+    return jax.lax.scan(functools.partial(_move, pick), start, parts)[1]
 
-  return _ordered(jax.lax.fori_loop(0, 32, decide, jnp.zeros(shape, 'uint32')))
-
-
-def _ordered(bits):
-  """Floats from unsigned integers in their order."""
-  return unsortable(
-    jax.lax.bitcast_convert_type(bits ^ jnp.uint32(1 << 31), jnp.int32)
+  picked = jax.lax.map(of_tile, parts)
+  return tuple(
+    unsortable(p.swapaxes(0, 1).reshape(len(x), -1)[:, : x.shape[1]])
+    for p in picked
   )
+
+
+def _tiles(panel):
+  """`[T, S]` -> `[tiles, T, TILE]`."""
+  padded = jnp.pad(panel, ((0, 0), (0, -panel.shape[1] % TILE)))
+  return padded.reshape(len(panel), -1, TILE).swapaxes(0, 1)
+
+
+def _move(pick, ordered, day):
+  """The sorted window a day later, and what `pick` reads of it."""
+  comes, leaves, *others = day
+  above = jnp.concatenate([ordered[1:], jnp.full_like(ordered[:1], LARGEST)])
+  below = jnp.concatenate([jnp.full_like(ordered[:1], SMALLEST), ordered[:-1]])
+  up = jnp.maximum(ordered, jnp.minimum(above, comes))
+  down = jnp.minimum(ordered, jnp.maximum(below, comes))
+  ordered = jnp.where(
+    comes >= leaves,
+    jnp.where(ordered < leaves, ordered, up),
+    jnp.where(ordered > leaves, ordered, down),
+  )
+  return ordered, pick(ordered, *others)
 
 
 def cross_sectional_rank(x, members):
