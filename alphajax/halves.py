@@ -172,14 +172,17 @@ def _choices(
   assert chooser is not None  # `check_rules` has seen to it.
   known = list(mined.book)
   formulas = archive.read(known, tuple(split.panel.feature_names))
-  points = sorted({n for rule, n in wanted if n and rule == choice.ALGORITHM_1})
-  pools: dict[int | None, pool_lib.Pool] = {None: mined.pool}
-  pools |= _pools_after(config, trained, formulas, points)
+  counts = {n or len(known) for rule, n in wanted if rule == choice.ALGORITHM_1}
+  pools = {}
+  if np.any(np.asarray(mined.pool.ids) >= 0):  # A rule may do without.
+    pools[len(known)] = mined.pool
+  pools |= _pools_after(config, trained, formulas, sorted(counts - {*pools}))
   whole = np.zeros((len(wanted), len(known)), np.float32)
   for row, (rule, count) in zip(whole, wanted, strict=True):
     if rule == choice.ALGORITHM_1:
-      ids = np.asarray(pools[count].ids)
-      row[ids[ids >= 0]] = np.asarray(pools[count].weights)[ids >= 0]
+      pool = pools[count or len(known)]
+      ids = np.asarray(pool.ids)
+      row[ids[ids >= 0]] = np.asarray(pool.weights)[ids >= 0]
     else:
       memory = memory_lib.first(mined.memory, count or len(known))
       chosen = choice.choose(chooser, memory, rule)
@@ -190,15 +193,14 @@ def _choices(
 
 def _pools_after(
   config, trained: train.Trained, formulas: list[Formula], points: Sequence[int]
-) -> dict[int | None, pool_lib.Pool]:
+) -> dict[int, pool_lib.Pool]:
   """Algorithm 1's pool after each number of formulas: they come once more."""
   if not points:
     return {}
   config = config.copy_and_resolve_references()
   config.pool.rule = choice.ALGORITHM_1
   bench = archive.make_bench(config, trained.market)
-  mined = archive.start(bench)
-  pools: dict[int | None, pool_lib.Pool] = {}
+  mined, pools = archive.start(bench), {}
   for count in points:
     # What is given is in the book already, at its front.
     more = formulas[len(mined.book) : count]

@@ -101,7 +101,7 @@ def test_it_goes_on_where_it_stopped(results, workdir, monkeypatch):
   def refuse(*args):
     raise AssertionError('an iteration was run again')
 
-  monkeypatch.setattr('alphajax.methods.archive.commit', refuse)
+  monkeypatch.setattr('alphajax.methods.random_search.propose', refuse)
   again = halves.halves(config_of(), workdir, RULES)
   assert again == results
 

@@ -209,7 +209,7 @@ def check(config) -> None:
 
 def make_miner(config, market: Market) -> Miner:
   """Reads the checkpoint and looks at its library on the market."""
-  bench = archive.make_bench(config, market)
+  bench = archive.make_bench(config, market, reads_pool=False)
   if bench.recorder is None:  # The blocks of days are read by any rule's run.
     recorder = choice.make_recorder(
       config, market.train, bench.train.universe, bench.target

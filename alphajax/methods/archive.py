@@ -27,6 +27,8 @@ from alphajax.run.clock import Clock
 # Who mines has the market from here as well.
 __all__ = ('Bench', 'make_bench')
 
+# What `_insert_new` says of a formula where no pool goes on.
+_UNTRACKED = (0.0, np.zeros(0, np.int32), 0.0, False)
 CHUNK = 32  # Formulas committed by one call of a compiled program.
 
 
@@ -58,7 +60,8 @@ class Outcome(NamedTuple):
   """What one proposed formula met.
 
   ic: IC of the pool on train after it; 0 for a formula without any value.
-     Under another objective, what that makes of the pool's daily IC.
+     Under another objective, what that makes of the pool's daily IC. This and
+     all that is said of the pool is 0 or empty where the bench tracks none.
   own_ic: its own IC on train; 0 without any value. Under another objective,
      that of the factor or of its negative, whichever is better.
   unexplained: its correlation with what the pool before it left of the label;
@@ -123,7 +126,9 @@ def commit(
   )
   outcomes = []
   of_pool = objectives.of_pool(bench.objective)
-  ic = float(_pool_score(mined.pool, bench.scored, of_pool))
+  ic = 0.0
+  if bench.tracks:
+    ic = float(_pool_score(mined.pool, bench.scored, of_pool))
   members = np.asarray(mined.pool.ids)
   for key in keys:
     before = tuple(formula_of(int(i)) for i in members if i >= 0)
@@ -190,6 +195,9 @@ def _insert_new(bench, mined, new, clock):
         memory = memory_lib.record(
           bench.recorder, memory, ids[: len(chunk)].tolist(), prepared
         )
+    if not bench.tracks:
+      after |= {key: _UNTRACKED for key, _ in chunk}
+      continue
     with clock('pool'):
       padding = [bench.target.label] * (CHUNK - len(chunk))
       pool, trace = pool_lib.insert(
@@ -296,15 +304,6 @@ def save(mined: Mined) -> tuple[dict, dict]:
 def load(bench: Bench, arrays: dict, host: dict) -> Mined:
   """The state that `save` was given."""
   book = {key: ic for key, ic in host['book']}
-  known, ids = list(book), np.asarray(arrays['ids'])
-  shape = bench.target.label.shape
-  factors = list(pool_lib.empty(bench.capacity, *shape).factors)
-  slots = np.flatnonzero(ids >= 0)
-  prepared, _ = _prepare(
-    bench, [formula_lib.parse(known[ids[n]], bench.features) for n in slots]
-  )
-  for n, factor in zip(slots, prepared, strict=True):
-    factors[n] = factor
   iteration, texts, weights = host['found']
   found = Found(
     iteration,
@@ -312,7 +311,7 @@ def load(bench: Bench, arrays: dict, host: dict) -> Mined:
     tuple(weights),
   )
   return Mined(
-    pool=pool_lib.Pool(factors=tuple(factors), **arrays),
+    pool=_load_pool(bench, arrays, list(book)),
     book=book,
     proposed=host['proposed'],
     iteration=host['iteration'],
@@ -321,6 +320,20 @@ def load(bench: Bench, arrays: dict, host: dict) -> Mined:
     memory=_remember(bench, book, host.get('remembered')),
     ics=tuple(host.get('ics', (0.0, 0.0))),
   )
+
+
+def _load_pool(bench: Bench, arrays: dict, known: Sequence[str]):
+  pool = pool_lib.empty(bench.capacity, *bench.target.label.shape)
+  if not bench.tracks:  # An older run's may not be empty.
+    return pool
+  ids = np.asarray(arrays['ids'])
+  factors, slots = list(pool.factors), np.flatnonzero(ids >= 0)
+  prepared, _ = _prepare(
+    bench, [formula_lib.parse(known[ids[n]], bench.features) for n in slots]
+  )
+  for n, factor in zip(slots, prepared, strict=True):
+    factors[n] = factor
+  return pool_lib.Pool(factors=tuple(factors), **arrays)
 
 
 def _remember(bench: Bench, book: dict[str, float | None], ids):

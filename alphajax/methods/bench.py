@@ -33,13 +33,17 @@ class Bench(NamedTuple):
   given: given_lib.Given
   features: tuple[str, ...]
   objective: objectives.Objective
+  tracks: bool  # Algorithm 1 goes on; else its pool stays empty.
   keep: int  # Formulas remembered at most; 0: all.
   chooser: choice.Chooser | None  # None: the pool of Algorithm 1 is kept.
   recorder: memory_lib.Recorder | None  # None: nothing of a formula stays.
 
 
-def make_bench(config, market: Market) -> Bench:
-  """Puts both splits on the device."""
+def make_bench(config, market: Market, reads_pool: bool = True) -> Bench:
+  """Puts both splits on the device.
+
+  reads_pool: the method reads what Algorithm 1 makes, whatever the rule is.
+  """
   if config.pool.capacity < 1:
     raise ValueError(f'pool.capacity is {config.pool.capacity}: expected >= 1')
   train, valid = market.train, market.valid
@@ -69,6 +73,7 @@ def make_bench(config, market: Market) -> Bench:
     given=given,
     features=features,
     objective=rewards.objective_of(config),
+    tracks=reads_pool or chooser is None,
     keep=config.pool.get('keep', 0),
     chooser=chooser,
     recorder=chooser and chooser.recorder,

@@ -47,7 +47,9 @@ def make(config, market: Market) -> Method:
   _check(config)
   grammar = trees_of(environment.make(**config.language), config)
   rules = evolution.read_rules(grammar)
-  bench = archive.make_bench(config, market)
+  bench = archive.make_bench(
+    config, market, reads_pool=options.parents == 'pool'
+  )
   screen = screen_lib.make(config, market.train)
   adviser = None
   if 'proposer' in config:

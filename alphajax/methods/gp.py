@@ -39,7 +39,7 @@ def make(config, market: Market) -> Method:
   scheme = scheme_of(config)
   grammar = evolution.trees_of(environment.make(**config.language), config)
   rules = read_rules(grammar)
-  bench = archive.make_bench(config, market)
+  bench = archive.make_bench(config, market, reads_pool=False)
 
   def init(rng_key):
     del rng_key

@@ -31,7 +31,7 @@ class State(NamedTuple):
 def make(config, market: Market) -> Method:
   """Makes the method; see `configs/random.py`."""
   grammar = environment.make(**config.language)
-  bench = archive.make_bench(config, market)
+  bench = archive.make_bench(config, market, reads_pool=False)
   screen = screen_lib.make(config, market.train)
 
   def init(rng_key):

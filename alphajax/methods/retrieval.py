@@ -78,7 +78,7 @@ class Plan(NamedTuple):
 def make(config, market: Market) -> Method:
   """Makes the method; see `configs/retrieval.py`."""
   _check(config)
-  bench = archive.make_bench(config, market)
+  bench = archive.make_bench(config, market, reads_pool=False)
   if bench.recorder is None:  # The blocks of days are read by any rule's run.
     recorder = choice.make_recorder(
       config, market.train, bench.train.universe, bench.target

@@ -20,6 +20,7 @@ from alphajax.factor.store import MIN_VALUES
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 from alphajax.run.clock import Clock
+from alphajax.search import nearest
 
 # Stocks are taken from up to so many times as many that are members longest, so
 # that not all of them are of one kind.
@@ -47,10 +48,12 @@ class Known(NamedTuple):
   rows: parts f16[n, D], behaviours of the formulas evaluated, in their order:
     their products are correlations.
   turned_away: canonical key -> 'dead' or 'twin'.
+  shadow: of the rows, where there are enough of them.
   """
 
   rows: tuple[np.ndarray, ...] = ()
   turned_away: dict[str, str] = {}
+  shadow: nearest.Shadow | None = None
 
   def counts(self) -> dict[str, int]:
     """How many formulas were turned away, and why."""
@@ -117,19 +120,13 @@ def _behaviour(values, members, days):
   z = jnp.where(seen & counts, z, 0.0).ravel()
   norm = jnp.sqrt(jnp.sum(z * z))
   z = jnp.where(norm > MIN_NORM, z / jnp.where(norm > 0, norm, 1.0), 0.0)
-  # In units that 16 bits hold well; see `_likeness`.
+  # In units that 16 bits hold well; see `nearest`.
   return (z * jnp.sqrt(z.size)).astype(jnp.float16)
-
-
-def _likeness(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-  """Correlations by their size, f32[N, M]."""
-  left = rows.astype(np.float32)
-  return np.abs(left @ others.astype(np.float32).T) / left.shape[1]
 
 
 def correlations(known: Known, chosen: np.ndarray) -> np.ndarray:
   """Mean correlations among formulas by their position in the book."""
-  rows = np.concatenate(known.rows)[chosen].astype(np.float32)
+  rows = nearest.take(known.rows, chosen)
   return (rows @ rows.T).astype(np.float64) / rows.shape[1]
 
 
@@ -144,23 +141,27 @@ def sift(
     The formulas, and what is known with them: they must be evaluated.
   """
   rows = behaviours(screen, formulas)
-  near = np.zeros(len(rows))
-  for part in known.rows:
-    near = np.maximum(near, _likeness(rows, part).max(1))
-  among = _likeness(rows, rows)
+  shadow = known.shadow or nearest.cast(known.rows)
+  near = nearest.nearest(known.rows, shadow, rows, screen.twin)
+  among = nearest.likeness(rows, rows)
   kept: list[int] = []
   turned_away = dict(known.turned_away)
   for i, formula in enumerate(formulas):
     if len(kept) == wanted:
       break
-    nearest = max(near[i], among[i, kept].max(initial=0.0))
-    if rows[i].any() and nearest <= screen.twin:
+    closest = max(near[i], among[i, kept].max(initial=0.0))
+    if rows[i].any() and closest <= screen.twin:
       kept.append(i)
     else:
       reason = 'twin' if rows[i].any() else 'dead'
       turned_away[formula_lib.key(formula)] = reason
   added = (rows[kept],) if kept else ()
-  return [formulas[i] for i in kept], Known(known.rows + added, turned_away)
+  if shadow is not None and kept:
+    shadow = nearest.extend(shadow, rows[kept])
+  return (
+    [formulas[i] for i in kept],
+    Known(known.rows + added, turned_away, shadow),
+  )
 
 
 def fill(
