@@ -39,10 +39,15 @@ def run(workdir: Path, data: Path, searches, num_seeds: int) -> None:
         config.seed, config.max_evaluated = seed, POINTS[-1]
         # A search that proposes much that is known needs more of them.
         config.num_iterations = 1000
-        results = halves.halves(config, place, RULES, POINTS)
+        results = halves.halves(config, place, rules_of(search), POINTS)
         print(market, search, seed)
         print(halves.table(results), flush=True)
         runtime.forget()  # The next market has other days.
+
+
+def rules_of(search: str) -> tuple[str, ...]:
+  """Algorithm 1 of the control alone: it comes in no archive."""
+  return RULES if search == CONTROL[0] else RULES[1:]
 
 
 def load(workdir: Path, market: str, search: str):
@@ -52,7 +57,7 @@ def load(workdir: Path, market: str, search: str):
     (workdir / market / search).glob(f'seed_*/{halves.DAILY}')
   ):
     seed = int(path.parent.name.removeprefix('seed_'))
-    for rule in RULES:
+    for rule in rules_of(search):
       for point in POINTS:
         days = read_days(path, f'{rule} of {point}')
         found.setdefault((rule, point), {})[seed] = days
@@ -62,7 +67,9 @@ def load(workdir: Path, market: str, search: str):
 def seconds(workdir: Path, market: str, search: str) -> np.ndarray:
   """Seconds of mining until each point, mean over runs; no compilation."""
   ways = []
-  for half in sorted((workdir / market / search).glob('seed_*/*/')):
+  place = workdir / market / search
+  finished = [path.parent for path in place.glob(f'seed_*/{halves.DAILY}')]
+  for half in (seed / half for seed in finished for half in halves.HALVES):
     records = folder.load_run(half).metrics
     spent = np.cumsum(
       [r['seconds']['total'] - r['compile_seconds'] for r in records]
@@ -93,7 +100,7 @@ def table(workdir: Path) -> str:
       lines.append(f'{search + ", seconds a half":42}' + ''.join(
         f'{each:18.0f}' for each in spent
       ))  # fmt: skip
-      for rule in RULES:
+      for rule in rules_of(search):
         row = f'{search} {rule} ({len(found[rule, POINTS[0]])})'
         cells = ''
         for point in POINTS:
@@ -122,6 +129,8 @@ def picture(workdir: Path, path: Path) -> None:
   for row, (market, found) in zip(grid, runs.items(), strict=True):
     for axes, rule in zip(row, RULES, strict=True):
       for search, each in found.items():
+        if rule not in rules_of(search):
+          continue
         points = [each[rule, point] for point in POINTS]
         means = np.array([mean_ic(days) for days in points])
         by_seed = [[mean_ic({s: days[s]}) for s in days] for days in points]
