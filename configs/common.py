@@ -121,6 +121,13 @@ def get_config() -> config_dict.ConfigDict:
   config.screen.twin = 0.0
   config.screen.stocks = 48  # That the tests look at,
   config.screen.days = 170  # and days of them.
+  # Of `candidates` for each evaluation the best are evaluated, by the `ic` that
+  # formulas evaluated let expect of them, or by what the pool would `gain`; of
+  # evolution and random search. none: as they come.
+  config.screen.rank = 'none'
+  config.screen.candidates = 5
+  # How often the variance of an expected IC is added to its square.
+  config.screen.explore = 1.0
 
   config.refine = config_dict.ConfigDict()
   config.refine.search = 'alphacfg'  # Or 'random_search': who fills the parts.

@@ -37,9 +37,9 @@ QUICK = """
   published_pools qcm quantiles readme recipe referee refine refit replay report
   report_browser report_figures report_judged resume retrieval reuse rewards
   rollout sampling score screen scripts seeds selection sequence sheet signals
-  simulate soundness space state stream styles sweep symbols synthesize
-  synthetic tensorboard token_policy trading trading_rules train transpositions
-  tree tree_lstm tune typed universe walk_forward writer
+  simulate soundness space state stream styles surrogate sweep symbols
+  synthesize synthetic tensorboard token_policy trading trading_rules train
+  transpositions tree tree_lstm tune typed universe walk_forward writer
 """.split()
 
 

@@ -12,7 +12,7 @@ import jax
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
-from alphajax.methods import archive, miner, validation
+from alphajax.methods import archive, miner, surrogate, validation
 from alphajax.methods import screen as screen_lib
 from alphajax.methods.base import Market, Method
 from alphajax.run.clock import Clock
@@ -31,7 +31,10 @@ class State(NamedTuple):
 def make(config, market: Market) -> Method:
   """Makes the method; see `configs/random.py`."""
   grammar = environment.make(**config.language)
-  bench = archive.make_bench(config, market, reads_pool=False)
+  surrogate.check(config)
+  bench = surrogate.with_recorder(
+    config, market, archive.make_bench(config, market, reads_pool=False)
+  )
   screen = screen_lib.make(config, market.train)
 
   def init(rng_key):
@@ -43,14 +46,19 @@ def make(config, market: Market) -> Method:
 
   def step(state, rng_key):
     clock = Clock()
-    formulas, known = _propose(state, rng_key, clock)
+    with clock('search'):
+      evidence = surrogate.read(config.screen, bench, state.mined, state.known)
+    formulas, known = _propose(state, evidence, rng_key, clock)
     mined, _ = archive.commit(bench, state.mined, formulas, clock)
     mined, metrics = validation.validate(bench, mined, clock)
     if screen is not None:
       metrics |= known.counts()
+    metrics |= surrogate.figures(
+      config.screen, evidence, mined, known, len(formulas)
+    )
     return State(mined, known), {**metrics, 'seconds': clock.seconds}
 
-  def _propose(state, rng_key, clock):
+  def _propose(state, evidence, rng_key, clock):
     book, count = state.mined.book, config.num_trajectories
     if screen is None:
       with clock('search'):
@@ -65,6 +73,7 @@ def make(config, market: Market) -> Method:
     return screen_lib.fill(
       screen, state.known, book, draw,
       to_evaluate(count, book, config.max_evaluated), clock,
+      **surrogate.ranking(config.screen, evidence),
     )  # fmt: skip
 
   def save(state):

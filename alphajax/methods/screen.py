@@ -30,6 +30,9 @@ MAX_DRAWS = 50
 MIN_NORM = 1e-6
 
 
+Rank = Callable[[np.ndarray], np.ndarray]
+
+
 class Screen(NamedTuple):
   """A part of the train split on the device; made once a run.
 
@@ -131,11 +134,16 @@ def correlations(known: Known, chosen: np.ndarray) -> np.ndarray:
 
 
 def sift(
-  screen: Screen, known: Known, formulas: Sequence[Formula], wanted: int
+  screen: Screen,
+  known: Known,
+  formulas: Sequence[Formula],
+  wanted: int,
+  rank: Rank | None = None,
 ) -> tuple[list[Formula], Known]:
   """Those worth an evaluation, `wanted` at most, in the order given.
 
   formulas: distinct, neither evaluated nor turned away before.
+  rank: behaviours f16[N, D] -> i[N], the order in which they are looked at.
 
   Returns:
     The formulas, and what is known with them: they must be evaluated.
@@ -146,9 +154,11 @@ def sift(
   among = nearest.likeness(rows, rows)
   kept: list[int] = []
   turned_away = dict(known.turned_away)
-  for i, formula in enumerate(formulas):
+  places = range(len(rows)) if rank is None else rank(rows).tolist()
+  for i in places:
     if len(kept) == wanted:
       break
+    formula = formulas[i]
     closest = max(near[i], among[i, kept].max(initial=0.0))
     if rows[i].any() and closest <= screen.twin:
       kept.append(i)
@@ -171,33 +181,41 @@ def fill(
   draw: Callable[[int], Iterable[Formula]],
   wanted: int,
   clock: Clock,
+  rank: Rank | None = None,
+  candidates: int = 0,
 ) -> tuple[list[Formula], Known]:
   """Draws until `wanted` formulas are new and, with a screen, worth it.
 
   draw: number of the draw -> formulas; called anew until there are enough, or
     `MAX_DRAWS` times: a small language runs out of formulas.
   clock: seconds of `screen` are added to it.
+  rank: see `sift`, which chooses from `candidates` for each that is wanted; 0:
+    from what a draw gives.
   """
   kept: list[Formula] = []
+  new: dict[str, Formula] = {}
   seen = set(book) | set(known.turned_away)
   for number in range(MAX_DRAWS):
     if len(kept) == wanted:
       break
-    new = {}
+    drawn = len(new)
     for formula in draw(number):
       key = formula_lib.key(formula)
       if key not in seen:
         new[key] = formula
         seen.add(key)
-    if not new:
+    enough = len(new) >= candidates * (wanted - len(kept))
+    is_last = len(new) == drawn or number == MAX_DRAWS - 1
+    if not new or not (enough or is_last):
       continue
     worth_it = list(new.values())[: wanted - len(kept)]
     if screen is not None:
       with clock('screen'):
         worth_it, known = sift(
-          screen, known, list(new.values()), wanted - len(kept)
+          screen, known, list(new.values()), wanted - len(kept), rank
         )
     kept += worth_it
+    new = {}
   return kept, known
 
 
