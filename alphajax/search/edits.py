@@ -198,20 +198,24 @@ def learn(
 
 
 def posterior(beliefs: Beliefs, options: Options) -> Posterior:
-  """Of weights whose prior is normal about 0, the noise as it turned out."""
+  """Of weights whose prior is normal about 0, with 1 / ridge of the noise.
+
+  The variance of the noise is what makes the outcomes likeliest, so that few
+  children are not fitted too well.
+  """
   products = beliefs.products.astype(np.float64)
   moments = beliefs.moments.astype(np.float64)
   precision = products + options.ridge * np.eye(len(products))
   root = np.linalg.cholesky(precision)
   mean = np.linalg.solve(precision, moments)
   count = max(beliefs.count, 1)
-  left = beliefs.squares - 2 * mean @ moments + mean @ products @ mean
+  left = float(beliefs.squares - mean @ moments)
   variance = beliefs.squares / count - (beliefs.total / count) ** 2
   return Posterior(
     mean,
     root,
-    noise=max(left / count, 0.0) ** 0.5,
-    spread=max(variance, 0.0) ** 0.5,
+    noise=float(np.sqrt(max(left, 0.0) / count)),
+    spread=float(np.sqrt(max(variance, 0.0))),
   )
 
 
