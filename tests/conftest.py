@@ -26,7 +26,7 @@ LONG = """
 QUICK = """
   advice alphaformer alphaformer_networks alphaformer_paper alphagen alphaqcm
   archive assess assessment_page bars benchmark checkpoint choice cli configs
-  contributing ensemble environment evaluate evolution evolution_method examples
+  contributing edits ensemble environment evaluate evolution evolution_method examples
   experiment export flows folder formula_transformer genetic gflownet given gp
   grammar gumbel halves heads judgement languages learning ledger losses
   market_quality masks mcts moments neutral noise novelty objectives openings

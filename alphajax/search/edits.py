@@ -148,7 +148,8 @@ def _seen(rules: Rules, derivation: Derivation) -> list[tuple[float, ...]]:
   size of what stands there and the length of the formula.
   """
   whole = evolution.length(rules, derivation)
-  found, levels = [], [0]
+  found: list[tuple[float, ...]] = []
+  levels = [0]
   for at, rule in enumerate(derivation):
     level = levels.pop()
     below = level + (len(rules.bodies[rule]) > 1)
