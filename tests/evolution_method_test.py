@@ -237,7 +237,7 @@ def test_what_is_learned_of_the_children():
   start = edit_policy.start(options, rules, 4)
   policy, metrics = edit_policy.learn(options, start, opened, results)
   assert policy.varied == (0, 2, 0, 3, 0, 0, 0)
-  assert policy.beliefs.count == 5
+  assert policy.beliefs.children == 5
   np.testing.assert_allclose(policy.beliefs.total, 0.04)
   assert metrics['better'] == 0.5 and metrics['wasted'] == 0.6
   assert metrics['made_by_fresh'] == 1 / 3
@@ -255,7 +255,7 @@ def test_a_policy_learns_and_says_so(market):
   assert 1 <= last['edits_effective'] <= last['edits']
   assert 1 <= last['operators_effective'] <= 5
   assert -1 <= last['predicted_rank'] <= 1
-  assert sum(state.policy.varied) == state.policy.beliefs.count > 0
+  assert sum(state.policy.varied) == state.policy.beliefs.children > 0
   assert len(state.policy.varied) == len(state.mined.book)
 
 

@@ -313,7 +313,7 @@ def save(policy: Policy | None) -> tuple[dict, dict]:
   if policy is None:
     return {}, {}
   beliefs = policy.beliefs
-  sums = [beliefs.count, beliefs.total, beliefs.squares]
+  sums = [beliefs.children, beliefs.total, beliefs.squares]
   return (
     {'edit_products': beliefs.products, 'edit_moments': beliefs.moments},
     {'edit_sums': sums, 'varied': policy.varied},

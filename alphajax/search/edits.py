@@ -44,12 +44,12 @@ class Beliefs(NamedTuple):
   """Sums over the children so far; a value.
 
   products: f32[D, D] of features; moments: f32[D] of features and outcomes.
-  count: children; total, squares: sums of their outcomes and of the squares.
+  children: how many; total, squares: sums of their outcomes and of the squares.
   """
 
   products: np.ndarray
   moments: np.ndarray
-  count: int = 0
+  children: int = 0
   total: float = 0.0
   squares: float = 0.0
 
@@ -192,7 +192,7 @@ def learn(
   return Beliefs(
     (beliefs.products + features.T @ features).astype(np.float32),
     (beliefs.moments + features.T @ outcomes).astype(np.float32),
-    beliefs.count + len(outcomes),
+    beliefs.children + len(outcomes),
     beliefs.total + float(outcomes.sum()),
     beliefs.squares + float(np.square(outcomes).sum()),
   )
@@ -209,7 +209,7 @@ def posterior(beliefs: Beliefs, options: Options) -> Posterior:
   precision = products + options.ridge * np.eye(len(products))
   root = np.linalg.cholesky(precision)
   mean = np.linalg.solve(precision, moments)
-  count = max(beliefs.count, 1)
+  count = max(beliefs.children, 1)
   left = float(beliefs.squares - mean @ moments)
   variance = beliefs.squares / count - (beliefs.total / count) ** 2
   return Posterior(
