@@ -45,16 +45,16 @@ def get_config(variant='csi300'):
   # `learned` from what came of the children of this run.
   config.evolution.policy = 'uniform'
   config.evolution.learned = config_dict.ConfigDict()
-  # Of a child that is neither dead nor known: its `gain` in fitness on its
-  # parent where it is better, the size of its `own` IC, or what of it the pool
-  # of Algorithm 1 before it leaves `unexplained`. Of any other, 0.
-  config.evolution.learned.outcome = 'gain'
+  # Of a child that is neither dead nor known: the size of its `own` IC, what of
+  # it the pool of Algorithm 1 before it leaves `unexplained`, or its `gain` in
+  # fitness on its parent where it is better, which is seldom. Of any other, 0.
+  config.evolution.learned.outcome = 'own'
   # Standard deviations of what is believed that weights are drawn from.
   config.evolution.learned.explore = 1.0
   # Of the softmax over edits, in standard deviations of the outcomes.
-  config.evolution.learned.temperature = 0.2
+  config.evolution.learned.temperature = 0.3
   config.evolution.learned.uniform = 0.2  # Share drawn uniformly.
-  config.evolution.learned.ridge = 1.0  # On weights, in children.
+  config.evolution.learned.ridge = 10.0  # On weights, in children.
   if settings:
     use_proposer(config)
   return config

@@ -234,11 +234,12 @@ def test_what_is_learned_of_the_children():
     outcomes = [child.outcome for child in found]
     np.testing.assert_allclose(outcomes, [*expected, 0, 0, 0])
     assert [c.better for c in found] == [True, False, None, None, None]
+  options.learned.outcome = 'gain'
   start = edit_policy.start(options, rules, 4)
   policy, metrics = edit_policy.learn(options, start, opened, results)
   assert policy.varied == (0, 2, 0, 3, 0, 0, 0)
   assert policy.beliefs.children == 5
-  np.testing.assert_allclose(policy.beliefs.total, 0.04)
+  np.testing.assert_allclose(policy.beliefs.total, 0.01)
   assert metrics['better'] == 0.5 and metrics['wasted'] == 0.6
   assert metrics['made_by_fresh'] == 1 / 3
   assert sum(v for k, v in metrics.items() if k.startswith('made_by')) == 1
