@@ -89,9 +89,16 @@ def market():
   return markets.load_market(config_of('evolution', ''))[0]
 
 
-@pytest.mark.parametrize('name', ['alphacfg', 'evolution'])
-def test_a_run_with_advice_goes_on_with_the_same_bits(market, checkpoint, name):
+@pytest.mark.parametrize(
+  'name, policy',
+  [('alphacfg', None), ('evolution', 'uniform'), ('evolution', 'learned')],
+)
+def test_a_run_with_advice_goes_on_with_the_same_bits(
+  market, checkpoint, name, policy
+):
   config = config_of(name, checkpoint)
+  if policy:
+    config.evolution.policy = policy
   method = experiment.make_method(config, market)
   half, records = tiny.run(method, 1)
   arrays, host = method.save(half)

@@ -151,7 +151,7 @@ def writer(
 ) -> Callable[[float], tuple[Derivation, int]]:
   """What `evolution.propose` is without a policy: share of fresh ones -> child.
 
-  count: children asked for at most; more begin the draws of weights again.
+  count: children asked for at most, each with weights of its own.
 
   Returns:
     A function to the child and the position of its edit, -1 without one.
@@ -161,9 +161,6 @@ def writer(
   if table is not None:
     chances = edits.probabilities(table, opened.believed, learned, rng, count)
     opened.chances.append(chances.mean(0))
-  place = {}
-  if table is not None:
-    place = {edit: i for i, edit in enumerate(table.edits)}
   asked = iter(range(count))
 
   def write(fresh):
@@ -172,7 +169,7 @@ def writer(
     if table is not None and rng.random() >= fresh:
       if rng.random() < learned.uniform:
         varied = evolution.vary(rules, parents, rng, tuple(options.operators))
-        made = varied and (varied[0], place[varied[1]])
+        made = varied and (varied[0], table.edits.index(varied[1]))
       else:
         made = edits.draw(rules, parents, table, chances[number], rng)
     if made is None:

@@ -17,9 +17,7 @@ from alphajax.search import evolution
 from alphajax.search.evolution import Derivation, Edit, Rules
 
 # Of a place and its parent, each about 0 to 1; see `_seen`.
-SEEN = (
-  'depth size share length strength rank varied'
-).split()  # fmt: skip
+SEEN = 'depth size share length strength rank varied'.split()
 OFTEN = 100  # Children of a parent that count 1 as `varied`.
 
 
