@@ -40,8 +40,21 @@ def get_config(variant='csi300'):
   config.evolution.fresh = 0.1  # Share of formulas without a parent.
   config.evolution.start = 150  # Formulas before there are parents.
   config.evolution.candidates = 3  # Proposed at a time for each evaluated.
-  # How a parent is varied, one as likely as another.
-  config.evolution.operators = evolution.OPERATORS
+  config.evolution.operators = evolution.OPERATORS  # How a parent is varied.
+  # Which parent is varied how and where: `uniform`, all as likely, or
+  # `learned` from what came of the children of this run.
+  config.evolution.policy = 'uniform'
+  config.evolution.learned = config_dict.ConfigDict()
+  # Of a child that is neither dead nor known: the size of its `own` IC, what of
+  # it the pool of Algorithm 1 before it leaves `unexplained`, or its `gain` in
+  # fitness on its parent where it is better, which is seldom. Of any other, 0.
+  config.evolution.learned.outcome = 'own'
+  # Standard deviations of what is believed that weights are drawn from.
+  config.evolution.learned.explore = 1.0
+  # Of the softmax over edits, in standard deviations of the outcomes.
+  config.evolution.learned.temperature = 0.3
+  config.evolution.learned.uniform = 0.2  # Share drawn uniformly.
+  config.evolution.learned.ridge = 10.0  # On weights, in children.
   if settings:
     use_proposer(config)
   return config

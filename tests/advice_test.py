@@ -89,9 +89,16 @@ def market():
   return markets.load_market(config_of('evolution', ''))[0]
 
 
-@pytest.mark.parametrize('name', ['alphacfg', 'evolution'])
-def test_a_run_with_advice_goes_on_with_the_same_bits(market, checkpoint, name):
+@pytest.mark.parametrize(
+  'name, policy',
+  [('alphacfg', None), ('evolution', 'uniform'), ('evolution', 'learned')],
+)
+def test_a_run_with_advice_goes_on_with_the_same_bits(
+  market, checkpoint, name, policy
+):
   config = config_of(name, checkpoint)
+  if policy:
+    config.evolution.policy = policy
   method = experiment.make_method(config, market)
   half, records = tiny.run(method, 1)
   arrays, host = method.save(half)
@@ -182,15 +189,15 @@ def test_what_is_written_differs_and_is_of_the_language(asked):
 def children_of(share, fresh, parents, written):
   """Derivations as evolution proposes them, and those that were written."""
   config = config_of('evolution', '', share=share)
-  config.evolution.fresh, config.evolution.candidates = fresh, 2
   grammar = environment.make(**config.language)
   rules = search_evolution.read_rules(grammar)
-  made = list(
-    evolution_method._advised(
-      config.evolution, rules, parents, np.random.default_rng(0), 200,
-      iter(written), share,
-    )
-  )  # fmt: skip
+  rng = np.random.default_rng(0)
+  write = evolution_method.uniform(config.evolution, rules, parents, rng)
+  fresh = fresh if parents else 1.0
+  of_all = evolution_method._advised(
+    write, fresh, share, rng, 400, iter(written)
+  )
+  made = [child for child, _ in of_all]
   assert len(made) == 400
   return made, [child for child in made if child in written]
 

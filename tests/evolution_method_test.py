@@ -10,7 +10,7 @@ import tiny
 from alphajax import experiment, markets
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
-from alphajax.methods import evolution
+from alphajax.methods import edit_policy, evolution
 from alphajax.methods import screen as screen_lib
 
 
@@ -29,9 +29,24 @@ def market():
   return markets.load_market(config_of())[0]
 
 
-@pytest.mark.parametrize('name', ['evolution', 'random_search'])
-def test_a_run_that_was_saved_goes_on_with_the_same_bits(market, name):
-  config = config_of(name)
+def learning(**changes):
+  """The config of evolution with a policy that learns."""
+  config = config_of(policy='learned')
+  config.evolution.learned.update(changes)
+  return config
+
+
+@pytest.mark.parametrize(
+  'config',
+  [
+    config_of(),
+    config_of('random_search'),
+    learning(),
+    learning(outcome='unexplained'),
+  ],
+  ids=['evolution', 'random_search', 'learned', 'unexplained'],
+)
+def test_a_run_that_was_saved_goes_on_with_the_same_bits(market, config):
   whole, records = tiny.run(experiment.make_method(config, market), 4)
   method = experiment.make_method(config, market)
   half, _ = tiny.run(method, 2)
@@ -66,8 +81,7 @@ def test_niches_are_the_strongest_that_are_unlike(evolved, market):
   state, _ = evolved
   config = config_of(num_parents=5)
   bench = evolution.archive.make_bench(config, market)
-  parents = evolution.choose_parents(config.evolution, bench, state)
-  places = [state.derivations.index(parent) for parent in parents]
+  places = evolution.choose_parents(config.evolution, bench, state)
   strengths = np.abs([ic or 0.0 for ic in state.mined.book.values()])
   assert places[0] == strengths.argmax() and len(places) == 5
   assert list(strengths[places]) == sorted(strengths[places], reverse=True)
@@ -97,12 +111,13 @@ def test_parents_of_the_pool(evolved, market):
   options = config_of(parents='pool').evolution
   parents = evolution.choose_parents(options, bench, state)
   ids = [i for i in np.asarray(state.mined.pool.ids).tolist() if i >= 0]
-  assert parents == [state.derivations[i] for i in ids]
+  assert parents == ids
 
 
 @pytest.mark.parametrize('language', ['rpn', 'typed_k', 'syn'])
-def test_any_language(market, language):
-  config = config_of()
+@pytest.mark.parametrize('policy', ['uniform', 'learned'])
+def test_any_language(market, language, policy):
+  config = config_of(policy=policy)
   config.language.name = language
   state, records = tiny.run(experiment.make_method(config, market), 2)
   assert records[-1]['evaluated'] == 12
@@ -128,11 +143,27 @@ def test_it_stops_at_the_budget(market):
     ({'fresh': 2.0}, 'config.evolution.fresh is 2.0'),
     ({'num_parents': 0}, 'config.evolution.num_parents is 0'),
     ({'candidates': 0}, 'config.evolution.candidates is 0'),
+    ({'policy': 'wise'}, "config.evolution.policy is 'wise'"),
   ],
 )
 def test_bad_options(market, changes, message):
   with pytest.raises(ValueError, match=message):
     experiment.make_method(config_of(**changes), market)
+
+
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    ({'outcome': 'luck'}, "learned.outcome is 'luck'"),
+    ({'explore': -1.0}, 'learned.explore is -1.0'),
+    ({'temperature': 0.0}, 'learned.temperature is 0.0'),
+    ({'ridge': 0.0}, 'learned.ridge is 0.0'),
+    ({'uniform': 1.5}, 'learned.uniform is 1.5'),
+  ],
+)
+def test_bad_options_of_the_policy(market, changes, message):
+  with pytest.raises(ValueError, match=f'config.evolution.{message}'):
+    experiment.make_method(learning(**changes), market)
 
 
 def test_options_that_need_each_other(market):
@@ -144,3 +175,105 @@ def test_options_that_need_each_other(market):
   config.screen.twin = 0.0
   with pytest.raises(ValueError, match='config.screen.twin is 0'):
     experiment.make_method(config, market)
+
+
+def opened_of(policy, parents, made):
+  """A round of two parents of the language of `config_of`."""
+  config = learning()
+  grammar = environment.make(**config.language)
+  rules = evolution.evolution.read_rules(grammar)
+  derivations = [
+    tuple(environment.derivation(grammar, formula_lib.parse(text)))
+    for text in ('Abs(open)', 'Add(close,high)')
+  ]
+  opened = edit_policy.begin(
+    config.evolution, rules, policy or edit_policy.start(
+      config.evolution, rules, 4
+    ),
+    parents, derivations, np.array([0.01, 0.04, 0.0, 0.02]),
+  )  # fmt: skip
+  opened.made.extend(made)
+  return config.evolution, rules, opened
+
+
+def test_what_is_learned_of_the_children():
+  # Parents are the formulas 1 and 3 of the book, with .04 and .02.
+  options, rules, opened = opened_of(None, [1, 3], [])
+  edits = opened.table.edits
+  first = next(i for i, edit in enumerate(edits) if edit.parent == 0)
+  other = next(i for i, edit in enumerate(edits) if edit.parent == 1)
+  opened.made.extend(
+    [
+      ('better', first),
+      ('worse', other),
+      ('better', other),  # Known by now.
+      ('twin', first),
+      ('old', other),
+      ('of nobody', -1),
+      ('not looked at', first),
+    ]
+  )
+  results = edit_policy.Results(
+    fitness={'better': 0.05, 'worse': 0.015, 'of nobody': 0.9},
+    worths={'better': 0.03, 'worse': 0.01, 'of nobody': 0.8},
+    of_parents=np.array([0.04, 0.02]),
+    turned_away={'twin'},
+    known={'old'},
+    total=7,
+  )
+  for outcome, expected in (('gain', [0.01, 0.0]), ('own', [0.03, 0.01])):
+    options.learned.outcome = outcome
+    found = edit_policy._children(options, opened, results)
+    assert [child.edit for child in found] == [
+      first,
+      other,
+      other,
+      first,
+      other,
+    ]
+    outcomes = [child.outcome for child in found]
+    np.testing.assert_allclose(outcomes, [*expected, 0, 0, 0])
+    assert [c.better for c in found] == [True, False, None, None, None]
+  options.learned.outcome = 'gain'
+  start = edit_policy.start(options, rules, 4)
+  policy, metrics = edit_policy.learn(options, start, opened, results)
+  assert policy.varied == (0, 2, 0, 3, 0, 0, 0)
+  assert policy.beliefs.children == 5
+  np.testing.assert_allclose(policy.beliefs.total, 0.01)
+  assert metrics['better'] == 0.5 and metrics['wasted'] == 0.6
+  assert metrics['made_by_fresh'] == 1 / 3
+  assert sum(v for k, v in metrics.items() if k.startswith('made_by')) == 1
+  assert metrics['predicted_rank'] is None  # All are expected to be alike.
+
+
+def test_a_policy_learns_and_says_so(market):
+  config = learning()
+  state, records = tiny.run(experiment.make_method(config, market), 4)
+  again, same = tiny.run(experiment.make_method(config, market), 4)
+  assert records == same
+  first, last = records[0], records[-1]
+  assert first['edits'] is None and first['made_by_fresh'] == 1.0
+  assert 1 <= last['edits_effective'] <= last['edits']
+  assert 1 <= last['operators_effective'] <= 5
+  assert -1 <= last['predicted_rank'] <= 1
+  assert sum(state.policy.varied) == state.policy.beliefs.children > 0
+  assert len(state.policy.varied) == len(state.mined.book)
+
+
+def test_a_policy_beside_an_adviser_gets_the_rest(market):
+  options, rules, opened = opened_of(None, [1, 3], [])
+  grammar = environment.make(**learning().language)
+  parents = [
+    tuple(environment.derivation(grammar, formula_lib.parse(text)))
+    for text in ('Abs(open)', 'Add(close,high)')
+  ]
+  rng = np.random.default_rng(0)
+  write = edit_policy.writer(options, rules, parents, opened, rng, 300)
+  written = iter([(-1, n) for n in range(300)])
+  children = list(evolution._advised(write, 0.4, 0.5, rng, 300, written))
+  of_model = [child for child, _ in children if child[0] < 0]
+  fresh = [c for c, edit in children if edit < 0 and c[0] >= 0]
+  assert len(children) == 300
+  assert abs(len(of_model) - 60) < 25 and abs(len(fresh) - 60) < 25
+  by_edit = [edit for _, edit in children if edit >= 0]
+  assert {opened.table.edits[i].parent for i in by_edit} == {0, 1}

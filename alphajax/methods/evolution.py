@@ -17,7 +17,14 @@ from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 from alphajax.language.grammar import Grammar
-from alphajax.methods import advice, archive, miner, random_search, validation
+from alphajax.methods import (
+  advice,
+  archive,
+  edit_policy,
+  miner,
+  random_search,
+  validation,
+)
 from alphajax.methods import memory as memory_lib
 from alphajax.methods import screen as screen_lib
 from alphajax.methods.base import Market, Method
@@ -34,11 +41,13 @@ class State(NamedTuple):
   """What was found, what the screen knows, and how formulas are written.
 
   derivations: of every formula evaluated, in the order of the book.
+  policy: what was learned of edits; None where all are as likely.
   """
 
   mined: archive.Mined
   known: screen_lib.Known
   derivations: tuple[Derivation, ...]
+  policy: edit_policy.Policy | None = None
 
 
 def make(config, market: Market) -> Method:
@@ -65,6 +74,7 @@ def make(config, market: Market) -> Method:
       mined,
       screen_lib.load(screen, {'turned_away': {}}, formulas),
       tuple(_derivation(grammar, formula) for formula in formulas),
+      edit_policy.start(options, rules, len(formulas)),
     )
 
   def step(state, rng_key):
@@ -73,33 +83,48 @@ def make(config, market: Market) -> Method:
       config.num_trajectories, state.mined.book, config.max_evaluated
     )
     with clock('parents'):
-      parents = choose_parents(options, bench, state)
+      chosen = choose_parents(options, bench, state)
+      parents = [state.derivations[i] for i in chosen]
+      opened = _begin(options, rules, state, chosen)
     told = ()
     if adviser is not None:
       with clock('read'):
         told = adviser.tell(bench, state.mined, state.known)
     written: dict[str, Derivation] = {}
     propose = _proposer(
-      config, grammar, rules, parents, adviser, told, rng_key, wanted
+      config, grammar, rules, parents, opened, adviser, told, rng_key, wanted
     )
 
     def draw(number):
-      for child in propose(number):
+      for child, edit in propose(number):
         formula = evolution.formula_of(grammar, rules, child)
-        written.setdefault(formula_lib.key(formula), child)
+        key = formula_lib.key(formula)
+        written.setdefault(key, child)
+        if opened is not None:
+          opened.made.append((key, edit))
         yield formula
 
     with clock('search'):
       formulas, known = screen_lib.fill(
         screen, state.known, state.mined.book, draw, wanted, clock
       )
-    mined, _ = archive.commit(bench, state.mined, formulas, clock)
+    mined, outcomes = archive.commit(bench, state.mined, formulas, clock)
+    policy, learned = state.policy, {}
+    if opened is not None:
+      with clock('learn'):
+        results = _results(
+          options, bench, state, mined, known, chosen, outcomes
+        )
+        policy, learned = edit_policy.learn(
+          options, state.policy, opened, results
+        )
     mined, metrics = validation.validate(bench, mined, clock)
     derivations = tuple(written[formula_lib.key(f)] for f in formulas)
     # Sifting is a part of searching, and told apart.
     clock.seconds['search'] -= clock.seconds.get('screen', 0.0)
-    return State(mined, known, state.derivations + derivations), {
+    return State(mined, known, state.derivations + derivations, policy), {
       **metrics,
+      **learned,
       **known.counts(),
       'parents': len(parents),
       'mean_own_ic': mean_own_ic(mined, len(formulas)),
@@ -108,73 +133,117 @@ def make(config, market: Market) -> Method:
 
   def save(state):
     arrays, host = archive.save(state.mined)
-    return arrays, {
+    of_policy, sums = edit_policy.save(state.policy)
+    return {**arrays, **of_policy}, {
       **host,
+      **sums,
       **screen_lib.save(state.known),
       'derivations': state.derivations,
     }
 
   def load(arrays, host):
-    mined = archive.load(bench, arrays, host)
+    policy = edit_policy.load(options, arrays, host)
+    of_pool = {k: v for k, v in arrays.items() if not k.startswith('edit_')}
+    mined = archive.load(bench, of_pool, host)
     known = screen_lib.load(screen, host, archive.formulas(bench, mined))
-    return State(mined, known, tuple(map(tuple, host['derivations'])))
+    derivations = tuple(map(tuple, host['derivations']))
+    return State(mined, known, derivations, policy)
 
   return miner.make(config, init=init, step=step, save=save, load=load)
 
 
+def _begin(options, rules, state, chosen) -> edit_policy.Round | None:
+  """The edits that a policy draws from; None without one."""
+  if state.policy is None:
+    return None
+  own = np.abs([ic or 0.0 for ic in state.mined.book.values()])
+  parents = [state.derivations[i] for i in chosen]
+  return edit_policy.begin(options, rules, state.policy, chosen, parents, own)
+
+
+def _results(options, bench, state, mined, known, chosen, outcomes):
+  """What the policy learns from, of an iteration from `state` to `mined`.
+
+  outcomes: of the formulas evaluated, the newest of the book in their order.
+  """
+  before = len(state.mined.book)
+  fitness = np.abs(_fitness(options, bench, mined))
+  of = 'unexplained' if options.learned.outcome == 'unexplained' else 'own_ic'
+  keys = list(mined.book)[before:]
+  worths = [abs(getattr(outcome, of)) for outcome in outcomes]
+  return edit_policy.Results(
+    fitness=dict(zip(keys, fitness[before:].tolist(), strict=True)),
+    worths=dict(zip(keys, worths, strict=True)),
+    of_parents=fitness[chosen],
+    turned_away=known.turned_away,
+    known=state.mined.book.keys() | state.known.turned_away.keys(),
+    total=len(mined.book),
+  )
+
+
 def _proposer(
-  config, grammar, rules, parents, adviser, told, rng_key, wanted
-) -> Callable[[int], Iterator[Derivation]]:
+  config, grammar, rules, parents, opened, adviser, told, rng_key, wanted
+) -> Callable[[int], Iterator[tuple[Derivation, int]]]:
   """What candidates for `wanted` evaluations come from: number of a draw ->.
 
+  opened: the round of a policy, None without one.
   adviser, told: None and (), or who writes a share of what has no parent.
   """
   options = config.evolution
   seed = np.asarray(jax.random.key_data(rng_key)).tolist()
   rng = np.random.default_rng(seed)
+  count = options.candidates * wanted
 
   def propose(number):
+    write = uniform(options, rules, parents, rng)
+    if opened is not None:
+      write = edit_policy.writer(options, rules, parents, opened, rng, count)
     if adviser is None:
-      return _children(options, rules, parents, rng, wanted)
+      return (write(options.fresh) for _ in range(count))
     key = jax.random.fold_in(rng_key, number)
     drawn = adviser.write(told, key, config.proposer)
     derivations = filter(None, (_derivation(grammar, f) for f in drawn))
+    fresh = options.fresh if parents else 1.0
     share = config.proposer.share
-    return _advised(options, rules, parents, rng, wanted, derivations, share)
+    return _advised(write, fresh, share, rng, count, derivations)
 
   return propose
 
 
-def _children(options, rules, parents, rng, wanted) -> Iterator[Derivation]:
-  """Candidates for `wanted` evaluations, a few for each."""
-  for _ in range(options.candidates * wanted):
-    yield evolution.propose(
-      rules, parents, rng, fresh=options.fresh, operators=options.operators
+def uniform(options, rules, parents, rng):
+  """Children of edits that are all as likely: share of fresh ones -> child.
+
+  Its second part is the edit's position in the table of a policy, -1 here.
+  """
+
+  def write(fresh):
+    child = evolution.propose(
+      rules, parents, rng, fresh=fresh, operators=options.operators
     )
+    return child, -1
+
+  return write
 
 
 def _advised(
-  options, rules, parents, rng, wanted, written: Iterator[Derivation], share
-) -> Iterator[Derivation]:
-  """`_children` of which a share of those without a parent is `written`.
+  write, fresh, share, rng, count, written: Iterator[Derivation]
+) -> Iterator[tuple[Derivation, int]]:
+  """Children, of which a share of the `fresh` ones is `written`.
 
   Where nothing is left of it they are written at random.
   """
-  fresh = options.fresh if parents else 1.0
+  of_model = fresh * share
   others = fresh * (1 - share)
-  for _ in range(options.candidates * wanted):
-    child = next(written, None) if rng.random() < fresh * share else None
-    if child is None:
-      child = evolution.propose(
-        rules, parents, rng, operators=options.operators,
-        fresh=others / (1 - fresh * share) if fresh * share < 1 else 1.0,
-      )  # fmt: skip
-    yield child
+  rest = others / (1 - of_model) if of_model < 1 else 1.0
+  for _ in range(count):
+    child = next(written, None) if rng.random() < of_model else None
+    yield write(rest) if child is None else (child, -1)
 
 
 def _check(config) -> None:
   """Refuses options that cannot be, by their key."""
   options = config.evolution
+  edit_policy.check(options)
   if 'proposer' in config and not 0 <= config.proposer.share <= 1:
     raise ValueError(
       f'config.proposer.share is {config.proposer.share}: expected a share, '
@@ -238,15 +307,14 @@ def _derivation(grammar: Grammar, formula: Formula) -> Derivation:
     return ()
 
 
-def choose_parents(options, bench: archive.Bench, state: State):
-  """Derivations of the formulas that are varied; none at the beginning."""
+def choose_parents(options, bench: archive.Bench, state: State) -> list[int]:
+  """Positions in the book of what is varied; none at the beginning."""
   mined = state.mined
   if len(mined.book) < options.start:
     return []
   if options.parents == 'pool':
     ids = np.asarray(mined.pool.ids)
-    members = [state.derivations[i] for i in ids[ids >= 0].tolist()]
-    return [derivation for derivation in members if derivation]
+    return [i for i in ids[ids >= 0].tolist() if state.derivations[i]]
   strengths = np.abs(_fitness(options, bench, mined))
   # What was given and the language cannot write is nobody's parent.
   strengths *= [bool(derivation) for derivation in state.derivations]
@@ -255,7 +323,7 @@ def choose_parents(options, bench: archive.Bench, state: State):
   chosen = pool_rules.distinct(
     strengths[short], matrix, options.num_parents, options.niche_corr
   )
-  return [state.derivations[i] for i in short[chosen].tolist()]
+  return short[chosen].tolist()
 
 
 def _fitness(options, bench: archive.Bench, mined: archive.Mined) -> np.ndarray:

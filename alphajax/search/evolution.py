@@ -24,6 +24,14 @@ OPERATORS = ('regrow', 'point', 'crossover', 'insert', 'hoist')
 ATTEMPTS = 20  # Places tried before a formula is written afresh instead.
 
 
+class Edit(NamedTuple):
+  """How a child is made: position of its parent, operator, place in it."""
+
+  parent: int
+  operator: str
+  at: int
+
+
 class Rules(NamedTuple):
   """A grammar as the host reads it, one entry a production.
 
@@ -157,15 +165,42 @@ def propose(
   new = functools.partial(grow, rules, rules.start, rules.bound, rng)
   if not parents or rng.random() < fresh:
     return new()
-  parent = parents[int(rng.integers(len(parents)))]
+  made = vary(rules, parents, rng, operators)
+  return made[0] if made else new()
+
+
+def vary(
+  rules: Rules,
+  parents: Sequence[Derivation],
+  rng: np.random.Generator,
+  operators: Sequence[str] = OPERATORS,
+) -> tuple[Derivation, Edit] | None:
+  """A child by an edit drawn uniformly; None where no place tried had one."""
+  parent = int(rng.integers(len(parents)))
   other = parents[int(rng.integers(len(parents)))]
-  vary = _VARY[operators[int(rng.integers(len(operators)))]]
+  operator = operators[int(rng.integers(len(operators)))]
   for _ in range(ATTEMPTS):
-    at = int(rng.integers(len(parent)))
-    child = vary(rules, parent, at, other, rng)
-    if child is not None and child != parent:
-      return child
-  return new()
+    edit = Edit(parent, operator, int(rng.integers(len(parents[parent]))))
+    child = apply(rules, parents, edit, other, rng)
+    if child is not None:
+      return child, edit
+  return None
+
+
+def apply(
+  rules: Rules,
+  parents: Sequence[Derivation],
+  edit: Edit,
+  other: Derivation,
+  rng: np.random.Generator,
+) -> Derivation | None:
+  """What an edit makes of its parent; None where that is nothing new.
+
+  other: whose parts a crossover takes.
+  """
+  parent = parents[edit.parent]
+  child = _VARY[edit.operator](rules, parent, edit.at, other, rng)
+  return None if child == parent else child
 
 
 def _replace(rules, parent, at, run) -> Derivation | None:
