@@ -50,12 +50,15 @@ def search_config(name: str, market: str):
     use_learning(config)
   if name.endswith('_screen'):
     config.screen.twin = 0.99
-  if name.endswith('_typed'):
+  if '_typed' in name:
     config.language.name = 'typed_k'
   config.num_iterations = 200
   config.early_stop = 0.0
   config.pool.rule, config.pool.penalty = 'elastic_net', 2.0
   config.pool.every = 1000  # Rules are compared at the end.
+  if name.endswith('_ranked'):  # By the gain beside the pool of the rule.
+    config.screen.twin, config.screen.rank = 0.99, 'gain'
+    config.pool.every = 10
   return config
 
 
@@ -77,6 +80,9 @@ SEARCHES = (
   'random_screen',
   'evolution',
   'evolution_typed',
+  'random_ranked',
+  'evolution_ranked',
+  'evolution_typed_ranked',
   'alphacfg',
   'alphacfg_learning',
 )

@@ -10,7 +10,7 @@ import tiny
 from alphajax import experiment, markets
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
-from alphajax.methods import edit_policy, evolution
+from alphajax.methods import edit_policy, evolution, surrogate
 from alphajax.methods import screen as screen_lib
 
 
@@ -36,17 +36,28 @@ def learning(**changes):
   return config
 
 
+def ranking():
+  """The config of evolution that evaluates the best of its candidates."""
+  config = config_of()
+  config.screen.update({'rank': 'gain', 'candidates': 3})
+  return config
+
+
 @pytest.mark.parametrize(
   'config',
   [
     config_of(),
+    ranking(),
     config_of('random_search'),
     learning(),
     learning(outcome='unexplained'),
   ],
-  ids=['evolution', 'random_search', 'learned', 'unexplained'],
+  ids=['evolution', 'ranked', 'random_search', 'learned', 'unexplained'],
 )
-def test_a_run_that_was_saved_goes_on_with_the_same_bits(market, config):
+def test_a_run_that_was_saved_goes_on_with_the_same_bits(
+  market, config, monkeypatch
+):
+  monkeypatch.setattr(surrogate, 'LEAST', 8)
   whole, records = tiny.run(experiment.make_method(config, market), 4)
   method = experiment.make_method(config, market)
   half, _ = tiny.run(method, 2)
@@ -57,6 +68,8 @@ def test_a_run_that_was_saved_goes_on_with_the_same_bits(market, config):
   assert method.found(state) == method.found(whole)
   assert list(state.mined.book.items()) == list(whole.mined.book.items())
   assert state.known.turned_away == whole.known.turned_away
+  is_ranked = records[-1].get('trust') is not None
+  assert is_ranked == (config.screen.rank != 'none')
 
 
 @pytest.fixture(scope='module')

@@ -23,6 +23,7 @@ from alphajax.methods import (
   edit_policy,
   miner,
   random_search,
+  surrogate,
   validation,
 )
 from alphajax.methods import memory as memory_lib
@@ -56,8 +57,10 @@ def make(config, market: Market) -> Method:
   _check(config)
   grammar = trees_of(environment.make(**config.language), config)
   rules = evolution.read_rules(grammar)
-  bench = archive.make_bench(
-    config, market, reads_pool=options.parents == 'pool'
+  bench = surrogate.with_recorder(
+    config,
+    market,
+    archive.make_bench(config, market, reads_pool=_reads_pool(options)),
   )
   screen = screen_lib.make(config, market.train)
   adviser = None
@@ -105,9 +108,11 @@ def make(config, market: Market) -> Method:
         yield formula
 
     with clock('search'):
+      evidence = surrogate.read(config.screen, bench, state.mined, state.known)
       formulas, known = screen_lib.fill(
-        screen, state.known, state.mined.book, draw, wanted, clock
-      )
+        screen, state.known, state.mined.book, draw, wanted, clock,
+        **surrogate.ranking(config.screen, evidence),
+      )  # fmt: skip
     mined, outcomes = archive.commit(bench, state.mined, formulas, clock)
     policy, learned = state.policy, {}
     if opened is not None:
@@ -126,6 +131,7 @@ def make(config, market: Market) -> Method:
       **metrics,
       **learned,
       **known.counts(),
+      **surrogate.figures(config.screen, evidence, mined, known, len(formulas)),
       'parents': len(parents),
       'mean_own_ic': mean_own_ic(mined, len(formulas)),
       'seconds': clock.seconds,
@@ -150,6 +156,14 @@ def make(config, market: Market) -> Method:
     return State(mined, known, derivations, policy)
 
   return miner.make(config, init=init, step=step, save=save, load=load)
+
+
+def _reads_pool(options) -> bool:
+  """Whether anything here reads the pool of Algorithm 1."""
+  learns_rest = (
+    options.policy == 'learned' and options.learned.outcome == 'unexplained'
+  )
+  return options.parents == 'pool' or learns_rest
 
 
 def _begin(options, rules, state, chosen) -> edit_policy.Round | None:
@@ -244,6 +258,7 @@ def _check(config) -> None:
   """Refuses options that cannot be, by their key."""
   options = config.evolution
   edit_policy.check(options)
+  surrogate.check(config)
   if 'proposer' in config and not 0 <= config.proposer.share <= 1:
     raise ValueError(
       f'config.proposer.share is {config.proposer.share}: expected a share, '
