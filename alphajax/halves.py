@@ -147,9 +147,9 @@ def _judge(config, trained: train.Trained, spans, wanted):
       for name, split in spans.items()
     }
     return {'result': (len(found.formulas), parts)}
-  formulas, weights = _choices(config, trained, list(wanted.values()))
+  formulas, weights = choices(config, trained, list(wanted.values()))
   by_span = {
-    name: _signals(formulas, weights, split) for name, split in spans.items()
+    name: signals(formulas, weights, split) for name, split in spans.items()
   }
   return {
     key: (int(np.count_nonzero(weights[i])), {
@@ -160,10 +160,13 @@ def _judge(config, trained: train.Trained, spans, wanted):
   }  # fmt: skip
 
 
-def _choices(
+def choices(
   config, trained: train.Trained, wanted: Sequence[tuple[str, int | None]]
 ) -> tuple[list[Formula], np.ndarray]:
-  """The formulas that anything chooses, and weights f32[wanted, N]."""
+  """The formulas of several pools of a run's, and weights f32[wanted, N].
+
+  wanted: (rule, of the first so many formulas; None: of all).
+  """
   split, mined = trained.market.train, trained.state.mined
   members = universe.make(np.asarray(split.panel.mask))
   label = universe.gather(members, jnp.asarray(split.target))
@@ -209,7 +212,7 @@ def _pools_after(
   return pools
 
 
-def _signals(
+def signals(
   formulas: Sequence[Formula], weights: np.ndarray, split: Split
 ) -> list[jax.Array]:
   """Signals f32[T, S] of several pools that share formulas."""
