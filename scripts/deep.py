@@ -24,7 +24,7 @@ from alphajax.run import cache, files, seeds
 RULES = 'elastic_net', 'bagged'
 POINTS = 500, 2500, 10000
 CONTROL = 'random'
-DONE = 'found.json'  # What a finished run leaves last.
+DONE = 'recovery'  # What a finished run leaves last.
 
 
 def run(workdir: Path, searches, num_seeds: int, budget: int) -> None:
