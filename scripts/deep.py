@@ -12,6 +12,7 @@ the days of validation. Goes on where it stopped.
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from absl import app, flags, logging
 from finding import SEARCHES, search_config
 
@@ -19,12 +20,12 @@ from alphajax import halves, markets, train
 from alphajax.analysis import recovery
 from alphajax.data import simulate
 from alphajax.factor import runtime
-from alphajax.run import cache, files, seeds
+from alphajax.run import cache, seeds
 
 RULES = 'elastic_net', 'bagged'
 POINTS = 500, 2500, 10000
 CONTROL = 'random'
-DONE = 'recovery'  # What a finished run leaves last.
+DONE = 'recovery.csv'  # What a finished run leaves last.
 
 
 def run(workdir: Path, searches, num_seeds: int, budget: int) -> None:
@@ -38,31 +39,32 @@ def run(workdir: Path, searches, num_seeds: int, budget: int) -> None:
       config.seed = config.data.simulate.seed = seed
       config.max_evaluated, config.num_iterations = budget, 1000
       trained = train.train(config, place / 'run')
-      files.write_json(place / DONE, found(config, trained, budget))
-      print(search, seed, files.read_json(place / DONE), flush=True)
+      rows = found(config, trained, budget)
+      rows.to_csv(place / DONE)
+      print(search, seed, rows, sep='\n', flush=True)
       runtime.forget()  # The next market is another one.
 
 
-def found(config, trained: train.Trained, budget: int):
-  """{rule of point: what of the planted combination its pool has}."""
+def found(config, trained: train.Trained, budget: int) -> pd.DataFrame:
+  """What of the planted combination each pool has, a row a pool."""
   wanted = [(r, n) for r in RULES for n in POINTS if n <= budget]
   formulas, weights = halves.choices(config, trained, wanted)
   split = trained.market.valid
   market = markets.simulated(config)
-  result = {'ceiling': simulate.ceiling(market, split)}
+  rows = {}
   for (rule, point), row, signal in zip(
     wanted, weights, halves.signals(formulas, weights, split), strict=True
   ):
     own = [f for f, weight in zip(formulas, row, strict=True) if weight]
     got = recovery.recovery(market, split, signal, own)
-    result[f'{rule} of {point}'] = {
+    rows[f'{rule} of {point}'] = {
+      'ceiling': simulate.ceiling(market, split),
       'share': got.share,
       'expected': got.expected,
       'recovered': got.recovered(),
-      'closest': got.closest,
       'size': len(own),
     }
-  return result
+  return pd.DataFrame.from_dict(rows, orient='index')
 
 
 def table(workdir: Path) -> str:
@@ -70,7 +72,10 @@ def table(workdir: Path) -> str:
   runs = {}
   for search in SEARCHES:
     paths = sorted((workdir / search).glob(f'seed_*/{DONE}'))
-    runs[search] = {path.parent.name: files.read_json(path) for path in paths}
+    runs[search] = {
+      path.parent.name: pd.read_csv(path, index_col=0).to_dict('index')
+      for path in paths
+    }
   lines = [
     f'{"":44}{"seeds":>6}{"share":>8}{"expected":>10}{"recovered":>11}'
     '  expected less random'
