@@ -25,7 +25,7 @@ from absl import flags, logging
 from alphajax import cli, markets, train
 from alphajax.data import universe
 from alphajax.data.panel import Split
-from alphajax.factor import evaluate, metrics
+from alphajax.factor import evaluate, metrics, runtime
 from alphajax.factor import pool as pool_lib
 from alphajax.judge import figures
 from alphajax.language.formula import Formula
@@ -35,6 +35,7 @@ from alphajax.run import cache, files
 from alphajax.run.clock import Clock
 
 HALVES = ('first', 'second')
+SPANS = ('other', 'valid')
 DAILY = 'daily_halves.npz'  # What a finished run leaves last.
 
 
@@ -71,30 +72,37 @@ def halves(
       '--points choose from the first formulas, of which some are forgotten '
       f'with config.pool.keep = {config.pool.keep}: set it to 0'
     )
+  wanted: dict[str, tuple[str, int | None]] = {r: (r, None) for r in rules}
+  wanted |= {f'{r} of {n}': (r, n) for r in rules for n in sorted(points)}
   days = half_days(config)
   results: dict[str, Any] = {}
   daily = {}
-  for half, other in zip(HALVES, HALVES[::-1], strict=True):
-    one = config.copy_and_resolve_references()
-    one.splits.train = days[half]
-    trained = train.train(one, workdir / half)
-    spans = {'other': _span(config, days[other]), 'valid': trained.market.valid}
-    wanted: dict[str, tuple[str, int | None]] = {r: (r, None) for r in rules}
-    wanted |= {f'{r} of {n}': (r, n) for r in rules for n in sorted(points)}
-    judged = _judge(one, trained, spans, wanted)
+  for half in HALVES:
+    judged = _mine_and_judge(config, workdir / half, days, half, wanted)
     for rule, (size, parts) in judged.items():
       entry = results.setdefault(rule, {})
       entry[half] = {'size': size}
       for name, (summary, series) in parts.items():
         entry[half][name] = summary
         daily[f'{rule}_{half}_{name}'] = series['ic']
+    runtime.forget_formulas()  # Those of the other half have other days.
   for entry in results.values():
     entry['mean'] = float(
-      np.mean([entry[h][s]['ic']['mean'] for h in HALVES for s in spans])
+      np.mean([entry[h][s]['ic']['mean'] for h in HALVES for s in SPANS])
     )
   files.write_json(workdir / 'halves.json', results)
   files.write_arrays(workdir / DAILY, daily)
   return results
+
+
+def _mine_and_judge(config, workdir: Path, days, half: str, wanted):
+  """What `_judge` says of a run on one half."""
+  (other,) = (name for name in HALVES if name != half)
+  one = config.copy_and_resolve_references()
+  one.splits.train = days[half]
+  trained = train.train(one, workdir)
+  spans = _span(config, days[other]), trained.market.valid
+  return _judge(one, trained, dict(zip(SPANS, spans, strict=True)), wanted)
 
 
 def check_rules(config, rules: Sequence[str]) -> None:

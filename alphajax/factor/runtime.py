@@ -157,9 +157,17 @@ def forget() -> None:
   them; and what threads have freed stays with the process. After a few panels
   both together are most of its memory.
   """
+  jax.clear_caches()
+  forget_formulas()
+
+
+def forget_formulas() -> None:
+  """Frees the programs that evaluate formulas, and what they left behind.
+
+  All else that was compiled stays.
+  """
   operator.cache_clear()
   reduction.cache_clear()
-  jax.clear_caches()
   gc.collect()
   trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)  # Of glibc alone.
   if trim is not None:
