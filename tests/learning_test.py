@@ -77,7 +77,8 @@ def test_without_formulas_games_begin_at_the_start():
 def test_opened_nodes_in_training(market, source):
   config = config_of(
     search_openings=1.0, search_openings_at='node',
-    search_openings_from=source, value_reward='unexplained',
+    search_openings_from=source, search_known_rewards=source == 'niches',
+    value_reward='unexplained',
     value_normalize='rank', value_duplicates='nothing',
     value_similarity='none', pool_rule='elastic_net', pool_penalty=0.2,
   )  # fmt: skip
@@ -136,15 +137,8 @@ def test_diagnostics_tell_what_the_value_knows():
     ({'search_openings_from': 'all'}, "config.search.openings_from is 'all'"),
     ({'search_openings_from': 'niches'}, 'set config.pool.rule'),
     ({'value_normalize': 'log'}, "config.value.normalize is 'log'"),
-    (
-      {
-        'search_openings': 0.5, 'search_openings_at': 'node',
-        'search_known_rewards': True,
-      },
-      'set known_rewards to False',
-    ),
   ],
-)  # fmt: skip
+)
 def test_bad_options(market, changes, message):
   with pytest.raises(ValueError, match=message):
     experiment.make_method(config_of(**changes), market)

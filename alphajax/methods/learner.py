@@ -158,10 +158,13 @@ def _evaluator(
   grammar: environment.Language,
   start: environment.State | None,
 ) -> evaluators.Evaluator:
-  """What the search asks about the states of games."""
+  """What the search asks about the states of games.
+
+  Where games begin at forms, its parameters are (those of the network, forms).
+  """
   network = _network(config, grammar)
-  if opens_nodes(config):  # Games begin anywhere: formulas are read whole.
-    return evaluators.from_network(network)
+  if opens_nodes(config):
+    return evaluators.from_forms(network, grammar)
   return evaluators.make(network, grammar, start)
 
 
@@ -192,11 +195,6 @@ def _check_openings(config: ConfigDict, grammar: environment.Language) -> None:
     raise ValueError(
       "config.search.openings_at = 'node' opens nodes of a grammar's formulas, "
       f'and config.language.name = {config.language.name!r} has no grammar'
-    )
-  if config.search.known_rewards:
-    raise ValueError(
-      "config.search.openings_at = 'node' begins games where the table of "
-      'config.search.known_rewards does not follow: set known_rewards to False'
     )
 
 
@@ -235,6 +233,7 @@ def _make_play(recipe: Recipe) -> Callable:
   @jax.jit
   def play_from(learner, rng_key, iteration, drawn, forms, told):
     params = (learner.params, *told) if told else learner.params
+    params = params if forms is None else (params, forms)
     return mcts.self_play(
       (params, learner.table) if uses_table else params,
       rng_key,

@@ -5,6 +5,7 @@ only its ancestors get new states. Everything to the left of this path is
 finished, and enters a node as one stored row; everything to the right is still
 as the node's own production wrote it, and enters as a row of a table. A step
 is then one matrix product per ancestor, for games in chunks of similar depth.
+Games that begin where all to the right is finished have rows from `forms`.
 
 This is batched code, unlike `tree_lstm.encode`, which it equals.
 """
@@ -51,13 +52,27 @@ def prepare(contexts: Contexts, tables: tree_lstm.Tables) -> Tables:
   leaf_row = jnp.concatenate([message, cells], axis=-1)
   rows = leaf_row[contexts.other_reader, contexts.others]  # [C, 3, 5D]
   rows = jnp.where((contexts.others > 0)[..., None], rows, 0.0)
-  inputs = tables.inputs[contexts.symbol]
-  said = jnp.sum(rows[..., : 3 * width] * contexts.share[..., None], axis=1)
+  context = surroundings(tables.inputs[contexts.symbol], rows, contexts.share)
+  kernels = tables.kernels.reshape(-1, 4 * width)
+  return Tables(context, leaf_row, h, kernels)
+
+
+def surroundings(
+  inputs: jax.Array, rows: jax.Array, share: jax.Array
+) -> jax.Array:
+  """Gates of n nodes without their path, `[n, 5D]`.
+
+  inputs: `W x + b` of each, [n, 4D].
+  rows: message and cell of the children beside the path, 0 where none is,
+    [n, 3, 5D].
+  share: weight of each child in the gates, [n, 3].
+  """
+  width = inputs.shape[1] // 4
+  said = jnp.sum(rows[..., : 3 * width] * share[..., None], axis=1)
   forget = rows[..., 3 * width : 4 * width] + inputs[:, None, 3 * width :]
   kept = jnp.sum(jax.nn.sigmoid(forget) * rows[..., 4 * width :], axis=1)
   context = [inputs[:, : 3 * width] + said, inputs[:, 3 * width :], kept]
-  kernels = tables.kernels.reshape(-1, 4 * width)
-  return Tables(jnp.concatenate(context, axis=-1), leaf_row, h, kernels)
+  return jnp.concatenate(context, axis=-1)
 
 
 def start(

@@ -190,7 +190,7 @@ def self_play(
 
   start: the state at which games begin, one for all or one of each `[B, ...]`;
     None: the start symbol, the only one that an evaluator of `from_derivation`
-    knows.
+    knows; one of `from_forms` was told these in its parameters.
   openings: the first actions of each game, i32[B, max_steps], -1 from where it
     is free. Moves of an opening are not `active`: nobody chose them.
   temperature: of all moves, or of each, `[max_steps]`.
