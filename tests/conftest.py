@@ -25,19 +25,20 @@ LONG = """
 # of formulas, rounding and bits is compiled as users have it.
 QUICK = """
   advice alphaformer alphaformer_networks alphaformer_paper alphagen alphaqcm
-  archive assess assessment_page bars benchmark checkpoint choice cli configs
-  contributing ensemble environment evaluate evolution evolution_method examples
-  experiment export flows folder formula_transformer genetic gflownet given gp
-  grammar gumbel halves heads judgement languages learning ledger losses
-  market_quality masks mcts moments neutral noise novelty objectives openings
-  options orders path_diffusion path_models path_selection paths performance
-  planted_tasks planting pool_rules portfolios ppo predictors presets pretrained
-  priors progress provenance published_pools qcm quantiles readme recipe referee
-  refine refit replay report report_browser report_figures report_judged resume
-  retrieval reuse rewards rollout sampling score screen scripts seeds selection
-  sequence sheet signals simulate soundness space state styles sweep symbols
-  synthesize synthetic tensorboard token_policy trading_rules train
-  transpositions tree tree_lstm tune typed universe walk_forward writer
+  archive assess assessment_page backup bars benchmark checkpoint choice cli
+  configs contributing ensemble environment evaluate evolution evolution_method
+  examples experiment export flows folder formula_transformer genetic gflownet
+  given gp grammar gumbel halves heads judgement languages learning ledger
+  losses market_quality masks mcts moments neutral noise novelty objectives
+  openings options orders path_diffusion path_models path_selection paths
+  performance planted_tasks planting pool_rules portfolios ppo predictors
+  presets pretrained priors progress provenance published_pools qcm quantiles
+  readme recipe referee refine refit replay report report_browser report_figures
+  report_judged resume retrieval reuse rewards rollout sampling score screen
+  scripts seeds selection sequence sheet signals simulate soundness space state
+  styles sweep symbols synthesize synthetic tensorboard token_policy
+  trading_rules train transpositions tree tree_lstm tune typed universe
+  walk_forward writer
 """.split()
 
 
