@@ -55,6 +55,7 @@ class TreeLSTM(nn.Module):
   width: int = 128
 
   is_incremental = True  # `networks.incremental` follows it by its tables.
+  ignores_padding = True  # Fewer zeros after a formula give the same bits.
 
   def setup(self) -> None:
     gates = 4 * self.width
