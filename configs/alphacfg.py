@@ -24,8 +24,8 @@ def get_config(variant='csi300'):
   config.search.engine = 'tree'
   config.search.policy = 'puct'  # Or 'gumbel', which reads num_considered.
   config.search.num_considered = 16  # Actions that Gumbel compares at a root.
-  # The rest of config.search is read by 'puct', known_rewards by both. Of the
-  # engines, 'tree' alone reads reuse_subtree.
+  # The rest of config.search is read by 'puct', known_rewards and backup by
+  # both. Of the engines, 'tree' alone reads reuse_subtree and backup = 'max'.
   config.search.c_puct = 1.0
   config.search.branch_adapted = True  # sqrt(b / base_branches) of Eq. 8.
   config.search.base_branches = 40  # b_ref of Eq. 8.
@@ -37,6 +37,8 @@ def get_config(variant='csi300'):
   config.search.dirichlet_fraction = 0.0
   config.search.dirichlet_alpha = 0.3  # Of that noise.
   config.search.q_transform = 'none'  # The paper's Q; 'minmax' rescales it.
+  # A move is worth the `mean` of what was found below it, or the `max`.
+  config.search.backup = 'mean'
   # A search goes on with the last one's subtree below the chosen move.
   config.search.reuse_subtree = False
   # Share of the games that begin with a part of a formula known; 0 in the

@@ -26,12 +26,12 @@ LONG = """
 # tests marked `compiled_fully`.
 QUICK = """
   advice alphaformer alphaformer_networks alphaformer_paper alphagen alphaqcm
-  archive assess assessment_page bars benchmark causality checkpoint choice cli
-  configs contributing edits ensemble environment evaluate evaluate_store
-  evolution evolution_method examples experiment export flows folder
-  formula_transformer genetic gflownet given gp grammar gumbel halves heads
-  judgement languages learning ledger losses market_quality masks mcts metrics
-  moments neutral noise novelty objectives openings options orders
+  archive assess assessment_page backup bars benchmark causality checkpoint
+  choice cli configs contributing edits ensemble environment evaluate
+  evaluate_store evolution evolution_method examples experiment export flows
+  folder formula_transformer genetic gflownet given gp grammar gumbel halves
+  heads judgement languages learning ledger losses market_quality masks mcts
+  metrics moments neutral noise novelty objectives openings options orders
   path_diffusion path_models path_selection paths performance planted_tasks
   planting pool pool_rules portfolios ppo predictors presets pretrained priors
   progress provenance published_pools qcm quantiles readme recipe referee refine

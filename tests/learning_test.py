@@ -1,9 +1,12 @@
 """AlphaCFG beside the paper: opened nodes, ranked rewards, what is learned."""
 
+import functools
 import types
 
 import jax
 import numpy as np
+import optax
+import parameters
 import pytest
 import tiny
 
@@ -12,7 +15,9 @@ from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 from alphajax.methods import alphacfg, openings, rewards
-from alphajax.search import evolution
+from alphajax.methods import learner as learner_lib
+from alphajax.networks import heads
+from alphajax.search import evolution, losses, mcts, replay
 
 GRAMMAR = grammar_lib.make(
   max_length=4, windows=(5, 10), operators=tiny.OPERATORS
@@ -77,7 +82,8 @@ def test_without_formulas_games_begin_at_the_start():
 def test_opened_nodes_in_training(market, source):
   config = config_of(
     search_openings=1.0, search_openings_at='node',
-    search_openings_from=source, value_reward='unexplained',
+    search_openings_from=source, search_known_rewards=source == 'niches',
+    value_reward='unexplained',
     value_normalize='rank', value_duplicates='nothing',
     value_similarity='none', pool_rule='elastic_net', pool_penalty=0.2,
   )  # fmt: skip
@@ -136,18 +142,80 @@ def test_diagnostics_tell_what_the_value_knows():
     ({'search_openings_from': 'all'}, "config.search.openings_from is 'all'"),
     ({'search_openings_from': 'niches'}, 'set config.pool.rule'),
     ({'value_normalize': 'log'}, "config.value.normalize is 'log'"),
-    (
-      {
-        'search_openings': 0.5, 'search_openings_at': 'node',
-        'search_known_rewards': True,
-      },
-      'set known_rewards to False',
-    ),
   ],
-)  # fmt: skip
+)
 def test_bad_options(market, changes, message):
   with pytest.raises(ValueError, match=message):
     experiment.make_method(config_of(**changes), market)
+
+
+PAPERS = grammar_lib.make()  # Of at most 21 symbols.
+SHORT = ('close', 'Mean(close,20)', 'Abs(high)-low', 'Corr(high,low,20)')
+LONG = 'Log(Abs(' * 9 + 'close' + '))' * 9  # 19 of them.
+
+
+def games_of(texts, active=True):
+  """One move of a game for each text, and its value targets."""
+  tokens = np.zeros((1, len(texts), PAPERS.max_tokens), np.int32)
+  for row, text in zip(tokens[0], texts, strict=True):
+    spelled = grammar_lib.tokens_of(PAPERS, formula_lib.parse(text))
+    row[: len(spelled)] = spelled
+  weights = np.zeros((1, len(texts), PAPERS.num_actions), np.float32)
+  weights[..., 0] = 1.0
+  games = mcts.Trajectories(
+    tokens=tokens, action_weights=weights, invalid_actions=weights < 0,
+    active=np.broadcast_to(active, tokens.shape[:2]), final_tokens=tokens[0],
+  )  # fmt: skip
+  return games, np.full(tokens.shape[:2], 0.5, np.float32)
+
+
+def test_states_are_cut_and_the_bits_stay():
+  network = heads.make(PAPERS, width=8)
+  params, optimizer = parameters.random(network, PAPERS), optax.adam(0.01)
+  row = losses.row(PAPERS.max_tokens, PAPERS.num_actions)
+  learner = learner_lib.Learner(
+    params, optimizer.init(params), replay.empty(20, row)
+  )
+  fit = jax.jit(
+    functools.partial(
+      learner_lib.fit_network,
+      apply_fn=functools.partial(heads.apply_batch, network),
+      optimizer=optimizer, batch_size=8, num_updates=3, l2=1e-4,
+      replay_size=20, learning_rate=0.01,
+    ),
+    static_argnames='num_tokens',
+  )  # fmt: skip
+  whole, cut = (
+    jax.tree.leaves(
+      fit(learner, jax.random.key(1), *games_of(SHORT), num_tokens=num_tokens)
+    )
+    for num_tokens in (None, 14)
+  )
+  for one, two in zip(whole, cut, strict=True):
+    np.testing.assert_array_equal(one, two)
+  assert not np.array_equal(whole[0], jax.tree.leaves(params)[0])
+
+
+def test_states_are_cut_where_none_that_is_drawn_is_longer(monkeypatch):
+  asked = []
+
+  def fit_network(learner, *args, num_tokens=None, **options):
+    asked.append(num_tokens)
+    return learner, {}
+
+  monkeypatch.setattr(learner_lib, 'fit_network', fit_network)
+  config = tiny.get_config()
+  config.training.learning_rate = 0.123  # Nobody else gets this agent.
+  agent = learner_lib.make(config, PAPERS)
+  learner = agent.init(jax.random.key(0))
+  for texts, active in (
+    (SHORT, True),
+    ((*SHORT, LONG), True),
+    ((*SHORT, LONG), np.arange(5) < 4),  # A move that is not learned from.
+  ):
+    games, targets = games_of(texts, active)
+    agent.learn(learner, jax.random.key(1), games, targets, ())
+  assert asked == [14, None, 14]
 
 
 def test_rpn_has_no_nodes_to_open(market):

@@ -10,11 +10,22 @@ import numpy as np
 import parameters
 import pytest
 
+from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
+from alphajax.language import vocab as vocab_lib
 from alphajax.language.formula import parse
+from alphajax.methods import openings
 from alphajax.networks import heads
-from alphajax.search import evaluators, mcts, mctx_search, puct, tree_search
+from alphajax.search import (
+  evaluators,
+  evolution,
+  mcts,
+  mctx_search,
+  puct,
+  transpositions,
+  tree_search,
+)
 
 
 @functools.cache
@@ -468,6 +479,94 @@ def test_incremental_network_plays_the_same_games():
     games[1].action_weights[:, same],
     atol=0.1,
   )
+
+
+FORMULAS = 'Mean(close,10)/open', 'Corr(Abs(close),volume,20)'
+
+
+@functools.cache
+def at_forms(is_followed):
+  """A program: games that begin at forms, with a table of known rewards."""
+  grammar = sem_k()
+  network = heads.make(grammar, width=16)
+  evaluator = evaluators.from_network(network)
+  if is_followed:
+    evaluator = evaluators.from_forms(network, grammar, chunk=8)
+  evaluator = transpositions.with_table(evaluator, grammar)
+  params = parameters.random(network, grammar)
+
+  @jax.jit
+  def play(params, states, table):
+    given = (params, states) if is_followed else params
+    return mcts.self_play(
+      (given, table), jax.random.key(1), evaluator=evaluator, grammar=grammar,
+      num_games=20, num_simulations=24, start=states,
+    )  # fmt: skip
+
+  return functools.partial(play, params), play
+
+
+@pytest.mark.parametrize('seed', [0, 1])
+def test_incremental_network_plays_the_same_games_from_forms(seed):
+  states = openings.draw_forms(
+    sem_k(), jax.random.key(seed), [*map(parse, FORMULAS)], 20, share=0.8
+  )
+  assert np.ptp((np.asarray(states.tokens) > 0).sum(axis=1)) == 4
+  table = transpositions.empty(4)
+  ours, theirs = (
+    jax.device_get(at_forms(is_followed)[0](states, table))
+    for is_followed in (True, False)
+  )
+  # Rounding differs, so a tie may break the other way now and then.
+  same = np.all(ours.final_tokens == theirs.final_tokens, axis=1)
+  assert same.sum() >= 17
+  active = ours.active & same
+  np.testing.assert_array_equal(active, theirs.active & same)
+  np.testing.assert_allclose(
+    ours.action_weights[active], theirs.action_weights[active], atol=0.1
+  )
+  # Other forms are other numbers to the same program.
+  assert at_forms(True)[1]._cache_size() == 1
+
+
+def test_a_known_reward_is_found_from_a_form():
+  grammar, favourite = sem_k(), parse('Mean(close,40)/open')
+  written = tuple(environment.derivation(grammar, favourite))
+  form, length = evolution.opened(evolution.read_rules(grammar), written, 3)
+  tokens = np.zeros((2, grammar.max_tokens), np.int32)
+  tokens[0, : len(form)] = form
+  tokens[1, : len(form)] = grammar_lib.tokens_of(grammar, favourite)
+  tokens = jnp.asarray(tokens)
+  state = grammar_lib.observe(grammar, tokens[0], jnp.int32(length))
+  states = jax.tree.map(lambda x: jnp.stack([x] * 20), state)
+  known = transpositions.formula_hash(grammar, tokens[1])[None]
+  table = transpositions.empty(4)
+  for reward, is_chosen in ((0.9, True), (-0.9, False)):
+    table = transpositions.add(table, known, jnp.asarray([reward]))
+    played = at_forms(True)[0](states, table)
+    most = np.argmax(played.action_weights[0], axis=1)
+    windows = np.asarray(grammar.rhs)[most, 0]
+    names = {grammar.vocab.symbols[token].name for token in windows}
+    assert names == {'40'} if is_chosen else '40' not in names
+
+
+def test_what_cannot_be_followed_from_forms_is_read_whole():
+  rows = [('Expr', name, 0) for name in ('close', 'open')]
+  rows += [('Expr', 'Add Expr Abs Expr', 2)]
+  grammar = grammar_lib.from_rows(rows, vocab_lib.make_vocab(), max_length=4)
+  states = jax.tree.map(lambda x: x[None], grammar_lib.init(grammar))
+  for encoder in ('tree_lstm', 'cnn'):
+    network = heads.make(grammar, encoder=encoder, width=8)
+    params = parameters.random(network, grammar)
+    evaluator = evaluators.from_forms(network, grammar)
+    found = jax.jit(
+      lambda params, e=evaluator: e.init(e.prepare((params, states)), states)
+    )(params)
+    expected = jax.jit(functools.partial(heads.apply_batch, network))(
+      params, states.tokens
+    )
+    for ours, theirs in zip(found[:2], expected, strict=True):
+      np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 @pytest.mark.parametrize('encoder', ['tree_lstm', 'cnn'])

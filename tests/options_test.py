@@ -24,6 +24,7 @@ OPTIONS = {
   'known': {
     'search.known_rewards': True,
     'search.reuse_subtree': True,
+    'search.backup': 'max',
     'search.branch_adapted': False,
     'search.dirichlet_fraction': 0.25,
     'search.temperature.end': 0.1,
@@ -79,6 +80,10 @@ def test_trains_and_resumes(market, name):
     (
       {'search.engine': 'mctx', 'search.reuse_subtree': True},
       "search.reuse_subtree needs config.search.engine = 'tree'",
+    ),
+    (
+      {'search.engine': 'mctx', 'search.backup': 'max'},
+      "search.backup = 'max' needs config.search.engine = 'tree'",
     ),
     ({'search.policy': 'ucb'}, "search.policy is 'ucb': expected"),
     ({'search.openings': 1.5}, 'search.openings is 1.5: expected a share'),

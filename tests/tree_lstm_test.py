@@ -13,7 +13,8 @@ from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 from alphajax.language import vocab as vocab_lib
 from alphajax.language.formula import Formula, parse
-from alphajax.networks import contexts, heads, incremental, tree_lstm
+from alphajax.networks import contexts, forms, heads, incremental, tree_lstm
+from alphajax.search import evolution
 
 
 @pytest.fixture(autouse=True)
@@ -126,7 +127,7 @@ def weights_of(params):
 
 
 @jax.jit
-def play(grammar, rng_key):
+def play(grammar, rng_key, states=None):
   """Tokens `[max_steps + 1, GAMES, L]` and actions of random derivations."""
 
   def move(states, rng_key):
@@ -135,9 +136,10 @@ def play(grammar, rng_key):
     after = jax.vmap(grammar_lib.step, (None, 0, 0))(grammar, states, actions)
     return after, (states.tokens, actions)
 
-  states = jax.tree.map(
-    lambda x: jnp.stack([x] * GAMES), grammar_lib.init(grammar)
-  )
+  if states is None:
+    states = jax.tree.map(
+      lambda x: jnp.stack([x] * GAMES), grammar_lib.init(grammar)
+    )
   keys = jax.random.split(rng_key, grammar.max_steps + 1)
   return jax.lax.scan(move, states, keys)[1]
 
@@ -287,11 +289,17 @@ def test_incremental_equals_the_whole_formula(make, chunk):
   grammar = make()
   network = heads.make(grammar, width=32)
   params = parameters.random(network, grammar)
-  tokens, actions = jax.device_get(play(grammar, jax.random.key(5)))
+  played = jax.device_get(play(grammar, jax.random.key(5)))
   tables = tables_of(network, params)
   places = contexts.make(grammar)
   prepared = prepare(places, tables)
   h, memory = start(places, prepared, grammar.start, GAMES)
+  check_steps(grammar, tables, (places, prepared), h, memory, played, chunk)
+
+
+def check_steps(grammar, tables, read, h, memory, played, chunk):
+  """Every encoding on the way is that of the whole formula."""
+  tokens, actions = played
   nonterminal = np.asarray(grammar.is_nonterminal)[tokens]
   terminated = ~nonterminal.any(axis=2)
   for move in range(grammar.max_steps):
@@ -299,9 +307,54 @@ def test_incremental_equals_the_whole_formula(make, chunk):
     expected = np.asarray(encode_batch(tables, tokens[move]))
     np.testing.assert_allclose(np.asarray(h)[live], expected[live], atol=1e-5)
     h, memory = step(
-      places, prepared, memory, actions[move], terminated[move], chunk=chunk
+      *read, memory, actions[move], terminated[move], chunk=chunk
     )
   assert terminated[-1].all()
+
+
+def forms_of(grammar, formulas, rng):
+  """States at formulas with a node left open, any of theirs, `[GAMES, ...]`."""
+  rules = evolution.read_rules(grammar)
+  rows = np.zeros((GAMES, grammar.max_tokens), np.int32)
+  lengths = np.zeros(GAMES, np.int32)
+  for game, row in enumerate(rows):
+    formula = formulas[rng.integers(len(formulas))]
+    written = tuple(grammar_lib.derivation(grammar, formula))
+    form, lengths[game] = evolution.opened(
+      rules, written, int(rng.integers(len(written)))
+    )
+    row[: len(form)] = form
+  observe = functools.partial(grammar_lib.observe, grammar)
+  return jax.jit(jax.vmap(observe))(rows, lengths)
+
+
+@pytest.mark.parametrize(
+  ('make', 'chunk'),
+  [
+    (grammar_lib.make, 16),
+    (odd_rows, 10),
+    (functools.partial(EVERYTHING, 'typed_k'), 64),
+  ],
+)
+def test_incremental_from_a_form_equals_the_whole_formula(make, chunk):
+  """What lies right of the open node is finished, unlike in a derivation."""
+  grammar = make()
+  network = heads.make(grammar, width=32)
+  tables = tables_of(network, parameters.random(network, grammar))
+  formulas = grammar_lib.random_formulas(grammar, jax.random.key(6), 40)
+  states = forms_of(grammar, formulas, np.random.default_rng(0))
+  pending = np.asarray(grammar.is_nonterminal)[np.asarray(states.tokens)]
+  np.testing.assert_array_equal(pending.sum(axis=1), np.ones(GAMES))
+  # Some are the start symbol, and some have much above and right of the node.
+  lengths = (np.asarray(states.tokens) > 0).sum(axis=1)
+  rest = lengths - pending.argmax(axis=1)
+  assert (lengths == 1).any() and ((rest > 2) & (lengths > 5)).any()
+  begun = jax.jit(forms.begin)(
+    contexts.make(grammar), tables, grammar.is_nonterminal, states.tokens
+  )
+  played = jax.device_get(play(grammar, jax.random.key(7), states))
+  read = begun.contexts, begun.tables
+  check_steps(grammar, tables, read, begun.h, begun.memory, played, chunk)
 
 
 @pytest.mark.parametrize(

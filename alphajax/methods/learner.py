@@ -112,6 +112,15 @@ def _make_learning(recipe: Recipe) -> tuple[Callable, Callable, Callable]:
   fit = jax.jit(
     functools.partial(
       fit_network, apply_fn=apply_fn, optimizer=optimizer, **config.training
+    ),
+    static_argnames='num_tokens',
+  )
+  short = _short(network, grammar)
+  longest = jax.jit(
+    functools.partial(
+      longest_drawn,
+      batch_size=config.training.batch_size,
+      num_updates=config.training.num_updates,
     )
   )
   remember = jax.jit(functools.partial(_remember, grammar))
@@ -134,7 +143,12 @@ def _make_learning(recipe: Recipe) -> tuple[Callable, Callable, Callable]:
     if capacity:
       table = remember(learner.table, games.final_tokens, rewards)
       learner = learner._replace(table=table)
-    learner, metrics = fit(learner, rng_key, games, targets)
+    num_tokens = None
+    if short and longest(learner.replay, rng_key, games, targets) <= short:
+      num_tokens = short
+    learner, metrics = fit(
+      learner, rng_key, games, targets, num_tokens=num_tokens
+    )
     return learner, {name: float(value) for name, value in metrics.items()}
 
   @jax.jit
@@ -153,15 +167,28 @@ def _network(config: ConfigDict, grammar: environment.Language):
   )
 
 
+def _short(network: heads.PolicyValue, grammar: environment.Language) -> int:
+  """Tokens that most states can do with; 0: all are read whole.
+
+  The bound of the paper's language is 21, and hardly a state of its games has
+  more than 13. In a short language a program of its own is not worth its while.
+  """
+  worthwhile = network.ignores_padding and grammar.max_tokens > 16
+  return 2 * grammar.max_tokens // 3 if worthwhile else 0
+
+
 def _evaluator(
   config: ConfigDict,
   grammar: environment.Language,
   start: environment.State | None,
 ) -> evaluators.Evaluator:
-  """What the search asks about the states of games."""
+  """What the search asks about the states of games.
+
+  Where games begin at forms, its parameters are (those of the network, forms).
+  """
   network = _network(config, grammar)
-  if opens_nodes(config):  # Games begin anywhere: formulas are read whole.
-    return evaluators.from_network(network)
+  if opens_nodes(config):
+    return evaluators.from_forms(network, grammar)
   return evaluators.make(network, grammar, start)
 
 
@@ -192,11 +219,6 @@ def _check_openings(config: ConfigDict, grammar: environment.Language) -> None:
     raise ValueError(
       "config.search.openings_at = 'node' opens nodes of a grammar's formulas, "
       f'and config.language.name = {config.language.name!r} has no grammar'
-    )
-  if config.search.known_rewards:
-    raise ValueError(
-      "config.search.openings_at = 'node' begins games where the table of "
-      'config.search.known_rewards does not follow: set known_rewards to False'
     )
 
 
@@ -235,6 +257,7 @@ def _make_play(recipe: Recipe) -> Callable:
   @jax.jit
   def play_from(learner, rng_key, iteration, drawn, forms, told):
     params = (learner.params, *told) if told else learner.params
+    params = params if forms is None else (params, forms)
     return mcts.self_play(
       (params, learner.table) if uses_table else params,
       rng_key,
@@ -289,15 +312,15 @@ def fit_network(
   l2: float,
   replay_size: int,
   learning_rate: float,
+  num_tokens: int | None = None,
 ) -> tuple[Learner, dict[str, jax.Array]]:
-  """Adds the games to the replay and takes `num_updates` gradient steps."""
+  """Adds the games to the replay and takes `num_updates` gradient steps.
+
+  num_tokens: states are cut to so many, of which none that is drawn has more;
+    see `longest_drawn`. The same bits in less time.
+  """
   del replay_size, learning_rate  # In the replay and the optimizer already.
-  chex.assert_equal_shape([games.active, targets])
-  rows = losses.Batch(
-    games.tokens, games.action_weights, games.invalid_actions, targets
-  )
-  rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
-  memory = replay.add(learner.replay, rows, games.active.reshape(-1))
+  memory = _add_games(learner.replay, games, targets)
   loss_fn = functools.partial(
     losses.policy_value_loss, apply_fn=apply_fn, l2=l2
   )
@@ -306,6 +329,7 @@ def fit_network(
     params, opt_state = carry
     sample_key, dropout_key = jax.random.split(rng_key)
     batch = replay.sample(memory, sample_key, batch_size)
+    batch = batch._replace(tokens=batch.tokens[:, :num_tokens])
     grads, metrics = jax.grad(loss_fn, has_aux=True)(
       params, batch=batch, rng_key=dropout_key
     )
@@ -320,3 +344,36 @@ def fit_network(
   metrics = jax.tree.map(jnp.mean, metrics)
   learner = learner._replace(params=params, opt_state=opt_state, replay=memory)
   return learner, metrics
+
+
+def longest_drawn(
+  memory: replay.Replay,
+  rng_key: jax.Array,
+  games: mcts.Trajectories,
+  targets: jax.Array,
+  *,
+  batch_size: int,
+  num_updates: int,
+) -> jax.Array:
+  """Tokens of the longest state that `fit_network` will draw, i32[]."""
+  memory = _add_games(memory, games, targets)
+  lengths = jnp.sum(memory.rows.tokens > 0, axis=1)
+  memory = replay.Replay(lengths, memory.next, memory.size)
+
+  def draw(rng_key):
+    sample_key, _ = jax.random.split(rng_key)
+    return replay.sample(memory, sample_key, batch_size)
+
+  return jnp.max(jax.vmap(draw)(jax.random.split(rng_key, num_updates)))
+
+
+def _add_games(
+  memory: replay.Replay, games: mcts.Trajectories, targets: jax.Array
+) -> replay.Replay:
+  """The replay with the moves that somebody chose."""
+  chex.assert_equal_shape([games.active, targets])
+  rows = losses.Batch(
+    games.tokens, games.action_weights, games.invalid_actions, targets
+  )
+  rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
+  return replay.add(memory, rows, games.active.reshape(-1))

@@ -101,6 +101,11 @@ class PolicyValue(nn.Module):
     """Whether `networks.incremental` can follow the encoder, by `tables`."""
     return getattr(self.encoder, 'is_incremental', False)
 
+  @property
+  def ignores_padding(self) -> bool:
+    """Whether tokens may end where the longest formula of a batch does."""
+    return getattr(self.encoder, 'ignores_padding', False)
+
   def tables(self) -> tree_lstm.Tables:
     """The tables of an incremental encoder."""
     return self.encoder.tables()

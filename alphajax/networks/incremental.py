@@ -5,6 +5,7 @@ only its ancestors get new states. Everything to the left of this path is
 finished, and enters a node as one stored row; everything to the right is still
 as the node's own production wrote it, and enters as a row of a table. A step
 is then one matrix product per ancestor, for games in chunks of similar depth.
+Games that begin where all to the right is finished have rows from `forms`.
 
 This is batched code, unlike `tree_lstm.encode`, which it equals.
 """
@@ -51,13 +52,27 @@ def prepare(contexts: Contexts, tables: tree_lstm.Tables) -> Tables:
   leaf_row = jnp.concatenate([message, cells], axis=-1)
   rows = leaf_row[contexts.other_reader, contexts.others]  # [C, 3, 5D]
   rows = jnp.where((contexts.others > 0)[..., None], rows, 0.0)
-  inputs = tables.inputs[contexts.symbol]
-  said = jnp.sum(rows[..., : 3 * width] * contexts.share[..., None], axis=1)
+  context = surroundings(tables.inputs[contexts.symbol], rows, contexts.share)
+  kernels = tables.kernels.reshape(-1, 4 * width)
+  return Tables(context, leaf_row, h, kernels)
+
+
+def surroundings(
+  inputs: jax.Array, rows: jax.Array, share: jax.Array
+) -> jax.Array:
+  """Gates of n nodes without their path, `[n, 5D]`.
+
+  inputs: `W x + b` of each, [n, 4D].
+  rows: message and cell of the children beside the path, 0 where none is,
+    [n, 3, 5D].
+  share: weight of each child in the gates, [n, 3].
+  """
+  width = inputs.shape[1] // 4
+  said = jnp.sum(rows[..., : 3 * width] * share[..., None], axis=1)
   forget = rows[..., 3 * width : 4 * width] + inputs[:, None, 3 * width :]
   kept = jnp.sum(jax.nn.sigmoid(forget) * rows[..., 4 * width :], axis=1)
   context = [inputs[:, : 3 * width] + said, inputs[:, 3 * width :], kept]
-  kernels = tables.kernels.reshape(-1, 4 * width)
-  return Tables(jnp.concatenate(context, axis=-1), leaf_row, h, kernels)
+  return jnp.concatenate(context, axis=-1)
 
 
 def start(
@@ -87,11 +102,12 @@ class _Path(NamedTuple):
 class _Climb(NamedTuple):
   """State of the climb of n games."""
 
-  row: jax.Array  # [n, 5D] message and cell of the node below.
+  h: jax.Array  # [n, D] of the node below.
+  c: jax.Array  # [n, D]
   closes: jax.Array  # bool[n] that node is finished.
   entry: jax.Array  # [n, 4D] new row of `Memory.left`.
   stop: jax.Array  # i32[n] level of the node whose child was finished; -1.
-  h: jax.Array  # [n, D] of the root, once there.
+  root: jax.Array  # [n, D] h of the root, once there.
 
 
 def step(
@@ -128,7 +144,7 @@ def step(
   back = jnp.argsort(order)[:batch]
   h, entry, stop = jax.tree.map(
     lambda x: x.reshape(-1, *x.shape[2:])[back],
-    (climbed.h, climbed.entry, climbed.stop),
+    (climbed.root, climbed.entry, climbed.stop),
   )
   return h, _advance(contexts, memory, path, entry, stop)
 
@@ -165,37 +181,48 @@ def _climb(
   """Goes up the paths of n games, the deepest of them first in the list."""
   width = tables.leaf_h.shape[1]
   n = path.depth.shape[0]
-  bottom = _pick(path.contexts, path.depth - 1)
-  climb = _Climb(
-    row=tables.leaf_row[contexts.reader[bottom], path.leaf],
-    closes=path.closes,
-    entry=jnp.zeros((n, 4 * width), jnp.float32),
-    stop=jnp.full(n, -1, jnp.int32),
-    h=tables.leaf_h[path.leaf],
-  )
 
-  def up(carry):
-    height, climb = carry
+  def visit(climb, height, row):
+    """The nodes at a height, from the message and cell of those below."""
     level = path.depth - 1 - height
     here = _pick(path.contexts, level)
     entry = left[path.game, _pick(path.lefts, level)]
     entry = jnp.where(contexts.has_left[here][:, None], entry, 0.0)
     share = contexts.path_share[here][:, None]
-    h, c, entry = _node(tables.context[here], entry, climb.row, share)
+    h, c, entry = _node(tables.context[here], entry, row, share)
     stops = climb.closes & (contexts.follower[here] >= 0) & (level >= 0)
-    above = contexts.reader[_pick(path.contexts, level - 1)]
-    message = tree_lstm.read(tables.kernels, above, h)
-    return height + 1, _Climb(
-      row=jnp.concatenate([message, c], axis=1),
+    return _Climb(
+      h=h,
+      c=c,
       closes=climb.closes & ~stops,
       entry=jnp.where(stops[:, None], entry, climb.entry),
       stop=jnp.where(stops, level, climb.stop),
-      h=jnp.where((level == 0)[:, None], h, climb.h),
+      root=jnp.where((level == 0)[:, None], h, climb.root),
     )
 
+  def up(carry):
+    height, climb = carry
+    here = _pick(path.contexts, path.depth - 1 - height)
+    message = tree_lstm.read(tables.kernels, contexts.reader[here], climb.h)
+    row = jnp.concatenate([message, climb.c], axis=1)
+    return height + 1, visit(climb, height, row)
+
+  leaf = tables.leaf_h[path.leaf]
+  climb = _Climb(
+    h=leaf,
+    c=leaf,  # Nobody reads it.
+    closes=path.closes,
+    entry=jnp.zeros((n, 4 * width), jnp.float32),
+    stop=jnp.full(n, -1, jnp.int32),
+    root=leaf,
+  )
+  # What leaves say is known; the first nodes above them are out of the loop,
+  # which has a matrix product less than nodes.
+  bottom = contexts.reader[_pick(path.contexts, path.depth - 1)]
+  climb = visit(climb, 0, tables.leaf_row[bottom, path.leaf])
   height = jnp.max(path.depth)
   return jax.lax.while_loop(
-    lambda carry: carry[0] < height, up, (jnp.int32(0), climb)
+    lambda carry: carry[0] < height, up, (jnp.int32(1), climb)
   )[1]
 
 

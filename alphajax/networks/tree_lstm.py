@@ -55,6 +55,7 @@ class TreeLSTM(nn.Module):
   width: int = 128
 
   is_incremental = True  # `networks.incremental` follows it by its tables.
+  ignores_padding = True  # Fewer zeros after a formula give the same bits.
 
   def setup(self) -> None:
     gates = 4 * self.width
@@ -98,16 +99,29 @@ def make(language: Language, width: int = 128) -> TreeLSTM:
 
 
 def encode(tables: Tables, tokens: jax.Array) -> jax.Array:
-  """Root hidden state of prefix tokens, `[L] -> [D]`.
-
-  A scan in reverse: children come after their parent, so theirs are ready.
-  """
+  """Root hidden state of prefix tokens, `[L] -> [D]`."""
   chex.assert_rank(tokens, 1)
   children = tree.children(tables.arity, tokens)
+  h, _ = cell(
+    tables.inputs[tokens[0]],
+    said_below(tables, tokens, children)[children[0]],
+    is_averaged(tables.role[tokens[0]]),
+  )
+  return h
+
+
+def said_below(
+  tables: Tables, tokens: jax.Array, children: jax.Array
+) -> jax.Array:
+  """Message to its parent and cell of every node but the root, `[L + 1, 5D]`.
+
+  A scan in reverse: children come after their parent, so theirs are ready.
+  children: of each token, i32[L, 3]. Row L stays zero: what an absent child
+    says.
+  """
   reader = readers(tables, tokens, children)
   width = tables.inputs.shape[1] // 4
   kernels = tables.kernels.reshape(-1, 4 * width)
-  # Row L stays zero: what an absent child says.
   rows = jnp.zeros((tokens.shape[0] + 1, 5 * width), jnp.float32)
 
   def visit(rows, at):
@@ -119,13 +133,7 @@ def encode(tables: Tables, tokens: jax.Array) -> jax.Array:
     return rows.at[at].set(row), None
 
   order = jnp.arange(tokens.shape[0] - 1, 0, -1)
-  rows, _ = jax.lax.scan(visit, rows, order)
-  h, _ = cell(
-    tables.inputs[tokens[0]],
-    rows[children[0]],
-    is_averaged(tables.role[tokens[0]]),
-  )
-  return h
+  return jax.lax.scan(visit, rows, order)[0]
 
 
 def readers(

@@ -85,10 +85,13 @@ def halving(num_considered: int, num_simulations: int) -> list[int]:
   return schedule[:num_simulations]
 
 
-def make(*, num_simulations: int, num_considered: int = 16) -> Policy:
+def make(
+  *, num_simulations: int, num_considered: int = 16, backup: str = 'mean'
+) -> Policy:
   """Gumbel MuZero; its noise is drawn once for each root.
 
   num_considered: k. With fewer valid actions all of them are compared.
+  backup: see `Policy`.
   """
   table = jnp.asarray(
     [halving(count, num_simulations) for count in range(num_considered + 1)]
@@ -123,4 +126,4 @@ def make(*, num_simulations: int, num_considered: int = 16) -> Policy:
     weights = jax.vmap(improved_policy)(prior, visits, *rest)
     return actions, weights
 
-  return Policy(begin, score, root_score, conclude)
+  return Policy(begin, score, root_score, conclude, backup)

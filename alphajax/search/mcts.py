@@ -93,6 +93,7 @@ def search(
     num_simulations=num_simulations,
     max_depth=grammar.max_steps,
     kept=kept,
+    backup=policy.backup,
   )
   return trees, noise
 
@@ -103,6 +104,7 @@ def make_policy(
   num_simulations: int,
   num_considered: int = 16,
   reuse_subtree: bool = False,
+  backup: str = 'mean',
   **puct_options,
 ) -> tree_search.Policy:
   """The policy `puct` or `gumbel`, of the options in `config.search`.
@@ -111,7 +113,7 @@ def make_policy(
     ValueError: an unknown name, or options that Gumbel cannot honour.
   """
   if policy == 'puct':
-    return puct.make(**puct_options)
+    return puct.make(backup=backup, **puct_options)
   if policy != 'gumbel':
     raise ValueError(
       f"config.search.policy is {policy!r}: expected 'puct' or 'gumbel'"
@@ -127,12 +129,18 @@ def make_policy(
       'which has noise of its own and would learn the prior with that noise'
     )
   return gumbel.make(
-    num_simulations=num_simulations, num_considered=num_considered
+    num_simulations=num_simulations,
+    num_considered=num_considered,
+    backup=backup,
   )
 
 
 def make_searcher(
-  *, engine: str = 'tree', reuse_subtree: bool = False, **options
+  *,
+  engine: str = 'tree',
+  reuse_subtree: bool = False,
+  backup: str = 'mean',
+  **options,
 ) -> tuple[tree_search.Policy, ModuleType]:
   """Policy and engine, of the options in `config.search`; see `make_policy`.
 
@@ -147,7 +155,18 @@ def make_searcher(
       "config.search.reuse_subtree needs config.search.engine = 'tree': "
       f'{engine!r} begins every search with the root alone'
     )
-  return make_policy(reuse_subtree=reuse_subtree, **options), found
+  if backup not in tree_search.BACKUPS:
+    raise ValueError(
+      f'config.search.backup is {backup!r}: '
+      f'expected one of {tree_search.BACKUPS}'
+    )
+  if backup != 'mean' and found is not tree_search:
+    raise ValueError(
+      f"config.search.backup = {backup!r} needs config.search.engine = 'tree': "
+      f'{engine!r} takes the mean'
+    )
+  policy = make_policy(reuse_subtree=reuse_subtree, backup=backup, **options)
+  return policy, found
 
 
 def find_engine(name: str) -> ModuleType:
@@ -190,7 +209,7 @@ def self_play(
 
   start: the state at which games begin, one for all or one of each `[B, ...]`;
     None: the start symbol, the only one that an evaluator of `from_derivation`
-    knows.
+    knows; one of `from_forms` was told these in its parameters.
   openings: the first actions of each game, i32[B, max_steps], -1 from where it
     is free. Moves of an opening are not `active`: nobody chose them.
   temperature: of all moves, or of each, `[max_steps]`.
@@ -212,7 +231,9 @@ def self_play(
   kept = None
   if reuse_subtree:
     embedding = (states, evaluation[2])
-    kept = reuse.nothing(embedding, num_simulations, grammar.num_actions)
+    kept = reuse.nothing(
+      embedding, num_simulations, grammar.num_actions, policy.backup
+    )
   games = jax.lax.while_loop(
     lambda games: ~jnp.all(games.states.terminated),
     functools.partial(

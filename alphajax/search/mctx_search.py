@@ -34,14 +34,17 @@ def search(
   root_score_fn: Callable | None = None,
   noise: Any = (),
   kept: None = None,
+  backup: str = 'mean',
 ) -> mctx.Tree:
   """As `tree_search.search`, which says what the arguments are.
 
   Raises:
-    ValueError: trees to go on with, which mctx cannot.
+    ValueError: trees to go on with or another backup, which mctx has not.
   """
   if kept is not None:
     raise ValueError('mctx begins every search with the root alone')
+  if backup != 'mean':
+    raise ValueError(f'mctx backs up the mean alone, not {backup!r}')
   chex.assert_equal_shape([root.prior_logits, invalid_actions])
 
   def root_action(rng_key, tree, node):

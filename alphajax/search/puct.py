@@ -48,21 +48,24 @@ def branch_puct(
   base_branches: int,
   branch_adapted: bool = True,
   q_transform: Callable = plain_q,
+  backup: str = 'mean',
 ) -> jax.Array:
   """PUCT whose exploration grows with the number b of valid rules, Eq. 8.
 
   Scores [A] of one node: Q + c sqrt(b / b_ref) P sqrt(sum N) / (1 + N).
   Before any visit Eq. 8 is a tie that the prior decides here.
   branch_adapted: False leaves the root of b / b_ref out: plain PUCT.
+  backup: see `Policy`. Under 'max' the value of a node is that of its best
+    action; what q_transform compares with is the network's word on it.
   """
-  del raw_value
   chex.assert_equal_shape([prior, visits, qvalues, invalid_actions])
   c: jax.Array | float = c_puct
   if branch_adapted:
     c = c * jnp.sqrt(jnp.sum(~invalid_actions) / base_branches)
   total = jnp.maximum(jnp.sum(visits), 1)
   bonus = c * prior * jnp.sqrt(total) / (1 + visits)
-  return q_transform(qvalues, visits, node_value) + bonus
+  reference = raw_value if backup == 'max' else node_value
+  return q_transform(qvalues, visits, reference) + bonus
 
 
 def add_noise(
@@ -132,6 +135,7 @@ def make(
   base_branches: int = 40,
   branch_adapted: bool = True,
   q_transform: str = 'none',
+  backup: str = 'mean',
   dirichlet_fraction: float = 0.0,
   dirichlet_alpha: float = 0.3,
 ) -> Policy:
@@ -168,5 +172,6 @@ def make(
     base_branches=base_branches,
     branch_adapted=branch_adapted,
     q_transform=Q_TRANSFORMS[q_transform],
+    backup=backup,
   )
-  return Policy(begin, score_fn, None, conclude)
+  return Policy(begin, score_fn, None, conclude, backup)

@@ -13,10 +13,10 @@ from alphajax.search import tree_search
 
 
 def nothing(
-  embedding: Any, num_simulations: int, num_actions: int
+  embedding: Any, num_simulations: int, num_actions: int, backup: str = 'mean'
 ) -> tree_search.Tree:
   """What the first search goes on with; `embedding` is that of any nodes."""
-  return tree_search.empty(embedding, 2 * num_simulations, num_actions)
+  return tree_search.empty(embedding, 2 * num_simulations, num_actions, backup)
 
 
 def keep(
@@ -61,7 +61,7 @@ def keep(
     best_child=moved[games, tree.best_child],
   )
   embedding = jax.tree.map(lambda x: x[:, 0], tree.embedding)
-  room = nothing(embedding, num_simulations, num_actions)
+  room = nothing(embedding, num_simulations, num_actions, tree.backup)
   return jax.tree.map(take, room, tree)
 
 

@@ -20,6 +20,8 @@ from flax import struct
 NO_NODE = -1
 # The prior of a forbidden action: a valid one may underflow to 0.
 FORBIDDEN = -1.0
+# What is made of the returns of an edge's visits.
+BACKUPS = ('mean', 'max')
 
 # (prior [A], visits [A], qvalues [A], node value [], invalid [A], raw value [])
 # -> [A].
@@ -36,12 +38,15 @@ class Policy(NamedTuple):
     score_fn; None: nothing in its place.
   conclude: (rng_key, noise, *those arguments, temperature) -> (actions [B],
     weights [B, A]), all batched: the move, and the target of the policy.
+  backup: one of `BACKUPS`: an edge is worth the mean of what its visits have
+    found, or the best of it.
   """
 
   begin: Callable
   score_fn: ScoreFn
   root_score_fn: Callable | None
   conclude: Callable
+  backup: str = 'mean'
 
 
 class Tree(struct.PyTreeNode):
@@ -53,7 +58,7 @@ class Tree(struct.PyTreeNode):
 
   prior: jax.Array  # [B, N, A] probabilities, FORBIDDEN where forbidden.
   visits: jax.Array  # i32[B, N, A]
-  returns: jax.Array  # [B, N, A] sum of the returns of the visits.
+  returns: jax.Array  # [B, N, A] of the visits: their sum, or the largest.
   children: jax.Array  # i32[B, N, A] node index or NO_NODE.
   raw_value: jax.Array  # [B, N] what the network said.
   reward: jax.Array  # [B, N] on the way into the node.
@@ -61,6 +66,7 @@ class Tree(struct.PyTreeNode):
   best_action: jax.Array  # i32[B, N]
   best_child: jax.Array  # i32[B, N]
   embedding: Any  # [B, N, ...]
+  backup: str = struct.field(pytree_node=False, default='mean')
 
 
 class _Walk(struct.PyTreeNode):
@@ -88,6 +94,7 @@ def search(
   root_score_fn: Callable | None = None,
   noise: Any = (),
   kept: Tree | None = None,
+  backup: str = 'mean',
 ) -> Tree:
   """Runs `num_simulations` of one expansion each, in every game.
 
@@ -95,8 +102,9 @@ def search(
   invalid_actions: `bool[B, A]` at the root.
   invalid_fn: embedding [..., E] -> bool[..., A], at the other nodes.
   max_depth: no walk is longer; a finished formula ends it before.
-  score_fn, root_score_fn, noise: see `Policy`.
-  kept: the tree to go on with, from `reuse.keep`; None: a new one.
+  score_fn, root_score_fn, noise, backup: see `Policy`.
+  kept: the tree to go on with, from `reuse.keep`, of the same backup; None: a
+    new one.
   """
   chex.assert_rank(root.value, 1)
   chex.assert_equal_shape([root.prior_logits, invalid_actions])
@@ -106,7 +114,8 @@ def search(
     return jax.vmap(root_score_fn)(noise, *edges)
 
   if kept is None:
-    tree = empty(root.embedding, num_simulations + 1, invalid_actions.shape[1])
+    num_actions = invalid_actions.shape[1]
+    tree = empty(root.embedding, num_simulations + 1, num_actions, backup)
     first = 1
   else:
     tree, first = kept, num_simulations
@@ -134,7 +143,9 @@ def search(
   return tree
 
 
-def empty(embedding: Any, num_nodes: int, num_actions: int) -> Tree:
+def empty(
+  embedding: Any, num_nodes: int, num_actions: int, backup: str = 'mean'
+) -> Tree:
   """Room for trees; `embedding` [B, ...] is that of any nodes."""
   batch = jax.tree.leaves(embedding)[0].shape[0]
   nodes = (batch, num_nodes)
@@ -152,6 +163,7 @@ def empty(embedding: Any, num_nodes: int, num_actions: int) -> Tree:
     embedding=jax.tree.map(
       lambda x: jnp.zeros((*nodes, *x.shape[1:]), x.dtype), embedding
     ),
+    backup=backup,
   )
 
 
@@ -281,9 +293,8 @@ def _expand(
 def _backup(
   tree: Tree, walk: _Walk, leaf: jax.Array, score_fn: ScoreFn
 ) -> Tree:
-  """Adds the leaf's value to every edge of the walk, the last edge first."""
-  batch, num_nodes = tree.raw_value.shape
-  games = jnp.arange(batch)
+  """Tells every edge of the walk the leaf's value, the last edge first."""
+  num_nodes = tree.raw_value.shape[1]
 
   def rise(carry):
     level, tree, child, value = carry
@@ -294,10 +305,7 @@ def _backup(
     action = walk.actions[:, level]
     gain = _at(tree.reward, child) + _at(tree.discount, child) * value
     value = jnp.where(on_path, gain, value)
-    tree = tree.replace(
-      visits=tree.visits.at[games, node, action].add(1, mode='drop'),
-      returns=tree.returns.at[games, node, action].add(value, mode='drop'),
-    )
+    tree = _count(tree, node, action, value)
     scores = jax.vmap(score_fn)(*edges(tree, node))
     tree = _point(tree, node, scores)
     return level, tree, jnp.where(on_path, node, child), value
@@ -306,10 +314,35 @@ def _backup(
   return jax.lax.while_loop(lambda carry: carry[0] > 0, rise, carry)[1]
 
 
+def _count(
+  tree: Tree, node: jax.Array, action: jax.Array, value: jax.Array
+) -> Tree:
+  """One visit more of an edge of each game, and what it returned, all `[B]`.
+
+  A node beyond the tree is nobody's.
+  """
+  edge = jnp.arange(node.shape[0]), node, action
+  if tree.backup == 'max':
+    best = jnp.maximum(tree.returns[edge], value)
+    best = jnp.where(tree.visits[edge] > 0, best, value)
+    returns = tree.returns.at[edge].set(best, mode='drop')
+  else:
+    returns = tree.returns.at[edge].add(value, mode='drop')
+  return tree.replace(
+    visits=tree.visits.at[edge].add(1, mode='drop'), returns=returns
+  )
+
+
 def edges(tree: Tree, node: jax.Array) -> tuple[jax.Array, ...]:
   """What a `ScoreFn` is told of `node [B]`, all batched."""
   prior, visits = _at(tree.prior, node), _at(tree.visits, node)
   returns, raw_value = _at(tree.returns, node), _at(tree.raw_value, node)
+  if tree.backup == 'max':
+    # The best of the network's word on the node and all returns through it.
+    seen = jnp.where(visits > 0, returns, raw_value[:, None])
+    node_value = jnp.maximum(raw_value, jnp.max(seen, axis=1))
+    invalid = prior == FORBIDDEN
+    return prior, visits, returns, node_value, invalid, raw_value
   # The mean over the network's word on the node and all returns through it.
   total = raw_value + jnp.sum(returns, axis=1)
   node_value = total / (1 + jnp.sum(visits, axis=1))
