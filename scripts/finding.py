@@ -46,8 +46,10 @@ def search_config(name: str, market: str):
     config.num_trajectories = 50
   else:
     config = evolution.get_config(market)
-  if name.endswith('_learning'):
+  if name.endswith('_learning') or name.endswith('_nodes'):
     use_learning(config)
+  if name.endswith('_nodes'):  # Any node of a formula is written anew.
+    config.search.openings_at, config.search.openings = 'node', 1.0
   if name.endswith('_screen'):
     config.screen.twin = 0.99
   if '_typed' in name:
@@ -85,6 +87,7 @@ SEARCHES = (
   'evolution_typed_ranked',
   'alphacfg',
   'alphacfg_learning',
+  'alphacfg_nodes',
 )
 
 
