@@ -46,10 +46,12 @@ def search_config(name: str, market: str):
     config.num_trajectories = 50
   else:
     config = evolution.get_config(market)
-  if name.endswith('_learning') or name.endswith('_nodes'):
+  if '_learning' in name or '_nodes' in name:
     use_learning(config)
-  if name.endswith('_nodes'):  # Any node of a formula is written anew.
+  if '_nodes' in name:  # Any node of a formula is written anew.
     config.search.openings_at, config.search.openings = 'node', 1.0
+  if name.endswith('_max'):
+    config.search.backup = 'max'
   if name.endswith('_screen'):
     config.screen.twin = 0.99
   if '_typed' in name:
@@ -88,6 +90,7 @@ SEARCHES = (
   'alphacfg',
   'alphacfg_learning',
   'alphacfg_nodes',
+  'alphacfg_nodes_max',
 )
 
 
