@@ -82,6 +82,7 @@ def use_learning(config) -> None:
 SEARCHES = (
   'random',
   'random_screen',
+  'random_typed',
   'evolution',
   'evolution_typed',
   'random_ranked',
