@@ -121,11 +121,13 @@ def _all(workdir: Path):
 
 def picture(workdir: Path, path: Path) -> None:
   """IC by formulas evaluated: a panel a market and rule, a line a search."""
-  runs = _all(workdir)
+  runs = {market: found for market, found in _all(workdir).items() if found}
   figure = Figure(
-    figsize=(3.4 * len(RULES), 3 * len(DATA)), layout='constrained'
+    figsize=(3.4 * len(RULES), 3 * len(runs)), layout='constrained'
   )
-  grid = figure.subplots(len(DATA), len(RULES), sharex=True, sharey='row')
+  grid = figure.subplots(
+    len(runs), len(RULES), sharex=True, sharey='row', squeeze=False
+  )
   for row, (market, found) in zip(grid, runs.items(), strict=True):
     for axes, rule in zip(row, RULES, strict=True):
       for search, each in found.items():
@@ -150,7 +152,7 @@ def picture(workdir: Path, path: Path) -> None:
     axes.set_xlabel('formulas evaluated')
   for axes in grid[:, 0]:
     axes.set_ylabel('IC out of sample')
-  grid[0, 0].legend()
+  grid[0, -1].legend()
   figure.savefig(path, dpi=110)
 
 
