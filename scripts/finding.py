@@ -2,6 +2,9 @@ r"""What lasts out of sample: searches and pool rules compared in pairs.
 
 python scripts/finding.py --data=../shared/data --workdir=runs/finding
 python scripts/finding.py --workdir=runs/finding --table
+python scripts/finding.py --workdir=runs/finding --table --control=random,bagged
+python scripts/finding.py --workdir=runs/finding --table \
+  --control=random_typed,algorithm1
 
 Every search mines 2,500 formulas on each half of the train days of both real
 markets; the pools of all rules on the same formulas are judged on the other
@@ -169,17 +172,21 @@ def _paired(ours, control) -> np.ndarray:
   return np.array([ours[day] - control[day] for day in ours if day in control])
 
 
-def table(workdir: Path) -> str:
-  """Every search and rule beside random search, by market."""
+def table(workdir: Path, control: tuple[str, str] = CONTROL) -> str:
+  """Every search and rule beside one search, by market.
+
+  control: that search, and the rule of its first column; the second column has
+    its pools by the same rule.
+  """
   lines = []
   for market in DATA:
     runs = {s: load(workdir, market, s) for s in SEARCHES}
     runs = {s: found for s, found in runs.items() if found}
-    if CONTROL[0] not in runs:
+    if control[0] not in runs:
       continue
     lines.append(
-      f'{market:27}{"seeds":>6}{"IC":>8}  less random, algorithm1'
-      '         less random, same rule'
+      f'{market:52}{"seeds":>6}{"IC":>8}  less {control[0]}, {control[1]}'
+      f'         less {control[0]}, same rule'
     )
     for search, found in runs.items():
       for rule in RULES:
@@ -188,9 +195,10 @@ def table(workdir: Path) -> str:
           [np.mean([*d.values()]) for e in ours.values() for d in e.values()]
         )
         row = f'{search + " " + rule:55}{len(ours):3}{ic:8.4f}'
-        for other in (CONTROL[1], rule):
-          control = {s: e[other] for s, e in runs[CONTROL[0]].items()}
-          row += _cell(ours, control)
+        for other in (control[1], rule):
+          beside = {s: e[other] for s, e in runs[control[0]].items()}
+          if beside.keys() & ours.keys():
+            row += _cell(ours, beside)
         lines.append(row)
   return '\n'.join(lines)
 
@@ -251,7 +259,8 @@ def main(argv):
   workdir = Path(FLAGS.workdir)
   if not FLAGS.table:
     run(workdir, Path(FLAGS.data), FLAGS.searches, FLAGS.seeds, FLAGS.budget)
-  print(table(workdir))
+  search, rule = FLAGS.control
+  print(table(workdir, (search, rule)))
   print(learning_table(workdir))
 
 
@@ -261,5 +270,6 @@ if __name__ == '__main__':
   flags.DEFINE_list('searches', list(SEARCHES), 'Which of them.')
   flags.DEFINE_integer('seeds', 5, 'Runs of each.')
   flags.DEFINE_integer('budget', 2500, 'Formulas evaluated in a run.')
+  flags.DEFINE_list('control', list(CONTROL), 'Search and rule to set beside.')
   flags.DEFINE_bool('table', False, 'Only the table of what has been run.')
   app.run(main)

@@ -6,7 +6,10 @@ import pytest
 import tiny
 
 from alphajax import markets
+from alphajax.language import environment
+from alphajax.language import formula as formula_lib
 from alphajax.methods import archive, random_search, surrogate
+from alphajax.methods import screen as screen_lib
 from alphajax.search import nearest
 
 COUNT = 12
@@ -52,10 +55,25 @@ def test_it_is_the_best_of_some_candidates_that_are_evaluated(market, steps):
   places = np.arange(len(before.mined.book), len(after.mined.book))
   assert len(places) == COUNT
   rows = nearest.take(after.known.rows, places).astype(np.float16)
-  # As they came: those unlike each other by their worth, then the rest.
-  order = surrogate.order(options, evidence, rows)
-  unlike = np.flatnonzero(order != np.arange(COUNT))
-  assert not unlike.size or unlike[0] > COUNT // 3
+  # The first of all that was drawn for them, but for what was turned away.
+  screen = screen_lib.make(config_of(), market.train)
+  grammar, key = environment.make(**config_of().language), jax.random.key(4)
+  drawn, number = {}, 0
+  while len(drawn) < options.candidates * COUNT:
+    for formula in environment.random_formulas(
+      grammar, jax.random.fold_in(key, number), 2 * COUNT
+    ):
+      name = formula_lib.key(formula)
+      if name not in {*before.mined.book, *before.known.turned_away}:
+        drawn.setdefault(name, formula)
+    number += 1
+  seen = screen_lib.behaviours(screen, list(drawn.values()))
+  order = surrogate.order(options, evidence, seen)
+  names = [list(drawn)[place] for place in order.tolist()]
+  ranks = [names.index(name) for name in [*after.mined.book][-COUNT:]]
+  assert ranks == sorted(ranks) and ranks[-1] < len(names) - 1
+  passed_over = {names[n] for n in range(ranks[-1]) if n not in ranks}
+  assert passed_over <= after.known.turned_away.keys()
   # What is expected is a ridge regression on the whole archive.
   daily = np.concatenate(before.mined.memory.daily).astype(np.float64)
   known = nearest.take(before.known.rows, np.array(before.mined.memory.ids))
