@@ -161,7 +161,7 @@ def make(config, market: Market) -> Method:
 def _reads_pool(options) -> bool:
   """Whether anything here reads the pool of Algorithm 1."""
   learns_rest = (
-    options.policy == 'learned' and options.learned.outcome == 'unexplained'
+    edit_policy.is_learned(options) and options.learned.outcome == 'unexplained'
   )
   return options.parents == 'pool' or learns_rest
 
