@@ -6,14 +6,15 @@ python -m alphajax.train --config=configs/alphaformer.py:csi300 \
 The market is read as a set of evaluated formulas and their statistics. The
 variant after the market says what is done: `zero_shot`, the default, mines with
 parameters that stay; `finetune` goes on learning from what it evaluates;
-`pretrain` makes the parameters, on planted tasks.
+`pretrain` makes parameters on planted tasks, in less than an hour of two cores;
+`pretrain_gpu` those that come with alphajax, see `scripts/pretrain.py`.
 """
 
 from ml_collections import config_dict
 
 from alphajax.configs import common
 
-VARIANTS = ('zero_shot', 'finetune', 'pretrain')
+VARIANTS = ('zero_shot', 'finetune', 'pretrain', 'pretrain_gpu')
 
 
 def get_config(variant='csi300'):
@@ -28,9 +29,11 @@ def get_config(variant='csi300'):
   common.use_market(config, market)
   config.early_stop = 0.0
   config.screen.twin = 0.97
-  if kind == 'pretrain':
+  if kind.startswith('pretrain'):
     _network(config)
     _pretrain(config)
+    if kind == 'pretrain_gpu':
+      _on_a_gpu(config)
     return config
   _mine(config)
   if kind == 'finetune':
@@ -99,6 +102,9 @@ def _pretrain(config):
   config.pretrain = config_dict.ConfigDict()
   # Files of more panels, with commas, such as those of alphajax synthesize.
   config.pretrain.panels = ''
+  # FILE.npz that the library and what was measured of it are read from, or
+  # written to where it does not exist yet; empty: made anew at every start.
+  config.pretrain.bank = ''
   config.pretrain.library = 2000  # Formulas drawn; those that speak are kept.
   config.pretrain.num_probes = 96  # Of them, evaluated in every task.
   config.pretrain.probe_size = 8  # Nodes of a probe, at most.
@@ -118,6 +124,23 @@ def _pretrain(config):
   config.pretrain.label_smoothing = 0.05  # Share of all valid symbols.
   config.pretrain.every = 15  # Iterations from one look at held-out tasks.
   config.pretrain.gate_tasks = 24  # Held-out tasks looked at.
-  config.pretrain.gate_samples = 100  # Formulas drawn for each.
+  config.pretrain.gate_samples = 100  # Formulas drawn for each,
+  config.pretrain.gate_temperature = 1.0  # by logits divided by this.
   # FILE.npz that parameters are written to after each look; empty: none.
   config.pretrain.out = ''
+
+
+def _on_a_gpu(config):
+  """Twice as wide, and some twenty times as many tasks of more formulas."""
+  config.network.width = 128
+  config.network.hidden = 512
+  config.network.latents = 32
+  config.network.latent_layers = 4
+  config.network.decoder_layers = 4
+  config.tokens.retrieved = 16
+  config.tokens.references = 6
+  config.pretrain.library = 6000
+  config.pretrain.batch_size = 512
+  config.pretrain.num_updates = 20
+  config.pretrain.learning_rate = 1e-3
+  config.num_iterations = 500

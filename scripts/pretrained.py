@@ -2,12 +2,16 @@ r"""Judges a pre-training on held-out tasks and writes its parameters.
 
 python scripts/pretrained.py --workdir=runs/pretrain \
   --out=alphajax/pretrained/alphaformer.npz
+python scripts/pretrained.py --checkpoint=runs/alphaformer.npz \
+  --bank=runs/bank.npz --data=../shared/data/cn_csi300.parquet --tasks=256
 
-The run may be anywhere in its course: the newest state in its folder is taken.
-Its library is drawn again, which takes minutes.
+A run may be anywhere in its course: the newest state in its folder is taken.
+A checkpoint is what a run or `scripts/pretrain.py` wrote. Without a bank the
+library is drawn again, which takes minutes.
 """
 
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 from absl import app, flags
@@ -16,50 +20,89 @@ from ml_collections import config_dict
 from alphajax import markets, train
 from alphajax.language import orders as orders_lib
 from alphajax.methods import formula_model, pretraining, pretraining_gate
-from alphajax.run import folder
+from alphajax.run import folder, pretrained
 from alphajax.run import state as state_lib
+
+
+class Found(NamedTuple):
+  """Parameters, the config that made them, and what they took."""
+
+  params: Any
+  config: config_dict.ConfigDict
+  cost: dict[str, Any]
 
 
 def main(argv):
   del argv
   train.prepare()
   given = flags.FLAGS
+  if bool(given.workdir) == bool(given.checkpoint):
+    raise app.UsageError('give either --workdir or --checkpoint')
+  found = _of_run() if given.workdir else _of_checkpoint()
+  config = found.config
+  config.pretrain.gate_tasks = given.tasks
+  if given.samples:
+    config.pretrain.gate_samples = given.samples
+  market, _ = markets.load_market(config)
+  orders = orders_lib.make(**config.language)
+  network = pretraining.make_network(config, orders)
+  ready = pretraining.prepare(config, market, orders, network)
+  figures = pretraining_gate.judge(
+    ready.gate, found.params, jax.random.key(config.seed)
+  )
+  for name, value in figures.items():
+    print(f'{name:<24}', '-' if value is None else f'{value:.4f}')
+  if given.out:
+    cost = found.cost | {'judged_tasks': given.tasks, **figures}
+    path = formula_model.save(
+      given.out, found.params, config, ready.library, ready.bank, cost,
+      half=given.half,
+    )  # fmt: skip
+    print(path)
+
+
+def _of_run() -> Found:
+  given = flags.FLAGS
   run = folder.load_run(given.workdir)
   config = config_dict.ConfigDict(run.config)
+  _look_in(config)
   market, _ = markets.load_market(config)
   method = pretraining.make(config, market)
   start = method.init(jax.random.key(0))
   done, state = state_lib.restore(
     Path(given.workdir), method, start, set_aside=False
   )
-  config.pretrain.gate_tasks = given.tasks
-  orders = orders_lib.make(**config.language)
-  network = pretraining.make_network(config, orders)
-  ready = pretraining.prepare(config, market, orders, network)
-  figures = pretraining_gate.judge(
-    ready.gate, state.average, jax.random.key(config.seed)
-  )
-  for name, value in figures.items():
-    print(f'{name:<24}', '-' if value is None else f'{value:.4f}')
-  seconds = float(run.seconds('total').sum())
   cost = {
     'tasks': state.updates * config.pretrain.batch_size,
     'iterations': done,
     'of_iterations': config.num_iterations,
-    'seconds': seconds,
-    'judged_tasks': given.tasks,
-    **figures,
+    'seconds': float(run.seconds('total').sum()),
   }
-  if given.out:
-    path = formula_model.save(
-      given.out, state.average, config, ready.library, ready.bank, cost
-    )
-    print(path)
+  return Found(state.average, config, cost)
+
+
+def _of_checkpoint() -> Found:
+  found = pretrained.load(flags.FLAGS.checkpoint)
+  config = config_dict.ConfigDict(found.about['config'])
+  _look_in(config)
+  return Found(found.params, config, found.about['cost'])
+
+
+def _look_in(config) -> None:
+  """Where data and bank lie here."""
+  given = flags.FLAGS
+  if given.data:
+    config.data.path = given.data
+  config.pretrain.bank = given.bank or ''
 
 
 if __name__ == '__main__':
-  flags.DEFINE_string('workdir', None, 'Folder of the run.')
+  flags.DEFINE_string('workdir', None, 'Folder of a run.')
+  flags.DEFINE_string('checkpoint', None, 'FILE.npz in place of a run.')
+  flags.DEFINE_string('bank', '', 'FILE.npz, see config.pretrain.bank.')
+  flags.DEFINE_string('data', '', 'The market; empty: where it was.')
   flags.DEFINE_string('out', '', 'FILE.npz to write; empty: judge only.')
   flags.DEFINE_integer('tasks', 96, 'Held-out tasks.')
-  flags.mark_flag_as_required('workdir')
+  flags.DEFINE_integer('samples', 0, 'Formulas of each; 0: of the config.')
+  flags.DEFINE_bool('half', False, 'Writes 16 bits a number.')
   app.run(main)

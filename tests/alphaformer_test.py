@@ -11,12 +11,14 @@ from alphajax import experiment, markets
 from alphajax.configs import alphaformer as config_file
 from alphajax.data import panel as panel_lib
 from alphajax.language import formula as formula_lib
+from alphajax.language import orders as orders_lib
 from alphajax.methods import (
   alphaformer,
   finetune,
   formula_model,
   mined_tokens,
   planted_tasks,
+  pretraining,
 )
 from alphajax.run import pretrained as pretrained_lib
 from alphajax.run.clock import Clock
@@ -56,11 +58,18 @@ def test_pretraining_looks_at_held_out_tasks(pretrained):
   assert [record['tasks'] for record in records] == [16, 32, 48, 64]
   assert ['share_10' in record for record in records] == [False, True] * 2
   last = records[-1]
-  for name in ('', 'ranked_', 'shelf_', 'retrieval_', 'random_', 'oracle_'):
+  for name in (
+    '', 'ranked_', 'shelf_', 'retrieval_', 'random_', 'oracle_', 'model_',
+    'kernel_',
+  ):  # fmt: skip
     first, ten, hundred = (last[f'{name}share_{k}'] for k in (1, 10, 100))
     assert 0 < first <= ten <= hundred <= 1
   # With formulas that nobody else may take, and there are few.
   assert last['oracle_share_100'] >= last['retrieval_share_100']
+  assert last['over_kernel_10'] == pytest.approx(
+    last['model_share_10'] - last['kernel_share_10']
+  )
+  assert last['over_kernel_error_10'] >= 0
   assert 0 < last['distinct'] <= 1 and last['value_error'] > 0
   assert method.found(states[-1]) is None and not method.finished(states[-1])
   with open(path.replace('.npz', '.json'), encoding='utf-8') as file:
@@ -68,6 +77,31 @@ def test_pretraining_looks_at_held_out_tasks(pretrained):
   assert about['cost']['tasks'] == 64 and len(about['probes']) == 10
   assert about['cost']['share_10'] == last['share_10']
   assert about['data_hash'].startswith('simulated')
+
+
+def test_a_bank_in_a_file_is_what_is_trained_on(market, tmp_path):
+  config = tiny.get_config('pretraining')
+  config.pretrain.bank = str(tmp_path / 'bank.npz')
+  orders = orders_lib.make(**config.language)
+  network = pretraining.make_network(config, orders)
+  made = pretraining.prepare(config, market, orders, network)
+  again = pretraining.prepare(config, market, orders, network)
+  assert made.library.formulas == again.library.formulas
+  jax.tree.map(np.testing.assert_array_equal, made.bank, again.bank)
+  config.pretrain.draws = 24
+  with pytest.raises(ValueError, match='draws = 16, now it is 24: give the s'):
+    pretraining.prepare(config, market, orders, network)
+
+
+def test_learning_rates_rise_in_a_line_and_fall_to_0():
+  rates = [
+    float(pretraining.learning_rate(x, 2.0, 0.1)) for x in (0, 0.05, 0.1)
+  ]
+  np.testing.assert_allclose(rates, [0.0, 1.0, 2.0], atol=1e-6)
+  half, last = (
+    float(pretraining.learning_rate(x, 2.0, 0.1)) for x in (0.55, 1)
+  )
+  np.testing.assert_allclose([half, last], [1.0, 0.0], atol=1e-6)
 
 
 def test_pretraining_learns_and_averages(pretrained):

@@ -10,10 +10,10 @@ import pytest
 from alphajax.language import environment
 from alphajax.language import orders as orders_lib
 from alphajax.networks import formula_transformer
-from alphajax.networks.formula_transformer import Inputs, Sizes
+from alphajax.networks.formula_transformer import Candidate, Inputs, Sizes
 
 TINY = Sizes(16, 2, 32, latents=4, latent_layers=1, decoder_layers=2)
-WIDTH, CONTEXT, BEHAVIOUR = 12, 5, 6
+WIDTH, CONTEXT = 12, 5
 # Sums of the set in another order: some units in the last place of float32.
 TOLERANCE = 2e-6
 
@@ -39,9 +39,7 @@ def random_params(network, inputs, scale=0.2):
 
 @functools.cache
 def network_of():
-  network = formula_transformer.make(
-    TINY, orders_of(), behaviour_width=BEHAVIOUR
-  )
+  network = formula_transformer.make(TINY, orders_of())
   return network, random_params(network, inputs_of())
 
 
@@ -71,22 +69,26 @@ def said():
   """All that the network says of inputs, jitted."""
   network, _ = network_of()
 
-  def run(params, inputs, symbols, behaviour):
+  def run(params, inputs, symbols, candidate):
     memory = network.encode(params, inputs)
-    bag = jnp.zeros(orders_of().size).at[3].set(2.0)
     return (
       network.logits(params, memory, symbols),
       network.value(params, memory),
-      network.score(params, memory, behaviour, bag),
+      network.score(params, memory, candidate),
     )
 
   return jax.jit(run)
 
 
-def say(inputs, symbols=None, behaviour=None):
+def candidate_of(expected=0.7):
+  bag = jnp.zeros(orders_of().size).at[3].set(2.0)
+  return Candidate(noise((WIDTH,)), bag, jnp.float32(expected))
+
+
+def say(inputs, symbols=None, candidate=None):
   symbols = sequence_of(0) if symbols is None else symbols
-  behaviour = noise((BEHAVIOUR,)) if behaviour is None else behaviour
-  return said()(network_of()[1], inputs, symbols, behaviour)
+  candidate = candidate_of() if candidate is None else candidate
+  return said()(network_of()[1], inputs, symbols, candidate)
 
 
 def assert_same(one, other):
@@ -125,9 +127,24 @@ def test_every_input_counts(part):
   logits, value, score = say(inputs)
   other_logits, other_value, other_score = say(changed)
   assert np.abs(logits - other_logits).max() > 1e-4
-  if part != 'formulas':  # Those are for the decoder alone.
+  if part != 'formulas':  # Those are not for the value head.
     assert abs(value - other_value) > 1e-3 * abs(value)
-    assert abs(score - other_score) > 1e-3 * abs(score)
+  assert abs(score - other_score) > 1e-5 * abs(score)
+
+
+def test_a_score_begins_with_what_a_regression_expects():
+  """Nearly, and reads all that there is of the formula."""
+  candidate = candidate_of()
+  _, _, score = say(inputs_of())
+  assert score == pytest.approx(0.7, abs=0.2)
+  changes = dict(token=candidate.token[::-1], bag=candidate.bag * 0,
+                 expected=jnp.float32(1.7))  # fmt: skip
+  moved = {
+    name: say(inputs_of(), None, candidate._replace(**{name: value}))[2]
+    for name, value in changes.items()
+  }
+  assert all(abs(other - score) > 1e-4 for other in moved.values())
+  assert moved['expected'] - score == pytest.approx(1.0, abs=0.2)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +160,8 @@ def test_all_is_finite_on_extreme_inputs(value):
   )
   for mask in (inputs.mask, jnp.zeros(7, bool), jnp.ones(7, bool)):
     found = say(
-      extreme._replace(mask=mask), behaviour=fill(jnp.zeros(BEHAVIOUR))
+      extreme._replace(mask=mask),
+      candidate=Candidate(*map(fill, candidate_of())),
     )
     assert all(np.isfinite(x).all() for x in found)
 
@@ -192,7 +210,7 @@ def test_the_gradient_reaches_all_parameters():
     memory = network.encode(params, inputs)
     logits = network.logits(params, memory, symbols)
     bag = jnp.ones(orders_of().size)
-    score = network.score(params, memory, noise((BEHAVIOUR,)), bag)
+    score = network.score(params, memory, candidate_of()._replace(bag=bag))
     value = network.value(params, memory)
     # Squares: the sum of a softmax or of a norm has no gradient.
     return jnp.sum(jax.nn.log_softmax(logits) ** 2) + value**2 + score**2
@@ -208,11 +226,11 @@ def test_the_gradient_reaches_all_parameters():
     assert np.abs(values).max() > 1e-6, name
 
 
-@pytest.mark.parametrize('name, expected', [('S', 1_829_221), ('M', 8_664_165)])
+@pytest.mark.parametrize('name, expected', [('S', 1_965_671), ('M', 9_264_743)])
 def test_the_parameters_of_the_sizes(name, expected):
   orders = orders_lib.make()
   sizes = formula_transformer.SIZES[name]
-  network = formula_transformer.make(sizes, orders, behaviour_width=64)
+  network = formula_transformer.make(sizes, orders)
   rows = jnp.zeros((2, orders.length), jnp.int32)
   inputs = Inputs(
     jnp.zeros((240, 88)), jnp.ones(240, bool), jnp.zeros(16), rows
@@ -223,6 +241,4 @@ def test_the_parameters_of_the_sizes(name, expected):
 
 def test_sizes_that_do_not_fit_are_refused():
   with pytest.raises(ValueError, match='width 16 cannot have 3 heads'):
-    formula_transformer.make(
-      TINY._replace(heads=3), orders_of(), behaviour_width=1
-    )
+    formula_transformer.make(TINY._replace(heads=3), orders_of())

@@ -16,6 +16,7 @@ from alphajax.data import panel as panel_lib
 from alphajax.language import formula as formula_lib
 from alphajax.methods import (
   formula_tokens,
+  hidden_signals,
   planted_tasks,
   task_bank,
 )
@@ -29,6 +30,7 @@ FOLDER = pathlib.Path(
 SIZES = planted_tasks.Sizes(
   anchors=8, pool=4, tried=3, retrieved=4, scored=4, references=2
 )
+BAGS = jnp.asarray(np.arange(24 * 3).reshape(24, 3) % 4, jnp.float32)
 # One of each kind: levels, changes, ranges, volumes, what both say.
 TEXTS = (
   'close/Mean(close,20)', 'Std(volume,20)/Mean(volume,20)', 'vwap/close',
@@ -62,7 +64,7 @@ def made():
 def draw_all(keys, bank, sequences, stage, held_out):
   return jax.vmap(
     lambda key: planted_tasks.make(
-      key, bank, planted_tasks.stage(stage), SIZES, sequences, held_out
+      key, bank, hidden_signals.stage(stage), SIZES, sequences, BAGS, held_out
     )
   )(keys)
 
@@ -94,10 +96,10 @@ def test_ics_of_tasks_are_those_of_cells(made):
     )  # [B, N]
 
   of_noise = by_blocks(np.einsum('nds,ds->nd', z, noise))
-  draw = jax.jit(planted_tasks.draw_signal, static_argnums=4)
+  draw = jax.jit(hidden_signals.draw_signal, static_argnums=4)
   compared = 0
   for n in range(12):
-    signal = draw(jax.random.key(n), bank, planted_tasks.stage(3), 0, False)
+    signal = draw(jax.random.key(n), bank, hidden_signals.stage(3), 0, False)
     if n % 4:
       continue
     c, weights = float(signal.ceiling), np.asarray(signal.block_weights)
@@ -123,7 +125,7 @@ def test_what_is_held_out_is_nowhere(made, tasks):
   assert not held[tasks.hidden[used]].any()
   assert not (tasks.known & held).any()
   assert not np.isfinite(tasks.targets[:, held]).any()
-  assert not held[tasks.scored].any()
+  assert not held[tasks.scored].any() and not held[tasks.evaluated].all()
   assert (tasks.worth[:, held] == -1).all()
   # Nor is anything like them, and of the judged tasks they are what is hidden.
   like = np.abs(np.asarray(bank.mean[0], np.float32))
@@ -131,6 +133,33 @@ def test_what_is_held_out_is_nowhere(made, tasks):
   judged = many(bank, sequences, held_out=True)
   assert held[judged.hidden[judged.weights != 0]].all()
   assert (judged.weights != 0).any(1).all()
+
+
+def test_candidates_are_read_as_what_is_retrieved(tasks):
+  """The last ones scored are those, and their rows are of the set too."""
+  rows = tasks.inputs.tokens[:, -SIZES.retrieved :]
+  candidates = tasks.candidates
+  assert candidates.token.shape[1] == SIZES.scored + SIZES.retrieved
+  np.testing.assert_allclose(
+    candidates.token[:, -SIZES.retrieved :], rows, atol=1e-5
+  )
+  scored = tasks.scored[:, -SIZES.retrieved :]
+  worth = np.take_along_axis(tasks.worth, scored, 1)
+  expected = candidates.expected[:, -SIZES.retrieved :] * formula_tokens.GAIN
+  free = worth >= 0  # Others fill up where few are free.
+  np.testing.assert_allclose(expected[free], worth[free], atol=1e-6)
+  bags = np.asarray(BAGS)[tasks.scored]
+  np.testing.assert_array_equal(candidates.bag, bags)
+
+
+def test_all_are_scored_of_judged_tasks(made):
+  _, _, bank, sequences = made
+  judged = many(bank, sequences, held_out=True)
+  assert (judged.scored == np.arange(24)).all()
+  known = np.zeros(24, bool)
+  known[judged.evaluated[0][judged.used[0]]] = True
+  np.testing.assert_array_equal(known, judged.known[0])
+  assert known[judged.pool[0][judged.in_pool[0]]].all()
 
 
 def test_tasks_without_signal(tasks):
@@ -153,7 +182,7 @@ def test_a_curriculum_begins_with_one_short_formula(made):
   loud = tasks.ceiling[tasks.ceiling > 0]
   assert loud.min() >= 0.08 and loud.max() <= 0.4
   key = jax.random.key(0)
-  ends = [float(planted_tasks.stage_of(key, x).last) for x in (0.0, 0.99)]
+  ends = [float(hidden_signals.stage_of(key, x).last) for x in (0.0, 0.99)]
   assert ends == [0.0, 1.0]
 
 

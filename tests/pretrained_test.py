@@ -22,16 +22,14 @@ LANGUAGE = dict(
   windows=(5, 10),
   operators=('Abs', 'Add', 'Mean', 'Corr'),
 )
-WIDTHS = pretrained.Widths(tokens=5, context=3, behaviour=2)
+WIDTHS = pretrained.Widths(tokens=5, context=3)
 ABOUT = {'config': {'seed': 3}, 'data_hash': 'abc', 'seconds': 12.5}
 
 
 @functools.cache
 def params_of():
   orders = orders_lib.make(**LANGUAGE)
-  network = formula_transformer.make(
-    TINY, orders, behaviour_width=WIDTHS.behaviour
-  )
+  network = formula_transformer.make(TINY, orders)
   rows = jnp.zeros((0, orders.length), jnp.int32)
   inputs = Inputs(jnp.zeros((1, 5)), jnp.ones(1, bool), jnp.zeros(3), rows)
   return random_params(network, inputs)
@@ -130,8 +128,8 @@ def test_a_damaged_json_is_found_out(saved):
   with pytest.raises(RunError, match='tiny.json is not JSON'):
     pretrained.load(saved)
   value = json.loads(text)
-  beside.write_text(json.dumps(value | {'format': 2}))
-  with pytest.raises(RunError, match='format 2, this version .* reads 1'):
+  beside.write_text(json.dumps(value | {'format': 1}))
+  with pytest.raises(RunError, match='format 1, this version .* reads 2'):
     pretrained.load(saved)
   del value['sizes'], value['about']
   beside.write_text(json.dumps(value))

@@ -24,7 +24,7 @@ def setup():
     max_length=4, operators=('Abs', 'Log', 'Add', 'Corr'), windows=(5, 9)
   )
   sizes = TINY._replace(decoder_layers=1)
-  network = formula_transformer.make(sizes, orders, behaviour_width=3)
+  network = formula_transformer.make(sizes, orders)
   rows = jnp.zeros((0, orders.length), jnp.int32)
   inputs = Inputs(noise((4, 5)), jnp.ones(4, bool), noise((2,)), rows)
   frozen = random_params(network, inputs, scale=0.4)

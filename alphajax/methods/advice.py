@@ -8,7 +8,7 @@ the search, evolution takes formulas from it.
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,12 +25,10 @@ from alphajax.methods import (
   formula_model,
   mined_tokens,
   planted_tasks,
-  pretraining_gate,
 )
 from alphajax.methods import screen as screen_lib
 from alphajax.methods.base import Market
 from alphajax.methods.formula_model import Model
-from alphajax.networks.formula_transformer import FormulaTransformer, Memory
 from alphajax.search import priors, sampling
 from alphajax.search.evaluators import Evaluator
 
@@ -98,14 +96,13 @@ def _make_tell(
   @functools.cache
   def look():
     shelf = mined_tokens.make_shelf(model, screen)
-    anchors = shelf.rows[model.probes[: model.sizes.anchors]]
-    bags = np.stack([orders_lib.bag(model.orders, f) for f in model.library])
-    behaviour = mined_tokens.correlations(shelf.rows, anchors)
     alive = np.flatnonzero(shelf.alive)
-    return shelf, (behaviour[alive], bags[alive])
+    library = [model.library[i] for i in alive.tolist()]
+    bags = np.stack([orders_lib.bag(model.orders, f) for f in library])
+    return shelf, library, shelf.rows[alive], bags
 
   encode = jax.jit(model.network.encode)
-  judge = jax.jit(functools.partial(symbol_worths, model.network))
+  scores_of = mined_tokens.scorer(model.network)
   rows: dict[str, np.ndarray] = {}
 
   def known_of(bench, mined) -> screen_lib.Known:
@@ -116,33 +113,33 @@ def _make_tell(
     return screen_lib.Known((np.stack([rows[key] for key in mined.book]),))
 
   def tell(bench, mined, known=None):
-    shelf, library = look()
+    shelf, library, library_rows, bags = look()
     if not mined.memory.ids:  # Nothing has a value: nothing is known.
       inputs = planted_tasks.no_inputs(
         model.sizes, model.blocks, model.orders.length
       )
-    else:
-      seen = mined_tokens.evidence(
-        bench,
-        mined,
-        known or known_of(bench, mined),
-        model.blocks,
-        model.sizes.pool,
-      )
-      inputs = mined_tokens.read(model, shelf, screen, bench, seen, horizon)
+      memory = encode(model.params, inputs)
+      return model.params, memory, symbol_worths(np.zeros(len(bags)), bags)
+    seen = mined_tokens.evidence(
+      bench,
+      mined,
+      known or known_of(bench, mined),
+      model.blocks,
+      model.sizes.pool,
+    )
+    inputs = mined_tokens.read(model, shelf, screen, bench, seen, horizon)
     memory = encode(model.params, inputs)
-    return model.params, memory, judge(model.params, memory, *library)
+    gains = mined_tokens.forecast(seen, library_rows, model.sizes.ridge).gain
+    others = mined_tokens.others(
+      model, shelf, screen, seen, library, library_rows, gains
+    )
+    scores = scores_of(model.params, memory, others)
+    return model.params, memory, symbol_worths(scores, bags)
 
   return tell
 
 
-def symbol_worths(
-  network: FormulaTransformer,
-  params: Any,
-  memory: Memory,
-  behaviour: jax.Array,
-  bags: jax.Array,
-) -> jax.Array:
+def symbol_worths(scores: np.ndarray, bags: np.ndarray) -> jax.Array:
   """Gains in IC that the score head expects, laid to symbols, f32[V].
 
   Within a search nobody knows what a formula does on the market. So the head
@@ -150,16 +147,13 @@ def symbol_worths(
   of that is due to each symbol; at the place of padding is what all have.
 
   Args:
-    network, params, memory: of the Transformer.
-    behaviour: f32[N, B], bags: f32[N, V] of the library.
+    scores: f[N], gains of the library.
+    bags: f[N, V], see `orders.bag`.
   """
-  scores = jax.vmap(network.score, (None, None, 0, 0))(
-    params, memory, behaviour, bags
-  )
-  bags = bags.at[:, orders_lib.PAD].set(1.0)
-  matrix = bags.T @ bags + WORTH_RIDGE * jnp.eye(bags.shape[1])
-  worths = jax.scipy.linalg.solve(matrix, bags.T @ scores, assume_a='pos')
-  return worths * pretraining_gate.GAIN_SCALE
+  bags = np.array(bags, np.float64)
+  bags[:, orders_lib.PAD] = 1.0
+  matrix = bags.T @ bags + WORTH_RIDGE * np.eye(bags.shape[1])
+  return jnp.asarray(np.linalg.solve(matrix, bags.T @ scores), jnp.float32)
 
 
 def _write(

@@ -15,17 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from alphajax.language import formula as formula_lib
-from alphajax.language import orders as orders_lib
 from alphajax.language.formula import Formula
 from alphajax.methods import (
   archive,
   choice,
   finetune,
   formula_model,
+  formula_tokens,
   mined_tokens,
   miner,
+  model_candidates,
   planted_tasks,
-  pretraining_gate,
   random_search,
   retrieval,
   validation,
@@ -38,11 +38,9 @@ from alphajax.networks.formula_transformer import FormulaTransformer, Inputs
 from alphajax.run.clock import Clock
 from alphajax.search import sampling
 
-PROPOSALS = ('model', 'library', 'both')
 RANKS = ('score', 'kernel', 'both')
 # Candidates that the screen sees, for each formula that is evaluated.
 SHORTLIST = 6
-BATCH = 256  # Formulas whose scores are computed at a time.
 
 
 class State(NamedTuple):
@@ -62,7 +60,7 @@ class Miner(NamedTuple):
   options: `config.alphaformer`.
   encode: (params, inputs) -> (memory, value).
   sample: see `sampling.sampler`.
-  score: (params, memory, f32[BATCH, A], f32[BATCH, V]) -> f32[BATCH].
+  scores: see `mined_tokens.scorer`.
   """
 
   options: Any
@@ -73,18 +71,7 @@ class Miner(NamedTuple):
   horizon: int
   encode: Callable
   sample: Callable
-  score: Callable
-
-
-class Candidates(NamedTuple):
-  """Formulas that may be evaluated, n of them.
-
-  written: by the network; others are of the library.
-  """
-
-  formulas: list[Formula]
-  rows: np.ndarray  # f16[n, D]
-  written: np.ndarray  # bool[n]
+  scores: Callable
 
 
 class Proposed(NamedTuple):
@@ -172,7 +159,7 @@ def check(config) -> None:
   """Refuses options that cannot be, by their key."""
   options = config.alphaformer
   for name, known in (
-    ('proposals', PROPOSALS), ('rank', RANKS),
+    ('proposals', model_candidates.PROPOSALS), ('rank', RANKS),
     ('ablate', mined_tokens.ABLATIONS),
   ):  # fmt: skip
     if options[name] not in known:
@@ -230,7 +217,7 @@ def make_miner(config, market: Market) -> Miner:
     horizon=config.label.exit - config.label.entry,
     encode=jax.jit(encoder(model.network, ablate)),
     sample=sampling.sampler(model.network, model.orders),
-    score=jax.jit(jax.vmap(model.network.score, (None, None, 0, 0))),
+    scores=mined_tokens.scorer(model.network),
   )
 
 
@@ -284,8 +271,15 @@ def propose(
     seen = _evidence(tools, state.mined, state.known)
     memory, value = tools.encode(params, _read(tools, seen))
   with clock('search'):
-    found = _candidates(
-      tools, params, memory, rng_key, state, probes
+    seen_keys = set(state.mined.book) | set(state.known.turned_away)
+    seen_keys |= {tools.shelf.keys[i] for i in probes.tolist()}
+    found = model_candidates.find(
+      tools.model, tools.shelf, tools.screen,
+      lambda: tools.sample(
+        params, memory, rng_key, tools.options.samples, order='rpn',
+        temperature=tools.options.temperature, top_p=tools.options.top_p,
+      ),
+      tools.options.proposals, seen_keys,
     )  # fmt: skip
   if not found.formulas:
     return Proposed([], known, retrieval.Plan(probes), seen=seen)
@@ -293,7 +287,7 @@ def propose(
     expected = mined_tokens.forecast(
       seen, found.rows, tools.model.sizes.ridge, tools.options.explore
     )
-    worth = _worth(tools, params, memory, found, expected)
+    worth = _worth(tools, params, memory, found, seen, expected)
     short = np.argsort(-worth, kind='stable')[: SHORTLIST * count]
     order = short[
       mined_tokens.unlike(
@@ -315,7 +309,7 @@ def propose(
     plan=plan,
     written=int(found.written[chosen].sum()),
     sampled=int(found.written.sum()),
-    value=float(value) * pretraining_gate.VALUE_SCALE,
+    value=float(value) * formula_tokens.VALUE,
     seen=seen,
   )
 
@@ -333,66 +327,17 @@ def _read(tools: Miner, seen: Evidence) -> Inputs:
   )  # fmt: skip
 
 
-def _candidates(
-  tools: Miner, params, memory, rng_key, state: State, probes
-) -> Candidates:
-  """New formulas: what the network writes, what the library has, or both."""
-  seen = set(state.mined.book) | set(state.known.turned_away)
-  seen |= {tools.shelf.keys[i] for i in probes.tolist()}
-  written: list[Formula] = []
-  parts = []
-  if tools.options.proposals != 'library':
-    samples = tools.sample(
-      params, memory, rng_key, tools.options.samples, order='rpn',
-      temperature=tools.options.temperature, top_p=tools.options.top_p,
-    )  # fmt: skip
-    written, _ = sampling.distinct(tools.model.orders, 'rpn', samples, seen)
-    on_shelf = tools.shelf.place if tools.options.proposals == 'both' else ()
-    written = [f for f in written if formula_lib.key(f) not in on_shelf]
-    if written:
-      rows = screen_lib.behaviours(tools.screen, written)
-      lively = np.flatnonzero(rows.any(1))
-      written = [written[i] for i in lively.tolist()]
-      parts.append(rows[lively])
-  library = np.zeros(0, int)
-  if tools.options.proposals != 'model':
-    library = np.array(
-      [
-        i
-        for i, key in enumerate(tools.shelf.keys)
-        if tools.shelf.alive[i] and key not in seen
-      ],
-      int,
-    )
-    parts.append(tools.shelf.rows[library])
-  formulas = written + [tools.model.library[i] for i in library.tolist()]
-  empty = tools.shelf.rows[:0]
-  return Candidates(
-    formulas,
-    np.concatenate(parts) if parts else empty,
-    np.arange(len(formulas)) < len(written),
-  )
-
-
-def _worth(tools: Miner, params, memory, found, expected) -> np.ndarray:
+def _worth(tools: Miner, params, memory, found, seen, expected) -> np.ndarray:
   """What candidates are ranked by: gains in IC, f64[n]."""
   rank = tools.options.rank
   if rank == 'kernel':
     return expected.hoped
-  shelf, model = tools.shelf, tools.model
-  anchors = shelf.rows[model.probes[: model.sizes.anchors]]
-  behaviour = mined_tokens.correlations(found.rows, anchors)
-  bags = np.stack([orders_lib.bag(model.orders, f) for f in found.formulas])
-  scores = []
-  for n in range(0, len(bags), BATCH):
-    padding = [(0, max(n + BATCH - len(bags), 0)), (0, 0)]
-    part = tools.score(
-      params, memory, np.pad(behaviour[n : n + BATCH], padding),
-      np.pad(bags[n : n + BATCH], padding),
-    )  # fmt: skip
-    scores.append(np.asarray(part, np.float64))
-  score = np.concatenate(scores)[: len(bags)] * pretraining_gate.GAIN_SCALE
-  return score if rank == 'score' else (score + expected.hoped) / 2
+  others = mined_tokens.others(
+    tools.model, tools.shelf, tools.screen, seen, found.formulas, found.rows,
+    expected.gain,
+  )  # fmt: skip
+  scores = tools.scores(params, memory, others)
+  return scores if rank == 'score' else (scores + expected.hoped) / 2
 
 
 def _tune(tools: Miner, tuner, state: State, made: Proposed):

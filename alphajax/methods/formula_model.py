@@ -45,11 +45,15 @@ def save(
   library: task_library.Library,
   bank: task_bank.Bank,
   cost: Mapping[str, Any],
+  *,
+  data: str = '',
+  half: bool = False,
 ) -> Path:
   """Writes parameters and all that they need; see `run.pretrained.save`.
 
   config: of the pre-training.
   cost: what it took and how good it was.
+  data: hash of the market; empty: of the one that `config` names.
   """
   tokens = config.tokens
   kept = config.copy_and_resolve_references()
@@ -64,17 +68,17 @@ def save(
     widths=pretrained.Widths(
       tokens=formula_tokens.width(tokens.anchors, tokens.blocks),
       context=formula_tokens.NUM_CONTEXT,
-      behaviour=tokens.anchors,
     ),
     about={
       'config': kept.to_dict(),
       'seed': config.seed,
-      'data_hash': data_hash(config),
+      'data_hash': data or data_hash(config),
       'cost': dict(cost),
       'panels': np.asarray(bank.panels).tolist(),
       'probes': np.asarray(library.probes).tolist(),
       'library': [formula_lib.call_text(f) for f in library.formulas],
     },
+    half=half,
   )
 
 

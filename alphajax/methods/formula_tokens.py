@@ -12,7 +12,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from alphajax.networks.formula_transformer import Inputs
+from alphajax.networks.formula_transformer import Candidate, Inputs
 
 PROBE, POOL, TRIED, RETRIEVED = range(4)
 NUM_FLAGS = 4
@@ -20,6 +20,8 @@ NUM_STATISTICS = 12
 NUM_CONTEXT = 16
 # Units of the numbers that a network reads.
 BLOCK_IC, MEAN_IC, T_VALUE, LONG = 0.06, 0.02, 3.0, 10.0
+# And those of its two heads: gains of a formula, ICs of a pool.
+GAIN, VALUE = 0.01, 0.05
 LARGEST = 8.0  # Of any number, either way.
 POOL_RIDGE = 1e-2  # As of `search.kernel`.
 
@@ -105,11 +107,39 @@ def inputs(
 
   references: i32[R, L], formulas that the decoder may look at; see `orders`.
   """
+  weights = pool_weights(pool)
+  return Inputs(
+    tokens=_tokens(formulas, pool, weights),
+    mask=formulas.mask,
+    context=_context(formulas, pool, weights, setting),
+    formulas=references,
+  )
+
+
+def candidates(
+  formulas: Formulas, pool: Pool, gains: jax.Array, bags: jax.Array
+) -> Candidate:
+  """What the score head reads of formulas that may be evaluated.
+
+  Args:
+    formulas: of kind RETRIEVED, E of them.
+    pool: that they would add to.
+    gains: f32[E], what a regression expects, see `gain`.
+    bags: f32[E, V], see `orders.bag`.
+
+  Returns:
+    A candidate whose leaves are `[E, ...]`.
+  """
+  tokens = _tokens(formulas, pool, pool_weights(pool))
+  return Candidate(tokens, bags, gains / GAIN)
+
+
+def _tokens(formulas: Formulas, pool: Pool, weights: jax.Array) -> jax.Array:
+  """f32[E, F]; 0 in rows that are not used."""
   num = formulas.mask.shape[0]
   chex.assert_equal_shape_prefix(
     [formulas.blocks, formulas.behaviour, formulas.with_pool], 1
   )
-  weights = pool_weights(pool)
   tokens = jnp.concatenate(
     [
       formulas.behaviour,
@@ -123,12 +153,7 @@ def inputs(
     tokens, (num, width(formulas.behaviour.shape[1], formulas.blocks.shape[1]))
   )
   tokens = jnp.clip(jnp.nan_to_num(tokens), -LARGEST, LARGEST)
-  return Inputs(
-    tokens=jnp.where(formulas.mask[:, None], tokens, 0.0),
-    mask=formulas.mask,
-    context=_context(formulas, pool, weights, setting),
-    formulas=references,
-  )
+  return jnp.where(formulas.mask[:, None], tokens, 0.0)
 
 
 def _moments(blocks: jax.Array) -> jax.Array:

@@ -4,9 +4,10 @@ How formulas behave is known from the screen, their ICs from the archive; what
 `planted_tasks` says of a task is said here of a market.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -26,9 +27,14 @@ from alphajax.methods.formula_tokens import (
   Pool,
   Setting,
 )
-from alphajax.networks.formula_transformer import Inputs
+from alphajax.networks.formula_transformer import (
+  FormulaTransformer,
+  Inputs,
+  Memory,
+)
 from alphajax.search import kernel
 
+CHUNK = 256  # Formulas whose scores are computed at a time.
 ABLATIONS = (
   '', 'random_parameters', 'zero_memory', 'no_pool', 'no_retrieved',
   'permuted_probes',
@@ -131,13 +137,87 @@ def evidence(
 
 
 def forecast(
-  seen: Evidence, rows: np.ndarray, ridge: float, explore: float
+  seen: Evidence, rows: np.ndarray, ridge: float, explore: float = 1.0
 ) -> kernel.Forecast:
   """What is expected of other formulas by regression, see `kernel`."""
   across = correlations(rows, seen.rows).astype(np.float64)
   return kernel.forecast(
     seen.gram, across, seen.blocks, seen.pool, ridge, explore
   )
+
+
+class Others(NamedTuple):
+  """Formulas that were not evaluated, n of them and padding up to `CHUNK`s.
+
+  gains: what `forecast` expects of them; bags: see `orders.bag`.
+  """
+
+  formulas: Formulas
+  gains: np.ndarray  # f32[n]
+  bags: np.ndarray  # f32[n, V]
+  pool: Pool
+
+
+def others(
+  model: Model,
+  shelf: Shelf,
+  screen: screen_lib.Screen,
+  seen: Evidence,
+  formulas: Sequence[Formula],
+  rows: np.ndarray,
+  gains: np.ndarray,
+) -> Others:
+  """What `scores` reads of formulas that were not evaluated.
+
+  Args:
+    model, shelf, screen: what looks at the market.
+    seen: what was evaluated, of at least one formula.
+    formulas: n of them; rows: f[n, D], what they do.
+    gains: f64[n], what `forecast` expects of them.
+  """
+  across = correlations(rows, seen.rows).astype(np.float64)
+  predicted = kernel.predict(seen.gram, across, seen.blocks, model.sizes.ridge)
+  keys = [formula_lib.key(f) for f in formulas]
+  slots = -(-len(keys) // CHUNK) * CHUNK
+  group = RETRIEVED, rows, predicted, keys, slots
+  pool = _pool(seen, model.sizes.pool, model.blocks)
+  bags = np.stack([orders_lib.bag(model.orders, f) for f in formulas])
+  missing = slots - len(keys)
+  return Others(
+    formulas=_formulas(model, shelf, screen, seen, pool, [group]),
+    gains=np.pad(np.asarray(gains, np.float32), (0, missing)),
+    bags=np.pad(bags.astype(np.float32), [(0, missing), (0, 0)]),
+    pool=pool,
+  )
+
+
+def scorer(network: FormulaTransformer) -> Callable:
+  """`(params, memory, others) -> f32[n]`, gains in IC by the score head."""
+
+  @jax.jit
+  def score(params, memory, formulas, pool, gains, bags):
+    candidates = formula_tokens.candidates(formulas, pool, gains, bags)
+    found = jax.vmap(network.score, (None, None, 0))(params, memory, candidates)
+    return found * formula_tokens.GAIN
+
+  def scores(params, memory: Memory, others: Others) -> np.ndarray:
+    parts = []
+    for n in range(0, len(others.gains), CHUNK):
+      chunk = slice(n, n + CHUNK)
+      parts.append(
+        score(
+          params,
+          memory,
+          jax.tree.map(lambda x, chunk=chunk: x[chunk], others.formulas),
+          others.pool,
+          others.gains[chunk],
+          others.bags[chunk],
+        )
+      )
+    count = int(np.sum(others.formulas.mask))
+    return np.concatenate(parts).astype(np.float64)[:count]
+
+  return scores
 
 
 def read(
@@ -248,15 +328,14 @@ def _formulas(model, shelf, screen, seen, pool, groups) -> Formulas:
       value = np.asarray(value)
       padding = [(0, slots - count), *[(0, 0)] * (value.ndim - 1)]
       columns[name].append(np.pad(value, padding))
-  return Formulas(
-    **{
-      name: jnp.asarray(
-        np.concatenate(parts),
-        {'kind': jnp.int32, 'mask': bool}.get(name, jnp.float32),
-      )
-      for name, parts in columns.items()
-    }
-  )
+  # On the host: another number of formulas compiles nothing.
+  found: dict[str, Any] = {
+    name: np.concatenate(parts).astype(
+      {'kind': np.int32, 'mask': bool}.get(name, np.float32)
+    )
+    for name, parts in columns.items()
+  }
+  return Formulas(**found)
 
 
 def _describe(model, shelf, screen, keys) -> tuple[np.ndarray, np.ndarray]:
@@ -299,5 +378,7 @@ def unlike(
   """The order of candidates: the best unlike each other, then the others."""
   order = np.argsort(-worth, kind='stable')
   among = correlations(rows[order], rows[order]).astype(np.float64)
-  first = order[pool_rules.distinct(worth[order], among, wanted, max_corr)]
+  # By rank: a gain that is expected to be negative is no strength.
+  ranks = np.arange(len(order), 0, -1.0)
+  first = order[pool_rules.distinct(ranks, among, wanted, max_corr)]
   return np.concatenate([first, order[~np.isin(order, first)]])

@@ -21,49 +21,13 @@ from alphajax.methods.formula_tokens import (
   Pool,
   Setting,
 )
+from alphajax.methods.hidden_signals import HIDDEN, Stage, draw_signal
 from alphajax.methods.task_bank import Bank
-from alphajax.networks.formula_transformer import Inputs
+from alphajax.networks.formula_transformer import Candidate, Inputs
 
-HIDDEN = 8  # Formulas that a task hides, at most.
-DRIFT = 0.5  # Deviation of a weight in a block, in weights.
-LEAST_SHARE = 0.05  # Of the signal's variance, of each hidden formula.
-SILENT = 0.1  # Share of the tasks without signal,
-LOUD = 0.1  # and of the last stage's with much of it.
-LOUD_CEILING = (0.12, 0.4)
-LENGTHS = (0.25, 0.5, 1.0)  # Of a task's days, in those of the panel,
-LENGTH_WEIGHTS = (0.2, 0.3, 0.5)  # and how often.
 OWN_POOL, RANDOM_POOL = 0.4, 0.3  # Kinds of pools; the rest was searched for.
 SEARCHED = 128  # Formulas among which that search takes the best.
 LEAST_NEW = 0.1
-SOON = 0.2  # Share of a stage's tasks that are of the stages before.
-
-
-class Stage(NamedTuple):
-  """What tasks of a stage are like.
-
-  size: nodes of a hidden formula, at most.
-  ceiling: IC of the signal without noise, least and most.
-  hidden: formulas, at most.
-  tau: temperature of the gains that targets are drawn by.
-  """
-
-  size: jax.Array
-  low: jax.Array
-  high: jax.Array
-  hidden: jax.Array
-  tau: jax.Array
-  last: jax.Array
-
-
-# Ends of stages in shares of the updates.
-ENDS = (0.15, 0.35, 0.6)
-_STAGES = (
-  (5, 0.08, 0.40, 1, 0.010, 0),
-  (7, 0.04, 0.30, 3, 0.007, 0),
-  (9, 0.02, 0.20, HIDDEN, 0.005, 0),
-  (99, 0.02, 0.12, HIDDEN, 0.003, 1),
-)
-NUM_STAGES = len(_STAGES)
 
 
 class Sizes(NamedTuple):
@@ -94,8 +58,10 @@ class Task(NamedTuple):
   predicted: ICs in blocks, by regression on what was evaluated.
   worth: gain by prediction, what retrieval ranks by.
   known: in the pool, tried, or a probe that was evaluated.
-  scored: formulas whose gain the score head is taught.
-  behaviour: correlations of all with the anchors.
+  evaluated: positions of these, and of slots that are not `used`.
+  pool, in_pool: the same of the pool's slots.
+  scored: formulas whose gain the score head is taught; all of them where
+    formulas are held out. `candidates`: what it reads of them.
   """
 
   inputs: Inputs
@@ -109,27 +75,13 @@ class Task(NamedTuple):
   predicted: jax.Array  # f32[B, N]
   worth: jax.Array  # f32[N]
   known: jax.Array  # bool[N]
+  evaluated: jax.Array  # i32[E]
+  used: jax.Array  # bool[E]
+  pool: jax.Array  # i32[K]
+  in_pool: jax.Array  # bool[K]
   scored: jax.Array  # i32[C]
-  behaviour: jax.Array  # f32[N, A]
+  candidates: Candidate  # Leaves [C, ...].
   panel: jax.Array
-
-
-class Signal(NamedTuple):
-  """What is hidden.
-
-  observed: ICs in blocks, with noise; clean: those that count, without.
-  """
-
-  hidden: jax.Array
-  weights: jax.Array
-  ceiling: jax.Array
-  observed: jax.Array  # f32[B, N]
-  clean: jax.Array  # f32[N]
-  horizon: jax.Array
-  days: jax.Array
-  block_weights: jax.Array  # f32[B, HIDDEN]
-  draw: jax.Array  # i32[B]
-  loudness: jax.Array
 
 
 def no_inputs(sizes: Sizes, blocks: int, length: int) -> Inputs:
@@ -145,29 +97,13 @@ def no_inputs(sizes: Sizes, blocks: int, length: int) -> Inputs:
   )
 
 
-def stage_of(rng_key: jax.Array, share: jax.Array) -> Stage:
-  """The stage of a task, sometimes an earlier one.
-
-  share: of the updates that are done.
-  """
-  now = jnp.sum(share >= jnp.asarray(ENDS))
-  again_key, which_key = jax.random.split(rng_key)
-  earlier = jax.random.randint(which_key, (), 0, jnp.maximum(now, 1))
-  again = jax.random.bernoulli(again_key, SOON)
-  return stage(jnp.where(again, earlier, now))
-
-
-def stage(number: jax.Array | int) -> Stage:
-  """A stage by its number."""
-  return Stage(*jnp.asarray(_STAGES, jnp.float32)[number])
-
-
 def make(
   rng_key: jax.Array,
   bank: Bank,
   stage: Stage,
   sizes: Sizes,
   rpn: jax.Array,
+  bags: jax.Array,
   held_out: bool = False,
 ) -> Task:
   """A task. Unbatched; the caller vmaps over keys and stages.
@@ -178,6 +114,7 @@ def make(
     stage: what it is like.
     sizes: what the network sees.
     rpn: i32[N, L], the sequences of the library.
+    bags: f32[N, V], see `orders.bag`.
     held_out: hides formulas that training never sees, in noise that it never
       sees; the last eighth of the draws.
   """
@@ -186,7 +123,6 @@ def make(
   )
   panel = jax.random.randint(panel_key, (), 0, bank.gram.shape[0])
   signal = draw_signal(signal_key, bank, stage, panel, held_out)
-  mean = bank.mean[panel]
   pool_ids, in_pool = _draw_pool(pool_key, bank, signal, sizes, held_out)
   tried_key, count_key = jax.random.split(seen_key)
   tried, is_tried = _draw_tried(
@@ -196,22 +132,23 @@ def make(
   ids = jnp.concatenate([probes, pool_ids, tried])
   used = jnp.concatenate([is_probe, in_pool, is_tried])
   blocks = signal.observed.T
-  fit = formula_tokens.regress(
-    mean[ids][:, ids].astype(jnp.float32), blocks[ids], used, sizes.ridge
-  )
-  across = mean[ids].astype(jnp.float32)  # [E, N]
+  # One gather: a panel's whole matrix, of every task of a batch, is GBs.
+  across = bank.mean[panel, ids].astype(jnp.float32)  # [E, N]
+  fit = formula_tokens.regress(across[:, ids], blocks[ids], used, sizes.ridge)
   predicted = across.T @ fit.alpha  # [N, B]
-  pool = _pool(mean, blocks, pool_ids, in_pool)
-  with_pool = mean[pool_ids].astype(jnp.float32).T
+  num = probes.shape[0]
+  of_pool = across[num : num + sizes.pool]
+  within, with_pool = of_pool[:, pool_ids], of_pool.T
+  pool = Pool(within, blocks[pool_ids], in_pool)
   known = jnp.zeros(bank.size.shape, bool).at[ids].max(used)
   worth, _ = formula_tokens.gain(predicted.mean(1), with_pool, pool, LEAST_NEW)
   # Retrieved is what a run could evaluate: not what is held out in training.
   free = ~known & (held_out | ~bank.held)
   _, retrieved = jax.lax.top_k(jnp.where(free, worth, -1.0), sizes.retrieved)
-  real = _pool(mean, signal.clean[:, None], pool_ids, in_pool)
+  real = Pool(within, signal.clean[pool_ids, None], in_pool)
   gains, before = formula_tokens.gain(signal.clean, with_pool, real, LEAST_NEW)
   gains = jnp.where(known & _within(bank, pool_ids, in_pool), 0.0, gains)
-  behaviour = mean[bank.probes[: sizes.anchors]].astype(jnp.float32).T
+  behaviour = across[: sizes.anchors].T
   seen = _formulas(
     bank, panel, (probes, pool_ids, tried, retrieved),
     (is_probe, in_pool, is_tried, jnp.ones(sizes.retrieved, bool)),
@@ -226,16 +163,23 @@ def make(
   )
   references = rpn[retrieved[: sizes.references]]
   is_target = free if held_out else (free & ~bank.held)
-  scored = jax.random.categorical(
-    score_key,
-    jnp.where(held_out | ~bank.held, 0.0, -jnp.inf),
-    shape=(sizes.scored,),
-  )
+  if held_out:
+    scored = jnp.arange(bank.size.shape[0])
+  else:
+    drawn = jax.random.categorical(
+      score_key, jnp.where(bank.held, -jnp.inf, 0.0), shape=(sizes.scored,)
+    )
+    scored = jnp.concatenate([drawn, retrieved])
+  others = forecasts(
+    predicted[scored], behaviour[scored], with_pool[scored],
+    bank.facts[panel, scored], bank.size[scored],
+  )  # fmt: skip
   return Task(
     inputs=formula_tokens.inputs(seen, pool, setting, references),
     gains=gains,
     value=before + jnp.max(jnp.where(is_target, gains, 0.0)),
-    targets=jnp.where(is_target, gains / stage.tau, -jnp.inf),
+    # Of many alike each is drawn that much less often.
+    targets=jnp.where(is_target, gains / stage.tau + bank.log_weight, -jnp.inf),
     hidden=signal.hidden,
     weights=signal.weights,
     ceiling=signal.ceiling,
@@ -243,105 +187,34 @@ def make(
     predicted=predicted.T,
     worth=jnp.where(free, worth, -1.0),
     known=known,
-    scored=jnp.concatenate([scored, retrieved]),
-    behaviour=behaviour,
+    evaluated=ids,
+    used=used,
+    pool=pool_ids,
+    in_pool=in_pool,
+    scored=scored,
+    candidates=formula_tokens.candidates(
+      others, pool, worth[scored], bags[scored]
+    ),
     panel=panel,
   )
 
 
-def draw_signal(
-  rng_key: jax.Array,
-  bank: Bank,
-  stage: Stage,
-  panel: jax.Array,
-  held_out: bool,
-) -> Signal:
-  """Hides formulas and says what ICs are seen and which are real."""
-  keys = jax.random.split(rng_key, 7)
-  hidden, used = _draw_hidden(keys[0], bank, stage, held_out)
-  weights = _draw_weights(keys[1], used)
-  num_blocks = bank.gram.shape[1]
-  drift = DRIFT * jax.random.normal(keys[2], (num_blocks, HIDDEN))
-  block_weights = weights * (1.0 + drift)
-  rows = bank.gram[panel][:, hidden].astype(jnp.float32)  # [B, H, N]
-  among = rows[:, :, hidden]
-  ceiling = _draw_ceiling(keys[3], stage)
-  clean = _unit_ics(
-    rows, among, jnp.broadcast_to(weights, (num_blocks, HIDDEN))
+def forecasts(predicted, behaviour, with_pool, facts, size) -> Formulas:
+  """Formulas that were not evaluated, with what is predicted of them.
+
+  Shapes `[n, B], [n, A], [n, K], [n, 2], [n]`, as of `Formulas`.
+  """
+  count = size.shape[0]
+  return Formulas(
+    blocks=predicted,
+    behaviour=behaviour,
+    with_pool=with_pool,
+    facts=facts,
+    size=size,
+    weight=jnp.zeros(count),
+    kind=jnp.full(count, RETRIEVED, jnp.int32),
+    mask=jnp.ones(count, bool),
   )
-  seen = _unit_ics(rows, among, block_weights)
-  draws = bank.noise.shape[1]
-  kept = max(draws // 8, 1)
-  low, high = (draws - kept, draws) if held_out else (0, draws - kept)
-  first = jax.random.randint(keys[4], (), low, high)
-  # Blocks are many labels long: any draw of the same horizon may follow.
-  alike = bank.horizons == bank.horizons[first]
-  place = jnp.arange(draws)
-  alike &= (place >= low) & (place < high)
-  draw = jax.random.categorical(
-    keys[5], jnp.where(alike, 0.0, -jnp.inf), shape=(num_blocks,)
-  )
-  days = jnp.asarray(LENGTHS)[
-    jax.random.choice(
-      keys[6], len(LENGTHS), p=jnp.asarray(LENGTH_WEIGHTS)
-    )
-  ]  # fmt: skip
-  noise = bank.noise[panel, draw, jnp.arange(num_blocks)]
-  loudness = jnp.sqrt(1.0 - jnp.square(ceiling)) / jnp.sqrt(days)
-  return Signal(
-    hidden=hidden,
-    weights=weights,
-    ceiling=ceiling,
-    observed=ceiling * seen + loudness * noise,
-    clean=ceiling * clean.mean(0),
-    horizon=bank.horizons[first],
-    days=days,
-    block_weights=block_weights,
-    draw=draw,
-    loudness=loudness,
-  )
-
-
-def _unit_ics(rows, among, weights):
-  """ICs with a weighted sum of deviation 1, f32[B, N]."""
-  power = jnp.einsum('bh,bhk,bk->b', weights, among, weights)
-  ics = jnp.einsum('bh,bhn->bn', weights, rows)
-  return ics / jnp.sqrt(jnp.maximum(power, 1e-6))[:, None]
-
-
-def _draw_hidden(rng_key, bank, stage, held_out):
-  """Positions, and which of them are used."""
-  count_key, kind_key, draw_key = jax.random.split(rng_key, 3)
-  many = jax.random.randint(count_key, (), 4, HIDDEN + 1)
-  kind = jax.random.choice(kind_key, 4, p=jnp.array([0.25, 0.2, 0.15, 0.4]))
-  count = jnp.where(kind == 3, many, kind + 1)
-  count = jnp.minimum(count, stage.hidden.astype(jnp.int32))
-  allowed = bank.held if held_out else ~bank.held
-  small = allowed & (bank.size <= stage.size)
-  allowed = jnp.where(jnp.sum(small) >= HIDDEN, small, allowed)
-  noise = jax.random.gumbel(draw_key, bank.size.shape)
-  order = jnp.where(allowed, bank.log_weight + noise, -jnp.inf)
-  _, hidden = jax.lax.top_k(order, HIDDEN)
-  return hidden, (jnp.arange(HIDDEN) < count) & allowed[hidden]
-
-
-def _draw_weights(rng_key, used):
-  size_key, sign_key = jax.random.split(rng_key)
-  size = jnp.where(used, jax.random.gamma(size_key, 2.0, (HIDDEN,)), 0.0)
-  least = jnp.sqrt(LEAST_SHARE * jnp.sum(jnp.square(size)))
-  size = jnp.where(used, jnp.maximum(size, least), 0.0)
-  return size * jax.random.rademacher(sign_key, (HIDDEN,), jnp.float32)
-
-
-def _draw_ceiling(rng_key, stage):
-  """IC of the signal: log-uniform, for some tasks 0 or large."""
-  kind_key, draw_key = jax.random.split(rng_key)
-  u = jax.random.uniform(kind_key)
-  loud = (stage.last > 0) & (u >= SILENT) & (u < SILENT + LOUD)
-  low = jnp.where(loud, LOUD_CEILING[0], stage.low)
-  high = jnp.where(loud, LOUD_CEILING[1], stage.high)
-  log = jax.random.uniform(draw_key) * jnp.log(high / low) + jnp.log(low)
-  return jnp.where(u < SILENT, 0.0, jnp.exp(log))
 
 
 def _draw_pool(rng_key, bank, signal, sizes, held_out):
@@ -395,11 +268,6 @@ def _draw_probes(rng_key, bank):
 
 def _within(bank, ids, used):
   return jnp.zeros(bank.size.shape, bool).at[ids].max(used)
-
-
-def _pool(mean, blocks, ids, used) -> Pool:
-  within = mean[ids][:, ids].astype(jnp.float32)
-  return Pool(within, blocks[ids], used)
 
 
 def _formulas(

@@ -7,7 +7,8 @@ training never saw tell whether proposals beat retrieval (`pretraining_gate`).
 """
 
 import functools
-import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -21,9 +22,12 @@ from alphajax.language import environment
 from alphajax.language import orders as orders_lib
 from alphajax.methods import (
   formula_model,
+  formula_tokens,
+  hidden_signals,
   planted_tasks,
   pretraining_gate,
   task_bank,
+  task_file,
   task_library,
 )
 from alphajax.methods.base import Market, Method
@@ -62,7 +66,6 @@ def make(config, market: Market) -> Method:
   """Makes the method; see `configs/alphaformer.py`, variant `pretrain`."""
   check(config)
   orders = orders_lib.make(**config.language)
-  sizes = sizes_of(config)
   network = make_network(config, orders)
   optimizer = make_optimizer(config)
 
@@ -70,15 +73,7 @@ def make(config, market: Market) -> Method:
   def setup() -> Setup:
     return prepare(config, market, orders, network)
 
-  update = jax.jit(
-    functools.partial(
-      train_some, network=network, optimizer=optimizer, sizes=sizes,
-      batch_size=config.pretrain.batch_size,
-      num_updates=config.pretrain.num_updates,
-      smoothing=config.pretrain.label_smoothing,
-      decay=config.pretrain.average,
-    )
-  )  # fmt: skip
+  update = make_update(config, network, optimizer)
 
   def init(rng_key):
     params = network.init(rng_key, example(config, orders))
@@ -132,11 +127,19 @@ def make(config, market: Market) -> Method:
 def prepare(
   config, market: Market, orders: orders_lib.Orders, network: FormulaTransformer
 ) -> Setup:
-  """Draws and measures the library; minutes on a real market."""
-  splits = [market.train, *_more_panels(config)]
-  library, bank = task_library.make(
-    config, orders, splits, LabelSpec(**config.label)
-  )
+  """Reads the library and its bank, or makes them: minutes on a real market."""
+  path = config.pretrain.bank
+  if not path or not Path(path).expanduser().exists():
+    splits = [market.train, *_more_panels(config)]
+    library, bank = task_library.make(
+      config, orders, splits, LabelSpec(**config.label)
+    )
+    if path:
+      task_file.save(path, config, library, bank)
+  if path:
+    kept = task_file.load(path)
+    task_file.check(path, kept, config)
+    library, bank = kept.library, kept.bank
   tables = task_library.tables(orders, library.formulas)
   gate = pretraining_gate.make(
     config, orders, network, market.train, library, bank, tables,
@@ -172,9 +175,10 @@ def check(config) -> None:
   """Refuses options that cannot be, by their key."""
   options = config.pretrain
   for name, least in (
-    ('library', 2 * planted_tasks.HIDDEN), ('num_probes', 1), ('probe_size', 1),
-    ('stocks', 2), ('days', 2), ('draws', 8), ('batch_size', 1),
-    ('num_updates', 1), ('every', 1), ('gate_tasks', 1), ('gate_samples', 10),
+    ('library', 2 * hidden_signals.HIDDEN), ('num_probes', 1),
+    ('probe_size', 1), ('stocks', 2), ('days', 2), ('draws', 8),
+    ('batch_size', 1), ('num_updates', 1), ('every', 1), ('gate_tasks', 1),
+    ('gate_samples', 10),
   ):  # fmt: skip
     if options[name] < least:
       raise ValueError(
@@ -188,6 +192,11 @@ def check(config) -> None:
     raise ValueError(
       f'config.tokens.anchors is {config.tokens.anchors}: expected 1 to the '
       f'{options.num_probes} of config.pretrain.num_probes'
+    )
+  if not options.gate_temperature > 0:
+    raise ValueError(
+      f'config.pretrain.gate_temperature is {options.gate_temperature}: '
+      'expected above 0'
     )
   if not 0 < options.held_share < 1:
     raise ValueError(
@@ -212,9 +221,7 @@ def sizes_of(config) -> planted_tasks.Sizes:
 def make_network(config, orders: orders_lib.Orders) -> FormulaTransformer:
   """The network of `config.network`."""
   sizes = formula_transformer.Sizes(**config.network.to_dict())
-  return formula_transformer.make(
-    sizes, orders, behaviour_width=config.tokens.anchors
-  )
+  return formula_transformer.make(sizes, orders)
 
 
 def example(config, orders: orders_lib.Orders) -> formula_transformer.Inputs:
@@ -224,17 +231,23 @@ def example(config, orders: orders_lib.Orders) -> formula_transformer.Inputs:
 
 
 def make_optimizer(config) -> optax.GradientTransformation:
-  """AdamW, warmed up, then a cosine down to 0."""
+  """AdamW without its learning rate, see `learning_rate`."""
   options = config.pretrain
-  total = config.num_iterations * options.num_updates
-  warm = math.ceil(options.warmup * total)
-  schedule = optax.warmup_cosine_decay_schedule(
-    0.0, options.learning_rate, warm, max(total, warm + 1)
-  )
   return optax.chain(
     optax.clip_by_global_norm(options.clip),
-    optax.adamw(schedule, weight_decay=options.weight_decay),
+    optax.scale_by_adam(),
+    optax.add_decayed_weights(options.weight_decay),
   )
+
+
+def learning_rate(share: jax.Array, peak: float, warmup: float) -> jax.Array:
+  """A line up to `peak`, then a cosine down to 0.
+
+  share: of the updates that are done; warmup: of them, those of the line.
+  """
+  rest = (share - warmup) / max(1.0 - warmup, 1e-6)
+  down = 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(rest, 0.0, 1.0)))
+  return peak * jnp.where(share < warmup, share / max(warmup, 1e-6), down)
 
 
 def _more_panels(config) -> list[Split]:
@@ -258,27 +271,45 @@ def _more_panels(config) -> list[Split]:
   return splits
 
 
+def make_update(
+  config, network: FormulaTransformer, optimizer: optax.GradientTransformation
+) -> Callable:
+  """`train_some` of a config, jitted: it takes the other arguments."""
+  return jax.jit(
+    functools.partial(
+      train_some,
+      network=network,
+      optimizer=optimizer,
+      sizes=sizes_of(config),
+      options=config.pretrain,
+    )
+  )
+
+
 def train_some(
   carry, rng_key, bank, tables, done, total, *, network, optimizer, sizes,
-  batch_size, num_updates, smoothing, decay,
+  options,
 ):  # fmt: skip
-  """`num_updates` gradient steps, each on new tasks.
+  """`config.pretrain.num_updates` gradient steps, each on new tasks.
 
   Args:
     carry: parameters, their average, state of the optimizer.
     done: updates before these, of `total`.
+    options: `config.pretrain`.
   """
   share = done / total
   grad = jax.grad(
-    functools.partial(batch_loss, network=network, smoothing=smoothing),
+    functools.partial(
+      batch_loss, network=network, smoothing=options.label_smoothing
+    ),
     has_aux=True,
   )
 
   def draw(key):
     stage_key, task_key, target_key = jax.random.split(key, 3)
-    stage = planted_tasks.stage_of(stage_key, share)
+    stage = hidden_signals.stage_of(stage_key, share)
     task = planted_tasks.make(
-      task_key, bank, stage, sizes, tables.sequences[:, 0]
+      task_key, bank, stage, sizes, tables.sequences[:, 0], tables.bags
     )
     return task, jax.random.categorical(
       target_key, task.targets, shape=(NUM_TARGETS,)
@@ -287,19 +318,20 @@ def train_some(
   def update(carry, step):
     params, average, opt_state = carry
     key, count = step
-    tasks, targets = jax.vmap(draw)(jax.random.split(key, batch_size))
+    tasks, targets = jax.vmap(draw)(jax.random.split(key, options.batch_size))
     grads, metrics = grad(params, tasks, targets, tables)
     changes, opt_state = optimizer.update(grads, opt_state, params)
+    rate = learning_rate(count / total, options.learning_rate, options.warmup)
+    changes = jax.tree.map(lambda change: -rate * change, changes)
     params = optax.apply_updates(params, changes)
     # Of a short training the mean must not be that of its beginning.
-    kept = jnp.minimum(decay, (1.0 + count) / (10.0 + count))
+    kept = jnp.minimum(options.average, (1.0 + count) / (10.0 + count))
     average = optax.incremental_update(params, average, 1.0 - kept)
     return (params, average, opt_state), metrics
 
-  keys = jax.random.split(rng_key, num_updates)
-  carry, metrics = jax.lax.scan(
-    update, carry, (keys, done + jnp.arange(num_updates))
-  )
+  keys = jax.random.split(rng_key, options.num_updates)
+  counts = done + jnp.arange(options.num_updates)
+  carry, metrics = jax.lax.scan(update, carry, (keys, counts))
   return carry, jax.tree.map(jnp.mean, metrics)
 
 
@@ -329,18 +361,18 @@ def task_losses(params, task, targets, tables, network, smoothing):
   policy = jax.vmap(sequence_loss, (0, 0, 0, None))(
     logits, sequences, forbidden, smoothing
   )
-  scores = jax.vmap(network.score, (None, None, 0, 0))(
-    params, memory, task.behaviour[task.scored], tables.bags[task.scored]
+  scores = jax.vmap(network.score, (None, None, 0))(
+    params, memory, task.candidates
   )
   score = optax.huber_loss(
-    scores, task.gains[task.scored] / pretraining_gate.GAIN_SCALE
+    scores, task.gains[task.scored] / formula_tokens.GAIN
   )
   value = network.value(params, memory)
   return (
     # Where there is no signal no formula is better than another.
     jnp.where(task.ceiling > 0, jnp.mean(policy), 0.0),
     jnp.mean(score),
-    optax.huber_loss(value, task.value / pretraining_gate.VALUE_SCALE),
+    optax.huber_loss(value, task.value / formula_tokens.VALUE),
   )
 
 

@@ -2,7 +2,8 @@
 
 The signal of each hides formulas that training never saw, nor anything that
 behaves like them, in noise that it never saw. Whoever proposes is judged by the
-best |correlation| with the signal among its first 1, 10 and 100 formulas.
+best |correlation| with what the pool leaves of the signal, among its first 1,
+10 and 100 formulas.
 """
 
 import functools
@@ -13,12 +14,19 @@ import jax
 import numpy as np
 
 from alphajax.data.panel import Split
+from alphajax.factor import pool_rules
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.language import orders as orders_lib
 from alphajax.language.formula import Formula
 from alphajax.language.orders import Orders
-from alphajax.methods import planted_tasks, task_bank
+from alphajax.methods import (
+  formula_tokens,
+  hidden_signals,
+  planted_tasks,
+  task_bank,
+)
+from alphajax.methods.formula_tokens import Pool
 from alphajax.methods.planted_tasks import Task
 from alphajax.methods.task_bank import Bank
 from alphajax.methods.task_library import Library, Tables
@@ -27,7 +35,10 @@ from alphajax.search import sampling
 
 COUNTS = (1, 10, 100)
 STOCKS, DAYS = 64, 120  # Of the panel that proposals are compared on.
-GAIN_SCALE, VALUE_SCALE = 0.01, 0.05  # Units of the two heads, in IC.
+CHUNK = 16  # Tasks made at a time.
+# What a run evaluates differs by so much, among so many times as many.
+MAX_CORR, SHORTLIST = 0.5, 6
+LEAST_LEFT = 0.05  # Of a signal's variance, for a task to be judged by it.
 
 
 class Gate(NamedTuple):
@@ -38,7 +49,9 @@ class Gate(NamedTuple):
   tasks: each leaf `[G, ...]`, on the host.
   held: bool[N], see `task_bank.Bank`.
   anchors: positions in the library.
-  num_samples: of a task.
+  num_samples: of a task, drawn at `temperature`.
+  fresh: as many formulas drawn at random; fresh_rows: what they do, and
+    fresh_facts.
   """
 
   where: task_bank.Sample
@@ -49,9 +62,13 @@ class Gate(NamedTuple):
   orders: Orders
   tables: Tables
   num_samples: int
+  temperature: float
+  fresh: list[Formula]
+  fresh_rows: np.ndarray
+  fresh_facts: np.ndarray
   read: Callable
   sample: Callable
-  score: Callable
+  expect: Callable
 
 
 class Proposed(NamedTuple):
@@ -59,16 +76,17 @@ class Proposed(NamedTuple):
 
   value: of the value head, in IC.
   scores: f32[N], gains of the library by the score head, in IC.
-  formulas: samples that differ, in the order in which they were drawn.
-  rows: f16[n, D, S], what they do.
-  ranked: their order by the score head.
+  rows: f16[n, D, S], what the samples that differ do, as they were drawn.
+  expected: f32[n], their gains by regression, and `scored`, by the head.
+  fresh: f32[m], gains of `Gate.fresh` by regression.
   """
 
   value: float
   scores: np.ndarray
-  formulas: list[Formula]
   rows: np.ndarray
-  ranked: np.ndarray
+  expected: np.ndarray
+  scored: np.ndarray
+  fresh: np.ndarray
 
 
 def make(
@@ -81,37 +99,50 @@ def make(
   keys = jax.random.split(
     jax.random.key(config.seed + 1), config.pretrain.gate_tasks
   )
-  stage = planted_tasks.stage(planted_tasks.NUM_STAGES - 1)
+  stage = hidden_signals.stage(hidden_signals.NUM_STAGES - 1)
   parts = ('gram', 'mean', 'noise', 'facts', 'panels')
   first = bank._replace(**{name: getattr(bank, name)[:1] for name in parts})
 
   @jax.jit
-  @functools.partial(jax.vmap, in_axes=(0, None, None))
-  def draw(key, bank, rpn):
-    return planted_tasks.make(key, bank, stage, sizes, rpn, held_out=True)
+  def draw(keys, bank, tables):
+    def one(key):
+      return planted_tasks.make(
+        key, bank, stage, sizes, tables.sequences[:, 0], tables.bags,
+        held_out=True,
+      )  # fmt: skip
 
-  score = jax.vmap(network.score, (None, None, 0, 0))
+    return jax.lax.map(one, keys, batch_size=CHUNK)
+
+  fresh = environment.random_formulas(
+    orders_lib.language(orders, 'rpn'),
+    jax.random.key(config.seed + 2),
+    config.pretrain.gate_samples,
+  )
+  fresh = list({formula_lib.key(f): f for f in fresh}.values())
+  fresh_rows, fresh_facts = task_bank.look(where, fresh)
   return Gate(
     where=where,
     rows=rows,
-    tasks=jax.device_get(draw(keys, first, tables.sequences[:, 0])),
+    fresh=fresh,
+    fresh_rows=fresh_rows,
+    fresh_facts=fresh_facts,
+    tasks=jax.device_get(draw(keys, first, tables)),
     held=np.asarray(bank.held),
     anchors=np.asarray(bank.probes)[: sizes.anchors],
     orders=orders,
     tables=tables,
     num_samples=config.pretrain.gate_samples,
+    temperature=config.pretrain.gate_temperature,
     read=jax.jit(functools.partial(_read, network)),
     sample=sampling.sampler(network, orders),
-    score=jax.jit(score),
+    expect=jax.jit(functools.partial(_expect, network, sizes.ridge)),
   )
 
 
-def _read(network, params, inputs, behaviour, bags):
+def _read(network, params, inputs, candidates):
   """Memory, value and scores of the library."""
   memory = network.encode(params, inputs)
-  scores = jax.vmap(network.score, (None, None, 0, 0))(
-    params, memory, behaviour, bags
-  )
+  scores = jax.vmap(network.score, (None, None, 0))(params, memory, candidates)
   return memory, network.value(params, memory), scores
 
 
@@ -121,53 +152,107 @@ def judge(gate: Gate, params, rng_key: jax.Array) -> dict[str, float | None]:
   tasks, drawn = [], []
   for n in range(len(gate.tasks.ceiling)):
     task = jax.tree.map(lambda x, n=n: x[n], gate.tasks)
-    memory, value, scores = gate.read(
-      params, task.inputs, task.behaviour, gate.tables.bags
-    )
+    memory, value, scores = gate.read(params, task.inputs, task.candidates)
     samples = gate.sample(
       params,
       memory,
       jax.random.fold_in(rng_key, n),
       gate.num_samples,
       order='rpn',
+      temperature=gate.temperature,
     )
     formulas = environment.formulas_of(language, samples.tokens)
     distinct = list({formula_lib.key(f): f for f in formulas}.values())
     tasks.append((task, memory))
     drawn.append((float(value), np.asarray(scores), distinct))
-  rows, _ = task_bank.look(gate.where, [f for *_, part in drawn for f in part])
-  ends = np.cumsum([len(part) for *_, part in drawn])
-  proposed = [
-    Proposed(
-      value * VALUE_SCALE, scores * GAIN_SCALE, formulas, own,
-      _rank(gate, params, memory, formulas, own),
+  rows, facts = task_bank.look(
+    gate.where, [f for *_, part in drawn for f in part]
+  )
+  ends = np.cumsum([len(part) for *_, part in drawn])[:-1]
+  proposed = []
+  for (task, memory), (value, scores, formulas), own, fact in zip(
+    tasks, drawn, np.split(rows, ends), np.split(facts, ends), strict=True
+  ):
+    expected, scored = _forecast(
+      gate, params, task, memory, formulas, own, fact
     )
-    for (_, memory), (value, scores, formulas), own in zip(
-      tasks, drawn, np.split(rows, ends[:-1]), strict=True
+    fresh, _ = _forecast(
+      gate, params, task, memory, gate.fresh, gate.fresh_rows, gate.fresh_facts
     )
-  ]  # fmt: skip
+    proposed.append(
+      Proposed(
+        value=value * formula_tokens.VALUE,
+        scores=scores * formula_tokens.GAIN,
+        rows=own,
+        expected=expected,
+        scored=scored,
+        fresh=fresh,
+      )
+    )
   return figures(gate, [task for task, _ in tasks], proposed)
 
 
-def _rank(gate, params, memory, formulas, rows) -> np.ndarray:
-  """The order of samples by the score head."""
-  flat = rows.reshape(len(rows), -1).astype(np.float32)
-  anchors = gate.rows[gate.anchors].astype(np.float32)
-  behaviour = flat @ anchors.reshape(len(anchors), -1).T / rows.shape[1]
+def _forecast(gate, params, task, memory, formulas, rows, facts):
+  """Gains of formulas by regression and by the head, f32[n] each, in IC."""
+
+  def padded(x):
+    return np.pad(x, [(0, gate.num_samples - len(x)), (0, 0)])
+
+  known, pool = gate.rows[task.evaluated], gate.rows[task.pool]
+  sizes = np.array([[formula_lib.size(f)] for f in formulas], np.float32)
   bags = np.stack([orders_lib.bag(gate.orders, f) for f in formulas])
-  padding = [(0, gate.num_samples - len(formulas)), (0, 0)]
-  scores = gate.score(
-    params, memory, np.pad(behaviour, padding), np.pad(bags, padding)
+  expected, scores = gate.expect(
+    params, memory, task, _like(known, known), _like(pool, pool),
+    padded(_like(rows, known)), padded(_like(rows, pool)),
+    padded(_like(rows, gate.rows[gate.anchors])), padded(facts),
+    padded(sizes)[:, 0], padded(bags),
+  )  # fmt: skip
+  return np.asarray(expected)[: len(rows)], np.asarray(scores)[: len(rows)]
+
+
+def _expect(
+  network, ridge, params, memory, task, gram, within, across, with_pool,
+  behaviour, facts, sizes, bags,
+):  # fmt: skip
+  """As a run would see formulas beside the library; see `_forecast`."""
+  blocks = task.observed.T
+  fit = formula_tokens.regress(gram, blocks[task.evaluated], task.used, ridge)
+  predicted = across @ fit.alpha
+  pool = Pool(within, blocks[task.pool], task.in_pool)
+  gains, _ = formula_tokens.gain(
+    predicted.mean(1), with_pool, pool, planted_tasks.LEAST_NEW
   )
-  return np.argsort(-np.asarray(scores)[: len(formulas)], kind='stable')
+  candidates = formula_tokens.candidates(
+    planted_tasks.forecasts(predicted, behaviour, with_pool, facts, sizes),
+    pool, gains, bags,
+  )  # fmt: skip
+  scores = jax.vmap(network.score, (None, None, 0))(params, memory, candidates)
+  return gains, scores * formula_tokens.GAIN
+
+
+def _like(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+  """Mean daily correlations of cross-sections `[n, D, S]`, f32[n, m]."""
+  left, right = (
+    x.reshape(len(x), -1).astype(np.float32) for x in (rows, others)
+  )
+  return left @ right.T / np.float32(rows.shape[1])
 
 
 def signal_of(rows: np.ndarray, task: Task) -> np.ndarray:
-  """The hidden signal on the compared cells, of length 1 a day, f32[D, S]."""
+  """What the pool leaves of the hidden signal on the compared cells, f32[D, S].
+
+  A mean square of 1 a day; all 0 where the pool leaves next to nothing.
+  """
   chosen = rows[task.hidden].astype(np.float32)
   signal = np.tensordot(np.asarray(task.weights), chosen, 1)
   norm = np.sqrt(np.sum(signal**2, -1, keepdims=True))
-  return signal / np.where(norm > 0, norm, 1.0)
+  signal = signal / np.where(norm > 0, norm, 1.0)
+  pool = rows[task.pool[task.in_pool]].astype(np.float32)
+  pool = pool.reshape(len(pool), signal.size)
+  weights, *_ = np.linalg.lstsq(pool.T, signal.ravel(), rcond=1e-3)
+  left = signal - (weights @ pool).reshape(signal.shape)
+  power = np.mean(np.sum(left**2, -1))
+  return left / np.sqrt(power) if power > LEAST_LEFT else 0.0 * left
 
 
 def figures(
@@ -177,8 +262,12 @@ def figures(
 
   share_K: best |correlation| with the signal of the first K samples;
   NAME_share_K: of `ranked`, the samples by the score head; `shelf`, the library
-  by the score head; `retrieval`, by the kernel; `random`, in any order; and
-  `oracle`, held-out formulas too, by noisy |IC|.
+  by the score head; `retrieval`, by the kernel; `random`, in any order;
+  `oracle`, held-out formulas too, by noisy gains. As a run would evaluate them,
+  the best unlike each other: `model`, samples and library by the head; by the
+  kernel `kernel`, the library, `written`, samples, and `fresh`, as many drawn
+  at random. over_kernel_K, over_fresh_K: how much `model` is above these, with
+  the standard error of that mean.
 
   distinct: share of the samples that differ.
   value_error: mean error of the value head in IC; value_slope: of the truth on
@@ -192,21 +281,26 @@ def figures(
       silent.append(float(np.max(made.scores[task.worth >= 0])))
       continue
     signal = signal_of(gate.rows, task)
-    lists = {'': made.rows, 'ranked': made.rows[made.ranked]}
-    for name, order in _orders(task, made.scores, gate.held).items():
-      lists[name] = gate.rows[order]
-    for name, rows in lists.items():
+    if not signal.any():
+      continue
+    for name, rows in _lists(gate, task, made).items():
       best.setdefault(name, []).append(_best(rows, signal))
   found: dict[str, float | None] = {
     f'{name}_share_{k}'.lstrip('_'): float(mean)
     for name, table in best.items()
     for k, mean in zip(COUNTS, np.mean(table, 0), strict=True)
   }
+  for name in ('kernel', 'fresh') if best else ():
+    apart = np.subtract(best['model'], best[name])
+    error = apart.std(0) / np.sqrt(max(len(apart) - 1, 1))
+    for k, mean, spread in zip(COUNTS, apart.mean(0), error, strict=True):
+      found[f'over_{name}_{k}'] = float(mean)
+      found[f'over_{name}_error_{k}'] = float(spread)
   values = np.array([made.value for made in proposed])
   real = np.array([float(task.value) for task in tasks])
   scores = np.concatenate([made.scores for made in proposed])
   gains = np.concatenate([np.asarray(task.gains) for task in tasks])
-  total = sum(len(made.formulas) for made in proposed)
+  total = sum(len(made.rows) for made in proposed)
   return found | {
     'distinct': total / (gate.num_samples * len(proposed)),
     'value_error': float(np.mean(np.abs(values - real))),
@@ -224,21 +318,53 @@ def _slope(predicted: np.ndarray, real: np.ndarray) -> float | None:
   return float(np.cov(predicted, real, ddof=0)[0, 1] / spread)
 
 
-def _orders(task, scores, held) -> dict[str, np.ndarray]:
-  """The first of the library as each would evaluate it."""
+def _lists(gate: Gate, task: Task, made: Proposed) -> dict[str, np.ndarray]:
+  """Rows of what each would evaluate, in its order; see `figures`."""
   free = np.asarray(task.worth) >= 0
-  library, every = np.flatnonzero(free & ~held), np.flatnonzero(free)
-  ics = np.abs(np.asarray(task.observed).mean(0))
+  library, every = np.flatnonzero(free & ~gate.held), np.flatnonzero(free)
+  worth = np.asarray(task.worth)
   rng = np.random.default_rng(int(task.hidden[0]))
-  return {
-    name: order[: COUNTS[-1]]
-    for name, order in {
-      'shelf': _descending(library, scores),
-      'retrieval': _descending(library, np.asarray(task.worth)),
-      'random': rng.permutation(library),
-      'oracle': _descending(every, ics),
-    }.items()
+  shelf = gate.rows[library]
+  orders = {
+    'shelf': _descending(library, made.scores),
+    'retrieval': _descending(library, worth),
+    'random': rng.permutation(library),
+    'oracle': _descending(every, _noisy_gains(gate, task)),
   }
+  return {
+    '': made.rows,
+    'ranked': made.rows[np.argsort(-made.scored, kind='stable')],
+    **{name: gate.rows[order[: COUNTS[-1]]] for name, order in orders.items()},
+    'model': _unlike(
+      np.concatenate([made.rows, shelf]),
+      np.concatenate([made.scored, made.scores[library]]),
+    ),
+    'kernel': _unlike(shelf, worth[library]),
+    'written': _unlike(made.rows, made.expected),
+    'fresh': _unlike(gate.fresh_rows, made.fresh),
+  }
+
+
+def _noisy_gains(gate: Gate, task: Task) -> np.ndarray:
+  """What evaluating the whole library would say of its gains, f32[N]."""
+  chosen = gate.rows[task.pool]
+  pool = Pool(_like(chosen, chosen), task.observed.T[task.pool], task.in_pool)  # type: ignore[arg-type]
+  gains, _ = formula_tokens.gain(
+    task.observed.mean(0), _like(gate.rows, chosen), pool,  # type: ignore[arg-type]
+    planted_tasks.LEAST_NEW,
+  )  # fmt: skip
+  return np.asarray(gains)
+
+
+def _unlike(rows: np.ndarray, worth: np.ndarray) -> np.ndarray:
+  """The best that are unlike each other, as a run evaluates them."""
+  count = COUNTS[-1]
+  short = np.argsort(-worth, kind='stable')[: SHORTLIST * count]
+  rows, ranks = rows[short], np.arange(len(short), 0, -1.0)
+  among = _like(rows, rows).astype(np.float64)
+  first = pool_rules.distinct(ranks, among, count, MAX_CORR)
+  others = np.setdiff1d(np.arange(len(rows)), first)
+  return rows[np.concatenate([first, others])[:count]]
 
 
 def _descending(places: np.ndarray, by: np.ndarray) -> np.ndarray:
@@ -247,6 +373,5 @@ def _descending(places: np.ndarray, by: np.ndarray) -> np.ndarray:
 
 def _best(rows: np.ndarray, signal: np.ndarray) -> list[float]:
   """The best |mean daily correlation| of the first of some formulas."""
-  flat = rows.reshape(len(rows), -1).astype(np.float32)
-  like = np.abs(flat @ signal.ravel()) / len(signal)
+  like = np.abs(_like(rows, signal[None]))[:, 0]
   return [float(like[:k].max(initial=0.0)) for k in COUNTS]

@@ -46,6 +46,17 @@ class Memory(NamedTuple):
   summary: jax.Array  # f32[D] mean of the learned latents.
 
 
+class Candidate(NamedTuple):
+  """A formula that was not evaluated yet, as the score head reads it.
+
+  A number that is NaN or infinite counts as 0, as unknown.
+  """
+
+  token: jax.Array  # f32[F] as in `Inputs.tokens`; what it did is predicted.
+  bag: jax.Array  # f32[V] see `orders.bag`.
+  expected: jax.Array  # f32[] what a regression expects of it, in any unit.
+
+
 class Cache(NamedTuple):
   """What the decoder keeps of a memory and of the symbols so far."""
 
@@ -85,8 +96,8 @@ class FormulaTransformer(NamedTuple):
   advance: (params, cache, position, symbol) -> (f32[V], cache): as `logits`, a
     symbol at a time.
   value: (params, memory) -> f32[], V(market, pool).
-  score: (params, memory, behaviour f32[B], bag f32[V]) -> f32[], what a formula
-    would add; see `orders.bag`.
+  score: (params, memory, candidate) -> f32[], what a formula would add, in the
+    unit of `Candidate.expected`, which it is before anything is learned.
   """
 
   sizes: Sizes
@@ -99,12 +110,8 @@ class FormulaTransformer(NamedTuple):
   score: Callable
 
 
-def make(
-  sizes: Sizes, orders: Orders, *, behaviour_width: int
-) -> FormulaTransformer:
+def make(sizes: Sizes, orders: Orders) -> FormulaTransformer:
   """The network that writes the sequences of `orders`.
-
-  behaviour_width: B, the numbers that tell the score head what a formula does.
 
   Raises:
     ValueError: sizes that do not fit together.
@@ -117,8 +124,7 @@ def make(
   module = Network(sizes, orders.size, orders.length)
 
   def init(rng_key: jax.Array, inputs: Inputs) -> dict:
-    behaviour = jnp.zeros(behaviour_width)
-    return jax.jit(module.init)(rng_key, inputs, behaviour)
+    return jax.jit(module.init)(rng_key, inputs)
 
   def call(method: str) -> Callable:
     def run(params: dict, *args: Any) -> Any:
@@ -158,15 +164,21 @@ class Network(nn.Module):
     self.last_norm = nn.LayerNorm()
     self.head = nn.Dense(self.vocabulary, kernel_init=small)
     self.value_head = Perceptron(width // 2, 1)
-    self.score_market = nn.Dense(width)
-    self.score_formula = Perceptron(width, width)
-    self.score_linear = nn.Dense(width, use_bias=False)
+    self.score_bag = nn.Dense(width, use_bias=False)
+    self.score_block = Block(sizes)
+    self.score_norm = nn.LayerNorm()
+    self.score_head = nn.Dense(2, kernel_init=small)
 
-  def __call__(self, inputs: Inputs, behaviour: jax.Array) -> tuple:
+  def __call__(self, inputs: Inputs) -> tuple:
     """All parts once, so that all parameters are made."""
     memory = self.encode(inputs)
     symbols = jnp.zeros(self.length, jnp.int32)
-    score = self.score(memory, behaviour, jnp.zeros(self.vocabulary))
+    nothing = Candidate(
+      jnp.zeros(inputs.tokens.shape[1]),
+      jnp.zeros(self.vocabulary),
+      jnp.zeros(()),
+    )
+    score = self.score(memory, nothing)
     return self.logits(memory, symbols), self.value(memory), score
 
   def encode(self, inputs: Inputs) -> Memory:
@@ -229,15 +241,17 @@ class Network(nn.Module):
   def value(self, memory: Memory) -> jax.Array:
     return self.value_head(memory.summary)[0]
 
-  def score(
-    self, memory: Memory, behaviour: jax.Array, bag: jax.Array
-  ) -> jax.Array:
-    chex.assert_shape(bag, (self.vocabulary,))
-    x = bounded(jnp.concatenate([behaviour, bag]))
-    # The linear part: kernel regression on behaviours is a linear function.
-    x = self.score_linear(x) + self.score_formula(x)
-    market = self.score_market(memory.summary)
-    return jnp.dot(x, market) / self.sizes.width
+  def score(self, memory: Memory, candidate: Candidate) -> jax.Array:
+    chex.assert_rank(candidate, [1, 1, 0])
+    chex.assert_shape(candidate.bag, (self.vocabulary,))
+    # Read as a formula of the set is, and by its symbols.
+    x = self.embed_token(candidate.token)
+    x = x + self.score_bag(bounded(candidate.bag))
+    x = self.score_block(x[None], memory.latents, memory.mask)[0]
+    trust, more = self.score_head(self.score_norm(x))
+    # The regression is where it begins: a network has to learn what is wrong
+    # with it, not a matrix inverse.
+    return bounded(candidate.expected) * (1.0 + trust) + more
 
 
 def bounded(x: jax.Array) -> jax.Array:

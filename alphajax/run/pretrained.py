@@ -24,7 +24,7 @@ from alphajax.run.files import RunError
 
 SHIPPED = Path(__file__).parents[1] / 'pretrained' / 'alphaformer.npz'
 MAX_BYTES = 20_000_000
-_FORMAT = 1
+_FORMAT = 2
 _PARAMS, _EXTRA = 'params', 'extra'
 # What the JSON file has beside `about`.
 _KEYS = (
@@ -37,7 +37,6 @@ class Widths(NamedTuple):
 
   tokens: int
   context: int
-  behaviour: int
 
 
 class Pretrained(NamedTuple):
@@ -138,9 +137,7 @@ def load(
   orders = orders_lib.make(**known)
   _check_symbols(path, found, orders)
   widths, sizes = Widths(**found['widths']), Sizes(**found['sizes'])
-  network = formula_transformer.make(
-    sizes, orders, behaviour_width=widths.behaviour
-  )
+  network = formula_transformer.make(sizes, orders)
   params = _params(path, arrays, _expected(network, orders, widths))
   extra = {
     name.removeprefix(f'{_EXTRA}/'): value
