@@ -51,12 +51,13 @@ def _mine(config):
   config.alphaformer = config_dict.ConfigDict()
   config.alphaformer.num_probes = 64  # Evaluated first.
   config.alphaformer.samples = 512  # Formulas written in an iteration,
-  config.alphaformer.temperature = 1.0  # by logits divided by this,
-  config.alphaformer.top_p = 0.98  # of actions that hold so much probability.
+  # by logits divided by this: a real market seems loud, and one writes little.
+  config.alphaformer.temperature = 1.5
+  config.alphaformer.top_p = 1.0  # Of actions that hold so much probability.
   # What is evaluated: formulas of the `model`, of its `library`, or `both`.
   config.alphaformer.proposals = 'both'
   # By what the `score` head expects, by the regression (`kernel`), or by
-  # the mean of `both`; the head alone ranks little better than chance as yet.
+  # the mean of `both`.
   config.alphaformer.rank = 'both'
   config.alphaformer.explore = 1.0  # See configs/retrieval.py.
   config.alphaformer.max_corr = 0.5  # Of two formulas of an iteration.

@@ -38,8 +38,16 @@ SAVE_EVERY = 60.0  # Seconds.
 def main(argv):
   del argv
   train.prepare()
-  given, began = flags.FLAGS, time.perf_counter()
-  config = given.config
+  given = flags.FLAGS
+  pretrain(given.config, given.out, given.seconds)
+
+
+def pretrain(config, out: str, seconds: float) -> None:
+  """Trains on the bank of `config` for a time and writes a checkpoint.
+
+  seconds: all of it, compilation included; one iteration at least.
+  """
+  began = time.perf_counter()
   kept = task_file.load(config.pretrain.bank)
   task_file.check(config.pretrain.bank, kept, config, data=False)
   orders = orders_lib.make(**config.language)
@@ -50,32 +58,29 @@ def main(argv):
   key, start_key = jax.random.split(jax.random.key(config.seed))
   params = network.init(start_key, pretraining.example(config, orders))
   first = params, params, optimizer.init(params)
+  updates = config.pretrain.num_updates
+  tasks = updates * config.pretrain.batch_size  # Of an iteration.
 
   def learn(carry, n, total):
-    each = config.pretrain.num_updates
     carry, metrics = update(
-      carry, jax.random.fold_in(key, n), kept.bank, tables, n * each,
-      total * each,
+      carry, jax.random.fold_in(key, n), kept.bank, tables, n * updates,
+      total * updates,
     )  # fmt: skip
     return carry, {name: float(value) for name, value in metrics.items()}
 
-  def save(carry, done):
-    tasks = done * config.pretrain.num_updates * config.pretrain.batch_size
+  def save(average, done, metrics):
     cost = {
-      'tasks': tasks,
+      'tasks': done * tasks,
       'seconds': time.perf_counter() - began,
       'device': jax.devices()[0].device_kind,
       **metrics,
     }
     formula_model.save(
-      given.out, carry[1], config, kept.library, kept.bank, cost,
-      data=kept.data_hash,
-    )  # fmt: skip
+      out, average, config, kept.library, kept.bank, cost, data=kept.data_hash
+    )
 
   pace = _pace(lambda n: learn(first, n, 1000))
-  left = given.seconds - (time.perf_counter() - began)
-  total = max(int(left / pace), 1)
-  tasks = config.pretrain.num_updates * config.pretrain.batch_size
+  total = max(int((seconds - (time.perf_counter() - began)) / pace), 1)
   print(
     f'{jax.devices()[0].device_kind}: {tasks / pace:.0f} tasks a second, '
     f'{total} iterations',
@@ -84,11 +89,12 @@ def main(argv):
   carry, saved = first, time.perf_counter()
   for n in range(total):
     carry, metrics = learn(carry, n, total)
-    if n % max(total // 100, 1) == 0 or n + 1 == total:
+    last = n + 1 == total
+    if last or n % max(total // 100, 1) == 0:
       losses = ' '.join(f'{k} {v:.4f}' for k, v in metrics.items())
       print(f'{n + 1}/{total} {(n + 1) * tasks} tasks, {losses}', flush=True)
-    if n + 1 == total or time.perf_counter() - saved > SAVE_EVERY:
-      save(carry, n + 1)
+    if last or time.perf_counter() - saved > SAVE_EVERY:
+      save(carry[1], n + 1, metrics)
       saved = time.perf_counter()
 
 

@@ -1,6 +1,8 @@
 """AlphaFormer: pre-training, then mining with what it made."""
 
 import json
+import pathlib
+import sys
 
 import jax
 import numpy as np
@@ -23,6 +25,10 @@ from alphajax.methods import (
 from alphajax.run import pretrained as pretrained_lib
 from alphajax.run.clock import Clock
 from alphajax.run.files import RunError
+
+SCRIPTS = pathlib.Path(__file__).resolve().parents[1] / 'scripts'
+sys.path.insert(0, str(SCRIPTS))
+import pretrain  # noqa: E402
 
 
 @pytest.fixture(scope='module')
@@ -88,6 +94,14 @@ def test_a_bank_in_a_file_is_what_is_trained_on(market, tmp_path):
   again = pretraining.prepare(config, market, orders, network)
   assert made.library.formulas == again.library.formulas
   jax.tree.map(np.testing.assert_array_equal, made.bank, again.bank)
+  # Where no market is, for a time that is over before it has begun.
+  out = str(tmp_path / 'network.npz')
+  pretrain.pretrain(config, out, seconds=0.0)
+  model = formula_model.load(out, config.language.to_dict())
+  assert model.library == made.library.formulas
+  cost = model.about['cost']
+  assert cost['tasks'] == 4 * config.pretrain.num_updates
+  assert cost['policy_loss'] > 0 and cost['device']
   config.pretrain.draws = 24
   with pytest.raises(ValueError, match='draws = 16, now it is 24: give the s'):
     pretraining.prepare(config, market, orders, network)
@@ -377,5 +391,8 @@ def test_what_comes_with_alphajax():
   assert len(model.library) > 500 and len(model.probes) == 96
   assert model.sizes.anchors == 64 and model.about['data_hash']
   assert {'tasks', 'seconds', 'retrieval_share_10'} <= set(model.about['cost'])
+  asked = config_file.get_config('csi300,pretrain_gpu')
+  for part in ('network', 'tokens'):
+    assert model.about['config'][part] == asked[part].to_dict()
   folder = pretrained_lib.SHIPPED.parent
   assert sum(path.stat().st_size for path in folder.iterdir()) < 20e6
