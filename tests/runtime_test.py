@@ -76,8 +76,8 @@ def test_on_a_cpu_programs_run_by_a_client_of_their_own():
   assert runtime.device() is device
   assert os.environ.get('NPROC') == NPROC
   x = jax.device_put(np.ones((9, 2), np.float32), device)
-  like = runtime.signature(((x,), ()))
-  result = runtime.reduction(jnp.sum, like)((x,), ())
+  like = runtime.signature((x, ()))
+  result = runtime.reduction(jnp.sum, like)(x, ())
   assert result.devices() == {device} and result.tolist() == [18.0]
 
 
@@ -117,7 +117,7 @@ def test_programs_of_other_panels_are_forgotten(monkeypatch):
   cleared = []
   monkeypatch.setattr(jax, 'clear_caches', lambda: cleared.append(True))
   plane = jax.ShapeDtypeStruct((7, 3), jnp.float32)
-  like = runtime.signature(((plane,), ()))
+  like = runtime.signature((plane, ()))
   before = runtime.reduction(jnp.sum, like)
   assert runtime.reduction(jnp.sum, like) is before
   runtime.forget()
@@ -126,4 +126,4 @@ def test_programs_of_other_panels_are_forgotten(monkeypatch):
   after = runtime.reduction(jnp.sum, like)
   assert after is not before
   values = runtime.to_device(jnp.ones((7, 3)))
-  np.testing.assert_array_equal(after((values,), ()), [21.0])
+  np.testing.assert_array_equal(after(values, ()), [21.0])

@@ -17,7 +17,7 @@ import numpy as np
 from alphajax.data import panel as panel_lib
 from alphajax.data import universe as universe_lib
 from alphajax.factor import compile as compile_lib
-from alphajax.factor import operators, plan, runtime
+from alphajax.factor import operators, plan, runtime, waves
 from alphajax.language import formula as formula_lib
 
 DEFAULT_BUDGET = 1 << 29  # Bytes of the store; more gains few nodes.
@@ -46,8 +46,16 @@ class Store:
   formulas and the panel alone, never on what it holds.
   """
 
-  def __init__(self, panel: panel_lib.Panel, budget: int = DEFAULT_BUDGET):
+  def __init__(
+    self,
+    panel: panel_lib.Panel,
+    budget: int = DEFAULT_BUDGET,
+    in_waves: bool | None = None,
+  ):
     """Puts the panel on the device; values may take `budget` bytes beside it.
+
+    in_waves: many nodes by one program, see `waves`; None: where there is an
+      accelerator.
 
     Raises:
       ValueError: the budget holds fewer values than any formula needs.
@@ -68,6 +76,9 @@ class Store:
     self._universe = runtime.to_device(self.universe)
     self.computed = 0  # Nodes evaluated so far.
     self._programs: dict[tuple, Callable] = {}
+    self._planes = None
+    if runtime.in_waves() if in_waves is None else in_waves:
+      self._planes = waves.Planes(features, self._universe, self.capacity)
     self._start(features)
 
   def _start(self, features) -> None:
@@ -77,7 +88,12 @@ class Store:
       self.graph.add(formula_lib.Formula(name)): plane
       for name, plane in zip(self.feature_names, features, strict=True)
     }
-    self._values = collections.OrderedDict()  # Node -> value, oldest first.
+    # Node -> value, or its place among the planes; oldest first.
+    self._values: collections.OrderedDict = collections.OrderedDict()
+    if self._planes is not None:
+      self._planes.clear()
+      self._values = self._planes.places
+    self._checked = 0  # Nodes that are known to read features of the panel.
 
   def map(
     self,
@@ -98,27 +114,29 @@ class Store:
     if not formulas:
       raise ValueError('no formulas to evaluate')
     roots = self._roots(formulas)
-    plane = jax.ShapeDtypeStruct(self.shape, jnp.float32)
-    lanes = runtime.num_lanes()
     args = runtime.to_device(args)
-    like = runtime.signature(((plane,) * lanes, args))
-    program = runtime.reduction(reduce, like)
-    results = {}  # Root -> (stacked statistics of a call, its row of them).
+    found = []  # (nodes, their statistics and maybe more, stacked)
+    if self._planes is None:
+      plane = jax.ShapeDtypeStruct(self.shape, jnp.float32)
+      program = runtime.reduction(reduce, runtime.signature((plane, args)))
 
     def finish(nodes):
-      values = [self._peek(node) for node in nodes]
-      padding = [values[0]] * (lanes - len(nodes))
-      stacked = program((*values, *padding), args)
-      results.update((node, (stacked, i)) for i, node in enumerate(nodes))
-      return stacked
+      if self._planes is not None:
+        found.extend(self._planes.reduce(reduce, args, nodes))
+        return None
+      (node,) = nodes
+      found.append((nodes, program(self._peek(node), args)))
+      return found[-1]
 
     for _ in self._parts(roots, finish):
       pass
-    found = jax.device_get([results[root] for root in roots])
-    return jax.tree.map(
-      lambda *leaves: np.stack(leaves),
-      *[jax.tree.map(lambda leaf, i=i: leaf[i], tree) for tree, i in found],
-    )
+    rows, start = {}, 0  # Root -> its row of all statistics.
+    for nodes, stacked in found:
+      rows.update(zip(nodes, range(start, start + len(nodes)), strict=True))
+      start += len(jax.tree.leaves(stacked)[0])
+    order = [rows[root] for root in roots]
+    fetched = jax.device_get([stacked for _, stacked in found])
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *fetched)
 
   def take(self, formulas: Sequence[formula_lib.Formula]) -> list[jax.Array]:
     """The values of formulas on the device, each f32[T, S].
@@ -127,9 +145,9 @@ class Store:
     """
     roots = self._roots(formulas)
     return [
-      runtime.to_default(self._peek(root))
+      runtime.to_default(value)
       for part in self._parts(roots)
-      for root in part
+      for value in self._peek_all(part)
     ]
 
   def _roots(self, formulas: Sequence[formula_lib.Formula]) -> list[int]:
@@ -140,12 +158,20 @@ class Store:
     """
     if len(self.graph.nodes) > MAX_NODES:
       self._start(list(self._features.values()))
-    for formula in formulas:
-      compile_lib.check_features(formula, self.feature_names)
-    return [self.graph.add(formula) for formula in formulas]
+    roots = [self.graph.add(formula) for formula in formulas]
+    new = self.graph.nodes[self._checked :]
+    if any(self._is_unknown(node) for node in new):
+      for formula in formulas:
+        compile_lib.check_features(formula, self.feature_names)
+    else:
+      self._checked += len(new)
+    return roots
 
-  def _known(self, node: int) -> bool:
-    return node in self._features or node in self._values
+  def _is_unknown(self, node: plan.Node) -> bool:
+    """True for a leaf that is no number and no feature of the panel."""
+    if node.inputs or node.symbol in self.feature_names:
+      return False
+    return not formula_lib.is_number(formula_lib.Formula(node.symbol))
 
   def _peek(self, node: int) -> jax.Array:
     """A value that the store holds."""
@@ -153,26 +179,28 @@ class Store:
       return self._features[node]
     return self._values[node]
 
+  def _peek_all(self, nodes: Sequence[int]) -> list[jax.Array]:
+    """Values that the store holds, whichever way it computes."""
+    if self._planes is not None:
+      return self._planes.read(nodes)
+    return [self._peek(node) for node in nodes]
+
   def _parts(self, roots: Sequence[int], finish: Callable | None = None):
     """Cuts roots into lists that fit, each computed when it is yielded.
 
-    finish: handed every root once its value is there, in lists of at most
-      `num_lanes()`, on whatever thread made it.
+    finish: handed every root once its value is there, on whatever thread made
+      it: one, or in waves a list of them.
     """
     start = 0
     while start < len(roots):
       needed, nodes, stop = set(), {}, start
       while stop < len(roots):
-        missing = self.graph.missing(roots[stop], self._known)
-        touched = {roots[stop], *missing}
-        for node in missing:
-          touched.update(self.graph.nodes[node].inputs)
-        touched -= self._features.keys()
         # The other half is for small values that later parts read again.
         room = self.capacity if stop == start else self.capacity // 2
-        if len(needed | touched) > room:
+        missing, touched = self._touched(roots[stop], needed)
+        if len(needed) + len(touched) > room:
           break
-        needed |= touched
+        needed.update(touched)
         nodes.update(dict.fromkeys(missing))
         stop += 1
       if stop == start:
@@ -182,6 +210,23 @@ class Store:
       self._compute(nodes, needed, dict.fromkeys(part), finish)
       yield part
       start = stop
+
+  def _touched(self, root: int, already) -> tuple[list[int], set[int]]:
+    """What is not held of a formula, inputs first, and all that it needs.
+
+    Both without what is `already` needed, and without features.
+    """
+    missing, touched, stack = [], set(), [root]
+    while stack:
+      node = stack.pop()
+      if node in touched or node in already or node in self._features:
+        continue
+      touched.add(node)
+      if node not in self._values:
+        missing.append(node)
+        stack.extend(self.graph.nodes[node].inputs)
+    missing.sort()  # Ids grow from inputs to outputs.
+    return missing, touched
 
   def _compute_large(self, root: int) -> None:
     """Computes a formula larger than the store, one node after the other."""
@@ -211,16 +256,23 @@ class Store:
       if node in self._values:
         self._values.move_to_end(node)
     surplus = len(self._values) + len(nodes) - self.capacity
-    old = [node for node in self._values if node not in needed]
-    for node in old[: max(surplus, 0)]:
-      del self._values[node]
+    if surplus > 0:
+      old = [node for node in self._values if node not in needed]
+      for node in old[:surplus]:
+        self._forget(node)
     if finish is None:
       wanted = ()
-    if runtime.num_lanes() == 1:
+    if self._planes is None:
       self._compute_each(nodes, wanted, finish)
     else:
-      self._compute_rounds(nodes, wanted, finish)
+      self._compute_waves(self._planes, nodes, wanted, finish)
     self.computed += len(nodes)
+
+  def _forget(self, node: int) -> None:
+    if self._planes is None:
+      del self._values[node]
+    else:
+      self._planes.forget(node)
 
   def _compute_each(self, nodes, wanted, finish) -> None:
     """A program a node, on as many threads as there are cores.
@@ -233,12 +285,12 @@ class Store:
     }
     readers = collections.Counter(i for each in needs.values() for i in each)
     needs |= {node: () for node in wanted if node not in nodes}
-    programs = self._compiled(nodes, 1)
+    programs = self._compiled(nodes)
     lock = threading.Lock()
 
     def work(node):
       if node in nodes:
-        self._run(programs[node], [node], 1)
+        self._run(programs[node], node)
       if node in wanted:
         jax.block_until_ready(finish([node]))
       with lock:
@@ -253,36 +305,33 @@ class Store:
       if node in self._values:
         self._values.move_to_end(node)
 
-  def _compute_rounds(self, nodes, wanted, finish) -> None:
-    """A program for many nodes; nothing waits for the device."""
-    lanes = runtime.num_lanes()
-    programs = self._compiled(nodes, lanes)
-    for batch in plan.rounds(self.graph, nodes):
-      program = programs[batch.nodes[0]]
-      for i in range(0, len(batch.nodes), lanes):
-        self._run(program, batch.nodes[i : i + lanes], lanes)
-    wanted = list(wanted)
-    for i in range(0, len(wanted), lanes):
-      finish(wanted[i : i + lanes])
+  def _compute_waves(self, planes, nodes, wanted, finish) -> None:
+    """A program for many nodes; nothing waits for the device.
 
-  def _compiled(self, nodes, lanes: int) -> dict[int, Callable]:
+    With `finish`, what is large goes first when room is needed.
+    """
+    planes.compute(self.graph, nodes)
+    if wanted:
+      finish(list(wanted))
+      for node in reversed(nodes):
+        if self.graph.sizes[node] > KEPT_SIZE:
+          self._values.move_to_end(node, last=False)
+
+  def _compiled(self, nodes) -> dict[int, Callable]:
     """The programs of nodes, new ones compiled on as many threads as cores."""
-    distinct = {plan.group(self.graph.nodes[node]): node for node in nodes}
+    distinct = {self.graph.groups[node]: node for node in nodes}
     new: dict[int, tuple[int, ...]] = {
       node: ()
       for group, node in distinct.items()
-      if (*group, lanes) not in self._programs
+      if group not in self._programs
     }
     if new:
-      runtime.in_order(
-        new, lambda node: self._program(node, lanes), runtime.num_workers()
-      )
-    return {node: self._program(node, lanes) for node in nodes}
+      runtime.in_order(new, self._program, runtime.num_workers())
+    return {node: self._program(node) for node in nodes}
 
-  def _program(self, node: int, lanes: int) -> Callable:
-    """What computes a node: `fn(universe, operands of lanes) -> values`."""
-    name, window = plan.group(self.graph.nodes[node])
-    key = name, window, lanes
+  def _program(self, node: int) -> Callable:
+    """What computes a node: `fn(universe, operands) -> value`."""
+    key = name, window = self.graph.groups[node]
     if key not in self._programs:
       if name == 'number':
         self._programs[key] = _fill
@@ -293,27 +342,20 @@ class Store:
         self._programs[key] = on_host
         return on_host
       plane = jax.ShapeDtypeStruct(self.shape, jnp.float32)
-      num_operands = len(self.graph.nodes[node].inputs)
-      operands = ((plane,) * num_operands,) * lanes
+      operands = (plane,) * len(self.graph.nodes[node].inputs)
       like = runtime.signature((self._universe, operands))
       self._programs[key] = runtime.operator(name, window, like)
     return self._programs[key]
 
-  def _run(self, program, nodes, lanes) -> None:
-    """Dispatches up to `lanes` nodes of one operator."""
+  def _run(self, program, node) -> None:
+    """Computes a node whose operands are there."""
     if program is _fill:
-      for node in nodes:
-        number = np.float32(self.graph.nodes[node].symbol)
-        number = runtime.to_device(number)
-        self._values[node] = _fill(number, shape=self.shape)
+      number = np.float32(self.graph.nodes[node].symbol)
+      number = runtime.to_device(number)
+      self._values[node] = _fill(number, shape=self.shape)
       return
-    operands = [
-      tuple(self._peek(i) for i in self.graph.nodes[node].inputs)
-      for node in nodes
-    ]
-    operands += [operands[0]] * (lanes - len(nodes))
-    results = program(self._universe, tuple(operands))
-    self._values.update(zip(nodes, results, strict=False))
+    operands = tuple(self._peek(i) for i in self.graph.nodes[node].inputs)
+    self._values[node] = program(self._universe, operands)
 
 
 def values(

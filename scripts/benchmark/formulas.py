@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from alphajax.data import panel as panel_lib
-from alphajax.factor import evaluate, metrics, plan
+from alphajax.factor import evaluate, metrics
 from alphajax.language.formula import Formula
 from scripts.benchmark import tools
 
@@ -110,12 +110,11 @@ class _Timed(evaluate.Store):
     row['count'] += count
     row['seconds'] += time.perf_counter() - start
 
-  def _run(self, program, nodes, lanes):
+  def _run(self, program, node):
     start = time.perf_counter()
-    super()._run(program, nodes, lanes)
-    jax.block_until_ready([self._values[node] for node in nodes])
-    name, _ = plan.group(self.graph.nodes[nodes[0]])
-    self.add(name, len(nodes), start)
+    super()._run(program, node)
+    jax.block_until_ready(self._values[node])
+    self.add(self.graph.groups[node][0], 1, start)
 
 
 def _profile(panel, formulas, budget) -> list[dict]:
