@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from alphajax.data import panel as panel_lib
 from alphajax.data import simulate
-from alphajax.factor import evaluate
-from alphajax.factor import store as store_lib
+from alphajax.factor import evaluate, flow
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 from alphajax.language import vocab
@@ -171,7 +170,7 @@ def test_map_drops_what_is_large_and_keeps_what_is_small(panel):
   store = evaluate.Store(panel, 5000 * plane(panel), in_waves=False)
   means = store.map(formulas, jnp.nanmean)
   sizes = store.graph.sizes
-  kept = {n for n in range(len(sizes)) if sizes[n] <= store_lib.KEPT_SIZE}
+  kept = {n for n in range(len(sizes)) if sizes[n] <= flow.KEPT_SIZE}
   assert set(store._values) == kept - store._features.keys()
   computed = store.computed
   np.testing.assert_array_equal(store.map(formulas, jnp.nanmean), means)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from alphajax.data import panel as panel_lib
-from alphajax.factor import evaluate, metrics, runtime, waves
+from alphajax.factor import evaluate, flow, metrics, runtime, waves
 from alphajax.factor import store as store_lib
 from alphajax.language import environment, vocab
 from alphajax.language import formula as formula_lib
@@ -203,7 +203,7 @@ def test_what_is_large_is_forgotten_first(panel):
   store = evaluate.Store(panel, 5000 * PLANE, in_waves=True)
   store.map(formulas, count_finite)
   sizes = [store.graph.sizes[node] for node in store._values]
-  small = [size <= store_lib.KEPT_SIZE for size in sizes]
+  small = [size <= flow.KEPT_SIZE for size in sizes]
   assert small == sorted(small) and 0 < sum(small) < len(small)
   # It holds all of them.
   computed = store.computed
@@ -245,9 +245,9 @@ def test_calls_have_few_sizes():
   features = jnp.zeros((2, 3, 4))
   for capacity, light, heavy in (
     (8, (1,), (1,)),
-    (31, (4,), (1,)),
-    (100, (4,), (8,)),
-    (128, (4, 32), (8,)),
+    (31, (1,), (1,)),
+    (100, (8,), (8,)),
+    (128, (8, 32), (8,)),
   ):
     planes = waves.Planes(features, None, capacity)
     assert planes._sizes(('Add', None)) == light

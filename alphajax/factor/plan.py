@@ -1,14 +1,12 @@
-"""Planning: formulas -> distinct subexpressions, scheduled in rounds.
+"""Planning: formulas -> distinct subexpressions.
 
 A search proposes thousands of formulas whose subtrees repeat endlessly. Here
-they become one graph of distinct canonical subexpressions (hash-consing), and
-the ones not yet known are grouped into *rounds*: one operator, one window, many
-nodes. A round is one call of one compiled program, so new formulas never
-compile anything. Host code, no JAX.
+they become one graph of distinct canonical subexpressions (hash-consing). All
+nodes of a `group`, one operator and one window, share a program, so new
+formulas never compile anything. Host code, no JAX.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 from alphajax.language import formula as formula_lib
@@ -26,14 +24,6 @@ class Node(NamedTuple):
   symbol: str
   window: int | None
   inputs: tuple[int, ...]
-
-
-class Round(NamedTuple):
-  """Nodes of one operator and window, ready to run together."""
-
-  symbol: str
-  window: int | None
-  nodes: list[int]
 
 
 # By symbol: has it a window, may its operands be swapped?
@@ -106,55 +96,6 @@ class Graph:
         found.add(node)
         stack.extend(self.nodes[node].inputs)
     return sorted(found)  # Ids grow from inputs to outputs.
-
-
-def rounds(
-  graph: Graph,
-  nodes: Iterable[int],
-  most: Mapping[tuple[str, int | None], int] | None = None,
-) -> Iterator[Round]:
-  """Groups nodes so that inputs come first, in few and large rounds.
-
-  Args:
-    graph: the subexpressions.
-    nodes: ids to compute; inputs outside of them are known already.
-    most: nodes of a round by `group`; a smaller one runs only where no larger
-      is ready. None: as many as are ready.
-  """
-  pending = set(nodes)
-  waiting, readers = {}, defaultdict(list)
-  ready, full = defaultdict(list), []
-
-  def offer(node):
-    key = graph.groups[node]
-    ready[key].append(node)
-    if most and len(ready[key]) == most[key]:
-      full.append(key)
-
-  for node in sorted(pending):
-    inputs = [i for i in set(graph.nodes[node].inputs) if i in pending]
-    waiting[node] = len(inputs)
-    for i in inputs:
-      readers[i].append(node)
-    if not inputs:
-      offer(node)
-  while ready:
-    if full:
-      key = full.pop()
-    else:
-      key = max(ready, key=lambda key: len(ready[key]))
-    batch = ready.pop(key)
-    if most and len(batch) > most[key]:
-      batch, rest = batch[: most[key]], batch[most[key] :]
-      for node in rest:
-        offer(node)
-    symbol, window = key
-    yield Round(symbol, window, batch)
-    for node in batch:
-      for reader in readers[node]:
-        waiting[reader] -= 1
-        if not waiting[reader]:
-          offer(reader)
 
 
 def group(node: Node) -> tuple[str, int | None]:

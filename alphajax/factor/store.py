@@ -7,7 +7,7 @@ the least recently used go first, and only statistics leave the device.
 import collections
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ import numpy as np
 from alphajax.data import panel as panel_lib
 from alphajax.data import universe as universe_lib
 from alphajax.factor import compile as compile_lib
+from alphajax.factor import flow as flow_lib
 from alphajax.factor import operators, plan, runtime, waves
 from alphajax.language import formula as formula_lib
 
@@ -24,11 +25,6 @@ DEFAULT_BUDGET = 1 << 29  # Bytes of the store; more gains few nodes.
 
 
 MIN_VALUES = 8  # A store must hold the operands and results of a formula.
-
-
-# Operators and operands of values worth keeping once they are read: nearly all
-# that return in later formulas have no more.
-KEPT_SIZE = 3
 
 
 MAX_NODES = 1 << 20  # Subexpressions a store remembers, some 500 MB of host.
@@ -113,23 +109,13 @@ class Store:
     """
     if not formulas:
       raise ValueError('no formulas to evaluate')
-    roots = self._roots(formulas)
     args = runtime.to_device(args)
-    found = []  # (nodes, their statistics and maybe more, stacked)
+    self._limit_graph()
     if self._planes is None:
-      plane = jax.ShapeDtypeStruct(self.shape, jnp.float32)
-      program = runtime.reduction(reduce, runtime.signature((plane, args)))
-
-    def finish(nodes):
-      if self._planes is not None:
-        found.extend(self._planes.reduce(reduce, args, nodes))
-        return None
-      (node,) = nodes
-      found.append((nodes, program(self._peek(node), args)))
-      return found[-1]
-
-    for _ in self._parts(roots, finish):
-      pass
+      roots, found = self._map_each(formulas, reduce, args)
+    else:
+      finish = self._planes.reducer(reduce, args)
+      roots, found = self._in_waves(self._planes, formulas, *finish)
     rows, start = {}, 0  # Root -> its row of all statistics.
     for nodes, stacked in found:
       rows.update(zip(nodes, range(start, start + len(nodes)), strict=True))
@@ -138,34 +124,70 @@ class Store:
     fetched = jax.device_get([stacked for _, stacked in found])
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *fetched)
 
+  def _map_each(self, formulas, reduce, args) -> tuple[list[int], list[tuple]]:
+    """Roots, and (nodes, statistics of them stacked) until all are there."""
+    roots, found = [], []
+    plane = jax.ShapeDtypeStruct(self.shape, jnp.float32)
+    program = runtime.reduction(reduce, runtime.signature((plane, args)))
+
+    def finish(node):
+      statistics = jax.block_until_ready(program(self._peek(node), args))
+      found.append(([node], statistics))
+
+    list(self._add(formulas, roots))
+    for _ in self._parts(roots, finish):
+      pass
+    return roots, found
+
   def take(self, formulas: Sequence[formula_lib.Formula]) -> list[jax.Array]:
     """The values of formulas on the device, each f32[T, S].
 
     They stay alive as long as the caller holds them, whatever the budget.
     """
-    roots = self._roots(formulas)
-    return [
-      runtime.to_default(value)
-      for part in self._parts(roots)
-      for value in self._peek_all(part)
-    ]
+    self._limit_graph()
+    if self._planes is None:
+      roots: list[int] = []
+      list(self._add(formulas, roots))
+      found = [
+        (part, [self._peek(root) for root in part])
+        for part in self._parts(roots)
+      ]
+    else:
+      roots, found = self._in_waves(
+        self._planes, formulas, *self._planes.reader()
+      )
+    values = {
+      root: runtime.to_default(value)
+      for part, each in found
+      for root, value in zip(part, each, strict=True)
+    }
+    return [values[root] for root in roots]
 
-  def _roots(self, formulas: Sequence[formula_lib.Formula]) -> list[int]:
-    """The nodes of formulas.
+  def _limit_graph(self) -> None:
+    """Begins anew where too many subexpressions are remembered."""
+    if len(self.graph.nodes) > MAX_NODES:
+      self._start(list(self._features.values()))
+
+  def _add(self, formulas, roots: list[int]) -> Iterator[int]:
+    """Adds formulas to the graph; yields the nodes of new ones.
+
+    roots: the nodes of all formulas are put at its end.
 
     Raises:
       ValueError: a formula reads a feature that the panel does not have.
     """
-    if len(self.graph.nodes) > MAX_NODES:
-      self._start(list(self._features.values()))
-    roots = [self.graph.add(formula) for formula in formulas]
-    new = self.graph.nodes[self._checked :]
-    if any(self._is_unknown(node) for node in new):
-      for formula in formulas:
+    seen = set()
+    for formula in formulas:
+      root = self.graph.add(formula)
+      new = self.graph.nodes[self._checked :]
+      if any(map(self._is_unknown, new)):
         compile_lib.check_features(formula, self.feature_names)
-    else:
-      self._checked += len(new)
-    return roots
+      else:
+        self._checked += len(new)
+      roots.append(root)
+      if root not in seen:
+        seen.add(root)
+        yield root
 
   def _is_unknown(self, node: plan.Node) -> bool:
     """True for a leaf that is no number and no feature of the panel."""
@@ -179,17 +201,11 @@ class Store:
       return self._features[node]
     return self._values[node]
 
-  def _peek_all(self, nodes: Sequence[int]) -> list[jax.Array]:
-    """Values that the store holds, whichever way it computes."""
-    if self._planes is not None:
-      return self._planes.read(nodes)
-    return [self._peek(node) for node in nodes]
-
   def _parts(self, roots: Sequence[int], finish: Callable | None = None):
     """Cuts roots into lists that fit, each computed when it is yielded.
 
     finish: handed every root once its value is there, on whatever thread made
-      it: one, or in waves a list of them.
+      it.
     """
     start = 0
     while start < len(roots):
@@ -264,9 +280,10 @@ class Store:
       wanted = ()
     if self._planes is None:
       self._compute_each(nodes, wanted, finish)
-    else:
-      self._compute_waves(self._planes, nodes, wanted, finish)
-    self.computed += len(nodes)
+      self.computed += len(nodes)
+      return
+    for node in nodes:
+      self._planes.compute(self.graph, self.graph.groups[node], [node])
 
   def _forget(self, node: int) -> None:
     if self._planes is None:
@@ -292,11 +309,11 @@ class Store:
       if node in nodes:
         self._run(programs[node], node)
       if node in wanted:
-        jax.block_until_ready(finish([node]))
+        finish(node)
       with lock:
         readers.subtract(needs[node])
         for each in (*needs[node], node):
-          large = each in nodes and self.graph.sizes[each] > KEPT_SIZE
+          large = each in nodes and self.graph.sizes[each] > flow_lib.KEPT_SIZE
           if finish and large and not readers[each]:
             del self._values[each]
 
@@ -305,17 +322,17 @@ class Store:
       if node in self._values:
         self._values.move_to_end(node)
 
-  def _compute_waves(self, planes, nodes, wanted, finish) -> None:
-    """A program for many nodes; nothing waits for the device.
-
-    With `finish`, what is large goes first when room is needed.
-    """
-    planes.compute(self.graph, nodes)
-    if wanted:
-      finish(list(wanted))
-      for node in reversed(nodes):
-        if self.graph.sizes[node] > KEPT_SIZE:
-          self._values.move_to_end(node, last=False)
+  def _in_waves(
+    self, planes: waves.Planes, formulas, finish: Callable, most: int
+  ) -> tuple[list[int], list[tuple]]:
+    """Roots, and (nodes, `finish(nodes)`) until all are there."""
+    roots: list[int] = []
+    coming = self._add(formulas, roots)
+    found = waves.run(
+      planes, self.graph, coming, finish, most, self._compute_large
+    )
+    self.computed = planes.computed
+    return roots, found
 
   def _compiled(self, nodes) -> dict[int, Callable]:
     """The programs of nodes, new ones compiled on as many threads as cores."""

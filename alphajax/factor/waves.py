@@ -8,7 +8,7 @@ waits for the device until statistics are fetched.
 
 import collections
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -16,14 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from alphajax.data.universe import Universe
+from alphajax.factor import flow as flow_lib
 from alphajax.factor import operators, plan, runtime
 
 # Nodes of one call. A rolling window of 8 planes keeps a device busy for longer
 # than its launch takes; it takes long to compile, hence one size. What is done
 # elementwise takes a tenth of both.
-HEAVY, LIGHT = (8,), (4, 32)
+HEAVY, LIGHT = (8,), (8, 32)
 REDUCED = (8, 64)  # Values that are reduced by one call.
-READ = 16  # Values that are handed out by one call.
+READ = (16,)  # Values that are handed out by one call.
 # One call has at most this share of the values of a store: so much memory its
 # operands take beside it, and its intermediate results a few times as much.
 SHARE = 4
@@ -44,140 +45,221 @@ class Planes:
   def __init__(self, features: jax.Array, universe: Universe, capacity: int):
     """Takes features f32[F, T, S]; makes room for `capacity` more planes."""
     self._features, self._universe = features, universe
-    self._capacity = capacity
+    self.capacity = capacity
+    self.first = len(features)  # The place of the first value, and its node.
     self._pool: jax.Array | None = None  # f32[F + capacity, T, S]
-    self._programs: dict[tuple, Callable] = {}
+    self._programs: dict[tuple, dict[int, Callable]] = {}
+    self.computed = 0  # Nodes so far.
+    self._light, self._heavy = self._fitting(LIGHT), self._fitting(HEAVY)
     self.clear()
 
   def clear(self) -> None:
     """Forgets all values."""
     # Node -> place in the pool, the least recently used first.
     self.places: collections.OrderedDict[int, int] = collections.OrderedDict()
-    first = len(self._features)
-    self._free = list(range(first + self._capacity - 1, first - 1, -1))
+    last = self.first + self.capacity - 1
+    self._free = list(range(last, self.first - 1, -1))
 
   def forget(self, node: int) -> None:
     """Frees the place of a value."""
     self._free.append(self.places.pop(node))
 
-  def compute(self, graph: plan.Graph, nodes: Sequence[int]) -> None:
-    """Dispatches what computes nodes, inputs first; there is room for them."""
-    groups = {graph.groups[node] for node in nodes}
-    self._compile(groups)
-    most = {group: self._sizes(group)[-1] for group in groups}
-    for batch in plan.rounds(graph, nodes, most):
-      self._dispatch(graph, batch)
+  def lacks(self, count: int) -> int:
+    """How many values must be forgotten before so many can be computed."""
+    return max(0, count - len(self._free))
 
-  def _compile(self, groups) -> None:
+  def knows(self, group: tuple) -> bool:
+    """Whether the programs of a group are compiled."""
+    return group in self._programs
+
+  def compile(self, groups: Iterable[tuple]) -> None:
     """Compiles what is new, every size of it, on as many threads as cores."""
+    # All sizes, or a formula would compile what no formula before it called.
     new = [
       (group, size)
-      for group in sorted(groups, key=str)
+      for group in sorted(set(groups) - self._programs.keys(), key=str)
       for size in self._sizes(group)
-      if (group, size) not in self._programs
     ]
-    if not new:
-      return
-    pool = self._like_pool()
+    programs = _all(new, self._compiled)
+    for (group, size), program in programs.items():
+      self._programs.setdefault(group, {})[size] = program
 
-    def work(i):
-      (name, window), size = new[i]
-      width = 1 + operands_of(name)
-      places = jax.ShapeDtypeStruct((size, width), jnp.int32)
-      numbers = jax.ShapeDtypeStruct((size,), jnp.float32)
-      data = numbers if name == 'number' else self._universe
-      program = _fill if name == 'number' else _wave(name, window)
-      like = runtime.signature((pool, data, places))
-      self._programs[new[i]] = runtime.in_place(program, like)
+  def _compiled(self, group: tuple, size: int) -> Callable:
+    name, window = group
+    places = jax.ShapeDtypeStruct((size, 1 + operands_of(name)), jnp.int32)
+    numbers = jax.ShapeDtypeStruct((size,), jnp.float32)
+    data = numbers if name == 'number' else self._universe
+    program = _fill if name == 'number' else _wave(name, window)
+    like = runtime.signature((self._like_pool(), data, places))
+    return runtime.in_place(program, like)
 
-    runtime.in_order(
-      dict.fromkeys(range(len(new)), ()), work, runtime.num_workers()
-    )
+  def most(self, group: tuple) -> int:
+    """Nodes of a full call."""
+    return self._sizes(group)[-1]
 
-  def _sizes(self, group) -> tuple[int, ...]:
+  def _sizes(self, group: tuple) -> tuple[int, ...]:
     """Nodes that the programs of a group compute, ascending."""
-    return self._fitting(LIGHT if group[0] in _ELEMENTWISE else HEAVY)
+    return self._light if group[0] in _ELEMENTWISE else self._heavy
 
-  def _fitting(self, sizes) -> tuple[int, ...]:
-    return tuple(n for n in sizes if n * SHARE <= self._capacity) or (1,)
+  def _fitting(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(n for n in sizes if n * SHARE <= self.capacity) or (1,)
 
   def _like_pool(self) -> jax.ShapeDtypeStruct:
     num_features, *plane = self._features.shape
-    shape = (num_features + self._capacity, *plane)
+    shape = (num_features + self.capacity, *plane)
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
-  def _dispatch(self, graph: plan.Graph, batch: plan.Round) -> None:
-    """Calls a program on the nodes of a round, as often as it takes."""
-    group = batch.symbol, batch.window
-    sizes = self._sizes(group)
-    start = 0
-    while start < len(batch.nodes):
-      nodes = batch.nodes[start : start + sizes[-1]]
-      start += len(nodes)
-      size = next(n for n in sizes if n >= len(nodes))
-      new = self._free[-len(nodes) :]
-      rows = [
-        [*map(self._place, graph.nodes[node].inputs), place]
-        for node, place in zip(nodes, new, strict=True)
-      ]
-      # Lanes too many write behind the pool, which is dropped.
-      behind = len(self._features) + self._capacity
-      for i in range(size - len(nodes)):
-        rows.append([*rows[0][:-1], behind + i])
-      data: Any = self._universe
-      if batch.symbol == 'number':
-        numbers = [graph.nodes[node].symbol for node in nodes]
-        numbers += numbers[:1] * (size - len(nodes))
-        data = np.array(numbers, np.float32)
-      program = self._programs[group, size]
-      self._pool = program(self._whole(), data, np.array(rows, np.int32))
-      del self._free[-len(nodes) :]
-      self.places.update(zip(nodes, new, strict=True))
+  def compute(
+    self, graph: plan.Graph, group: tuple, nodes: Sequence[int]
+  ) -> None:
+    """Dispatches a call on nodes of a group whose operands are there.
+
+    There is room for them, see `lacks`, and they are not more than `most`.
+    """
+    if not self.knows(group):
+      self.compile([group])
+    programs = self._programs[group]
+    size = _least(programs, len(nodes))
+    more = size - len(nodes)
+    new = self._free[-len(nodes) :]
+    rows = [
+      [*map(self._place, graph.nodes[node].inputs), place]
+      for node, place in zip(nodes, new, strict=True)
+    ]
+    # Lanes too many write behind the pool, which is dropped.
+    behind = self.first + self.capacity
+    rows += [[*rows[0][:-1], behind + i] for i in range(more)]
+    data: Any = self._universe
+    if group[0] == 'number':
+      numbers = [graph.nodes[node].symbol for node in nodes]
+      data = np.array(numbers + numbers[:1] * more, np.float32)
+    places = np.array(rows, np.int32)
+    self._pool = programs[size](self._whole(), data, places)
+    del self._free[-len(nodes) :]
+    self.places.update(zip(nodes, new, strict=True))
+    self.computed += len(nodes)
 
   def _place(self, node: int) -> int:
-    return node if node < len(self._features) else self.places[node]
+    return node if node < self.first else self.places[node]
 
   def _whole(self) -> jax.Array:
     """The pool, made when it is first needed."""
     if self._pool is None:
-      room = ((0, self._capacity), (0, 0), (0, 0))
+      room = ((0, self.capacity), (0, 0), (0, 0))
       self._pool = jax.jit(jnp.pad, static_argnums=1)(self._features, room)
     return self._pool
 
-  def reduce(self, reduce: Callable, args: Any, nodes: Sequence[int]):
-    """Statistics of values, in the order of `nodes` and stacked.
+  def reducer(self, reduce: Callable, args: Any) -> tuple[Callable, int]:
+    """What computes statistics of nodes, and of how many at once.
 
-    Yields:
-      Some of the nodes, and what `reduce(values[T, S], *args)` gives of them,
-      `[n, ...]`; of the last lanes too many as well.
+    Of n nodes it gives what `reduce(values[T, S], *args)` is of each, stacked,
+    `[n, ...]` and maybe more rows.
     """
-    sizes = self._fitting(REDUCED)
-    programs = {
-      size: runtime.reduction_of_planes(
-        reduce,
-        runtime.signature(
-          (self._like_pool(), args, jax.ShapeDtypeStruct((size,), jnp.int32))
-        ),
-      )
-      for size in sizes
-    }
-    for i in range(0, len(nodes), sizes[-1]):
-      some = nodes[i : i + sizes[-1]]
-      places = [self._place(node) for node in some]
-      size = next(n for n in sizes if n >= len(places))
-      places += places[:1] * (size - len(places))
-      data = self._whole(), args, np.array(places, np.int32)
-      yield some, programs[size](*data)
 
-  def read(self, nodes: Sequence[int]) -> list[jax.Array]:
-    """The values of nodes, copied out of the pool."""
-    size = self._fitting((READ,))[-1]
-    found = []
-    for i in range(0, len(nodes), size):
-      places = [self._place(node) for node in nodes[i : i + size]]
-      places += places[:1] * (size - len(places))
-      found += _read(self._whole(), np.array(places, np.int32))
-    return found[: len(nodes)]
+    def compiled(size):
+      places = jax.ShapeDtypeStruct((size,), jnp.int32)
+      like = runtime.signature((self._like_pool(), args, places))
+      return runtime.reduction_of_planes(reduce, like)
+
+    sizes = self._fitting(REDUCED)
+    programs = _all([(size,) for size in sizes], compiled)
+
+    def run(nodes):
+      size = _least(sizes, len(nodes))
+      return programs[size,](self._whole(), args, self._rows(nodes, size))
+
+    return run, sizes[-1]
+
+  def reader(self) -> tuple[Callable, int]:
+    """What copies values of nodes out of the pool, and how many at once."""
+    size = self._fitting(READ)[-1]
+
+    def run(nodes):
+      return _read(self._whole(), self._rows(nodes, size))[: len(nodes)]
+
+    return run, size
+
+  def _rows(self, nodes: Sequence[int], size: int) -> np.ndarray:
+    """Where values lie, the first repeated to a size."""
+    places = [self._place(node) for node in nodes]
+    return np.array(places + places[:1] * (size - len(nodes)), np.int32)
+
+
+def run(
+  planes: Planes,
+  graph: plan.Graph,
+  coming: Iterator[int],
+  finish: Callable,
+  most: int,
+  compute_large: Callable,
+) -> list[tuple[list[int], Any]]:
+  """Evaluates formulas as `Flow` plans it; nothing waits for the device.
+
+  Args:
+    planes: what holds and computes values.
+    graph: of nodes; features come first.
+    coming: the distinct nodes of formulas, which may enter the graph late.
+    finish: handed nodes once their values are there, at most `most`.
+    most: nodes that `finish` takes.
+    compute_large: computes a node whose formula has no room.
+
+  Returns:
+    (nodes, `finish(nodes)`) until all were there.
+  """
+  found: list[tuple[list[int], Any]] = []
+
+  @functools.cache
+  def size(group):
+    return most if group == flow_lib.FINISH else planes.most(group)
+
+  root = next(coming, None)
+  flow = flow_lib.Flow(
+    graph, planes.places, planes.first, planes.capacity, size
+  )
+  while True:
+    call = flow.full()
+    if call is None and root is not None:
+      if flow.let_in(root):
+        root = next(coming, None)
+        continue
+      if flow.is_empty:
+        compute_large(root)
+        found.append(([root], finish([root])))
+        root = next(coming, None)
+        continue
+    call = call or flow.fullest()
+    if call is None:
+      return found
+    group, nodes = call
+    if group == flow_lib.FINISH:
+      found.append((nodes, finish(nodes)))
+      flow.finished(nodes)
+      continue
+    if not planes.knows(group):
+      coming = iter(list(coming))  # Compiled together, whatever is to come.
+      planes.compile(graph.groups)
+    for node in flow.surplus(planes.lacks(len(nodes))):
+      planes.forget(node)
+    planes.compute(graph, group, nodes)
+    flow.computed(nodes)
+
+
+def _least(sizes: Iterable[int], count: int) -> int:
+  """The smallest size that so many fit in."""
+  return min(size for size in sizes if size >= count)
+
+
+def _all(keys: Sequence[tuple], compiled: Callable) -> dict[tuple, Callable]:
+  """`compiled(*key)` of every key, on as many threads as cores."""
+  found = {}
+
+  def work(i):
+    found[keys[i]] = compiled(*keys[i])
+
+  if keys:
+    needs: dict[int, tuple] = dict.fromkeys(range(len(keys)), ())
+    runtime.in_order(needs, work, runtime.num_workers())
+  return found
 
 
 def operands_of(name: str) -> int:
