@@ -119,10 +119,12 @@ def test_programs_of_other_panels_are_forgotten(monkeypatch):
   plane = jax.ShapeDtypeStruct((7, 3), jnp.float32)
   like = runtime.signature((plane, ()))
   before = runtime.reduction(jnp.sum, like)
+  assert runtime.programs_of(like) is runtime.programs_of(like)
   assert runtime.reduction(jnp.sum, like) is before
   runtime.forget()
   assert cleared and not runtime.reduction.cache_info().currsize
   assert not runtime.operator.cache_info().currsize
+  assert not runtime.programs_of.cache_info().currsize
   after = runtime.reduction(jnp.sum, like)
   assert after is not before
   values = runtime.to_device(jnp.ones((7, 3)))

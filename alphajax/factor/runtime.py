@@ -164,7 +164,7 @@ def forget_formulas() -> None:
 
   All else that was compiled stays.
   """
-  for programs in (operator, reduction, reduction_of_planes, in_place):
+  for programs in (operator, reduction, programs_of):
     programs.cache_clear()
   gc.collect()
   trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)  # Of glibc alone.
@@ -199,7 +199,16 @@ def reduction(reduce: Callable, like: tuple) -> Callable:
 
 
 @functools.cache
-def reduction_of_planes(reduce: Callable, like: tuple) -> Callable:
+def programs_of(like: tuple) -> dict:
+  """What has been compiled for one kind of pool, by whatever who fills it says.
+
+  Stores of the same shapes share it.
+  """
+  del like
+  return {}
+
+
+def over_planes(reduce: Callable, like: tuple) -> Callable:
   """`reduce(plane, *args)` of several planes of a pool, stacked.
 
   like: the signature of `(pool f32[N, T, S], args, places i32[B])`.
@@ -212,7 +221,6 @@ def reduction_of_planes(reduce: Callable, like: tuple) -> Callable:
   return _compile(run, like, wide=True)
 
 
-@functools.cache
 def in_place(function: Callable, like: tuple) -> Callable:
   """A function that returns its first argument, changed where it lies.
 

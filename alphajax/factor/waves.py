@@ -48,7 +48,10 @@ class Planes:
     self.capacity = capacity
     self.first = len(features)  # The place of the first value, and its node.
     self._pool: jax.Array | None = None  # f32[F + capacity, T, S]
-    self._programs: dict[tuple, dict[int, Callable]] = {}
+    # Group, or (what reduces, signature of its arguments) -> size -> program.
+    self._programs: dict[tuple, dict[int, Callable]] = runtime.programs_of(
+      runtime.signature((self._like_pool(), universe))
+    )
     self.computed = 0  # Nodes so far.
     self._light, self._heavy = self._fitting(LIGHT), self._fitting(HEAVY)
     self.clear()
@@ -68,9 +71,9 @@ class Planes:
     """How many values must be forgotten before so many can be computed."""
     return max(0, count - len(self._free))
 
-  def knows(self, group: tuple) -> bool:
-    """Whether the programs of a group are compiled."""
-    return group in self._programs
+  def knows(self, key: tuple) -> bool:
+    """Whether programs are compiled, those of a group say."""
+    return key in self._programs
 
   def compile(self, groups: Iterable[tuple]) -> None:
     """Compiles what is new, every size of it, on as many threads as cores."""
@@ -87,11 +90,16 @@ class Planes:
   def _compiled(self, group: tuple, size: int) -> Callable:
     name, window = group
     places = jax.ShapeDtypeStruct((size, 1 + operands_of(name)), jnp.int32)
-    numbers = jax.ShapeDtypeStruct((size,), jnp.float32)
-    data = numbers if name == 'number' else self._universe
+    data = self._data(name, [0.0] * size)
     program = _fill if name == 'number' else _wave(name, window)
     like = runtime.signature((self._like_pool(), data, places))
     return runtime.in_place(program, like)
+
+  def _data(self, name: str, numbers: Sequence[str | float]) -> Any:
+    """What a program reads beside values; as little as it can, each costs."""
+    if name == 'number':
+      return np.array(numbers, np.float32)
+    return self._universe if name in operators.CROSS_SECTIONAL else ()
 
   def most(self, group: tuple) -> int:
     """Nodes of a full call."""
@@ -129,10 +137,8 @@ class Planes:
     # Lanes too many write behind the pool, which is dropped.
     behind = self.first + self.capacity
     rows += [[*rows[0][:-1], behind + i] for i in range(more)]
-    data: Any = self._universe
-    if group[0] == 'number':
-      numbers = [graph.nodes[node].symbol for node in nodes]
-      data = np.array(numbers + numbers[:1] * more, np.float32)
+    numbers = [graph.nodes[node].symbol for node in nodes]
+    data = self._data(group[0], numbers + numbers[:1] * more)
     places = np.array(rows, np.int32)
     self._pool = programs[size](self._whole(), data, places)
     del self._free[-len(nodes) :]
@@ -159,16 +165,20 @@ class Planes:
     def compiled(size):
       places = jax.ShapeDtypeStruct((size,), jnp.int32)
       like = runtime.signature((self._like_pool(), args, places))
-      return runtime.reduction_of_planes(reduce, like)
+      return runtime.over_planes(reduce, like)
 
-    sizes = self._fitting(REDUCED)
-    programs = _all([(size,) for size in sizes], compiled)
+    key = reduce, runtime.signature(args)
+    if not self.knows(key):
+      sizes = [(size,) for size in self._fitting(REDUCED)]
+      new = _all(sizes, compiled)
+      self._programs[key] = {size: new[size,] for (size,) in sizes}
+    programs = self._programs[key]
 
     def run(nodes):
-      size = _least(sizes, len(nodes))
-      return programs[size,](self._whole(), args, self._rows(nodes, size))
+      size = _least(programs, len(nodes))
+      return programs[size](self._whole(), args, self._rows(nodes, size))
 
-    return run, sizes[-1]
+    return run, max(programs)
 
   def reader(self) -> tuple[Callable, int]:
     """What copies values of nodes out of the pool, and how many at once."""
@@ -281,7 +291,6 @@ def _write(pool, places, values):
   return pool.at[places].set(values, mode='drop', unique_indices=True)
 
 
-@functools.cache
 def _wave(name: str, window: int | None) -> Callable:
   """`(pool, universe, places i32[B, operands + 1]) -> pool`."""
 

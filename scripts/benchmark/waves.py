@@ -98,9 +98,12 @@ def _idle(store, formulas, reduce, target):
   store.map(formulas, reduce, target)
   planes = store._planes
   reducer, known = planes.reducer, []
-  for programs in planes._programs.values():
-    for size in programs:
-      programs[size] = lambda pool, *_: pool
+  planes._programs = {  # Not those that other stores call too.
+    key: programs
+    if callable(key[0])
+    else dict.fromkeys(programs, lambda pool, *_: pool)
+    for key, programs in planes._programs.items()
+  }
 
   def idle_reducer(reduce, args):
     run, most = reducer(reduce, args)
