@@ -64,19 +64,29 @@ class Graph:
 
   def _append(self, key: tuple) -> int:
     symbol, window, *inputs = key
-    if symbol in _SWAPPED:
-      inputs[:2] = sorted(inputs[:2], key=self._order)
+    if symbol in _SWAPPED and self._stands_after(*inputs[:2]):
+      inputs[:2] = inputs[1], inputs[0]
     node = Node(symbol, window, tuple(inputs))
     self._ids[key] = len(self.nodes)
     self.nodes.append(node)
     self.groups.append(group(node))
-    self.sizes.append(1 + sum(self.sizes[i] for i in inputs))
+    size = 1
+    for i in inputs:
+      size += self.sizes[i]
+    self.sizes.append(size)
     return self._ids[key]
 
-  def _order(self, node: int) -> tuple[bool, str]:
-    """What the canonical form sorts operands by."""
-    text = self._text(node)
-    return text[0] in '-.0123456789', text
+  def _stands_after(self, one: int, other: int) -> bool:
+    """Whether the canonical form has the other operand first."""
+    heads = self._head(one), self._head(other)
+    if heads[0] != heads[1]:
+      return heads[0] > heads[1]
+    return self._text(one) > self._text(other)
+
+  def _head(self, node: int) -> tuple[bool, str]:
+    """Whether it is a number, and how the text begins; most differ there."""
+    symbol, _, inputs = self.nodes[node]
+    return symbol[0] in '-.0123456789', f'{symbol}(' if inputs else symbol
 
   def _text(self, node: int) -> str:
     """A subexpression in call notation."""
