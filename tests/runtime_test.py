@@ -1,5 +1,6 @@
 """Threads over a graph: every node once, after those that it needs."""
 
+import gc
 import os
 import threading
 
@@ -129,3 +130,15 @@ def test_programs_of_other_panels_are_forgotten(monkeypatch):
   assert after is not before
   values = runtime.to_device(jnp.ones((7, 3)))
   np.testing.assert_array_equal(after(values, ()), [21.0])
+
+
+def test_garbage_is_not_looked_for_meanwhile():
+  assert gc.isenabled()
+  with pytest.raises(ValueError, match='inside'):
+    with runtime.without_collections():
+      assert not gc.isenabled()
+      with runtime.without_collections():
+        pass
+      assert not gc.isenabled()
+      raise ValueError('inside')
+  assert gc.isenabled()

@@ -26,13 +26,6 @@ class Node(NamedTuple):
   inputs: tuple[int, ...]
 
 
-# By symbol: has it a window, may its operands be swapped?
-_KINDS = {name: row.kind for name, row in vocab.OPERATORS.items()}
-_KINDS |= vocab.MASKED
-_WINDOWED = {name for name, kind in _KINDS.items() if kind in vocab.WINDOWED}
-_SWAPPED = {name for name, kind in _KINDS.items() if kind in vocab.COMMUTATIVE}
-
-
 class Graph:
   """Distinct subexpressions; a node's id is its position, inputs come first."""
 
@@ -51,21 +44,23 @@ class Graph:
     they may be swapped; in which order they stand is asked of new nodes alone.
     """
     symbol, args, window = formula.symbol, formula.args, None
-    key: tuple = (symbol, None)
-    if args:
-      if symbol in _WINDOWED:
-        window, args = int(args[-1].symbol), args[:-1]
-      inputs = [self.add(arg) for arg in args]
-      if symbol in _SWAPPED and inputs[0] > inputs[1]:
-        inputs[:2] = inputs[1], inputs[0]
-      key = (symbol, window, *inputs)
-    node = self._ids.get(key)
-    return self._append(key) if node is None else node
-
-  def _append(self, key: tuple) -> int:
-    symbol, window, *inputs = key
-    if symbol in _SWAPPED and self._stands_after(*inputs[:2]):
+    kind = formula_lib.kind(formula) if args else None
+    if kind in vocab.WINDOWED:
+      window, args = int(args[-1].symbol), args[:-1]
+    inputs = [self.add(arg) for arg in args]
+    is_swapped = kind in vocab.COMMUTATIVE
+    if is_swapped and inputs[0] > inputs[1]:
       inputs[:2] = inputs[1], inputs[0]
+    key = (symbol, window, *inputs)
+    node = self._ids.get(key)
+    if node is not None:
+      return node
+    if is_swapped and self._stands_after(*inputs[:2]):
+      inputs[:2] = inputs[1], inputs[0]
+    return self._append(key, inputs)
+
+  def _append(self, key: tuple, inputs: list[int]) -> int:
+    symbol, window = key[:2]
     node = Node(symbol, window, tuple(inputs))
     self._ids[key] = len(self.nodes)
     self.nodes.append(node)

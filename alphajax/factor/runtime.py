@@ -148,6 +148,22 @@ def host_operator(symbol: str, num_members: int) -> Callable | None:
   return run
 
 
+@contextlib.contextmanager
+def without_collections() -> Iterator[None]:
+  """Keeps Python from looking for garbage meanwhile.
+
+  Planning thousands of formulas makes so many objects that it looks through all
+  that JAX holds, a tenth of a second each time, and there is no garbage.
+  """
+  was_enabled = gc.isenabled()
+  gc.disable()
+  try:
+    yield
+  finally:
+    if was_enabled:
+      gc.enable()
+
+
 def forget() -> None:
   """Frees the programs of panels that do not return, and what they left behind.
 

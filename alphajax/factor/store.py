@@ -328,9 +328,10 @@ class Store:
     """Roots, and (nodes, `finish(nodes)`) until all are there."""
     roots: list[int] = []
     coming = self._add(formulas, roots)
-    found = waves.run(
-      planes, self.graph, coming, finish, most, self._compute_large
-    )
+    with runtime.without_collections():
+      found = waves.run(
+        planes, self.graph, coming, finish, most, self._compute_large
+      )
     self.computed = planes.computed
     return roots, found
 

@@ -18,6 +18,7 @@ import numpy as np
 from alphajax.data.universe import Universe
 from alphajax.factor import flow as flow_lib
 from alphajax.factor import operators, plan, runtime
+from alphajax.language import vocab
 
 # Nodes of one call. A rolling window of 8 planes keeps a device busy for longer
 # than its launch takes; it takes long to compile, hence one size. What is done
@@ -28,12 +29,6 @@ READ = (16,)  # Values that are handed out by one call.
 # One call has at most this share of the values of a store: so much memory its
 # operands take beside it, and its intermediate results a few times as much.
 SHARE = 4
-_ELEMENTWISE = frozenset(
-  name
-  for name, row in operators.vocab.OPERATORS.items()
-  if row.kind not in operators.vocab.WINDOWED
-  and name not in operators.CROSS_SECTIONAL
-) | {'number', 'Ref', 'Delta'}
 
 
 class Planes:
@@ -107,7 +102,7 @@ class Planes:
 
   def _sizes(self, group: tuple) -> tuple[int, ...]:
     """Nodes that the programs of a group compute, ascending."""
-    return self._light if group[0] in _ELEMENTWISE else self._heavy
+    return self._light if is_light(group[0]) else self._heavy
 
   def _fitting(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(n for n in sizes if n * SHARE <= self.capacity) or (1,)
@@ -272,11 +267,19 @@ def _all(keys: Sequence[tuple], compiled: Callable) -> dict[tuple, Callable]:
   return found
 
 
+def is_light(name: str) -> bool:
+  """Whether an operator reads no more than the cells that it writes."""
+  if name in ('number', 'Ref', 'Delta'):
+    return True
+  is_windowed = vocab.OPERATORS[name].kind in vocab.WINDOWED
+  return not is_windowed and name not in operators.CROSS_SECTIONAL
+
+
 def operands_of(name: str) -> int:
   """Values that an operator reads; none for a number."""
   if name == 'number':
     return 0
-  return operators.vocab.OPERANDS[operators.vocab.OPERATORS[name].kind]
+  return vocab.OPERANDS[vocab.OPERATORS[name].kind]
 
 
 def _planes(pool, places):
