@@ -169,16 +169,18 @@ def target_ic(values: jax.Array, target: Target) -> jax.Array:
   a stock without a value, all is done afresh from the raw label.
   """
   chex.assert_equal_shape([values, target.label], dims=(-2, -1))
+  if jax.default_backend() != 'cpu':
+    # Of many formulas together both ways are computed, for one may need it.
+    return daily_ic(values, target.raw, target.labelled)
 
   def correlate(arrays):
     values, target = arrays
     seen = target.labelled & jnp.isfinite(values)
     return _correlate(values, target, seen, _covered(seen, target.count))
 
-  size = DAYS if jax.default_backend() == 'cpu' else target.label.shape[-2]
   # The raw label stays out of the loop: no ordinary day reads it.
   arrays = values, target._replace(raw=target.labelled)
-  daily, faint = by_days(correlate, arrays, size)
+  daily, faint = by_days(correlate, arrays, DAYS)
   return jax.lax.cond(
     jnp.any(faint),
     lambda: daily_ic(values, target.raw, target.labelled),
