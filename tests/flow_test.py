@@ -89,6 +89,11 @@ def test_with_room_for_all_each_node_is_computed_once():
   nodes = [n for group, some in calls if group != flow_lib.FINISH for n in some]
   assert sorted(nodes) == list(range(FEATURES, len(graph.nodes)))
   assert set(held) == set(nodes)
+  # Hardly more calls than there must be: nobody runs too early.
+  counts = collections.Counter(graph.groups[node] for node in nodes)
+  least = sum(-(-count // MOST) for count in counts.values())
+  made = sum(group != flow_lib.FINISH for group, _ in calls)
+  assert least <= made <= 1.15 * least
   # What is large would be forgotten first.
   small = [graph.sizes[node] <= flow_lib.KEPT_SIZE for node in held]
   assert small == sorted(small) and 0 < sum(small) < len(small)

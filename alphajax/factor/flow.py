@@ -44,6 +44,8 @@ class Flow:
     self._waits: dict[int, int] = {}  # Node to come -> inputs to come.
     self._readers = collections.defaultdict(list)  # Input to come -> nodes.
     self._ready = collections.defaultdict(list)  # Group -> nodes.
+    # Group -> nodes let in that are not ready.
+    self._later: collections.Counter[tuple] = collections.Counter()
     self._full: list[tuple] = []  # Groups of which a call is full.
 
   @property
@@ -66,9 +68,12 @@ class Flow:
           self._readers[i].append(node)
       if not self._waits[node]:
         self._offer(self._graph.groups[node], node)
+      else:
+        self._later[self._graph.groups[node]] += 1
     self._pin(root)
     if root in self._waits:
       self._readers[root].append(-1)
+      self._later[FINISH] += 1
     else:
       self._offer(FINISH, root)
     return True
@@ -112,14 +117,18 @@ class Flow:
     return self._cut(self._full.pop()) if self._full else None
 
   def fullest(self) -> tuple[tuple, list[int]] | None:
-    """Group and nodes of the call that is nearest to full; None of none."""
+    """Group and nodes of a call that would gain least by waiting, if any."""
     if self._full:
       return self.full()
     if not self._ready:
       return None
-    return self._cut(
-      max(self._ready, key=lambda key: len(self._ready[key]) / self._most(key))
-    )
+
+    return self._cut(max(self._ready, key=self._share))
+
+  def _share(self, group: tuple) -> float:
+    """How many are ready of all that a call could take of those let in."""
+    count = len(self._ready[group])
+    return count / min(self._most(group), count + self._later[group])
 
   def _cut(self, group: tuple) -> tuple[tuple, list[int]]:
     nodes, most = self._ready.pop(group), self._most(group)
@@ -143,11 +152,14 @@ class Flow:
       del self._waits[node]
       for reader in self._readers.pop(node, ()):
         if reader < 0:
+          self._later[FINISH] -= 1
           self._offer(FINISH, node)
           continue
         self._waits[reader] -= 1
         if not self._waits[reader]:
-          self._offer(self._graph.groups[reader], reader)
+          group = self._graph.groups[reader]
+          self._later[group] -= 1
+          self._offer(group, reader)
       for i in set(self._graph.nodes[node].inputs):
         self._release(i)
 
