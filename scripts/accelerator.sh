@@ -3,7 +3,7 @@
 # short trainings and the benchmark, within 8 minutes. Nothing is installed:
 # PYTHON is an interpreter that has the requirements and JAX for the device, OUT
 # the folder for logs and tables, STEPS some of `tests train benchmark`, or
-# `formulas`, the part of the benchmark that evaluates formulas, in 90 seconds.
+# `formulas`, the part of the benchmark that evaluates formulas, in some 90 seconds.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -59,7 +59,7 @@ for step in $steps; do
         --parts=formulas,pool,search "--out=$out/benchmark"
       ;;
     formulas)
-      run formulas "${FORMULAS_SECONDS:-90}" "$python" -m scripts.benchmark \
+      TAIL="${TAIL:-80}" run formulas "${FORMULAS_SECONDS:-120}" "$python" -m scripts.benchmark \
         --parts=formulas "--out=$out/formulas"
       ;;
     *)

@@ -141,6 +141,9 @@ def test_on_an_accelerator_it_says_where_the_time_goes(monkeypatch):
   numbers = rows.get('number', {'count': 0})['count']
   assert operators == ours['nodes'] + numbers
   assert waves['lanes'] >= operators + count > waves['calls'] > 0
+  assert (
+    1 <= waves['temporary']['planes'] < 500 and waves['temporary']['program']
+  )
   assert 0 < waves['host_seconds'] < waves['node_seconds']
   assert f'{ours["many"]["formulas_per_s"]:.0f} a second' in report._formulas(
     found

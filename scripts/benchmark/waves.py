@@ -23,7 +23,10 @@ def waves_part(panel, formulas, reduce, budget) -> dict:
   )
   make = functools.partial(evaluate.Store, panel, budget, in_waves=True)
   rows: dict[str, dict] = {}
-  _run(_timed(make(), rows), formulas, reduce, target, rows.clear)
+  store = _timed(make(), rows)
+  _run(store, formulas, reduce, target, rows.clear)
+  temporary = _temporary(store._planes)
+  del store
   host = []
   for _ in range(3):
     idle = _idle(make(), formulas, reduce, target)
@@ -36,14 +39,38 @@ def waves_part(panel, formulas, reduce, budget) -> dict:
     'ic_seconds': ic,
     'calls': sum(row['calls'] for row in rows.values()),
     'lanes': sum(row['lanes'] for row in rows.values()),
+    'temporary': temporary,
     'profile': sorted(rows.values(), key=lambda row: -row['seconds']),
   }
+  print(
+    f'host {found["host_seconds"]:.3f} s, nodes {nodes:.3f} s, ICs {ic:.3f} s;',
+    f'{found["calls"]} calls of {found["lanes"]} lanes; most memory of a call:',
+    f'{temporary["planes"]:.0f} planes, {temporary["program"]}',
+    file=sys.stderr,
+  )
   for row in found['profile']:
     print(
       f'{row["name"]}: {row["count"]} in {row["calls"]} calls, '
       f'{1e3 * row["seconds"]:.1f} ms',
       file=sys.stderr,
     )
+  return found
+
+
+def _temporary(planes) -> dict:
+  """The program with the most memory beside the pool, and how many planes.
+
+  As many as the pool has would mean that it is copied, not written in place.
+  """
+  plane = 4 * planes._features[0].size
+  found = {'program': '', 'planes': 0.0}
+  for key, programs in planes._programs.items():
+    for size, program in programs.items():
+      memory = program.memory_analysis()
+      count = memory.temp_size_in_bytes / plane if memory else 0.0
+      if count > found['planes']:
+        name = 'IC' if callable(key[0]) else key
+        found = {'program': f'{name} of {size}', 'planes': count}
   return found
 
 
