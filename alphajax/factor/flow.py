@@ -40,6 +40,7 @@ class Flow:
     """
     self._graph, self._held, self._most = graph, held, most
     self._first, self._room = num_features, capacity
+    # Who reads an input twice counts twice.
     self._reads: dict[int, int] = {}  # Node -> who will still read it.
     self._waits: dict[int, int] = {}  # Node to come -> inputs to come.
     self._readers = collections.defaultdict(list)  # Input to come -> nodes.
@@ -61,7 +62,7 @@ class Flow:
     for node in new:
       self._room -= 1
       self._waits[node] = 0
-      for i in set(self._graph.nodes[node].inputs):
+      for i in self._graph.nodes[node].inputs:
         self._pin(i)
         if i in self._waits:
           self._waits[node] += 1
@@ -160,7 +161,7 @@ class Flow:
           group = self._graph.groups[reader]
           self._later[group] -= 1
           self._offer(group, reader)
-      for i in set(self._graph.nodes[node].inputs):
+      for i in self._graph.nodes[node].inputs:
         self._release(i)
 
   def finished(self, roots: list[int]) -> None:
