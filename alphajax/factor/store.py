@@ -75,10 +75,11 @@ class Store:
     self._planes = None
     if runtime.in_waves() if in_waves is None else in_waves:
       self._planes = waves.Planes(features, self._universe, self.capacity)
+      features = [None] * len(features)  # They lie there.
     self._start(features)
 
   def _start(self, features) -> None:
-    """Forgets all but the features, `F` planes f32[T, S]."""
+    """Forgets all but the features, `F` planes f32[T, S] or None."""
     self.graph = plan.Graph()
     self._features = {
       self.graph.add(formula_lib.Formula(name)): plane

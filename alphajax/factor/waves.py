@@ -39,10 +39,11 @@ class Planes:
 
   def __init__(self, features: jax.Array, universe: Universe, capacity: int):
     """Takes features f32[F, T, S]; makes room for `capacity` more planes."""
-    self._features, self._universe = features, universe
-    self.capacity = capacity
+    self._universe, self.capacity = universe, capacity
+    # Features are the pool until it is needed.
+    self._pool, self._is_whole = features, False
     self.first = len(features)  # The place of the first value, and its node.
-    self._pool: jax.Array | None = None  # f32[F + capacity, T, S]
+    self._shape = (self.first + capacity, *features.shape[1:])
     # Group, or (what reduces, signature of its arguments) -> size -> program.
     self._programs: dict[tuple, dict[int, Callable]] = runtime.programs_of(
       runtime.signature((self._like_pool(), universe))
@@ -108,9 +109,7 @@ class Planes:
     return tuple(n for n in sizes if n * SHARE <= self.capacity) or (1,)
 
   def _like_pool(self) -> jax.ShapeDtypeStruct:
-    num_features, *plane = self._features.shape
-    shape = (num_features + self.capacity, *plane)
-    return jax.ShapeDtypeStruct(shape, jnp.float32)
+    return jax.ShapeDtypeStruct(self._shape, jnp.float32)
 
   def compute(
     self, graph: plan.Graph, group: tuple, nodes: Sequence[int]
@@ -145,9 +144,10 @@ class Planes:
 
   def _whole(self) -> jax.Array:
     """The pool, made when it is first needed."""
-    if self._pool is None:
+    if not self._is_whole:
       room = ((0, self.capacity), (0, 0), (0, 0))
-      self._pool = jax.jit(jnp.pad, static_argnums=1)(self._features, room)
+      self._pool = jax.jit(jnp.pad, static_argnums=1)(self._pool, room)
+      self._is_whole = True
     return self._pool
 
   def reducer(self, reduce: Callable, args: Any) -> tuple[Callable, int]:

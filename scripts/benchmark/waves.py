@@ -62,7 +62,7 @@ def _temporary(planes) -> dict:
 
   As many as the pool has would mean that it is copied, not written in place.
   """
-  plane = 4 * planes._features[0].size
+  plane = 4 * planes._shape[1] * planes._shape[2]
   found = {'program': '', 'planes': 0.0}
   for key, programs in planes._programs.items():
     for size, program in programs.items():
