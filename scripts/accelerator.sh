@@ -2,7 +2,8 @@
 # On a machine with a GPU or TPU: the tests of what depends on the device, two
 # short trainings and the benchmark, within 8 minutes. Nothing is installed:
 # PYTHON is an interpreter that has the requirements and JAX for the device, OUT
-# the folder for logs and tables, STEPS some of `tests train benchmark`.
+# the folder for logs and tables, STEPS some of `tests train benchmark`, or
+# `formulas`, the part of the benchmark that evaluates formulas, in some 90 seconds.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -57,8 +58,12 @@ for step in $steps; do
       run benchmark "${BENCHMARK_SECONDS:-200}" "$python" -m scripts.benchmark \
         --parts=formulas,pool,search "--out=$out/benchmark"
       ;;
+    formulas)
+      TAIL="${TAIL:-80}" run formulas "${FORMULAS_SECONDS:-120}" "$python" -m scripts.benchmark \
+        --parts=formulas "--out=$out/formulas"
+      ;;
     *)
-      echo "unknown step $step: of tests, train, benchmark" >&2
+      echo "unknown step $step: of tests, train, benchmark, formulas" >&2
       exit 1
       ;;
   esac

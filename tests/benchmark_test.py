@@ -7,9 +7,11 @@ import sys
 
 import pytest
 
+from alphajax.factor import runtime
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from scripts.benchmark import report  # noqa: E402
+from scripts.benchmark import formulas, report  # noqa: E402
 
 
 @pytest.fixture(scope='module')
@@ -126,3 +128,23 @@ def test_an_unknown_part_is_refused():
   )
   assert done.returncode == 2
   assert 'unknown parts operator: of operators, formulas' in done.stderr
+
+
+def test_on_an_accelerator_it_says_where_the_time_goes(monkeypatch):
+  monkeypatch.setattr(runtime, 'in_waves', lambda: True)
+  found = formulas.formula_part(quick=True)
+  ours = found['alphajax']
+  waves, count = ours['waves'], ours['formulas']
+  rows = {row['name']: row for row in ours['profile']}
+  assert rows['IC']['count'] == count and waves['ic_seconds'] > 0
+  operators = sum(row['count'] for row in rows.values()) - count
+  numbers = rows.get('number', {'count': 0})['count']
+  assert operators == ours['nodes'] + numbers
+  assert waves['lanes'] >= operators + count > waves['calls'] > 0
+  assert (
+    1 <= waves['temporary']['planes'] < 500 and waves['temporary']['program']
+  )
+  assert 0 < waves['host_seconds'] < waves['node_seconds']
+  assert f'{ours["many"]["formulas_per_s"]:.0f} a second' in report._formulas(
+    found
+  )

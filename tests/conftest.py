@@ -40,7 +40,7 @@ QUICK = """
   sequence sheet signals simulate soundness space state stream styles surrogate
   sweep symbols synthesize synthetic tensorboard token_policy trading
   trading_rules train transpositions tree tree_lstm tune typed universe
-  walk_forward writer
+  walk_forward waves writer
 """.split()
 
 

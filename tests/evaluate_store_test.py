@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from alphajax.data import panel as panel_lib
 from alphajax.data import simulate
-from alphajax.factor import evaluate, runtime
-from alphajax.factor import store as store_lib
+from alphajax.factor import evaluate, flow
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 from alphajax.language import vocab
@@ -70,24 +69,6 @@ def test_a_tiny_store_gives_the_bits_of_a_large_one(panel, large, seed, planes):
   # Again, in another order, from what happens to be held.
   again = formulas[::-1]
   assert bits(tiny.take(again)) == bits(large.take(again))
-
-
-@pytest.mark.compiled_fully
-@pytest.mark.parametrize('lanes', [3, 16])
-def test_lanes_change_no_bit_of_a_value(panel, large, monkeypatch, lanes):
-  # Of one window: a program of lanes takes long to compile.
-  formulas = [f for f in draw(1) if f',{WINDOWS[0]})' not in str(f)][:40]
-  assert len(formulas) == 40
-  one = evaluate.Store(panel, 5000 * plane(panel))
-  monkeypatch.setattr(runtime, 'num_lanes', lambda: lanes)
-  many = evaluate.Store(panel, 5000 * plane(panel))
-  values = many.take(formulas)
-  means = many.map(formulas, jnp.nanmean)
-  monkeypatch.undo()
-  assert bits(values) == bits(one.take(formulas))
-  # A mean of many lanes adds up in another order.
-  alone = one.map(formulas, jnp.nanmean)
-  np.testing.assert_allclose(means, alone, rtol=1e-5)
 
 
 def test_a_tiny_store_forgets_and_a_large_one_does_not(panel):
@@ -184,13 +165,12 @@ def test_map_reduces_each_value(panel, large, planes):
       assert np.isnan(means[i])
 
 
-@pytest.mark.skipif(runtime.num_lanes() > 1, reason='of the CPU store')
 def test_map_drops_what_is_large_and_keeps_what_is_small(panel):
   formulas = draw(6, 40)
-  store = evaluate.Store(panel, 5000 * plane(panel))
+  store = evaluate.Store(panel, 5000 * plane(panel), in_waves=False)
   means = store.map(formulas, jnp.nanmean)
   sizes = store.graph.sizes
-  kept = {n for n in range(len(sizes)) if sizes[n] <= store_lib.KEPT_SIZE}
+  kept = {n for n in range(len(sizes)) if sizes[n] <= flow.KEPT_SIZE}
   assert set(store._values) == kept - store._features.keys()
   computed = store.computed
   np.testing.assert_array_equal(store.map(formulas, jnp.nanmean), means)

@@ -15,6 +15,15 @@ T, S = 80, 40
 METRICS = {
   'daily_ic': (jax.jit(metrics.daily_ic), oracle.daily_ic),
   'daily_rank_ic': (jax.jit(metrics.daily_rank_ic), oracle.daily_rank_ic),
+  # What an accelerator makes of it.
+  'target_ic': (
+    jax.jit(
+      lambda values, target, mask: metrics._three_passes(
+        values, metrics.make_target(target, mask)
+      )
+    ),
+    oracle.daily_ic,
+  ),
 }
 target_ic = jax.jit(metrics.target_ic)
 make_target = jax.jit(metrics.make_target)
@@ -87,6 +96,7 @@ def test_a_label_that_has_no_value_beside_it_costs_no_digit(size, days):
   values, target, mask = values[:days], target[:days], mask[:days]
   target[::3, 5], mask[::3, 5], values[::3, 5] = size, True, np.nan
   expected = check('daily_ic', values, target, mask)
+  check('target_ic', values, target, mask)
   assert np.abs(expected).max() > 0.2
   goal = make_target(jnp.asarray(target, jnp.float32), mask)
   values = jnp.asarray(values, jnp.float32)
@@ -193,7 +203,7 @@ def test_batched_with_and_without_jit(name):
   expected = np.stack(
     [expected_fn(np.float32(v), np.float32(target), mask) for v in values]
   )
-  for run in (fn, getattr(metrics, name)):
+  for run in (fn, fn.__wrapped__):
     actual = run(*arrays, jnp.asarray(mask))
     assert actual.shape == (3, T)
     np.testing.assert_allclose(actual, expected, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Planning: shared subexpressions, and rounds that respect what they read."""
+"""Planning: isomorphic subexpressions are one node."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -72,56 +72,6 @@ def test_isomorphic_formulas_share_their_nodes():
   graph.add(formula_lib.parse('high-low'))
   graph.add(formula_lib.parse('low-high'))
   assert len(graph.nodes) == size + 3
-
-
-@settings(deadline=None)
-@given(st.lists(formulas, min_size=1, max_size=6), st.randoms())
-def test_rounds_compute_each_node_once_after_its_inputs(batch, random):
-  graph = plan.Graph()
-  for formula in batch:
-    graph.add(formula)
-  everything = range(len(graph.nodes))
-  # Features are always known, other nodes may be.
-  known = {
-    n
-    for n in everything
-    if graph.nodes[n].symbol in vocab.FEATURES or random.random() < 0.2
-  }
-  wanted = [n for n in everything if n not in known]
-  random.shuffle(wanted)
-  done = set(known)
-  for batch_of_nodes in plan.rounds(graph, wanted):
-    assert batch_of_nodes.nodes
-    for node in batch_of_nodes.nodes:
-      row = graph.nodes[node]
-      assert node not in done
-      assert set(row.inputs) <= done
-      assert batch_of_nodes.window == row.window
-      if batch_of_nodes.symbol == 'number':
-        assert formula_lib.is_number(Formula(row.symbol))
-      else:
-        assert batch_of_nodes.symbol == row.symbol
-    done |= set(batch_of_nodes.nodes)
-  assert done == set(everything)
-
-
-def test_rounds_are_few_and_large():
-  graph = plan.Graph()
-  texts = [
-    f'CSRank(Mean({a}/{b},20)-Mean({b}/{a},20))'
-    for a in vocab.FEATURES
-    for b in vocab.FEATURES
-    if a != b
-  ]
-  for text in texts:
-    graph.add(formula_lib.parse(text))
-  nodes = [
-    n for n, row in enumerate(graph.nodes) if row.symbol not in vocab.FEATURES
-  ]
-  found = list(plan.rounds(graph, nodes))
-  assert [(r.symbol, len(r.nodes)) for r in found] == [
-    ('Div', 30), ('Mean', 30), ('Sub', 30), ('CSRank', 30),
-  ]  # fmt: skip
 
 
 def test_missing_stops_at_what_is_known():

@@ -1,5 +1,6 @@
 """Threads over a graph: every node once, after those that it needs."""
 
+import gc
 import os
 import threading
 
@@ -76,8 +77,8 @@ def test_on_a_cpu_programs_run_by_a_client_of_their_own():
   assert runtime.device() is device
   assert os.environ.get('NPROC') == NPROC
   x = jax.device_put(np.ones((9, 2), np.float32), device)
-  like = runtime.signature(((x,), ()))
-  result = runtime.reduction(jnp.sum, like)((x,), ())
+  like = runtime.signature((x, ()))
+  result = runtime.reduction(jnp.sum, like)(x, ())
   assert result.devices() == {device} and result.tolist() == [18.0]
 
 
@@ -117,13 +118,27 @@ def test_programs_of_other_panels_are_forgotten(monkeypatch):
   cleared = []
   monkeypatch.setattr(jax, 'clear_caches', lambda: cleared.append(True))
   plane = jax.ShapeDtypeStruct((7, 3), jnp.float32)
-  like = runtime.signature(((plane,), ()))
+  like = runtime.signature((plane, ()))
   before = runtime.reduction(jnp.sum, like)
+  assert runtime.programs_of(like) is runtime.programs_of(like)
   assert runtime.reduction(jnp.sum, like) is before
   runtime.forget()
   assert cleared and not runtime.reduction.cache_info().currsize
   assert not runtime.operator.cache_info().currsize
+  assert not runtime.programs_of.cache_info().currsize
   after = runtime.reduction(jnp.sum, like)
   assert after is not before
   values = runtime.to_device(jnp.ones((7, 3)))
-  np.testing.assert_array_equal(after((values,), ()), [21.0])
+  np.testing.assert_array_equal(after(values, ()), [21.0])
+
+
+def test_garbage_is_not_looked_for_meanwhile():
+  assert gc.isenabled()
+  with pytest.raises(ValueError, match='inside'):
+    with runtime.without_collections():
+      assert not gc.isenabled()
+      with runtime.without_collections():
+        pass
+      assert not gc.isenabled()
+      raise ValueError('inside')
+  assert gc.isenabled()

@@ -23,12 +23,10 @@ from collections.abc import (
   Collection,
   Iterator,
   Mapping,
-  Sequence,
 )
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import jaxlib
 import numpy as np
 
@@ -111,12 +109,13 @@ def to_default(value: jax.Array) -> jax.Array:
   return jax.device_put(np.asarray(value), may_alias=True)
 
 
-def num_lanes() -> int:
-  """Nodes that one program computes.
+def in_waves() -> bool:
+  """Whether one program computes many nodes where programs run.
 
-  A CPU is busy with one; on an accelerator many share the cost of a launch.
+  A CPU is busy with one; on an accelerator many share the cost of a launch. The
+  one place where this is chosen; `Store` may be told otherwise.
   """
-  return 1 if jax.default_backend() == 'cpu' else 16
+  return device().platform != 'cpu'
 
 
 def num_workers() -> int:
@@ -141,13 +140,28 @@ def host_operator(symbol: str, num_members: int) -> Callable | None:
   if symbol != 'CSRank' or num_members < host_ranks.LEAST_MEMBERS or not on_cpu:
     return None
 
-  def run(universe: Universe, operands: Sequence[tuple]) -> tuple:
-    ranks = [host_ranks.cs_rank(np.asarray(x), universe) for (x,) in operands]
-    return tuple(
-      jax.device_put(rank, device(), may_alias=True) for rank in ranks
-    )
+  def run(universe: Universe, operands: tuple) -> jax.Array:
+    (x,) = operands
+    rank = host_ranks.cs_rank(np.asarray(x), universe)
+    return jax.device_put(rank, device(), may_alias=True)
 
   return run
+
+
+@contextlib.contextmanager
+def without_collections() -> Iterator[None]:
+  """Keeps Python from looking for garbage meanwhile.
+
+  Planning thousands of formulas makes so many objects that it looks through all
+  that JAX holds, a tenth of a second each time, and there is no garbage.
+  """
+  was_enabled = gc.isenabled()
+  gc.disable()
+  try:
+    yield
+  finally:
+    if was_enabled:
+      gc.enable()
 
 
 def forget() -> None:
@@ -166,8 +180,8 @@ def forget_formulas() -> None:
 
   All else that was compiled stays.
   """
-  operator.cache_clear()
-  reduction.cache_clear()
+  for programs in (operator, reduction, programs_of):
+    programs.cache_clear()
   gc.collect()
   trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)  # Of glibc alone.
   if trim is not None:
@@ -176,46 +190,64 @@ def forget_formulas() -> None:
 
 @functools.cache
 def operator(symbol: str, window: int | None, like: tuple) -> Callable:
-  """One operator on several nodes: a tuple of operand tuples -> a tuple.
+  """One operator on one node: `(universe, operands) -> value`.
 
-  like: the signature of `(universe, operands)`.
+  like: the signature of `(universe, operands)`, operands being a tuple.
   """
 
-  def one(universe, *operands):
-    return operators.apply(symbol, list(operands), window, universe)
-
   def run(universe, operands):
-    return tuple(_lanes(functools.partial(one, universe), operands))
+    return operators.apply(symbol, list(operands), window, universe)
 
   return _compile(run, like, wide=symbol not in NARROW)
 
 
 @functools.cache
 def reduction(reduce: Callable, like: tuple) -> Callable:
-  """`reduce(values, *args)` of several values, stacked.
+  """`(value, args) -> reduce(value, *args)`, each result with an axis before.
 
-  like: the signature of `(values, args)`, values being a tuple.
+  like: the signature of `(value, args)`.
   """
 
-  def run(values, args):
-    return _lanes(lambda value: reduce(value, *args), [(v,) for v in values])
+  def run(value, args):
+    return jax.tree.map(lambda leaf: leaf[None], reduce(value, *args))
 
   return _compile(run, like, wide=True)
 
 
-def _lanes(function: Callable, lanes: Sequence[tuple]) -> Any:
-  """`function(*operands)` of every lane, stacked.
+@functools.cache
+def programs_of(like: tuple) -> dict:
+  """What has been compiled for one kind of pool, by whatever who fills it says.
 
-  Several lanes are one array to the operator: as many programs side by side
-  take as long to compile, and to launch, as there are lanes.
+  Stores of the same shapes share it.
   """
-  if len(lanes) == 1:
-    return jax.tree.map(lambda leaf: leaf[None], function(*lanes[0]))
-  stacked = [jnp.stack(column) for column in zip(*lanes, strict=True)]
-  return jax.vmap(function)(*stacked)
+  del like
+  return {}
 
 
-def _compile(function: Callable, like: tuple, *, wide: bool) -> Callable:
+def over_planes(reduce: Callable, like: tuple) -> Callable:
+  """`reduce(plane, *args)` of several planes of a pool, stacked.
+
+  like: the signature of `(pool f32[N, T, S], args, places i32[B])`.
+  """
+
+  def run(pool, args, places):
+    planes = pool.at[places].get(mode='promise_in_bounds')
+    return jax.vmap(lambda value: reduce(value, *args))(planes)
+
+  return _compile(run, like, wide=True)
+
+
+def in_place(function: Callable, like: tuple) -> Callable:
+  """A function that returns its first argument, changed where it lies.
+
+  like: the signature of all arguments. The first is donated.
+  """
+  return _compile(function, like, wide=True, donate=0)
+
+
+def _compile(
+  function: Callable, like: tuple, *, wide: bool, donate: int | None = None
+) -> Callable:
   structure, types = like
   # Where nothing is said the default device computes, and its results may be
   # mixed with any other: said, they would be bound to it.
@@ -233,7 +265,8 @@ def _compile(function: Callable, like: tuple, *, wide: bool) -> Callable:
     # Sets them apart in the cache on disk from the same, but split, programs.
     options['xla_cpu_multi_thread_eigen'] = False
     options['xla_cpu_prefer_vector_width'] = 512 if wide else 256
-  return jax.jit(function, compiler_options=options).lower(*args).compile()
+  program = jax.jit(function, compiler_options=options, donate_argnums=donate)
+  return program.lower(*args).compile()
 
 
 def in_order(

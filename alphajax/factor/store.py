@@ -7,7 +7,7 @@ the least recently used go first, and only statistics leave the device.
 import collections
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -17,18 +17,14 @@ import numpy as np
 from alphajax.data import panel as panel_lib
 from alphajax.data import universe as universe_lib
 from alphajax.factor import compile as compile_lib
-from alphajax.factor import operators, plan, runtime
+from alphajax.factor import flow as flow_lib
+from alphajax.factor import operators, plan, runtime, waves
 from alphajax.language import formula as formula_lib
 
 DEFAULT_BUDGET = 1 << 29  # Bytes of the store; more gains few nodes.
 
 
 MIN_VALUES = 8  # A store must hold the operands and results of a formula.
-
-
-# Operators and operands of values worth keeping once they are read: nearly all
-# that return in later formulas have no more.
-KEPT_SIZE = 3
 
 
 MAX_NODES = 1 << 20  # Subexpressions a store remembers, some 500 MB of host.
@@ -46,8 +42,16 @@ class Store:
   formulas and the panel alone, never on what it holds.
   """
 
-  def __init__(self, panel: panel_lib.Panel, budget: int = DEFAULT_BUDGET):
+  def __init__(
+    self,
+    panel: panel_lib.Panel,
+    budget: int = DEFAULT_BUDGET,
+    in_waves: bool | None = None,
+  ):
     """Puts the panel on the device; values may take `budget` bytes beside it.
+
+    in_waves: many nodes by one program, see `waves`; None: where there is an
+      accelerator.
 
     Raises:
       ValueError: the budget holds fewer values than any formula needs.
@@ -68,16 +72,25 @@ class Store:
     self._universe = runtime.to_device(self.universe)
     self.computed = 0  # Nodes evaluated so far.
     self._programs: dict[tuple, Callable] = {}
+    self._planes = None
+    if runtime.in_waves() if in_waves is None else in_waves:
+      self._planes = waves.Planes(features, self._universe, self.capacity)
+      features = [None] * len(features)  # They lie there.
     self._start(features)
 
   def _start(self, features) -> None:
-    """Forgets all but the features, `F` planes f32[T, S]."""
+    """Forgets all but the features, `F` planes f32[T, S] or None."""
     self.graph = plan.Graph()
     self._features = {
       self.graph.add(formula_lib.Formula(name)): plane
       for name, plane in zip(self.feature_names, features, strict=True)
     }
-    self._values = collections.OrderedDict()  # Node -> value, oldest first.
+    # Node -> value, or its place among the planes; oldest first.
+    self._values: collections.OrderedDict = collections.OrderedDict()
+    if self._planes is not None:
+      self._planes.clear()
+      self._values = self._planes.places
+    self._checked = 0  # Nodes that are known to read features of the panel.
 
   def map(
     self,
@@ -97,55 +110,91 @@ class Store:
     """
     if not formulas:
       raise ValueError('no formulas to evaluate')
-    roots = self._roots(formulas)
-    plane = jax.ShapeDtypeStruct(self.shape, jnp.float32)
-    lanes = runtime.num_lanes()
     args = runtime.to_device(args)
-    like = runtime.signature(((plane,) * lanes, args))
-    program = runtime.reduction(reduce, like)
-    results = {}  # Root -> (stacked statistics of a call, its row of them).
+    self._limit_graph()
+    if self._planes is None:
+      roots, found = self._map_each(formulas, reduce, args)
+    else:
+      finish = self._planes.reducer(reduce, args)
+      roots, found = self._in_waves(self._planes, formulas, *finish)
+    rows, start = {}, 0  # Root -> its row of all statistics.
+    for nodes, stacked in found:
+      rows.update(zip(nodes, range(start, start + len(nodes)), strict=True))
+      start += len(jax.tree.leaves(stacked)[0])
+    order = [rows[root] for root in roots]
+    fetched = jax.device_get([stacked for _, stacked in found])
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *fetched)
 
-    def finish(nodes):
-      values = [self._peek(node) for node in nodes]
-      padding = [values[0]] * (lanes - len(nodes))
-      stacked = program((*values, *padding), args)
-      results.update((node, (stacked, i)) for i, node in enumerate(nodes))
-      return stacked
+  def _map_each(self, formulas, reduce, args) -> tuple[list[int], list[tuple]]:
+    """Roots, and (nodes, statistics of them stacked) until all are there."""
+    roots, found = [], []
+    plane = jax.ShapeDtypeStruct(self.shape, jnp.float32)
+    program = runtime.reduction(reduce, runtime.signature((plane, args)))
 
+    def finish(node):
+      statistics = jax.block_until_ready(program(self._peek(node), args))
+      found.append(([node], statistics))
+
+    list(self._add(formulas, roots))
     for _ in self._parts(roots, finish):
       pass
-    found = jax.device_get([results[root] for root in roots])
-    return jax.tree.map(
-      lambda *leaves: np.stack(leaves),
-      *[jax.tree.map(lambda leaf, i=i: leaf[i], tree) for tree, i in found],
-    )
+    return roots, found
 
   def take(self, formulas: Sequence[formula_lib.Formula]) -> list[jax.Array]:
     """The values of formulas on the device, each f32[T, S].
 
     They stay alive as long as the caller holds them, whatever the budget.
     """
-    roots = self._roots(formulas)
-    return [
-      runtime.to_default(self._peek(root))
-      for part in self._parts(roots)
-      for root in part
-    ]
+    self._limit_graph()
+    if self._planes is None:
+      roots: list[int] = []
+      list(self._add(formulas, roots))
+      found = [
+        (part, [self._peek(root) for root in part])
+        for part in self._parts(roots)
+      ]
+    else:
+      roots, found = self._in_waves(
+        self._planes, formulas, *self._planes.reader()
+      )
+    values = {
+      root: runtime.to_default(value)
+      for part, each in found
+      for root, value in zip(part, each, strict=True)
+    }
+    return [values[root] for root in roots]
 
-  def _roots(self, formulas: Sequence[formula_lib.Formula]) -> list[int]:
-    """The nodes of formulas.
+  def _limit_graph(self) -> None:
+    """Begins anew where too many subexpressions are remembered."""
+    if len(self.graph.nodes) > MAX_NODES:
+      self._start(list(self._features.values()))
+
+  def _add(self, formulas, roots: list[int]) -> Iterator[int]:
+    """Adds formulas to the graph; yields the nodes of new ones.
+
+    roots: the nodes of all formulas are put at its end.
 
     Raises:
       ValueError: a formula reads a feature that the panel does not have.
     """
-    if len(self.graph.nodes) > MAX_NODES:
-      self._start(list(self._features.values()))
+    seen = set()
     for formula in formulas:
-      compile_lib.check_features(formula, self.feature_names)
-    return [self.graph.add(formula) for formula in formulas]
+      root = self.graph.add(formula)
+      new = self.graph.nodes[self._checked :]
+      if any(map(self._is_unknown, new)):
+        compile_lib.check_features(formula, self.feature_names)
+      else:
+        self._checked += len(new)
+      roots.append(root)
+      if root not in seen:
+        seen.add(root)
+        yield root
 
-  def _known(self, node: int) -> bool:
-    return node in self._features or node in self._values
+  def _is_unknown(self, node: plan.Node) -> bool:
+    """True for a leaf that is no number and no feature of the panel."""
+    if node.inputs or node.symbol in self.feature_names:
+      return False
+    return not formula_lib.is_number(formula_lib.Formula(node.symbol))
 
   def _peek(self, node: int) -> jax.Array:
     """A value that the store holds."""
@@ -156,23 +205,19 @@ class Store:
   def _parts(self, roots: Sequence[int], finish: Callable | None = None):
     """Cuts roots into lists that fit, each computed when it is yielded.
 
-    finish: handed every root once its value is there, in lists of at most
-      `num_lanes()`, on whatever thread made it.
+    finish: handed every root once its value is there, on whatever thread made
+      it.
     """
     start = 0
     while start < len(roots):
       needed, nodes, stop = set(), {}, start
       while stop < len(roots):
-        missing = self.graph.missing(roots[stop], self._known)
-        touched = {roots[stop], *missing}
-        for node in missing:
-          touched.update(self.graph.nodes[node].inputs)
-        touched -= self._features.keys()
         # The other half is for small values that later parts read again.
         room = self.capacity if stop == start else self.capacity // 2
-        if len(needed | touched) > room:
+        missing, touched = self._touched(roots[stop], needed)
+        if len(needed) + len(touched) > room:
           break
-        needed |= touched
+        needed.update(touched)
         nodes.update(dict.fromkeys(missing))
         stop += 1
       if stop == start:
@@ -182,6 +227,23 @@ class Store:
       self._compute(nodes, needed, dict.fromkeys(part), finish)
       yield part
       start = stop
+
+  def _touched(self, root: int, already) -> tuple[list[int], set[int]]:
+    """What is not held of a formula, inputs first, and all that it needs.
+
+    Both without what is `already` needed, and without features.
+    """
+    missing, touched, stack = [], set(), [root]
+    while stack:
+      node = stack.pop()
+      if node in touched or node in already or node in self._features:
+        continue
+      touched.add(node)
+      if node not in self._values:
+        missing.append(node)
+        stack.extend(self.graph.nodes[node].inputs)
+    missing.sort()  # Ids grow from inputs to outputs.
+    return missing, touched
 
   def _compute_large(self, root: int) -> None:
     """Computes a formula larger than the store, one node after the other."""
@@ -211,16 +273,24 @@ class Store:
       if node in self._values:
         self._values.move_to_end(node)
     surplus = len(self._values) + len(nodes) - self.capacity
-    old = [node for node in self._values if node not in needed]
-    for node in old[: max(surplus, 0)]:
-      del self._values[node]
+    if surplus > 0:
+      old = [node for node in self._values if node not in needed]
+      for node in old[:surplus]:
+        self._forget(node)
     if finish is None:
       wanted = ()
-    if runtime.num_lanes() == 1:
+    if self._planes is None:
       self._compute_each(nodes, wanted, finish)
+      self.computed += len(nodes)
+      return
+    for node in nodes:
+      self._planes.compute(self.graph, self.graph.groups[node], [node])
+
+  def _forget(self, node: int) -> None:
+    if self._planes is None:
+      del self._values[node]
     else:
-      self._compute_rounds(nodes, wanted, finish)
-    self.computed += len(nodes)
+      self._planes.forget(node)
 
   def _compute_each(self, nodes, wanted, finish) -> None:
     """A program a node, on as many threads as there are cores.
@@ -233,18 +303,18 @@ class Store:
     }
     readers = collections.Counter(i for each in needs.values() for i in each)
     needs |= {node: () for node in wanted if node not in nodes}
-    programs = self._compiled(nodes, 1)
+    programs = self._compiled(nodes)
     lock = threading.Lock()
 
     def work(node):
       if node in nodes:
-        self._run(programs[node], [node], 1)
+        self._run(programs[node], node)
       if node in wanted:
-        jax.block_until_ready(finish([node]))
+        finish(node)
       with lock:
         readers.subtract(needs[node])
         for each in (*needs[node], node):
-          large = each in nodes and self.graph.sizes[each] > KEPT_SIZE
+          large = each in nodes and self.graph.sizes[each] > flow_lib.KEPT_SIZE
           if finish and large and not readers[each]:
             del self._values[each]
 
@@ -253,36 +323,34 @@ class Store:
       if node in self._values:
         self._values.move_to_end(node)
 
-  def _compute_rounds(self, nodes, wanted, finish) -> None:
-    """A program for many nodes; nothing waits for the device."""
-    lanes = runtime.num_lanes()
-    programs = self._compiled(nodes, lanes)
-    for batch in plan.rounds(self.graph, nodes):
-      program = programs[batch.nodes[0]]
-      for i in range(0, len(batch.nodes), lanes):
-        self._run(program, batch.nodes[i : i + lanes], lanes)
-    wanted = list(wanted)
-    for i in range(0, len(wanted), lanes):
-      finish(wanted[i : i + lanes])
+  def _in_waves(
+    self, planes: waves.Planes, formulas, finish: Callable, most: int
+  ) -> tuple[list[int], list[tuple]]:
+    """Roots, and (nodes, `finish(nodes)`) until all are there."""
+    roots: list[int] = []
+    coming = self._add(formulas, roots)
+    with runtime.without_collections():
+      found = waves.run(
+        planes, self.graph, coming, finish, most, self._compute_large
+      )
+    self.computed = planes.computed
+    return roots, found
 
-  def _compiled(self, nodes, lanes: int) -> dict[int, Callable]:
+  def _compiled(self, nodes) -> dict[int, Callable]:
     """The programs of nodes, new ones compiled on as many threads as cores."""
-    distinct = {plan.group(self.graph.nodes[node]): node for node in nodes}
+    distinct = {self.graph.groups[node]: node for node in nodes}
     new: dict[int, tuple[int, ...]] = {
       node: ()
       for group, node in distinct.items()
-      if (*group, lanes) not in self._programs
+      if group not in self._programs
     }
     if new:
-      runtime.in_order(
-        new, lambda node: self._program(node, lanes), runtime.num_workers()
-      )
-    return {node: self._program(node, lanes) for node in nodes}
+      runtime.in_order(new, self._program, runtime.num_workers())
+    return {node: self._program(node) for node in nodes}
 
-  def _program(self, node: int, lanes: int) -> Callable:
-    """What computes a node: `fn(universe, operands of lanes) -> values`."""
-    name, window = plan.group(self.graph.nodes[node])
-    key = name, window, lanes
+  def _program(self, node: int) -> Callable:
+    """What computes a node: `fn(universe, operands) -> value`."""
+    key = name, window = self.graph.groups[node]
     if key not in self._programs:
       if name == 'number':
         self._programs[key] = _fill
@@ -293,27 +361,20 @@ class Store:
         self._programs[key] = on_host
         return on_host
       plane = jax.ShapeDtypeStruct(self.shape, jnp.float32)
-      num_operands = len(self.graph.nodes[node].inputs)
-      operands = ((plane,) * num_operands,) * lanes
+      operands = (plane,) * len(self.graph.nodes[node].inputs)
       like = runtime.signature((self._universe, operands))
       self._programs[key] = runtime.operator(name, window, like)
     return self._programs[key]
 
-  def _run(self, program, nodes, lanes) -> None:
-    """Dispatches up to `lanes` nodes of one operator."""
+  def _run(self, program, node) -> None:
+    """Computes a node whose operands are there."""
     if program is _fill:
-      for node in nodes:
-        number = np.float32(self.graph.nodes[node].symbol)
-        number = runtime.to_device(number)
-        self._values[node] = _fill(number, shape=self.shape)
+      number = np.float32(self.graph.nodes[node].symbol)
+      number = runtime.to_device(number)
+      self._values[node] = _fill(number, shape=self.shape)
       return
-    operands = [
-      tuple(self._peek(i) for i in self.graph.nodes[node].inputs)
-      for node in nodes
-    ]
-    operands += [operands[0]] * (lanes - len(nodes))
-    results = program(self._universe, tuple(operands))
-    self._values.update(zip(nodes, results, strict=False))
+    operands = tuple(self._peek(i) for i in self.graph.nodes[node].inputs)
+    self._values[node] = program(self._universe, operands)
 
 
 def values(

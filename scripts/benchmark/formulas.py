@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 import time
 
 import jax
@@ -9,9 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from alphajax.data import panel as panel_lib
-from alphajax.factor import evaluate, metrics, plan
+from alphajax.factor import evaluate, metrics, runtime
 from alphajax.language.formula import Formula
-from scripts.benchmark import tools
+from scripts.benchmark import tools, waves
+
+# Of the store on an accelerator: what lies in it fits into 32-bit indices.
+WAVES_BYTES = 6 << 30
+MANY = 5000  # Formulas at once there.
 
 
 def mean_ic(values, target):
@@ -31,6 +36,7 @@ def evaluate_cold(
   start = time.perf_counter()
   evaluate.Store(panel, budget).map(warm_up, mean_ic, target)
   warm = time.perf_counter() - start
+  print(f'{len(warm_up)} formulas, cold: {warm:.1f} s', file=sys.stderr)
   seconds = []
   for _ in range(repeats):
     store = evaluate.Store(panel, budget)
@@ -39,6 +45,8 @@ def evaluate_cold(
     start = time.perf_counter()
     ics = store.map(formulas, mean_ic, target)
     seconds.append(time.perf_counter() - start)
+    rate = len(formulas) / seconds[-1]
+    print(f'{len(formulas)} formulas, {rate:.0f} a second', file=sys.stderr)
     del store  # Before the next one is allocated.
     between()
   seconds = tools.summary(seconds)
@@ -66,6 +74,8 @@ def formula_part(quick: bool) -> dict:
   count, subset = (40, 4) if quick else (1000, 100)
   formulas = tools.random_formulas(0, count, quick)
   others = tools.random_formulas(1, count, quick)
+  in_waves = runtime.in_waves()
+  budget = WAVES_BYTES if in_waves and not quick else tools.store_bytes(quick)
   chosen = formulas[:: count // subset]
   has_peer = importlib.util.find_spec('torch') is not None
   passes = []
@@ -75,10 +85,17 @@ def formula_part(quick: bool) -> dict:
     formulas,
     others,
     1 if quick else 3,
-    tools.store_bytes(quick),
+    budget,
     lambda: passes.append([run_peer(f) for f in chosen] if has_peer else []),
   )
-  ours['profile'] = _profile(panel, formulas, tools.store_bytes(quick))
+  if in_waves:
+    ours['waves'] = waves.waves_part(panel, formulas, mean_ic, budget)
+    many = formulas if quick else tools.random_formulas(2, MANY, quick)
+    ours['many'] = evaluate_cold(panel, many, others[:1], 2, budget)
+    del ours['many']['ics']
+    ours['profile'] = ours['waves'].pop('profile')
+  else:
+    ours['profile'] = _profile(panel, formulas, budget)
   ics = np.array(ours.pop('ics'))[:: count // subset]
   if not has_peer:
     return {'alphajax': ours, 'peer': None}
@@ -110,12 +127,11 @@ class _Timed(evaluate.Store):
     row['count'] += count
     row['seconds'] += time.perf_counter() - start
 
-  def _run(self, program, nodes, lanes):
+  def _run(self, program, node):
     start = time.perf_counter()
-    super()._run(program, nodes, lanes)
-    jax.block_until_ready([self._values[node] for node in nodes])
-    name, _ = plan.group(self.graph.nodes[nodes[0]])
-    self.add(name, len(nodes), start)
+    super()._run(program, node)
+    jax.block_until_ready(self._values[node])
+    self.add(self.graph.groups[node][0], 1, start)
 
 
 def _profile(panel, formulas, budget) -> list[dict]:

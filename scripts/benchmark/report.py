@@ -192,6 +192,8 @@ def _formulas(result) -> str:
     f'{ours["seconds"]["best"]:.2f} s; '
     f'warm-up {ours["warm_up_seconds"]:.1f} s).'
   )
+  if 'waves' in ours:
+    text += _waves(ours['waves'], ours['many'])
   profile = _profile(ours['profile'], ours['seconds']['median'])
   if not peer:
     return f'{text} Peer skipped: PyTorch is not installed.\n\n{profile}'
@@ -206,13 +208,23 @@ def _formulas(result) -> str:
   )
 
 
+def _waves(waves, many) -> str:
+  """A sentence of what an accelerator does."""
+  return (
+    f' {many["formulas"]} at once: {many["formulas_per_s"]:.0f} a second. The '
+    f'host alone {waves["host_seconds"]:.3f} s; {waves["calls"]} calls of '
+    f'{waves["lanes"]} lanes, one after the other: nodes '
+    f'{waves["node_seconds"]:.3f} s, ICs {waves["ic_seconds"]:.3f} s.'
+  )
+
+
 def _profile(rows, wall) -> str:
   total = sum(row['seconds'] for row in rows)
   lines = [
     [
       row['name'],
       row['count'],
-      f'{row["seconds"]:.2f}',
+      f'{row["seconds"]:.3f}',
       f'{1e3 * row["seconds"] / row["count"]:.2f}',
       f'{100 * row["seconds"] / total:.1f} %',
     ]
