@@ -13,7 +13,8 @@ steps="${STEPS:-tests train benchmark}"
 mkdir -p "$out"
 unset JAX_PLATFORMS
 # Several processes share the device.
-export XLA_PYTHON_CLIENT_PREALLOCATE=false PYTHONUNBUFFERED=1 PYTHONPATH=.
+export XLA_PYTHON_CLIENT_PREALLOCATE=false PYTHONUNBUFFERED=1
+export PYTHONPATH=".${PYTHONPATH:+:$PYTHONPATH}"
 
 "$python" - <<'PYTHON' || exit 1
 import sys, jax

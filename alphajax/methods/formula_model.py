@@ -59,7 +59,8 @@ def save(
   kept = config.copy_and_resolve_references()
   kept.data.path = Path(config.data.path).name  # Where it lay is no matter.
   if 'pretrain' in kept:
-    kept.pretrain.out = Path(config.pretrain.out).name
+    for name in ('out', 'bank'):
+      kept.pretrain[name] = Path(config.pretrain[name]).name
   return pretrained.save(
     path,
     params,
