@@ -18,7 +18,13 @@ import numpy as np
 from absl import app, flags, logging
 
 from alphajax import halves
-from alphajax.configs import alphacfg, evolution, random
+from alphajax.configs import (
+  alphacfg,
+  alphaformer,
+  evolution,
+  random,
+  retrieval,
+)
 from alphajax.factor import metrics, runtime
 from alphajax.run import cache, files, folder, seeds
 
@@ -37,6 +43,7 @@ RULES = (
   'distilled@capacity=20',
 )
 CONTROL = 'random', 'algorithm1'
+READS_POOL = {'alphaformer': alphaformer, 'retrieval': retrieval}
 
 
 def search_config(name: str, market: str):
@@ -46,6 +53,9 @@ def search_config(name: str, market: str):
     config.num_trajectories = 50
   elif name.startswith('alphacfg'):
     config = alphacfg.get_config(market)
+    config.num_trajectories = 50
+  elif name in READS_POOL:
+    config = READS_POOL[name].get_config(market)
     config.num_trajectories = 50
   else:
     config = evolution.get_config(market)
@@ -62,7 +72,8 @@ def search_config(name: str, market: str):
   config.num_iterations = 200
   config.early_stop = 0.0
   config.pool.rule, config.pool.penalty = 'elastic_net', 2.0
-  config.pool.every = 1000  # Rules are compared at the end.
+  # Rules are compared at the end, but where the pool says what is proposed.
+  config.pool.every = 2 if name in READS_POOL else 1000
   if name.endswith('_ranked'):  # By the gain beside the pool of the rule.
     config.screen.twin, config.screen.rank = 0.99, 'gain'
     config.pool.every = 10

@@ -11,6 +11,7 @@ random search under Algorithm 1, and writes `saturation.png`.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from absl import app, flags, logging
@@ -21,12 +22,35 @@ from alphajax import halves
 from alphajax.factor import runtime
 from alphajax.run import cache, folder
 
-SEARCHES = 'random', 'evolution_typed', 'evolution'
-RULES = 'algorithm1', 'elastic_net', 'bagged', 'distilled@capacity=20'
-POINTS = 250, 500, 1000, 2500, 5000, 10000
+
+class Plan(NamedTuple):
+  """What is compared.
+
+  points: numbers of formulas that rules choose from.
+  control: the search that others are set beside, and its rule; no rule: the
+    same one.
+  picture: name of the file.
+  """
+
+  searches: tuple[str, ...]
+  rules: tuple[str, ...]
+  points: tuple[int, ...]
+  control: tuple[str, str]
+  picture: str
 
 
-def run(workdir: Path, data: Path, searches, num_seeds: int) -> None:
+PLAN = Plan(
+  searches=('random', 'evolution_typed', 'evolution'),
+  rules=('algorithm1', 'elastic_net', 'bagged', 'distilled@capacity=20'),
+  points=(250, 500, 1000, 2500, 5000, 10000),
+  control=CONTROL,
+  picture='saturation.png',
+)
+
+
+def run(
+  plan: Plan, workdir: Path, data: Path, searches, num_seeds: int
+) -> None:
   """Runs what the folder does not hold yet."""
   for seed in range(num_seeds):
     for market, file in DATA.items():
@@ -36,35 +60,38 @@ def run(workdir: Path, data: Path, searches, num_seeds: int) -> None:
           continue
         config = search_config(search, market)
         config.data.path = str(data / file)
-        config.seed, config.max_evaluated = seed, POINTS[-1]
+        config.seed, config.max_evaluated = seed, plan.points[-1]
         # A search that proposes much that is known needs more of them.
         config.num_iterations = 1000
-        results = halves.halves(config, place, rules_of(search), POINTS)
+        results = halves.halves(
+          config, place, rules_of(plan, search), plan.points
+        )
         print(market, search, seed)
         print(halves.table(results), flush=True)
         runtime.forget()  # The next market has other days.
 
 
-def rules_of(search: str) -> tuple[str, ...]:
+def rules_of(plan: Plan, search: str) -> tuple[str, ...]:
   """Algorithm 1 of the control alone: it comes in no archive."""
-  return RULES if search == CONTROL[0] else RULES[1:]
+  own = search == plan.control[0]
+  return tuple(rule for rule in plan.rules if own or rule != 'algorithm1')
 
 
-def load(workdir: Path, market: str, search: str):
+def load(plan: Plan, workdir: Path, market: str, search: str):
   """{(rule, point): {seed: {span: {day: IC}}}} of what has been run."""
   found: dict = {}
   for path in sorted(
     (workdir / market / search).glob(f'seed_*/{halves.DAILY}')
   ):
     seed = int(path.parent.name.removeprefix('seed_'))
-    for rule in rules_of(search):
-      for point in POINTS:
+    for rule in rules_of(plan, search):
+      for point in plan.points:
         days = read_days(path, f'{rule} of {point}')
         found.setdefault((rule, point), {})[seed] = days
   return found
 
 
-def seconds(workdir: Path, market: str, search: str) -> np.ndarray:
+def seconds(plan: Plan, workdir: Path, market: str, search: str) -> np.ndarray:
   """Seconds of mining until each point, mean over runs; no compilation."""
   ways = []
   place = workdir / market / search
@@ -75,7 +102,7 @@ def seconds(workdir: Path, market: str, search: str) -> np.ndarray:
       [r['seconds']['total'] - r['compile_seconds'] for r in records]
     )
     counts = [r['evaluated'] for r in records]
-    ways.append(np.interp(POINTS, counts, spent))
+    ways.append(np.interp(plan.points, counts, spent))
   return np.mean(ways, 0)
 
 
@@ -88,24 +115,24 @@ def mean_ic(days) -> float:
   )
 
 
-def table(workdir: Path) -> str:
+def table(plan: Plan, workdir: Path) -> str:
   """Mean IC by search, rule and number of formulas, and the difference."""
   lines = []
-  for market, runs in _all(workdir).items():
-    if CONTROL[0] not in runs:
+  for market, runs in _all(plan, workdir).items():
+    if plan.control[0] not in runs:
       continue
-    lines.append(f'{market:42}' + ''.join(f'{n:>18,}' for n in POINTS))
+    lines.append(f'{market:42}' + ''.join(f'{n:>18,}' for n in plan.points))
     for search, found in runs.items():
-      spent = seconds(workdir, market, search)
+      spent = seconds(plan, workdir, market, search)
       lines.append(f'{search + ", seconds a half":42}' + ''.join(
         f'{each:18.0f}' for each in spent
       ))  # fmt: skip
-      for rule in rules_of(search):
-        row = f'{search} {rule} ({len(found[rule, POINTS[0]])})'
+      for rule in rules_of(plan, search):
+        row = f'{search} {rule} ({len(found[rule, plan.points[0]])})'
         cells = ''
-        for point in POINTS:
+        for point in plan.points:
           ours = found[rule, point]
-          control = runs[CONTROL[0]][CONTROL[1], point]
+          control = runs[plan.control[0]][plan.control[1] or rule, point]
           by_seed, over_days, _ = difference(ours, control)
           cells += f'  {mean_ic(ours):.4f}'
           cells += f' {np.mean(by_seed):+.3f}({over_days:.3f})'[:16]
@@ -113,36 +140,42 @@ def table(workdir: Path) -> str:
   return '\n'.join(lines)
 
 
-def _all(workdir: Path):
+def _all(plan: Plan, workdir: Path):
   """{market: {search: what `load` found}}."""
-  runs = {m: {s: load(workdir, m, s) for s in SEARCHES} for m in DATA}
+  runs = {
+    m: {s: load(plan, workdir, m, s) for s in plan.searches} for m in DATA
+  }
   return {m: {s: f for s, f in found.items() if f} for m, found in runs.items()}
 
 
-def picture(workdir: Path, path: Path) -> None:
+def picture(plan: Plan, workdir: Path) -> None:
   """IC by formulas evaluated: a panel a market and rule, a line a search."""
-  runs = {market: found for market, found in _all(workdir).items() if found}
+  runs = {m: found for m, found in _all(plan, workdir).items() if found}
+  if not runs:
+    return
   figure = Figure(
-    figsize=(3.4 * len(RULES), 3 * len(runs)), layout='constrained'
+    figsize=(3.4 * len(plan.rules), 3 * len(runs)), layout='constrained'
   )
   grid = figure.subplots(
-    len(runs), len(RULES), sharex=True, sharey='row', squeeze=False
+    len(runs), len(plan.rules), sharex=True, sharey='row', squeeze=False
   )
   for row, (market, found) in zip(grid, runs.items(), strict=True):
-    for axes, rule in zip(row, RULES, strict=True):
+    for axes, rule in zip(row, plan.rules, strict=True):
       for search, each in found.items():
-        if rule not in rules_of(search):
+        if rule not in rules_of(plan, search):
           continue
-        points = [each[rule, point] for point in POINTS]
+        points = [each[rule, point] for point in plan.points]
         means = np.array([mean_ic(days) for days in points])
         by_seed = [[mean_ic({s: days[s]}) for s in days] for days in points]
         error = [
           np.std(x, ddof=1) / len(x) ** 0.5 for x in by_seed if len(x) > 1
         ]
-        (line,) = axes.plot(POINTS, means, 'o-', markersize=3, label=search)
+        (line,) = axes.plot(
+          plan.points, means, 'o-', markersize=3, label=search
+        )
         if error:
           axes.fill_between(
-            POINTS, means - error, means + error, alpha=0.15,
+            plan.points, means - error, means + error, alpha=0.15,
             color=line.get_color(),
           )  # fmt: skip
       axes.set(title=f'{market}, {rule}', xscale='log')
@@ -153,27 +186,32 @@ def picture(workdir: Path, path: Path) -> None:
   for axes in grid[:, 0]:
     axes.set_ylabel('IC out of sample')
   grid[0, -1].legend()
-  figure.savefig(path, dpi=110)
+  figure.savefig(workdir / plan.picture, dpi=110)
 
 
 FLAGS = flags.FLAGS
 
 
-def main(argv):
-  del argv
-  cache.use_disk_cache()
-  logging.set_verbosity(logging.WARNING)
-  workdir = Path(FLAGS.workdir)
-  if not FLAGS.table:
-    run(workdir, Path(FLAGS.data), FLAGS.searches, FLAGS.seeds)
-  print(table(workdir))
-  picture(workdir, workdir / 'saturation.png')
+def start(plan: Plan, workdir: str) -> None:
+  """Runs a script of `plan`; workdir: where, by default."""
 
+  def main(argv):
+    del argv
+    cache.use_disk_cache()
+    logging.set_verbosity(logging.WARNING)
+    place = Path(FLAGS.workdir)
+    if not FLAGS.table:
+      run(plan, place, Path(FLAGS.data), FLAGS.searches, FLAGS.seeds)
+    print(table(plan, place))
+    picture(plan, place)
 
-if __name__ == '__main__':
-  flags.DEFINE_string('workdir', 'runs/saturation', 'Folder of all runs.')
+  flags.DEFINE_string('workdir', workdir, 'Folder of all runs.')
   flags.DEFINE_string('data', '../shared/data', 'Folder of the two markets.')
-  flags.DEFINE_list('searches', list(SEARCHES), 'Which of them.')
+  flags.DEFINE_list('searches', list(plan.searches), 'Which of them.')
   flags.DEFINE_integer('seeds', 5, 'Runs of each.')
   flags.DEFINE_bool('table', False, 'Only the table of what has been run.')
   app.run(main)
+
+
+if __name__ == '__main__':
+  start(PLAN, 'runs/saturation')

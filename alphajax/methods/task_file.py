@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from scipy import linalg
 
 from alphajax.language import formula as formula_lib
 from alphajax.methods import formula_model
@@ -149,10 +150,10 @@ def _factors(grams: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """The strongest directions f16[B, N, R] of f32[B, N, N], and diagonals."""
   factors = []
   for gram in grams:
-    values, vectors = np.linalg.eigh(gram)
-    strongest = slice(-min(RANK, len(values)), None)
-    scale = np.sqrt(np.maximum(values[strongest], 0.0))
-    factors.append((vectors[:, strongest] * scale).astype(np.float16))
+    strongest = max(len(gram) - RANK, 0), len(gram) - 1
+    values, vectors = linalg.eigh(gram, subset_by_index=strongest)
+    scale = np.sqrt(np.maximum(values, 0.0))
+    factors.append((vectors * scale).astype(np.float16))
   diagonal = np.einsum('bnn->bn', grams)
   return np.stack(factors), diagonal.astype(np.float16)
 
