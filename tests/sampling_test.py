@@ -33,7 +33,7 @@ def setup(name='sem_k', vocabulary=None):
   options = UNUSUAL[vocabulary] if vocabulary else {}
   orders = orders_lib.make(name, max_length=4, **options)
   sizes = TINY._replace(decoder_layers=1)
-  network = formula_transformer.make(sizes, orders, behaviour_width=3)
+  network = formula_transformer.make(sizes, orders)
   rows = jnp.zeros((0, orders.length), jnp.int32)
   inputs = Inputs(noise((4, 5)), jnp.ones(4, bool), noise((2,)), rows)
   params = random_params(network, inputs, scale=0.3)

@@ -14,8 +14,8 @@ from scripts.benchmark import tools
 
 FORMULAS = 512  # As an iteration of alphaformer draws.
 TOP_P = 0.98
-TOKENS, WIDTH, CONTEXT, BEHAVIOUR = 240, 88, 16, 64
-REFERENCES = 2
+TOKENS, WIDTH, CONTEXT = 240, 88, 16
+REFERENCES = 6
 TINY = formula_transformer.Sizes(16, 2, 32, 4, 1, 1)
 
 
@@ -23,7 +23,7 @@ def emission_part(quick: bool) -> dict:
   """Model S with random parameters, in both orders, from a memory of a task."""
   orders = orders_lib.make(**tools.language(quick))
   sizes = TINY if quick else formula_transformer.S
-  network = formula_transformer.make(sizes, orders, behaviour_width=BEHAVIOUR)
+  network = formula_transformer.make(sizes, orders)
   inputs = _inputs(orders)
   params = _params(network, inputs)
   count = 32 if quick else FORMULAS
