@@ -132,7 +132,7 @@ def _pretrain(config):
 
 
 def _on_a_gpu(config):
-  """Twice as wide, and some twenty times as many tasks of more formulas."""
+  """Twice as wide, and far more tasks, of more formulas."""
   config.network.width = 128
   config.network.hidden = 512
   config.network.latents = 32

@@ -48,6 +48,8 @@ def pretrain(config, out: str, seconds: float) -> None:
   seconds: all of it, compilation included; one iteration at least.
   """
   began = time.perf_counter()
+  if not config.pretrain.bank:
+    raise ValueError('give the tasks, --config.pretrain.bank=FILE.npz')
   kept = task_file.load(config.pretrain.bank)
   task_file.check(config.pretrain.bank, kept, config, data=False)
   orders = orders_lib.make(**config.language)

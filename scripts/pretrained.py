@@ -14,22 +14,28 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from absl import app, flags
 from ml_collections import config_dict
 
 from alphajax import markets, train
 from alphajax.language import orders as orders_lib
+from alphajax.language.formula import Formula
 from alphajax.methods import formula_model, pretraining, pretraining_gate
 from alphajax.run import folder, pretrained
 from alphajax.run import state as state_lib
 
 
 class Found(NamedTuple):
-  """Parameters, the config that made them, and what they took."""
+  """Parameters, the config that made them, and what they took.
+
+  library: of a checkpoint.
+  """
 
   params: Any
   config: config_dict.ConfigDict
   cost: dict[str, Any]
+  library: tuple[Formula, ...] = ()
 
 
 def main(argv):
@@ -47,15 +53,25 @@ def main(argv):
   orders = orders_lib.make(**config.language)
   network = pretraining.make_network(config, orders)
   ready = pretraining.prepare(config, market, orders, network)
+  if found.library not in ((), ready.library.formulas):
+    raise app.UsageError(
+      'the checkpoint was trained with another library than is drawn here, so '
+      'what is held out may not be: give --bank, and --data of that market'
+    )
+  params = found.params
+  if given.half:  # What is judged is what is written.
+    params = jax.tree.map(
+      lambda x: np.asarray(x).astype(np.float16).astype(np.float32), params
+    )
   figures = pretraining_gate.judge(
-    ready.gate, found.params, jax.random.key(config.seed)
+    ready.gate, params, jax.random.key(config.seed)
   )
   for name, value in figures.items():
     print(f'{name:<24}', '-' if value is None else f'{value:.4f}')
   if given.out:
     cost = found.cost | {'judged_tasks': given.tasks, **figures}
     path = formula_model.save(
-      given.out, found.params, config, ready.library, ready.bank, cost,
+      given.out, params, config, ready.library, ready.bank, cost,
       half=given.half,
     )  # fmt: skip
     print(path)
@@ -82,10 +98,12 @@ def _of_run() -> Found:
 
 
 def _of_checkpoint() -> Found:
-  found = pretrained.load(flags.FLAGS.checkpoint)
-  config = config_dict.ConfigDict(found.about['config'])
+  about = pretrained.load(flags.FLAGS.checkpoint).about
+  config = config_dict.ConfigDict(about['config'])
+  language = config.language.to_dict()
+  found = formula_model.load(flags.FLAGS.checkpoint, language)
   _look_in(config)
-  return Found(found.params, config, found.about['cost'])
+  return Found(found.params, config, about['cost'], found.library)
 
 
 def _look_in(config) -> None:
@@ -100,7 +118,7 @@ if __name__ == '__main__':
   flags.DEFINE_string('workdir', None, 'Folder of a run.')
   flags.DEFINE_string('checkpoint', None, 'FILE.npz in place of a run.')
   flags.DEFINE_string('bank', '', 'FILE.npz, see config.pretrain.bank.')
-  flags.DEFINE_string('data', '', 'The market; empty: where it was.')
+  flags.DEFINE_string('data', '', 'The market; of a checkpoint needed.')
   flags.DEFINE_string('out', '', 'FILE.npz to write; empty: judge only.')
   flags.DEFINE_integer('tasks', 96, 'Held-out tasks.')
   flags.DEFINE_integer('samples', 0, 'Formulas of each; 0: of the config.')

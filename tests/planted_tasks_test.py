@@ -56,7 +56,8 @@ def made():
     np.arange(10), seed=0, draws=16, horizons=(5,),
     label=markets.label_spec(config), held_share=0.3,
   )  # fmt: skip
-  sequences = jnp.asarray(np.arange(24 * 6).reshape(24, 6) % 5)
+  n = np.arange(24)  # All differ.
+  sequences = jnp.asarray(np.stack([n % 5, n // 5, *[n * 0 + 1] * 4], 1))
   return sample, rows, bank, sequences
 
 
@@ -123,9 +124,9 @@ def test_what_is_held_out_is_nowhere(made, tasks):
   assert 3 <= held.sum() <= 20 and not held[np.asarray(bank.probes)].any()
   used = tasks.weights != 0
   assert not held[tasks.hidden[used]].any()
-  assert not (tasks.known & held).any()
+  assert not held[tasks.evaluated[tasks.used]].any()
   assert not np.isfinite(tasks.targets[:, held]).any()
-  assert not held[tasks.scored].any() and not held[tasks.evaluated].all()
+  assert not held[tasks.scored].any()
   assert (tasks.worth[:, held] == -1).all()
   # Nor is anything like them, and of the judged tasks they are what is hidden.
   like = np.abs(np.asarray(bank.mean[0], np.float32))
@@ -158,8 +159,16 @@ def test_all_are_scored_of_judged_tasks(made):
   assert (judged.scored == np.arange(24)).all()
   known = np.zeros(24, bool)
   known[judged.evaluated[0][judged.used[0]]] = True
-  np.testing.assert_array_equal(known, judged.known[0])
+  assert (judged.worth[0][known] == -1).all()
+  assert (judged.worth[0][~known] >= 0).all()  # What is held out, too.
   assert known[judged.pool[0][judged.in_pool[0]]].all()
+  # But no library has what is held out: it is neither read nor copied.
+  held = np.asarray(bank.held)
+  rows = np.asarray(sequences)
+  copied = judged.inputs.formulas[:, :, None] == rows[held]
+  own = judged.inputs.formulas[:, :, None] == rows[~held]
+  assert own.all(-1).any(-1).all()
+  assert not copied.all(-1).any()
 
 
 def test_tasks_without_signal(tasks):

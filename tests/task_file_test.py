@@ -63,7 +63,7 @@ def test_what_is_read_is_what_was_written(kept, tmp_path, monkeypatch):
 def test_other_files_and_other_configs_are_refused(kept, tmp_path):
   config, library, bank = kept
   path = tmp_path / 'bank.npz'
-  with pytest.raises(RunError, match=r'bank\.npz does not exist: give --conf'):
+  with pytest.raises(RunError, match=r'bank\.npz does not exist: make one by'):
     task_file.load(path)
   np.savez(path, factors=np.zeros(2))
   with pytest.raises(RunError, match='is no bank of tasks'):
@@ -74,7 +74,7 @@ def test_other_files_and_other_configs_are_refused(kept, tmp_path):
   for key, value, said in (
     ('pretrain.library', 151, r'pretrain\.library = 150, now it is 151'),
     ('label.exit', 9, r'config\.label\.exit = '),
-    ('data.simulate.seed', 7, r'config\.data = .simulated'),
+    ('data.simulate.seed', 7, r'config\.data\.path, its content = .simul'),
   ):
     other = config.copy_and_resolve_references()
     other.update_from_flattened_dict({key: value})

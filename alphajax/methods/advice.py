@@ -98,8 +98,7 @@ def _make_tell(
     shelf = mined_tokens.make_shelf(model, screen)
     alive = np.flatnonzero(shelf.alive)
     library = [model.library[i] for i in alive.tolist()]
-    bags = np.stack([orders_lib.bag(model.orders, f) for f in library])
-    return shelf, library, shelf.rows[alive], bags
+    return shelf, library, shelf.rows[alive], shelf.bags[alive]
 
   encode = jax.jit(model.network.encode)
   scores_of = mined_tokens.scorer(model.network)
@@ -129,9 +128,8 @@ def _make_tell(
     )
     inputs = mined_tokens.read(model, shelf, screen, bench, seen, horizon)
     memory = encode(model.params, inputs)
-    gains = mined_tokens.forecast(seen, library_rows, model.sizes.ridge).gain
     others = mined_tokens.others(
-      model, shelf, screen, seen, library, library_rows, gains
+      model, shelf, screen, seen, library, library_rows
     )
     scores = scores_of(model.params, memory, others)
     return model.params, memory, symbol_worths(scores, bags)

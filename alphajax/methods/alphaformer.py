@@ -333,9 +333,8 @@ def _worth(tools: Miner, params, memory, found, seen, expected) -> np.ndarray:
   if rank == 'kernel':
     return expected.hoped
   others = mined_tokens.others(
-    tools.model, tools.shelf, tools.screen, seen, found.formulas, found.rows,
-    expected.gain,
-  )  # fmt: skip
+    tools.model, tools.shelf, tools.screen, seen, found.formulas, found.rows
+  )
   scores = tools.scores(params, memory, others)
   return scores if rank == 'score' else (scores + expected.hoped) / 2
 

@@ -23,6 +23,7 @@ BLOCK_IC, MEAN_IC, T_VALUE, LONG = 0.06, 0.02, 3.0, 10.0
 # And those of its two heads: gains of a formula, ICs of a pool.
 GAIN, VALUE = 0.01, 0.05
 LARGEST = 8.0  # Of any number, either way.
+LEAST_NEW = 0.1  # As of `search.kernel`.
 POOL_RIDGE = 1e-2  # As of `search.kernel`.
 
 
@@ -116,21 +117,19 @@ def inputs(
   )
 
 
-def candidates(
-  formulas: Formulas, pool: Pool, gains: jax.Array, bags: jax.Array
-) -> Candidate:
+def candidates(formulas: Formulas, pool: Pool, bags: jax.Array) -> Candidate:
   """What the score head reads of formulas that may be evaluated.
 
   Args:
-    formulas: of kind RETRIEVED, E of them.
+    formulas: of kind RETRIEVED, E of them, with predicted ICs.
     pool: that they would add to.
-    gains: f32[E], what a regression expects, see `gain`.
     bags: f32[E, V], see `orders.bag`.
 
   Returns:
     A candidate whose leaves are `[E, ...]`.
   """
   tokens = _tokens(formulas, pool, pool_weights(pool))
+  gains, _ = gain(formulas.blocks.mean(1), formulas.with_pool, pool)
   return Candidate(tokens, bags, gains / GAIN)
 
 
@@ -256,7 +255,7 @@ def gain(
   ic: jax.Array,
   with_pool: jax.Array,
   pool: Pool,
-  least_new: float = 0.1,
+  least_new: float = LEAST_NEW,
 ) -> tuple[jax.Array, jax.Array]:
   """What the pool's IC gains by each formula, its weights fitted anew.
 

@@ -47,7 +47,7 @@ class Shelf(NamedTuple):
   keys, place: canonical keys, and the position of each.
   rows: f16[N, D], see `screen.behaviours`; facts: f32[N, 2].
   alive: those with a value that differs between stocks.
-  sequences: i32[N, L], in RPN.
+  sequences: i32[N, L], in RPN; bags: f32[N, V], see `orders.bag`.
   """
 
   keys: tuple[str, ...]
@@ -56,6 +56,7 @@ class Shelf(NamedTuple):
   facts: np.ndarray
   alive: np.ndarray
   sequences: np.ndarray
+  bags: np.ndarray
 
 
 class Evidence(NamedTuple):
@@ -86,6 +87,7 @@ def make_shelf(model: Model, screen: screen_lib.Screen) -> Shelf:
     sequences=np.stack(
       [orders_lib.encode(model.orders, f, 'rpn') for f in formulas]
     ),
+    bags=np.stack([orders_lib.bag(model.orders, f) for f in formulas]),
   )
 
 
@@ -147,13 +149,12 @@ def forecast(
 
 
 class Others(NamedTuple):
-  """Formulas that were not evaluated, n of them and padding up to `CHUNK`s.
+  """Formulas that were not evaluated, padded to n, a multiple of `CHUNK`.
 
-  gains: what `forecast` expects of them; bags: see `orders.bag`.
+  bags: see `orders.bag`.
   """
 
   formulas: Formulas
-  gains: np.ndarray  # f32[n]
   bags: np.ndarray  # f32[n, V]
   pool: Pool
 
@@ -165,15 +166,13 @@ def others(
   seen: Evidence,
   formulas: Sequence[Formula],
   rows: np.ndarray,
-  gains: np.ndarray,
 ) -> Others:
   """What `scores` reads of formulas that were not evaluated.
 
   Args:
     model, shelf, screen: what looks at the market.
     seen: what was evaluated, of at least one formula.
-    formulas: n of them; rows: f[n, D], what they do.
-    gains: f64[n], what `forecast` expects of them.
+    formulas: any number; rows: f[number, D], what they do.
   """
   across = correlations(rows, seen.rows).astype(np.float64)
   predicted = kernel.predict(seen.gram, across, seen.blocks, model.sizes.ridge)
@@ -181,28 +180,34 @@ def others(
   slots = -(-len(keys) // CHUNK) * CHUNK
   group = RETRIEVED, rows, predicted, keys, slots
   pool = _pool(seen, model.sizes.pool, model.blocks)
-  bags = np.stack([orders_lib.bag(model.orders, f) for f in formulas])
+  bags = np.stack(
+    [
+      shelf.bags[shelf.place[key]]
+      if key in shelf.place
+      else orders_lib.bag(model.orders, f)
+      for key, f in zip(keys, formulas, strict=True)
+    ]
+  )
   missing = slots - len(keys)
   return Others(
     formulas=_formulas(model, shelf, screen, seen, pool, [group]),
-    gains=np.pad(np.asarray(gains, np.float32), (0, missing)),
     bags=np.pad(bags.astype(np.float32), [(0, missing), (0, 0)]),
     pool=pool,
   )
 
 
 def scorer(network: FormulaTransformer) -> Callable:
-  """`(params, memory, others) -> f32[n]`, gains in IC by the score head."""
+  """`(params, memory, others) -> f64[number]`, gains in IC by the head."""
 
   @jax.jit
-  def score(params, memory, formulas, pool, gains, bags):
-    candidates = formula_tokens.candidates(formulas, pool, gains, bags)
+  def score(params, memory, formulas, pool, bags):
+    candidates = formula_tokens.candidates(formulas, pool, bags)
     found = jax.vmap(network.score, (None, None, 0))(params, memory, candidates)
     return found * formula_tokens.GAIN
 
   def scores(params, memory: Memory, others: Others) -> np.ndarray:
     parts = []
-    for n in range(0, len(others.gains), CHUNK):
+    for n in range(0, len(others.bags), CHUNK):
       chunk = slice(n, n + CHUNK)
       parts.append(
         score(
@@ -210,7 +215,6 @@ def scorer(network: FormulaTransformer) -> Callable:
           memory,
           jax.tree.map(lambda x, chunk=chunk: x[chunk], others.formulas),
           others.pool,
-          others.gains[chunk],
           others.bags[chunk],
         )
       )
@@ -362,11 +366,12 @@ def _setting(model, bench, seen, horizon) -> Setting:
   stocks = np.log(members.sum(1).mean() / 300)
   least, most = model.panels.min(0), model.panels.max(0)
   shorter = np.log(0.25)  # Tasks are of a quarter of the days at least.
+  evaluated = len(model.probes) + model.sizes.pool + model.sizes.tried
   numbers = (
     np.clip(days, least[0] + shorter, most[0]),
     np.clip(stocks, least[1], most[1]),
     horizon,
-    len(seen.keys),
+    min(len(seen.keys), evaluated),
     kernel.trust(seen.gram, seen.blocks, model.sizes.ridge),
   )
   return Setting(*(jnp.float32(x) for x in numbers))

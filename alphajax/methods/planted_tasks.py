@@ -27,7 +27,6 @@ from alphajax.networks.formula_transformer import Candidate, Inputs
 
 OWN_POOL, RANDOM_POOL = 0.4, 0.3  # Kinds of pools; the rest was searched for.
 SEARCHED = 128  # Formulas among which that search takes the best.
-LEAST_NEW = 0.1
 
 
 class Sizes(NamedTuple):
@@ -55,10 +54,9 @@ class Task(NamedTuple):
   hidden: positions, and `weights`, 0 for those not used.
   ceiling: IC of the whole signal.
   observed: ICs in blocks, with noise.
-  predicted: ICs in blocks, by regression on what was evaluated.
-  worth: gain by prediction, what retrieval ranks by.
-  known: in the pool, tried, or a probe that was evaluated.
-  evaluated: positions of these, and of slots that are not `used`.
+  worth: gain by regression on what was evaluated, what retrieval ranks by; -1
+    for what was evaluated and, in training, what is held out.
+  evaluated: positions of probes, pool and what was tried, `used` or not.
   pool, in_pool: the same of the pool's slots.
   scored: formulas whose gain the score head is taught; all of them where
     formulas are held out. `candidates`: what it reads of them.
@@ -72,16 +70,13 @@ class Task(NamedTuple):
   weights: jax.Array  # f32[HIDDEN]
   ceiling: jax.Array
   observed: jax.Array  # f32[B, N]
-  predicted: jax.Array  # f32[B, N]
   worth: jax.Array  # f32[N]
-  known: jax.Array  # bool[N]
   evaluated: jax.Array  # i32[E]
   used: jax.Array  # bool[E]
   pool: jax.Array  # i32[K]
   in_pool: jax.Array  # bool[K]
   scored: jax.Array  # i32[C]
   candidates: Candidate  # Leaves [C, ...].
-  panel: jax.Array
 
 
 def no_inputs(sizes: Sizes, blocks: int, length: int) -> Inputs:
@@ -118,85 +113,126 @@ def make(
     held_out: hides formulas that training never sees, in noise that it never
       sees; the last eighth of the draws.
   """
-  panel_key, signal_key, pool_key, seen_key, score_key = jax.random.split(
-    rng_key, 5
-  )
+  panel_key, signal_key, seen_key, score_key = jax.random.split(rng_key, 4)
   panel = jax.random.randint(panel_key, (), 0, bank.gram.shape[0])
   signal = draw_signal(signal_key, bank, stage, panel, held_out)
-  pool_ids, in_pool = _draw_pool(pool_key, bank, signal, sizes, held_out)
-  tried_key, count_key = jax.random.split(seen_key)
-  tried, is_tried = _draw_tried(
-    tried_key, bank, signal, sizes, in_pool, held_out
-  )
-  probes, is_probe = _draw_probes(count_key, bank)
-  ids = jnp.concatenate([probes, pool_ids, tried])
-  used = jnp.concatenate([is_probe, in_pool, is_tried])
-  blocks = signal.observed.T
-  # One gather: a panel's whole matrix, of every task of a batch, is GBs.
-  across = bank.mean[panel, ids].astype(jnp.float32)  # [E, N]
-  fit = formula_tokens.regress(across[:, ids], blocks[ids], used, sizes.ridge)
-  predicted = across.T @ fit.alpha  # [N, B]
-  num = probes.shape[0]
-  of_pool = across[num : num + sizes.pool]
-  within, with_pool = of_pool[:, pool_ids], of_pool.T
-  pool = Pool(within, blocks[pool_ids], in_pool)
-  known = jnp.zeros(bank.size.shape, bool).at[ids].max(used)
-  worth, _ = formula_tokens.gain(predicted.mean(1), with_pool, pool, LEAST_NEW)
-  # Retrieved is what a run could evaluate: not what is held out in training.
+  seen = _see(seen_key, bank, panel, signal, sizes, held_out)
+  known = jnp.zeros(bank.size.shape, bool).at[seen.ids].max(seen.used)
   free = ~known & (held_out | ~bank.held)
-  _, retrieved = jax.lax.top_k(jnp.where(free, worth, -1.0), sizes.retrieved)
-  real = Pool(within, signal.clean[pool_ids, None], in_pool)
-  gains, before = formula_tokens.gain(signal.clean, with_pool, real, LEAST_NEW)
-  gains = jnp.where(known & _within(bank, pool_ids, in_pool), 0.0, gains)
-  behaviour = across[: sizes.anchors].T
-  seen = _formulas(
-    bank, panel, (probes, pool_ids, tried, retrieved),
-    (is_probe, in_pool, is_tried, jnp.ones(sizes.retrieved, bool)),
-    blocks, predicted, behaviour, with_pool, formula_tokens.pool_weights(pool),
-  )  # fmt: skip
-  setting = Setting(
-    days=bank.panels[panel, 0] + jnp.log(signal.days),
-    stocks=bank.panels[panel, 1],
-    horizon=signal.horizon,
-    evaluated=jnp.sum(known).astype(jnp.float32),
-    trust=fit.trust,
+  worth, _ = formula_tokens.gain(
+    seen.predicted.mean(1), seen.with_pool, seen.pool
   )
-  references = rpn[retrieved[: sizes.references]]
-  is_target = free if held_out else (free & ~bank.held)
+  # What is held out is not in a library, of judged tasks neither.
+  shelf = jnp.where(free & ~bank.held, worth, -1.0)
+  _, retrieved = jax.lax.top_k(shelf, sizes.retrieved)
+  real = seen.pool._replace(blocks=signal.clean[seen.pool_ids, None])
+  gains, before = formula_tokens.gain(signal.clean, seen.with_pool, real)
+  in_pool = jnp.zeros(known.shape, bool).at[seen.pool_ids].max(seen.in_pool)
+  gains = jnp.where(in_pool, 0.0, gains)
   if held_out:
-    scored = jnp.arange(bank.size.shape[0])
+    scored = jnp.arange(known.shape[0])
   else:
     drawn = jax.random.categorical(
       score_key, jnp.where(bank.held, -jnp.inf, 0.0), shape=(sizes.scored,)
     )
     scored = jnp.concatenate([drawn, retrieved])
   others = forecasts(
-    predicted[scored], behaviour[scored], with_pool[scored],
-    bank.facts[panel, scored], bank.size[scored],
+    seen.predicted[scored], seen.across[: sizes.anchors].T[scored],
+    seen.with_pool[scored], bank.facts[panel, scored], bank.size[scored],
   )  # fmt: skip
+  # Of many alike each is drawn that much less often.
+  targets = gains / stage.tau + bank.log_weight
   return Task(
-    inputs=formula_tokens.inputs(seen, pool, setting, references),
+    inputs=_inputs(bank, panel, signal, seen, sizes, known, retrieved, rpn),
     gains=gains,
-    value=before + jnp.max(jnp.where(is_target, gains, 0.0)),
-    # Of many alike each is drawn that much less often.
-    targets=jnp.where(is_target, gains / stage.tau + bank.log_weight, -jnp.inf),
+    value=before + jnp.max(jnp.where(free, gains, 0.0)),
+    targets=jnp.where(free, targets, -jnp.inf),
     hidden=signal.hidden,
     weights=signal.weights,
     ceiling=signal.ceiling,
     observed=signal.observed,
-    predicted=predicted.T,
     worth=jnp.where(free, worth, -1.0),
-    known=known,
-    evaluated=ids,
-    used=used,
-    pool=pool_ids,
-    in_pool=in_pool,
+    evaluated=seen.ids,
+    used=seen.used,
+    pool=seen.pool_ids,
+    in_pool=seen.in_pool,
     scored=scored,
-    candidates=formula_tokens.candidates(
-      others, pool, worth[scored], bags[scored]
-    ),
-    panel=panel,
+    candidates=formula_tokens.candidates(others, seen.pool, bags[scored]),
   )
+
+
+class Seen(NamedTuple):
+  """What was evaluated: probes, then the pool, then what was tried.
+
+  masks: of the three, which of them were; `used`: of all.
+  across: correlations with all formulas; with_pool: the part of the pool.
+  predicted: ICs in blocks, by regression.
+  """
+
+  ids: jax.Array  # i32[E]
+  used: jax.Array  # bool[E]
+  masks: tuple[jax.Array, ...]
+  across: jax.Array  # f32[E, N]
+  predicted: jax.Array  # f32[N, B]
+  trust: jax.Array
+  pool: Pool
+  pool_ids: jax.Array  # i32[K]
+  in_pool: jax.Array  # bool[K]
+  with_pool: jax.Array  # f32[N, K]
+
+
+def _see(rng_key, bank, panel, signal, sizes, held_out) -> Seen:
+  """Draws what was evaluated, and predicts what was not."""
+  pool_key, tried_key, probe_key = jax.random.split(rng_key, 3)
+  pool_ids, in_pool = _draw_pool(pool_key, bank, signal, sizes, held_out)
+  tried, is_tried = _draw_tried(
+    tried_key, bank, signal, sizes, in_pool, held_out
+  )
+  probes, is_probe = _draw_probes(probe_key, bank)
+  ids = jnp.concatenate([probes, pool_ids, tried])
+  masks = is_probe, in_pool, is_tried
+  used = jnp.concatenate(masks)
+  blocks = signal.observed.T
+  # One gather: a panel's whole matrix, of every task of a batch, is GBs.
+  across = bank.mean[panel, ids].astype(jnp.float32)
+  fit = formula_tokens.regress(across[:, ids], blocks[ids], used, sizes.ridge)
+  num = probes.shape[0]
+  of_pool = across[num : num + sizes.pool]
+  return Seen(
+    ids=ids,
+    used=used,
+    masks=masks,
+    across=across,
+    predicted=across.T @ fit.alpha,
+    trust=fit.trust,
+    pool=Pool(of_pool[:, pool_ids], blocks[pool_ids], in_pool),
+    pool_ids=pool_ids,
+    in_pool=in_pool,
+    with_pool=of_pool.T,
+  )
+
+
+def _inputs(
+  bank, panel, signal, seen, sizes, known, retrieved, rpn
+) -> Inputs:  # fmt: skip
+  """What the encoder reads."""
+  num = seen.ids.shape[0] - sizes.pool - sizes.tried
+  parts = jnp.split(seen.ids, [num, num + sizes.pool])
+  formulas = _formulas(
+    bank, panel, (*parts, retrieved),
+    (*seen.masks, jnp.ones(sizes.retrieved, bool)),
+    signal.observed.T, seen.predicted, seen.across[: sizes.anchors].T,
+    seen.with_pool, formula_tokens.pool_weights(seen.pool),
+  )  # fmt: skip
+  setting = Setting(
+    days=bank.panels[panel, 0] + jnp.log(signal.days),
+    stocks=bank.panels[panel, 1],
+    horizon=signal.horizon,
+    evaluated=jnp.sum(known).astype(jnp.float32),
+    trust=seen.trust,
+  )
+  references = rpn[retrieved[: sizes.references]]
+  return formula_tokens.inputs(formulas, seen.pool, setting, references)
 
 
 def forecasts(predicted, behaviour, with_pool, facts, size) -> Formulas:
@@ -264,10 +300,6 @@ def _draw_probes(rng_key, bank):
   count = jax.random.randint(count_key, (), least, num + 1)
   count = jnp.where(jax.random.bernoulli(all_key), num, count)
   return bank.probes, jnp.arange(num) < count
-
-
-def _within(bank, ids, used):
-  return jnp.zeros(bank.size.shape, bool).at[ids].max(used)
 
 
 def _formulas(

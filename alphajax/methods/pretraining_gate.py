@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from alphajax.data.panel import Split
@@ -48,7 +49,8 @@ class Gate(NamedTuple):
   rows: f16[N, D, S], the library on them.
   tasks: each leaf `[G, ...]`, on the host.
   held: bool[N], see `task_bank.Bank`.
-  anchors: positions in the library.
+  keys: canonical keys of the library.
+  anchors: positions in it.
   num_samples: of a task, drawn at `temperature`.
   fresh: as many formulas drawn at random; fresh_rows: what they do, and
     fresh_facts.
@@ -58,9 +60,9 @@ class Gate(NamedTuple):
   rows: np.ndarray
   tasks: Task
   held: np.ndarray
+  keys: tuple[str, ...]
   anchors: np.ndarray
   orders: Orders
-  tables: Tables
   num_samples: int
   temperature: float
   fresh: list[Formula]
@@ -76,16 +78,20 @@ class Proposed(NamedTuple):
 
   value: of the value head, in IC.
   scores: f32[N], gains of the library by the score head, in IC.
-  rows: f16[n, D, S], what the samples that differ do, as they were drawn.
+  num_distinct: samples that differ; n of them were not evaluated.
+  rows: f16[n, D, S], what these do, in the order in which they were drawn.
   expected: f32[n], their gains by regression, and `scored`, by the head.
-  fresh: f32[m], gains of `Gate.fresh` by regression.
+  on_shelf: bool[n], those that the library has.
+  fresh: f32[m], gains of `Gate.fresh` by regression; -inf: was evaluated.
   """
 
   value: float
   scores: np.ndarray
+  num_distinct: int
   rows: np.ndarray
   expected: np.ndarray
   scored: np.ndarray
+  on_shelf: np.ndarray
   fresh: np.ndarray
 
 
@@ -128,9 +134,9 @@ def make(
     fresh_facts=fresh_facts,
     tasks=jax.device_get(draw(keys, first, tables)),
     held=np.asarray(bank.held),
+    keys=tuple(formula_lib.key(f) for f in library.formulas),
     anchors=np.asarray(bank.probes)[: sizes.anchors],
     orders=orders,
-    tables=tables,
     num_samples=config.pretrain.gate_samples,
     temperature=config.pretrain.gate_temperature,
     read=jax.jit(functools.partial(_read, network)),
@@ -148,27 +154,18 @@ def _read(network, params, inputs, candidates):
 
 def judge(gate: Gate, params, rng_key: jax.Array) -> dict[str, float | None]:
   """What the network does on the tasks, see `figures`."""
-  language = orders_lib.language(gate.orders, 'rpn')
   tasks, drawn = [], []
   for n in range(len(gate.tasks.ceiling)):
     task = jax.tree.map(lambda x, n=n: x[n], gate.tasks)
     memory, value, scores = gate.read(params, task.inputs, task.candidates)
-    samples = gate.sample(
-      params,
-      memory,
-      jax.random.fold_in(rng_key, n),
-      gate.num_samples,
-      order='rpn',
-      temperature=gate.temperature,
-    )
-    formulas = environment.formulas_of(language, samples.tokens)
-    distinct = list({formula_lib.key(f): f for f in formulas}.values())
+    formulas = _write(gate, params, memory, jax.random.fold_in(rng_key, n))
     tasks.append((task, memory))
-    drawn.append((float(value), np.asarray(scores), distinct))
+    drawn.append((float(value), np.asarray(scores), formulas))
   rows, facts = task_bank.look(
     gate.where, [f for *_, part in drawn for f in part]
   )
   ends = np.cumsum([len(part) for *_, part in drawn])[:-1]
+  shelf = frozenset(gate.keys)
   proposed = []
   for (task, memory), (value, scores, formulas), own, fact in zip(
     tasks, drawn, np.split(rows, ends), np.split(facts, ends), strict=True
@@ -179,17 +176,34 @@ def judge(gate: Gate, params, rng_key: jax.Array) -> dict[str, float | None]:
     fresh, _ = _forecast(
       gate, params, task, memory, gate.fresh, gate.fresh_rows, gate.fresh_facts
     )
+    seen = {gate.keys[i] for i in task.evaluated[task.used].tolist()}
+    keys = [formula_lib.key(f) for f in formulas]
+    new = np.array([key not in seen for key in keys], bool)
+    on_shelf = np.array([key in shelf for key in keys], bool)
     proposed.append(
       Proposed(
         value=value * formula_tokens.VALUE,
         scores=scores * formula_tokens.GAIN,
-        rows=own,
-        expected=expected,
-        scored=scored,
-        fresh=fresh,
+        num_distinct=len(formulas),
+        rows=own[new],
+        expected=expected[new],
+        scored=scored[new],
+        on_shelf=on_shelf[new],
+        fresh=np.where(
+          [formula_lib.key(f) in seen for f in gate.fresh], -np.inf, fresh
+        ),
       )
     )
   return figures(gate, [task for task, _ in tasks], proposed)
+
+
+def _write(gate: Gate, params, memory, rng_key) -> list[Formula]:
+  """Samples that differ, in the order in which they were drawn."""
+  samples = gate.sample(
+    params, memory, rng_key, gate.num_samples, order='rpn',
+    temperature=gate.temperature,
+  )  # fmt: skip
+  return sampling.distinct(gate.orders, 'rpn', samples)[0]
 
 
 def _forecast(gate, params, task, memory, formulas, rows, facts):
@@ -199,35 +213,34 @@ def _forecast(gate, params, task, memory, formulas, rows, facts):
     return np.pad(x, [(0, gate.num_samples - len(x)), (0, 0)])
 
   known, pool = gate.rows[task.evaluated], gate.rows[task.pool]
-  sizes = np.array([[formula_lib.size(f)] for f in formulas], np.float32)
-  bags = np.stack([orders_lib.bag(gate.orders, f) for f in formulas])
+  blocks = task.observed.T
+  sizes = np.array([formula_lib.size(f) for f in formulas], np.float32)
+  bags = [orders_lib.bag(gate.orders, f) for f in formulas]
   expected, scores = gate.expect(
-    params, memory, task, _like(known, known), _like(pool, pool),
+    params, memory,
+    (_like(known, known), blocks[task.evaluated], task.used),
+    Pool(jnp.asarray(_like(pool, pool)), blocks[task.pool], task.in_pool),
     padded(_like(rows, known)), padded(_like(rows, pool)),
     padded(_like(rows, gate.rows[gate.anchors])), padded(facts),
-    padded(sizes)[:, 0], padded(bags),
+    padded(sizes[:, None])[:, 0], padded(np.stack(bags)),
   )  # fmt: skip
   return np.asarray(expected)[: len(rows)], np.asarray(scores)[: len(rows)]
 
 
 def _expect(
-  network, ridge, params, memory, task, gram, within, across, with_pool,
+  network, ridge, params, memory, evaluated, pool, across, with_pool,
   behaviour, facts, sizes, bags,
 ):  # fmt: skip
   """As a run would see formulas beside the library; see `_forecast`."""
-  blocks = task.observed.T
-  fit = formula_tokens.regress(gram, blocks[task.evaluated], task.used, ridge)
-  predicted = across @ fit.alpha
-  pool = Pool(within, blocks[task.pool], task.in_pool)
-  gains, _ = formula_tokens.gain(
-    predicted.mean(1), with_pool, pool, planted_tasks.LEAST_NEW
+  gram, blocks, used = evaluated
+  fit = formula_tokens.regress(gram, blocks, used, ridge)
+  others = planted_tasks.forecasts(
+    across @ fit.alpha, behaviour, with_pool, facts, sizes
   )
-  candidates = formula_tokens.candidates(
-    planted_tasks.forecasts(predicted, behaviour, with_pool, facts, sizes),
-    pool, gains, bags,
-  )  # fmt: skip
+  candidates = formula_tokens.candidates(others, pool, bags)
   scores = jax.vmap(network.score, (None, None, 0))(params, memory, candidates)
-  return gains, scores * formula_tokens.GAIN
+  scale = formula_tokens.GAIN
+  return candidates.expected * scale, scores * scale
 
 
 def _like(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -263,16 +276,17 @@ def figures(
   share_K: best |correlation| with the signal of the first K samples;
   NAME_share_K: of `ranked`, the samples by the score head; `shelf`, the library
   by the score head; `retrieval`, by the kernel; `random`, in any order;
-  `oracle`, held-out formulas too, by noisy gains. As a run would evaluate them,
-  the best unlike each other: `model`, samples and library by the head; by the
-  kernel `kernel`, the library, `written`, samples, and `fresh`, as many drawn
-  at random. over_kernel_K, over_fresh_K: how much `model` is above these, with
-  the standard error of that mean.
+  `oracle`, held-out formulas too, by noisy gains. The best unlike each other,
+  as runs evaluate them: `model`, samples and library by the head; by the kernel
+  `kernel`, the library, `written`, samples, and `fresh`, as many drawn at
+  random. over_kernel_K: how much `model` is above `kernel`, over_fresh_K:
+  `written` above `fresh`, each with the standard error of that mean.
 
   distinct: share of the samples that differ.
   value_error: mean error of the value head in IC; value_slope: of the truth on
     what it says. score_slope: the same of the score head on the library.
-  silent_gain: the gain that the score head sees in tasks without signal.
+  silent_gain: the largest gain that the score head sees in the library in
+    tasks without signal.
   """
   best: dict[str, list] = {}
   silent = []
@@ -290,8 +304,9 @@ def figures(
     for name, table in best.items()
     for k, mean in zip(COUNTS, np.mean(table, 0), strict=True)
   }
-  for name in ('kernel', 'fresh') if best else ():
-    apart = np.subtract(best['model'], best[name])
+  pairs = ('model', 'kernel'), ('written', 'fresh')
+  for ours, name in pairs if best else ():
+    apart = np.subtract(best[ours], best[name])
     error = apart.std(0) / np.sqrt(max(len(apart) - 1, 1))
     for k, mean, spread in zip(COUNTS, apart.mean(0), error, strict=True):
       found[f'over_{name}_{k}'] = float(mean)
@@ -300,7 +315,7 @@ def figures(
   real = np.array([float(task.value) for task in tasks])
   scores = np.concatenate([made.scores for made in proposed])
   gains = np.concatenate([np.asarray(task.gains) for task in tasks])
-  total = sum(len(made.rows) for made in proposed)
+  total = sum(made.num_distinct for made in proposed)
   return found | {
     'distinct': total / (gate.num_samples * len(proposed)),
     'value_error': float(np.mean(np.abs(values - real))),
@@ -336,23 +351,31 @@ def _lists(gate: Gate, task: Task, made: Proposed) -> dict[str, np.ndarray]:
     'ranked': made.rows[np.argsort(-made.scored, kind='stable')],
     **{name: gate.rows[order[: COUNTS[-1]]] for name, order in orders.items()},
     'model': _unlike(
-      np.concatenate([made.rows, shelf]),
-      np.concatenate([made.scored, made.scores[library]]),
+      np.concatenate([made.rows[~made.on_shelf], shelf]),
+      np.concatenate([made.scored[~made.on_shelf], made.scores[library]]),
     ),
     'kernel': _unlike(shelf, worth[library]),
     'written': _unlike(made.rows, made.expected),
-    'fresh': _unlike(gate.fresh_rows, made.fresh),
+    'fresh': _unlike(
+      gate.fresh_rows[np.isfinite(made.fresh)],
+      made.fresh[np.isfinite(made.fresh)],
+    ),
   }
 
 
 def _noisy_gains(gate: Gate, task: Task) -> np.ndarray:
   """What evaluating the whole library would say of its gains, f32[N]."""
   chosen = gate.rows[task.pool]
-  pool = Pool(_like(chosen, chosen), task.observed.T[task.pool], task.in_pool)  # type: ignore[arg-type]
+  pool = Pool(
+    jnp.asarray(_like(chosen, chosen)),
+    jnp.asarray(task.observed).T[task.pool],
+    jnp.asarray(task.in_pool),
+  )
   gains, _ = formula_tokens.gain(
-    task.observed.mean(0), _like(gate.rows, chosen), pool,  # type: ignore[arg-type]
-    planted_tasks.LEAST_NEW,
-  )  # fmt: skip
+    jnp.asarray(task.observed).mean(0),
+    jnp.asarray(_like(gate.rows, chosen)),
+    pool,
+  )
   return np.asarray(gains)
 
 

@@ -47,7 +47,12 @@ class Kept(NamedTuple):
 
 
 def save(path: str | Path, config, library: Library, bank: Bank) -> None:
-  """Writes a library and its bank, wholly or not at all."""
+  """Writes a library and its bank, wholly or not at all.
+
+  Raises:
+    RunError: the system refuses.
+  """
+  path = Path(path).expanduser()
   factors, diagonal = zip(
     *[_factors(np.asarray(gram, np.float32)) for gram in bank.gram], strict=True
   )
@@ -83,8 +88,10 @@ def load(path: str | Path) -> Kept:
   if lacks:
     what = 'is no bank of tasks' if arrays else 'does not exist'
     raise RunError(
-      f'{path} {what}: give --config.pretrain.bank=FILE.npz of a pre-training, '
-      'or a name that is still free, under which one is written'
+      f'{path} {what}: make one by alphajax train '
+      '--config=alphaformer.py:csi300,pretrain --config.num_iterations=1 '
+      '--config.pretrain.bank=FILE.npz --config.data.path=PANEL '
+      '--workdir=FOLDER'
     )
   about = json.loads(str(arrays['about']))
   features = tuple(about['config']['language']['features'])
@@ -120,8 +127,8 @@ def check(path: str, kept: Kept, config, *, data: bool = True) -> None:
   """
   now, then = deciding(config.to_dict()), deciding(kept.config)
   if data:
-    now |= {'data': formula_model.data_hash(config)}
-    then |= {'data': kept.data_hash}
+    now |= {'data.path, its content': formula_model.data_hash(config)}
+    then |= {'data.path, its content': kept.data_hash}
   for name, value in now.items():
     if then.get(name) != value:
       raise ValueError(

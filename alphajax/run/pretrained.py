@@ -163,8 +163,9 @@ def _remedy(path: Path) -> str:
     )
   return (
     'put a copy back, make it anew (python -m alphajax.train '
-    '--config=configs/alphaformer.py:csi300,pretrain --workdir=FOLDER), or '
-    'leave --config.checkpoint out for the one that comes with alphajax'
+    '--config=configs/alphaformer.py:csi300,pretrain --workdir=FOLDER '
+    '--config.data.path=PANEL --config.pretrain.out=FILE.npz), or leave '
+    '--config.checkpoint out for the one that comes with alphajax'
   )
 
 
