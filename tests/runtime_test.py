@@ -120,7 +120,7 @@ def test_programs_of_other_panels_are_forgotten(monkeypatch):
   plane = jax.ShapeDtypeStruct((7, 3), jnp.float32)
   like = runtime.signature((plane, ()))
   before = runtime.reduction(jnp.sum, like)
-  assert runtime.programs_of(like) is runtime.programs_of(like)
+  assert runtime.programs_of(like, 9) is runtime.programs_of(like, 9)
   assert runtime.reduction(jnp.sum, like) is before
   runtime.forget()
   assert cleared and not runtime.reduction.cache_info().currsize

@@ -16,7 +16,7 @@ from alphajax.language.formula import Formula
 
 DAYS, STOCKS, WINDOW = 80, 12, 3
 PLANE = 4 * DAYS * STOCKS
-# Of so few values a call has at most 4 or 8: one program an operator.
+# Of so few values a call has 8: one program an operator.
 BUDGET = 100 * PLANE
 COMPILED = '/jax/core/compile/backend_compile_duration'
 
@@ -196,12 +196,20 @@ def test_errors_are_those_of_one_by_one(together):
     together.map([], count_finite)
   close = formula_lib.parse('close')
   assert together.map([close], count_finite) > 0
+  # What was refused stays so in whatever has it as a part.
+  larger = Formula('Abs', (turnover,))
+  with pytest.raises(ValueError, match="needs 'turnover'"):
+    together.map([close, larger], count_finite)
+  assert together._checked == len(together.graph.nodes)  # Once each.
 
 
-def test_what_is_large_is_forgotten_first(panel):
+def test_what_is_large_is_forgotten_first(panel, alone):
+  """In a store with room for the largest calls; whose values are right too."""
   formulas = few_operators(0, 60)
   store = evaluate.Store(panel, 5000 * PLANE, in_waves=True)
-  store.map(formulas, count_finite)
+  counts = store.map(formulas, count_finite)
+  np.testing.assert_array_equal(counts, alone.map(formulas, count_finite))
+  assert_same(store.take(formulas), alone.take(formulas), formulas)
   sizes = [store.graph.sizes[node] for node in store._values]
   small = [size <= flow.KEPT_SIZE for size in sizes]
   assert small == sorted(small) and 0 < sum(small) < len(small)
@@ -209,6 +217,32 @@ def test_what_is_large_is_forgotten_first(panel):
   computed = store.computed
   store.map(formulas, count_finite)
   assert store.computed == computed == len(small)
+
+
+def test_a_call_that_is_broken_off_costs_no_store(panel, alone):
+  """The pool was given to it, with the features."""
+  store = evaluate.Store(panel, BUDGET, in_waves=True)
+  formulas = few_operators(0, 20)
+  store.take(formulas)
+  store._planes._pool.delete()
+  again = [Formula('close'), *formulas]
+  assert_same(store.take(again), alone.take(again), again)
+
+
+def test_programs_are_those_of_a_shape_and_a_capacity(panel, together):
+  eight, six = (
+    waves.Planes(jnp.zeros((n, DAYS, STOCKS)), together._universe, 134 - n)
+    for n in (8, 6)
+  )
+  assert eight._like_pool() == six._like_pool()
+  assert eight._programs is not six._programs
+
+
+def test_a_small_panel_takes_no_more_than_it_may_need(panel):
+  store = evaluate.Store(panel, 1 << 29, in_waves=True)
+  assert store.capacity == store_lib.MAX_PLANES
+  one_by_one = evaluate.Store(panel, 1 << 29, in_waves=False)
+  assert one_by_one.capacity == (1 << 29) // PLANE
 
 
 def test_a_graph_too_large_begins_anew(panel, alone, monkeypatch):
@@ -228,9 +262,10 @@ def test_new_formulas_compile_nothing(panel):
     if event == COMPILED:
       compiled.append(seconds)
 
-  jax.monitoring.register_event_duration_secs_listener(hear)
-  store = evaluate.Store(panel, BUDGET, in_waves=True)
   batches = [few_operators(seed, 200) for seed in range(5)]
+  jax.monitoring.register_event_duration_secs_listener(hear)
+  # Of a capacity that no other has, and with calls of two sizes.
+  store = evaluate.Store(panel, 300 * PLANE, in_waves=True)
   first = map(formula_lib.parse, ['Mean(Abs(close),3)+high-low', '-0.5'])
   store.map(list(first), count_finite)
   assert compiled  # The listener hears.

@@ -1,6 +1,25 @@
 """Evaluation of formulas on a panel: `compile` one, or thousands by `Store`."""
 
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from alphajax.data.panel import Panel
 from alphajax.factor.compile import compile
-from alphajax.factor.store import Store, make_store, values
+from alphajax.factor.store import DEFAULT_BUDGET, MIN_VALUES, Store
+from alphajax.language.formula import Formula
 
 __all__ = ['Store', 'compile', 'make_store', 'values']
+
+
+def values(formulas: Sequence[Formula], panel: Panel) -> jax.Array:
+  """Values of formulas, f32[N, T, S]; NaN where a value is missing."""
+  return jnp.stack(make_store(panel).take(list(formulas)))
+
+
+def make_store(panel: Panel) -> Store:
+  """A store of the default budget, or of what the panel needs at least."""
+  plane = 4 * int(np.prod(np.shape(panel.mask)))
+  return Store(panel, max(DEFAULT_BUDGET, plane * MIN_VALUES))

@@ -112,8 +112,8 @@ def to_default(value: jax.Array) -> jax.Array:
 def in_waves() -> bool:
   """Whether one program computes many nodes where programs run.
 
-  A CPU is busy with one; on an accelerator many share the cost of a launch. The
-  one place where this is chosen; `Store` may be told otherwise.
+  A CPU is busy with one; on an accelerator many share the cost of a launch.
+  `Store` may be told otherwise.
   """
   return device().platform != 'cpu'
 
@@ -215,12 +215,12 @@ def reduction(reduce: Callable, like: tuple) -> Callable:
 
 
 @functools.cache
-def programs_of(like: tuple) -> dict:
-  """What has been compiled for one kind of pool, by whatever who fills it says.
+def programs_of(like: tuple, capacity: int) -> dict:
+  """What has been compiled for one kind of pool; the keys are `waves.Planes`'s.
 
-  Stores of the same shapes share it.
+  Stores of the same shape and capacity share it.
   """
-  del like
+  del like, capacity
   return {}
 
 

@@ -22,11 +22,8 @@ from alphajax.factor import operators, plan, runtime, waves
 from alphajax.language import formula as formula_lib
 
 DEFAULT_BUDGET = 1 << 29  # Bytes of the store; more gains few nodes.
-
-
 MIN_VALUES = 8  # A store must hold the operands and results of a formula.
-
-
+MAX_PLANES = 1 << 12  # Values of a store that computes in waves.
 MAX_NODES = 1 << 20  # Subexpressions a store remembers, some 500 MB of host.
 
 
@@ -35,11 +32,17 @@ def _fill(number, *, shape):
   return jnp.full(shape, number, jnp.float32)
 
 
+def _put(panel: panel_lib.Panel) -> jax.Array:
+  """The features of a panel on the device, f32[F, T, S]."""
+  features = operators.finite(jnp.asarray(panel.features, jnp.float32))
+  return runtime.to_device(features)
+
+
 class Store:
   """Values of subexpressions on one panel, and the programs that make them.
 
-  The one mutable object of the package: a cache. Its results depend on the
-  formulas and the panel alone, never on what it holds.
+  A cache, and so mutable. Its results depend on the formulas and the panel
+  alone, never on what it holds.
   """
 
   def __init__(
@@ -51,13 +54,13 @@ class Store:
     """Puts the panel on the device; values may take `budget` bytes beside it.
 
     in_waves: many nodes by one program, see `waves`; None: where there is an
-      accelerator.
+      accelerator. The budget is taken at once there, for `MAX_PLANES` values
+      at most.
 
     Raises:
       ValueError: the budget holds fewer values than any formula needs.
     """
-    features = operators.finite(jnp.asarray(panel.features, jnp.float32))
-    features = runtime.to_device(features)
+    features = _put(panel)
     self.shape = features.shape[1:]  # (T, S)
     plane = features[0].nbytes
     self.capacity = budget // plane
@@ -70,13 +73,19 @@ class Store:
     self.feature_names = tuple(panel.feature_names)
     self.universe = universe_lib.make(np.asarray(panel.mask))
     self._universe = runtime.to_device(self.universe)
-    self.computed = 0  # Nodes evaluated so far.
+    self._computed = 0
     self._programs: dict[tuple, Callable] = {}
     self._planes = None
     if runtime.in_waves() if in_waves is None else in_waves:
+      self.capacity = min(self.capacity, MAX_PLANES)
       self._planes = waves.Planes(features, self._universe, self.capacity)
-      features = [None] * len(features)  # They lie there.
-    self._start(features)
+      self._panel = panel  # Features lie among the planes, which may be lost.
+    self._start([None] * len(features) if self._planes else features)
+
+  @property
+  def computed(self) -> int:
+    """Nodes evaluated so far."""
+    return self._planes.computed if self._planes else self._computed
 
   def _start(self, features) -> None:
     """Forgets all but the features, `F` planes f32[T, S] or None."""
@@ -85,12 +94,13 @@ class Store:
       self.graph.add(formula_lib.Formula(name)): plane
       for name, plane in zip(self.feature_names, features, strict=True)
     }
-    # Node -> value, or its place among the planes; oldest first.
+    # Node -> value, or its place among the planes; what goes first in front.
     self._values: collections.OrderedDict = collections.OrderedDict()
     if self._planes is not None:
       self._planes.clear()
       self._values = self._planes.places
-    self._checked = 0  # Nodes that are known to read features of the panel.
+    self._checked = 0  # Nodes of which is known whether they can be computed,
+    self._unknown: set[int] = set()  # and those that cannot.
 
   def map(
     self,
@@ -165,7 +175,13 @@ class Store:
     return [values[root] for root in roots]
 
   def _limit_graph(self) -> None:
-    """Begins anew where too many subexpressions are remembered."""
+    """Begins anew where too many subexpressions are remembered.
+
+    Or where a call was broken off that had been given the planes.
+    """
+    if self._planes is not None and self._planes.is_lost():
+      self._planes.restore(_put(self._panel))
+      self._start([None] * len(self._features))
     if len(self.graph.nodes) > MAX_NODES:
       self._start(list(self._features.values()))
 
@@ -180,11 +196,13 @@ class Store:
     seen = set()
     for formula in formulas:
       root = self.graph.add(formula)
-      new = self.graph.nodes[self._checked :]
-      if any(map(self._is_unknown, new)):
+      for number in range(self._checked, len(self.graph.nodes)):
+        node = self.graph.nodes[number]
+        if self._is_unknown(node) or not self._unknown.isdisjoint(node.inputs):
+          self._unknown.add(number)
+      self._checked = len(self.graph.nodes)
+      if root in self._unknown:
         compile_lib.check_features(formula, self.feature_names)
-      else:
-        self._checked += len(new)
       roots.append(root)
       if root not in seen:
         seen.add(root)
@@ -281,7 +299,7 @@ class Store:
       wanted = ()
     if self._planes is None:
       self._compute_each(nodes, wanted, finish)
-      self.computed += len(nodes)
+      self._computed += len(nodes)
       return
     for node in nodes:
       self._planes.compute(self.graph, self.graph.groups[node], [node])
@@ -333,7 +351,6 @@ class Store:
       found = waves.run(
         planes, self.graph, coming, finish, most, self._compute_large
       )
-    self.computed = planes.computed
     return roots, found
 
   def _compiled(self, nodes) -> dict[int, Callable]:
@@ -375,16 +392,3 @@ class Store:
       return
     operands = tuple(self._peek(i) for i in self.graph.nodes[node].inputs)
     self._values[node] = program(self._universe, operands)
-
-
-def values(
-  formulas: Sequence[formula_lib.Formula], panel: panel_lib.Panel
-) -> jax.Array:
-  """Values of formulas, f32[N, T, S]; NaN where a value is missing."""
-  return jnp.stack(make_store(panel).take(list(formulas)))
-
-
-def make_store(panel: panel_lib.Panel) -> Store:
-  """A store of the default budget, or of what the panel needs at least."""
-  plane = 4 * int(np.prod(np.shape(panel.mask)))
-  return Store(panel, max(DEFAULT_BUDGET, plane * MIN_VALUES))

@@ -26,9 +26,9 @@ from alphajax.language import vocab
 HEAVY, LIGHT = (8,), (8, 32)
 REDUCED = (8, 64)  # Values that are reduced by one call.
 READ = (16,)  # Values that are handed out by one call.
-# One call has at most this share of the values of a store: so much memory its
-# operands take beside it, and its intermediate results a few times as much.
-SHARE = 4
+# So many calls fit into a store at least: its operands take as much memory
+# beside it as one of them, and intermediate results a few times as much.
+LEAST_CALLS = 4
 
 
 class Planes:
@@ -46,7 +46,7 @@ class Planes:
     self._shape = (self.first + capacity, *features.shape[1:])
     # Group, or (what reduces, signature of its arguments) -> size -> program.
     self._programs: dict[tuple, dict[int, Callable]] = runtime.programs_of(
-      runtime.signature((self._like_pool(), universe))
+      runtime.signature((self._like_pool(), universe)), capacity
     )
     self.computed = 0  # Nodes so far.
     self._light, self._heavy = self._fitting(LIGHT), self._fitting(HEAVY)
@@ -54,10 +54,19 @@ class Planes:
 
   def clear(self) -> None:
     """Forgets all values."""
-    # Node -> place in the pool, the least recently used first.
+    # Node -> place in the pool, what is forgotten first in front.
     self.places: collections.OrderedDict[int, int] = collections.OrderedDict()
     last = self.first + self.capacity - 1
     self._free = list(range(last, self.first - 1, -1))
+
+  def is_lost(self) -> bool:
+    """Whether a call that was broken off took the pool with it."""
+    return self._pool.is_deleted()
+
+  def restore(self, features: jax.Array) -> None:
+    """Begins anew with features f32[F, T, S]."""
+    self._pool, self._is_whole = features, False
+    self.clear()
 
   def forget(self, node: int) -> None:
     """Frees the place of a value."""
@@ -106,7 +115,7 @@ class Planes:
     return self._light if is_light(group[0]) else self._heavy
 
   def _fitting(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(n for n in sizes if n * SHARE <= self.capacity) or (1,)
+    return tuple(n for n in sizes if n * LEAST_CALLS <= self.capacity) or (1,)
 
   def _like_pool(self) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(self._shape, jnp.float32)
