@@ -31,6 +31,10 @@ ITERATIONS = 20
 def config_of(method, **changes):
   config = tiny.get_config(method)
   config.num_iterations = ITERATIONS
+  # Every process that is killed draws the market and traces all programs.
+  config.data.simulate.update(alphas=(), strength=0.0)
+  config.language.operators = ('CSRank', 'Add', 'Div', 'Mean')
+  config.language.windows = (5,)
   config.update_from_flattened_dict(changes)
   return config
 
@@ -84,7 +88,7 @@ def lines(workdir):
 @functools.cache
 def like(name):
   """Arrays as a method's checkpoints have them."""
-  config = tiny.get_config(name)
+  config = config_of(name)
   market, _ = markets.load_market(config)
   method = experiment.make_method(config, market)
   return method.save(method.init(jax.random.key(0)))[0]
@@ -241,7 +245,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
 
 def prices(path, seed=0, change_from=None):
   """Writes a price table of 300 days; from a day on it is another market."""
-  config = tiny.get_config()
+  config = config_of('random_search')
   config.data.simulate.seed = seed
   panel = markets.simulated(config).panel
   features = np.array(panel.features)
