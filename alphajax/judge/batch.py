@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from alphajax.data import universe
-from alphajax.data.device import put
+from alphajax.data.device import by_days, put
 from alphajax.data.panel import LabelSpec, Split
 from alphajax.data.universe import Universe
 from alphajax.factor import evaluate, metrics, runtime, sorting
@@ -102,12 +102,12 @@ def make(
 
   returns = signals.returns_over(split.panel, horizons, label=label)
   return Bench(
-    target=metrics.make_target(put(target), put(mask)),
+    target=put(by_days(metrics.make_target, target, mask)),
     days=put(days.astype(np.int32)),
     members=members,
     label=side_by_side(target),
     horizons=tuple(
-      metrics.make_target(side_by_side(each), members.present)
+      put(by_days(metrics.make_target, side_by_side(each), members.present))
       for each in returns
     ),
     pairs=put(pairs.astype(np.int32)),

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from alphajax.data import universe
-from alphajax.data.device import put
+from alphajax.data.device import by_days, put
 from alphajax.factor import evaluate, metrics, objectives
 from alphajax.factor import pool as pool_lib
 from alphajax.methods import choice, linear, rewards, stopping
@@ -52,8 +52,7 @@ def make_bench(config, market: Market, reads_pool: bool = True) -> Bench:
   features = tuple(train.panel.feature_names)
   given = given_lib.read(config, features)
   store = evaluate.Store(train.panel, config.store_bytes)
-  label = universe.gather(store.universe, train.target)
-  target = metrics.make_target(label, store.universe.present)
+  target = make_target(store.universe, train.target)
   chooser = choice.make(config, train, store.universe, target, len(given.base))
   return Bench(
     train=store,
@@ -74,6 +73,14 @@ def make_bench(config, market: Market, reads_pool: bool = True) -> Bench:
     chooser=chooser,
     recorder=chooser and chooser.recorder,
   )
+
+
+def make_target(
+  members: universe.Universe, label: np.ndarray | jax.Array
+) -> pool_lib.Target:
+  """A label f32[T, S] ready to be correlated with, members side by side."""
+  label = universe.gather(members, label)
+  return put(by_days(metrics.make_target, label, members.present))
 
 
 @jax.jit
