@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
-from scipy import stats
 
 from alphajax.factor import pool_rules
 from alphajax.language import environment, tree
@@ -19,6 +18,7 @@ from alphajax.methods import (
   advice,
   archive,
   choice,
+  foresight,
   miner,
   rewards,
   validation,
@@ -150,10 +150,9 @@ def diagnostics(predicted, worths, outcomes) -> dict[str, float | None]:
   alive = new & (own > 0)
 
   def rank_correlation(others):
-    pair = predicted[alive], np.asarray(others)[alive]
-    if alive.sum() < 3 or not all(np.ptp(x) > 0 for x in pair):
-      return None
-    return float(stats.spearmanr(*pair).statistic)
+    return foresight.rank_correlation(
+      predicted[alive], np.asarray(others)[alive]
+    )
 
   return {
     'target_spread': float(np.std(worths[new])) if new.any() else None,
