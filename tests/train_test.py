@@ -29,12 +29,8 @@ ITERATIONS = 20
 
 
 def config_of(method, **changes):
-  config = tiny.get_config(method)
+  config = tiny.with_few_programs(tiny.get_config(method))
   config.num_iterations = ITERATIONS
-  # Every process that is killed draws the market and traces all programs.
-  config.data.simulate.update(alphas=(), strength=0.0)
-  config.language.operators = ('CSRank', 'Add', 'Div', 'Mean')
-  config.language.windows = (5,)
   config.update_from_flattened_dict(changes)
   return config
 
