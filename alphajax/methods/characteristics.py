@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from alphajax.data.device import by_days
+from alphajax.data.device import by_days, put
 from alphajax.data.panel import LabelSpec, Panel, Split
 from alphajax.factor import evaluate, metrics
 from alphajax.language import formula as formula_lib
@@ -215,7 +215,7 @@ def rows(config, columns: Columns, scaling: Scaling, panel: Panel) -> Rows:
 
   They are the members that have a value of a characteristic on the day.
   """
-  members = jnp.asarray(panel.mask)
+  members = put(panel.mask)
   wanted = np.array(panel.mask)
   wanted[: lookback(config)] = False
   days, stocks = np.nonzero(wanted)
