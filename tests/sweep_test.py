@@ -259,7 +259,7 @@ def test_a_run_that_diverges_ends_alone(tmp_path, monkeypatch, capsys):
 def test_the_command(tmp_path):
   """As it is typed; the same again says the same, without training."""
   arguments = [
-    'sweep', f'--config={TINY}:few_programs', '--seeds=2', '--control=base',
+    'sweep', f'--config={TINY}:random_search', '--seeds=2', '--control=base',
     '--variant=short:language.max_length=2', '--set=num_iterations=1',
     '--figures=share.train,evaluated', f'--workdir={tmp_path}',
   ]  # fmt: skip

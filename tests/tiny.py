@@ -132,8 +132,6 @@ def shrink_predictor(config):
 
 
 def get_config(method='alphacfg'):
-  if method == 'few_programs':
-    return with_few_programs(get_config('random_search'))
   if method == 'pretraining':
     return shrink(alphaformer.get_config('simulated,pretrain'))
   if method not in ('alphacfg', 'random_search', 'refinement'):
