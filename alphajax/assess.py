@@ -71,13 +71,9 @@ def assess(
   split, data_hash = _load(config, batch.formulas, start, end, against or {})
   label, (first, last) = markets.label_spec(config), config.splits.test
   keys = [formula_lib.key(formula) for formula in batch.formulas]
-  pool = None
+  pool = _pool_signal(batch, split)
   if batch.weights:
     keys.append(ledger.pool_key(batch.formulas, batch.weights))
-    pool = linear.combine(
-      evaluate.make_store(split.panel), batch.formulas, batch.weights,
-      jnp.asarray(split.panel.mask),
-    )  # fmt: skip
   place = ledger.place(config.data.path, data_hash, ledger_path)
   said = ledger.label_key(result.describe_label(label))
   # From here on the days are looked at: counted, also if what follows fails.
@@ -99,6 +95,15 @@ def assess(
     'refused': [each._asdict() for each in batch.refused],
     **assessment.describe(question, measured, tally),
   }
+
+
+def _pool_signal(batch: Batch, split: Split) -> jax.Array | None:
+  """The signal `[T, S]` of the formulas together; None without weights."""
+  if not batch.weights:
+    return None
+  store = evaluate.make_store(split.panel)
+  members = jnp.asarray(split.panel.mask)
+  return linear.combine(store, batch.formulas, batch.weights, members)
 
 
 def _options(config) -> dict[str, Any]:

@@ -25,11 +25,12 @@ from absl import flags, logging
 from alphajax import cli, markets, train
 from alphajax.data import universe
 from alphajax.data.panel import Split
-from alphajax.factor import evaluate, metrics, runtime
+from alphajax.factor import evaluate, runtime
 from alphajax.factor import pool as pool_lib
 from alphajax.judge import figures
 from alphajax.language.formula import Formula
 from alphajax.methods import archive, choice, linear
+from alphajax.methods import bench as bench_lib
 from alphajax.methods import memory as memory_lib
 from alphajax.run import cache, files
 from alphajax.run.clock import Clock
@@ -177,8 +178,7 @@ def choices(
   """
   split, mined = trained.market.train, trained.state.mined
   members = universe.make(np.asarray(split.panel.mask))
-  label = universe.gather(members, jnp.asarray(split.target))
-  target = metrics.make_target(label, members.present)
+  target = bench_lib.make_target(members, split.target)
   chooser = choice.make(config, split, members, target)
   assert chooser is not None  # `check_rules` has seen to it.
   known = list(mined.book)

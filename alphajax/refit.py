@@ -84,13 +84,18 @@ def refit(
     'days': list(config.splits.train),
     'changes': changes(found, new),
   }
+  _write(out, config, workdir, summary, daily)
+  return summary
+
+
+def _write(out: Path, config, workdir: Path, summary, daily) -> None:
+  """The run folder `out` of what the run in `workdir` became."""
   out.mkdir(parents=True, exist_ok=True)
   with lock.hold(out):
     made = provenance.record(out, config.seed, markets.data_hash(config))
     files.write_json(out / 'provenance.json', made | {'refit': str(workdir)})
     files.write_json(out / 'config.json', config.to_dict())
     state_lib.write_result(out, summary, daily)
-  return summary
 
 
 def _set_days(config, start: str, end: str) -> None:

@@ -191,9 +191,7 @@ def average(
       raise ValueError(
         f'{workdir} and {workdirs[0]} have no day and symbol in common'
       )
-  known = np.isfinite(planes)
-  mean = np.where(known, planes, 0.0).mean(0)
-  mean = np.where(known.any(0), mean, np.nan)
+  mean = _mean_opinion(planes)
   config = config_of(workdirs[0], data_path)
   judged = _count(config, mean, np.array(panel.dates)[common])
   joined = _judged(mean, split, common, first)
@@ -213,6 +211,13 @@ def average(
   out.mkdir(parents=True, exist_ok=True)
   keep(out, made, joined)
   return judge(out, data_path)
+
+
+def _mean_opinion(planes: Sequence[np.ndarray]) -> np.ndarray:
+  """Mean of signals `[T, S]`, 0 for one without a value; NaN where none has."""
+  known = np.isfinite(planes)
+  mean = np.where(known, planes, 0.0).mean(0)
+  return np.where(known.any(0), mean, np.nan)
 
 
 def _count(config, mean: np.ndarray, dates: np.ndarray) -> dict[str, Any]:

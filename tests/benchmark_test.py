@@ -11,7 +11,7 @@ from alphajax.factor import runtime
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from scripts.benchmark import formulas, report  # noqa: E402
+from scripts.benchmark import formulas, goals, report  # noqa: E402
 
 
 @pytest.fixture(scope='module')
@@ -101,7 +101,7 @@ def operator_record(**milliseconds):
 
 def test_goals_are_judged_by_the_slowest_operator():
   parts = operator_record(Sum=0.9, Mean=1.1, Corr=4.9, Std=1.0, CSRank=7.0)
-  sums, moments, rest = report.goals(parts)
+  sums, moments, rest = goals.of_parts(parts)
   assert (sums['met'], moments['met'], rest['met']) == (False, True, True)
   assert 'Mean' in sums['what'] and 'Corr' in moments['what']
   assert sums['value'] == pytest.approx(1.1) and rest['goal'] == 8.0
@@ -114,7 +114,7 @@ def test_goals_of_an_accelerator_are_higher():
   ]
   for backend, wanted in (('cpu', 25_000), ('gpu', 500_000)):
     part = {'result': {'search': rows[: 2 if backend == 'gpu' else 1]}}
-    (goal,) = report.goals({'search': {**part, 'backend': backend}})
+    (goal,) = goals.of_parts({'search': {**part, 'backend': backend}})
     assert goal['goal'] == wanted
     assert goal['met'] == (backend == 'cpu')
 

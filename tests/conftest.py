@@ -29,9 +29,9 @@ QUICK = """
   archive assess assessment_page backup bars benchmark causality checkpoint
   choice cli configs contributing edits ensemble environment evaluate
   evaluate_store evolution evolution_method examples experiment export flows
-  folder formula_transformer genetic gflownet given gp grammar gumbel halves
-  heads judgement languages learning ledger losses market_quality masks mcts
-  metrics moments neutral noise novelty objectives openings options orders
+  folder foresight formula_transformer genetic gflownet given gp grammar gumbel
+  halves heads judgement languages learning ledger losses market_quality masks
+  mcts metrics moments neutral noise novelty objectives openings options orders
   path_diffusion path_models path_selection paths performance planted_tasks
   planting pool pool_rules portfolios ppo predictors presets pretrained priors
   progress provenance published_pools qcm quantiles readme recipe referee refine

@@ -10,7 +10,7 @@ import tiny
 from alphajax import experiment, markets
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
-from alphajax.methods import edit_policy, evolution, surrogate
+from alphajax.methods import edit_policy, evolution, parents, surrogate
 from alphajax.methods import screen as screen_lib
 
 
@@ -94,7 +94,7 @@ def test_niches_are_the_strongest_that_are_unlike(evolved, market):
   state, _ = evolved
   config = config_of(num_parents=5)
   bench = evolution.archive.make_bench(config, market)
-  places = evolution.choose_parents(config.evolution, bench, state)
+  places = parents.choose(config.evolution, bench, *state[:3])
   strengths = np.abs([ic or 0.0 for ic in state.mined.book.values()])
   assert places[0] == strengths.argmax() and len(places) == 5
   assert list(strengths[places]) == sorted(strengths[places], reverse=True)
@@ -110,8 +110,8 @@ def test_unexplained_is_what_the_pool_leaves_of_the_label(evolved, market):
   state, _ = evolved
   bench = evolution.archive.make_bench(config_of(), market)
   options = config_of(fitness='unexplained').evolution
-  left = evolution._fitness(options, bench, state.mined)
-  own = evolution._fitness(config_of().evolution, bench, state.mined)
+  left = parents.fitness(options, bench, state.mined)
+  own = parents.fitness(config_of().evolution, bench, state.mined)
   known = list(state.mined.book)
   pool = [known.index(formula_lib.key(f)) for f in state.mined.found.formulas]
   # The elastic net explains its members down to penalty and ridge.
@@ -122,9 +122,9 @@ def test_parents_of_the_pool(evolved, market):
   state, _ = evolved
   bench = evolution.archive.make_bench(config_of(), market)
   options = config_of(parents='pool').evolution
-  parents = evolution.choose_parents(options, bench, state)
+  chosen = parents.choose(options, bench, *state[:3])
   ids = [i for i in np.asarray(state.mined.pool.ids).tolist() if i >= 0]
-  assert parents == ids
+  assert chosen == ids
 
 
 @pytest.mark.parametrize('language', ['rpn', 'typed_k', 'syn'])

@@ -103,6 +103,7 @@ def test_what_is_left_is_the_residual_of_least_squares():
   left, exposures, explained = styles.regress(
     values, jnp.asarray(columns, jnp.float32), panel.mask
   )
+  left, exposures, explained = map(np.asarray, (left, exposures, explained))
   residual = neutral.residual(values, panel.mask, (), list(columns))
   seen = panel.mask & np.isfinite(values)
   for t in range(T):

@@ -99,6 +99,14 @@ def shrink(config):
   return config
 
 
+def with_few_programs(config):
+  """For processes of their own, which trace them all: less to evaluate."""
+  config.data.simulate.update(alphas=(), strength=0.0)
+  config.language.operators = ('CSRank', 'Add', 'Div', 'Mean')
+  config.language.windows = (5,)
+  return config
+
+
 def shrink_predictor(config):
   """The same of a config whose method learns from characteristics."""
   common.use_simulated_market(config, num_days=300, num_stocks=30)

@@ -29,7 +29,7 @@ ITERATIONS = 20
 
 
 def config_of(method, **changes):
-  config = tiny.get_config(method)
+  config = tiny.with_few_programs(tiny.get_config(method))
   config.num_iterations = ITERATIONS
   config.update_from_flattened_dict(changes)
   return config
@@ -84,7 +84,7 @@ def lines(workdir):
 @functools.cache
 def like(name):
   """Arrays as a method's checkpoints have them."""
-  config = tiny.get_config(name)
+  config = config_of(name)
   market, _ = markets.load_market(config)
   method = experiment.make_method(config, market)
   return method.save(method.init(jax.random.key(0)))[0]
@@ -241,7 +241,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
 
 def prices(path, seed=0, change_from=None):
   """Writes a price table of 300 days; from a day on it is another market."""
-  config = tiny.get_config()
+  config = config_of('random_search')
   config.data.simulate.seed = seed
   panel = markets.simulated(config).panel
   features = np.array(panel.features)

@@ -55,7 +55,7 @@ assert 'NPROC' not in os.environ
 """
 NUMBERS = 'np.savez(sys.argv[1], **wide_test.numbers())'
 STEP = """
-config = tiny.get_config()
+config = tiny.with_few_programs(tiny.get_config())
 config.num_iterations = 1
 train.train(config, sys.argv[1])
 """

@@ -47,25 +47,20 @@ def lost_share(
   counted = np.asarray(panel.mask)
   if days is not None:
     counted = counted & np.asarray(days)[:, None]
-  members, cells = jnp.asarray(counted), max(int(counted.sum()), 1)
+  cells = max(int(counted.sum()), 1)
   lost = [_lost(formula, store) for formula in formulas]
-  counts = [0 if each is None else _count(each, members) for each in lost]
-  return np.asarray(jax.device_get(counts), np.float32) / np.float32(cells)
+  counts = [0 if each is None else np.sum(each & counted) for each in lost]
+  return np.asarray(counts, np.float32) / np.float32(cells)
 
 
-@jax.jit
-def _count(lost: jax.Array, members: jax.Array) -> jax.Array:
-  return jnp.sum(lost & members)
-
-
-def _lost(formula: Formula, store: evaluate.Store) -> jax.Array | None:
+def _lost(formula: Formula, store: evaluate.Store) -> np.ndarray | None:
   """The cells of a formula that are lost, bool[T, S]; None: none can be."""
   every = reversed(list(formula_lib.nodes(formula)))  # Operands come first.
   parts = [
     node for node in dict.fromkeys(every) if not formula_lib.is_number(node)
   ]
   values = dict(zip(parts, store.take(parts), strict=True))
-  lost: dict[Formula, jax.Array] = {}
+  lost: dict[Formula, np.ndarray] = {}
   for node in parts:
     args, window = node.args, None
     if formula_lib.is_windowed(node):
@@ -73,28 +68,30 @@ def _lost(formula: Formula, store: evaluate.Store) -> jax.Array | None:
     found = [_read(lost[a], node.symbol, window) for a in args if a in lost]
     if node.symbol in EXPONENTS:
       operands = [
-        jnp.full(store.shape, float(arg.symbol), jnp.float32)
+        np.full(store.shape, float(arg.symbol), np.float32)
         if formula_lib.is_number(arg)
         else values[arg]
         for arg in args
       ]
-      found.append(_leaves(node.symbol, window, values[node], *operands))
+      leaves = _leaves(node.symbol, window, values[node], *operands)
+      found.append(np.asarray(leaves))
     if found:
-      lost[node] = functools.reduce(jnp.logical_or, found)
+      lost[node] = np.logical_or.reduce(found)
   return lost.get(formula)
 
 
-@functools.partial(jax.jit, static_argnames=('symbol', 'window'))
-def _read(lost: jax.Array, symbol: str, window: int | None) -> jax.Array:
-  """Where an operator reads a lost cell."""
+def _read(lost: np.ndarray, symbol: str, window: int | None) -> np.ndarray:
+  """Where an operator reads a lost cell; not where its window is not full."""
   if window is None:
     return lost
-  past = lost.astype(jnp.float32)
-  if symbol == 'Ref':
-    return rolling.ts_ref(past, window) > 0
-  if symbol == 'Delta':
-    return lost | (rolling.ts_ref(past, window) > 0)
-  return rolling.ts_max(past, window) > 0
+  reads = np.zeros_like(lost)
+  if symbol in ('Ref', 'Delta'):
+    reads[window:] = lost[: len(lost) - window]
+    return reads | lost if symbol == 'Delta' else reads
+  if window <= len(lost):
+    windows = np.lib.stride_tricks.sliding_window_view(lost, window, axis=0)
+    reads[window - 1 :] = windows.any(-1)
+  return reads
 
 
 @functools.partial(jax.jit, static_argnames=('symbol', 'window'))

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from alphajax.analysis import ranks
@@ -112,7 +111,7 @@ def check(
     values = store.take(formulas)
     found.append(
       [
-        jax.device_get(_difference(v, b, store.universe, jnp.asarray(days)))
+        jax.device_get(_difference(v, b, store.universe, days))
         for v, b in zip(values, base, strict=True)
       ]
     )

@@ -14,6 +14,7 @@ from scipy import stats
 
 from alphajax.analysis import behaviour
 from alphajax.data import panel as panel_lib
+from alphajax.data.device import by_days, put
 from alphajax.data.panel import LabelSpec, Panel
 from alphajax.factor import evaluate, metrics
 from alphajax.language import environment
@@ -72,8 +73,8 @@ def daily_ics(
       f'{len(panel.dates)} days are too few for a look-back of {warmup} and a '
       f'label {label.exit} days ahead'
     )
-  members = jnp.asarray(panel.mask)
-  target = metrics.make_target(panel_lib.forward_return(panel, label), members)
+  label_of_all = panel_lib.forward_return(panel, label)
+  target = put(by_days(metrics.make_target, label_of_all, panel.mask))
   store = evaluate.make_store(panel)
   daily = store.map(list(formulas), metrics.target_ic, target)
   return daily[:, warmup:stop]

@@ -13,6 +13,7 @@ import numpy as np
 
 from alphajax.analysis import ranks
 from alphajax.data import panel as panel_lib
+from alphajax.data.device import put
 from alphajax.data.panel import Panel, Split
 from alphajax.factor import sorting
 
@@ -62,7 +63,7 @@ def make(
 def tested(part: Sample) -> tuple[jax.Array, jax.Array]:
   """Members on the days to test on, bool[d, s], and these days, i32[d]."""
   days = np.flatnonzero(part.days)
-  return jnp.asarray(np.asarray(part.panel.mask)[days]), jnp.asarray(days)
+  return put((np.asarray(part.panel.mask)[days], days))
 
 
 def cut(signal: jax.Array, part: Sample) -> jax.Array:

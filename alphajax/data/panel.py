@@ -169,12 +169,11 @@ def forward_return(panel: Panel, label: LabelSpec = PAPER_LABEL) -> jax.Array:
   """
   if not 0 <= label.entry < label.exit:
     raise ValueError(f'a label needs 0 <= entry < exit, not {label}')
-  price = jnp.asarray(feature(panel, label.price))
-  return _change(price, label.entry, label.exit)
+  return _change(feature(panel, label.price), label.entry, label.exit)
 
 
 @functools.partial(jax.jit, static_argnames=('entry', 'exit_'))
-def _change(price: jax.Array, entry: int, exit_: int) -> jax.Array:
+def _change(price: jax.Array | np.ndarray, entry: int, exit_: int) -> jax.Array:
   """Relative change from `entry` to `exit_` days later, `[T, S]`."""
   num_days = price.shape[0]
   known = max(num_days - exit_, 0)

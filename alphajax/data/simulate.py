@@ -26,6 +26,7 @@ import numpy as np
 from alphajax.data import cross_section
 from alphajax.data import noise as noise_lib
 from alphajax.data import panel as panel_lib
+from alphajax.data.device import by_days
 from alphajax.data.noise import MARKET, NUM_SECTORS, OWN, SECTOR
 from alphajax.data.panel import Panel, Split
 
@@ -186,8 +187,8 @@ def planted_ic(simulation: Simulation, split: Split) -> np.ndarray:
   planted = on_split(simulation, split)
   both = np.isfinite(planted) & np.isfinite(split.target)
   both &= np.asarray(split.panel.mask)
-  signal = np.asarray(panel_lib.standardize(planted, both))
-  target = np.asarray(panel_lib.standardize(split.target, both))
+  signal = by_days(panel_lib.standardize, planted, both)
+  target = by_days(panel_lib.standardize, split.target, both)
   product = np.nan_to_num(signal * target).sum(axis=1)
   daily = product / np.maximum(both.sum(axis=1), 1)
   return np.where(split.scored, daily, np.nan)

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from alphajax.data.device import put
+
 WIDTH = 16  # M is a multiple of it: a vector of float32 on a wide CPU.
 # Nothing moves where members fill more of the panel: it would cost more.
 FULL = 0.9
@@ -40,17 +42,18 @@ def make(mask: np.ndarray) -> Universe:
   num_days, num_stocks = mask.shape
   most = int(mask.sum(1).max(initial=1))
   if most > FULL * num_stocks:
-    plane = jnp.asarray(mask)
+    plane = put(mask)
     return Universe(mask=plane, columns=None, place=None, present=plane)
   width = min(-(-most // WIDTH) * WIDTH, num_stocks)
   first = np.argsort(~mask, axis=1, kind='stable')[:, :width]
   place = np.cumsum(mask, axis=1) - 1
   day = np.arange(num_days)[:, None]
+  place = np.where(mask, day * width + place, 0)
   return Universe(
-    mask=jnp.asarray(mask),
-    columns=jnp.asarray(day * num_stocks + first, jnp.int32),
-    place=jnp.asarray(np.where(mask, day * width + place, 0), jnp.int32),
-    present=jnp.asarray(np.take_along_axis(mask, first, axis=1)),
+    mask=put(mask),
+    columns=put((day * num_stocks + first).astype(np.int32)),
+    place=put(place.astype(np.int32)),
+    present=put(np.take_along_axis(mask, first, axis=1)),
   )
 
 

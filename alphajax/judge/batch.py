@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from alphajax.data import universe
+from alphajax.data.device import by_days, put
 from alphajax.data.panel import LabelSpec, Split
 from alphajax.data.universe import Universe
 from alphajax.factor import evaluate, metrics, runtime, sorting
@@ -94,22 +95,22 @@ def make(
   either = universe.make(mask[pairs] | mask[pairs - 1])
 
   def is_member(days):
-    return universe.gather(either, jnp.asarray(mask[days], jnp.float32)) == 1
+    return universe.gather(either, mask[days].astype(np.float32)) == 1
 
   def side_by_side(label):
-    return universe.gather(members, jnp.asarray(np.asarray(label)[days]))
+    return universe.gather(members, np.asarray(label)[days])
 
   returns = signals.returns_over(split.panel, horizons, label=label)
   return Bench(
-    target=metrics.make_target(jnp.asarray(target), jnp.asarray(mask)),
-    days=jnp.asarray(days, jnp.int32),
+    target=put(by_days(metrics.make_target, target, mask)),
+    days=put(days.astype(np.int32)),
     members=members,
     label=side_by_side(target),
     horizons=tuple(
-      metrics.make_target(side_by_side(each), members.present)
+      put(by_days(metrics.make_target, side_by_side(each), members.present))
       for each in returns
     ),
-    pairs=jnp.asarray(pairs, jnp.int32),
+    pairs=put(pairs.astype(np.int32)),
     either=either,
     today=is_member(pairs),
     yesterday=is_member(pairs - 1),

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from alphajax.data.device import by_days
 from alphajax.data.panel import LabelSpec, Split
 from alphajax.factor import metrics
 from alphajax.factor import pool as pool_lib
@@ -40,9 +41,7 @@ def of_signal(
 
 def on_scored_days(signal: jax.Array, split: Split) -> np.ndarray:
   """IC and RankIC of a signal on the scored days of a split, `[2, days]`."""
-  members, target = jnp.asarray(split.panel.mask), jnp.asarray(split.target)
-  days = np.flatnonzero(split.scored)
-  return np.asarray(daily(signal, target, members))[:, days]
+  return daily(signal, split.target, split.panel.mask)[:, split.scored]
 
 
 def of_factors(
@@ -56,19 +55,27 @@ def of_factors(
   """
   # One after the other: any number of them shares the compiled programs.
   parts = [of_signal(each, split, label) for each in values]
-  members, target = jnp.asarray(split.panel.mask), jnp.asarray(split.target)
   days = np.flatnonzero(split.scored)
-  units = [_unit_days(each, target, members) for each in values]
-  correlation = _mean_product(units, jnp.asarray(days))
+  units = [_unit_days(each, split.target, split.panel.mask) for each in values]
+  correlation = _mean_product(units, days)
   return [figures for figures, _ in parts], {
     'factor_ic': np.stack([series['ic'] for _, series in parts]),
     'correlation': np.asarray(correlation),
   }
 
 
+def daily(
+  values: jax.Array | np.ndarray,
+  target: jax.Array | np.ndarray,
+  members: jax.Array | np.ndarray,
+) -> np.ndarray:
+  """IC and RankIC of one signal, f32[2, T]."""
+  # Ranks take long to compile.
+  return by_days(_some_days, values, target, members, axis=1)
+
+
 @jax.jit
-def daily(values, target, members):
-  """IC and RankIC of one signal, `[2, T]`."""
+def _some_days(values, target, members):
   return jnp.stack(
     [
       metrics.daily_ic(values, target, members),

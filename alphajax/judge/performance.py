@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from arch import bootstrap
 
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import Panel
@@ -258,6 +257,8 @@ def _intervals(
   series: np.ndarray, risk_free: float, resamplings: int, seed: int
 ) -> dict[str, np.ndarray]:
   """(low, high) by figure, those of the benchmark left out; maybe none."""
+  from arch import bootstrap  # Takes as long as all else that a command loads.
+
   if not resamplings or _spread(series[0]) == 0:
     return {}
   sampler = bootstrap.StationaryBootstrap(
@@ -284,6 +285,8 @@ def _point(series: np.ndarray, risk_free: float) -> dict[str, np.ndarray]:
 
 def _block(returns: np.ndarray) -> int:
   """Mean length of the blocks, by Politis and White, as `arch` has it."""
+  from arch import bootstrap
+
   with warnings.catch_warnings():
     # Of a few days its autocorrelations divide by 0.
     warnings.simplefilter('ignore', RuntimeWarning)

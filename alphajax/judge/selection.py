@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
+from alphajax.data.device import by_days, put
 from alphajax.data.panel import PAPER_LABEL, LabelSpec, Split
 from alphajax.factor import evaluate, metrics
 from alphajax.judge import figures
@@ -89,11 +89,9 @@ def best_of(
 
 def mean_ics(formulas: Sequence[Formula], split: Split) -> np.ndarray:
   """Mean IC of each formula over the scored days, f32[N]."""
-  target = metrics.make_target(
-    jnp.asarray(split.target), jnp.asarray(split.panel.mask)
-  )
+  target = put(by_days(metrics.make_target, split.target, split.panel.mask))
   store = evaluate.make_store(split.panel)
-  return store.map(formulas, _mean_ic, target, jnp.asarray(split.scored))
+  return store.map(formulas, _mean_ic, target, put(split.scored))
 
 
 def _mean_ic(values, target, scored):

@@ -16,6 +16,7 @@ import numpy as np
 
 from alphajax.data import cross_section
 from alphajax.data import panel as panel_lib
+from alphajax.data.device import put
 from alphajax.data.panel import PAPER_LABEL, LabelSpec, Panel
 from alphajax.factor import metrics, sorting
 from alphajax.factor.metrics import Target
@@ -40,8 +41,8 @@ def check_signal(
       f'{shape[0]} days x {shape[1]} stocks: expected {list(shape)}; compute '
       'it on this panel'
     )
-  values = jnp.asarray(signal, jnp.float32)
-  return jnp.where(jnp.isfinite(values), values, jnp.nan)
+  values = np.asarray(signal, np.float32)
+  return put(np.where(np.isfinite(values), values, np.float32(np.nan)))
 
 
 def select_days(panel: Panel, days: Days) -> np.ndarray:
@@ -90,10 +91,10 @@ def decay(
       shape, dates outside the panel.
   """
   values, chosen = check_signal(signal, panel), select_days(panel, days)
-  members, found = jnp.asarray(panel.mask), {}
+  members, found = np.asarray(panel.mask), {}
   for horizon in _check_horizons(horizons):
-    target = returns(panel, label, horizon)
-    labelled = np.asarray(jnp.sum(members & jnp.isfinite(target), -1) >= 2)
+    target = np.asarray(returns(panel, label, horizon))
+    labelled = np.sum(members & np.isfinite(target), -1) >= 2
     daily = np.asarray(figures.daily(values, target, members), np.float64)
     ic, rank_ic = daily[:, chosen & labelled]
     found[horizon] = summary(ic, rank_ic, horizon - 1)
@@ -178,7 +179,7 @@ def rank_autocorrelation(
   """
   _check_lag(lag)
   values = check_signal(signal, panel)
-  found = autocorrelation(ranks(values, jnp.asarray(panel.mask)), lag)
+  found = autocorrelation(ranks(values, panel.mask), lag)
   return np.asarray(found, np.float64)
 
 
@@ -202,10 +203,10 @@ def turnover(
     ValueError: as `quantile_returns`.
   """
   _check_lag(lag)
-  values, members = check_signal(signal, panel), jnp.asarray(panel.mask)
+  values, members = check_signal(signal, panel), np.asarray(panel.mask)
   _check_groups(groups, values, members, np.ones(len(panel.dates), bool))
   group = quantile_groups(ranks(values, members), groups)
-  found = group_turnover(group, jnp.arange(groups), lag)
+  found = group_turnover(group, np.arange(groups), lag)
   return np.asarray(found, np.float64)
 
 
@@ -260,7 +261,7 @@ def quantile_returns(
       members with a value on any of the days, dates outside the panel.
   """
   values, chosen = check_signal(signal, panel), select_days(panel, days)
-  members = jnp.asarray(panel.mask)
+  members = np.asarray(panel.mask)
   _check_groups(groups, values, members, chosen)
   if target is None:
     target = panel_lib.forward_return(panel, label)
@@ -289,7 +290,7 @@ def _monotonicity(means: np.ndarray) -> float:
 def _check_groups(groups, values, members, days) -> None:
   if not _is_whole(groups) or groups < 2:
     raise ValueError(f'groups={groups}: expected a whole number, 2 or more')
-  count = np.asarray(jnp.sum(members & jnp.isfinite(values), -1))[days]
+  count = np.sum(members & np.isfinite(np.asarray(values)), -1)[days]
   most = count.max(initial=0)
   if most < groups:
     raise ValueError(

@@ -21,6 +21,7 @@ import numpy as np
 
 from alphajax.data import cross_section
 from alphajax.data import panel as panel_lib
+from alphajax.data.device import put
 from alphajax.data.panel import PAPER_LABEL, LabelSpec, Panel, Split
 from alphajax.factor import evaluate, windows
 from alphajax.judge import figures, series, signals
@@ -47,8 +48,8 @@ def values(panel: Panel) -> dict[str, jax.Array]:
   """The styles of a panel by name, f32[T, S] each, NaN where unknown."""
   texts = [formula_lib.parse(text) for text in FORMULAS.values()]
   found = dict(zip(FORMULAS, evaluate.values(texts, panel), strict=True))
-  close = jnp.asarray(panel_lib.feature(panel, 'close'), jnp.float32)
-  volatility, beta = _of_returns(close, jnp.asarray(panel.mask))
+  close = np.asarray(panel_lib.feature(panel, 'close'), np.float32)
+  volatility, beta = _of_returns(close, panel.mask)
   found |= {'volatility': volatility, 'beta': beta}
   return {name: found[name] for name in NAMES}
 
@@ -198,7 +199,7 @@ def of_signal(
   raw = values(panel) if styles is None else styles
   if not raw:
     raise ValueError('styles is empty: expected one or more, or None')
-  members = jnp.asarray(panel.mask)
+  members = put(panel.mask)
   known = {
     name: signals.check_signal(each, panel, f'the style {name}')
     for name, each in raw.items()
@@ -207,7 +208,7 @@ def of_signal(
   left, exposures, explained = regress(
     signals.check_signal(signal, panel), columns, members
   )
-  daily = figures.daily(left, jnp.asarray(split.target), members)
+  daily = figures.daily(left, split.target, members)
   ic, rank_ic = np.asarray(daily, np.float64)[:, days]
   share = np.asarray(explained, np.float64)[days]
   lag = series.overlap(label)

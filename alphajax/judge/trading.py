@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from alphajax.data.device import put
 from alphajax.data.panel import Panel
 from alphajax.judge import boards, execution, portfolios, quotes, rules
 from alphajax.judge.quotes import DEALS
@@ -149,7 +150,7 @@ def _prepare(panel: Panel, spec: BacktestSpec) -> _Market:
   before = np.vstack([quoted.mark[:1], quoted.mark[:-1]])
 
   def traded(values):  # Of the days with a signal to trade on.
-    return jnp.asarray(values[lag:])
+    return put(values[lag:])
 
   with jax.enable_x64(True):
     days = execution.Day(
@@ -158,11 +159,11 @@ def _prepare(panel: Panel, spec: BacktestSpec) -> _Market:
       before=traded(before),
       can_buy=traded(quoted.can_buy),
       can_sell=traded(quoted.can_sell),
-      member=jnp.asarray(member),
+      member=put(member),
       gone=traded(quoted.idle >= spec.gone_after),
       buy_tax=traded(slippage),
       sell_tax=traded(slippage + duty),
-      active=jnp.arange(num_days - lag) % spec.every == 0,
+      active=put(np.arange(num_days - lag) % spec.every == 0),
     )
   given = spec.benchmark
   if given is None:
@@ -191,6 +192,7 @@ def _run(
       keys, np.sort(keys, -1), market.days, sizes, _fees(spec),
       spec.portfolio, keep,
     )  # fmt: skip
+    record = jax.device_get(record)
     return jax.tree.map(lambda x: np.swapaxes(x, 0, 1), record)
 
 

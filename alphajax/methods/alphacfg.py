@@ -8,11 +8,9 @@ what search and pool said.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import numpy as np
-from scipy import stats
 
 from alphajax.factor import pool_rules
 from alphajax.language import environment, tree
@@ -20,6 +18,7 @@ from alphajax.methods import (
   advice,
   archive,
   choice,
+  foresight,
   miner,
   rewards,
   validation,
@@ -35,13 +34,6 @@ NORMALIZE = ('none', 'rank', 'clip')
 SOURCES = ('pool', 'niches')
 VALUE_OPTIONS = ('similarity', 'reward', 'scale', 'normalize', 'duplicates')
 NICHES, NICHE_CORR = 30, 0.7  # Of openings; as evolution's parents.
-
-
-class State(NamedTuple):
-  """What was found, and the network that finds it."""
-
-  mined: archive.Mined
-  learner: learner_lib.Learner
 
 
 def make(config, market: Market) -> Method:
@@ -60,9 +52,6 @@ def make(config, market: Market) -> Method:
     objective=bench.objective,
     **{name: config.value[name] for name in VALUE_OPTIONS},
   )
-
-  def init(rng_key):
-    return State(archive.start(bench), agent.init(rng_key))
 
   def step(state, rng_key):
     play_key, learn_key = jax.random.split(rng_key)
@@ -91,21 +80,14 @@ def make(config, market: Market) -> Method:
         state.learner, learn_key, games, targets, worths
       )
     mined, metrics = validation.validate(bench, mined, clock)
-    return State(mined, learner), {
+    return miner.State(mined, learner), {
       **metrics,
       **fitted,
       **diagnostics(predicted, learned(games, targets), outcomes),
       'seconds': clock.seconds,
     }
 
-  def save(state):
-    arrays, host = archive.save(state.mined)
-    return {'mined': arrays, 'learner': state.learner}, host
-
-  def load(arrays, host):
-    return State(archive.load(bench, arrays['mined'], host), arrays['learner'])
-
-  return miner.make(config, init=init, step=step, save=save, load=load)
+  return miner.make_learning(config, bench, init=agent.init, step=step)
 
 
 def _check_choices(config) -> None:
@@ -168,10 +150,9 @@ def diagnostics(predicted, worths, outcomes) -> dict[str, float | None]:
   alive = new & (own > 0)
 
   def rank_correlation(others):
-    pair = predicted[alive], np.asarray(others)[alive]
-    if alive.sum() < 3 or not all(np.ptp(x) > 0 for x in pair):
-      return None
-    return float(stats.spearmanr(*pair).statistic)
+    return foresight.rank_correlation(
+      predicted[alive], np.asarray(others)[alive]
+    )
 
   return {
     'target_spread': float(np.std(worths[new])) if new.any() else None,
@@ -224,11 +205,7 @@ def value_targets(
   targets = np.zeros(active.shape, np.float32)
   final = np.zeros(active.shape[1], np.float32)
   finals = environment.formulas_of(grammar, games.final_tokens)
-  worths = scale * np.array(
-    [rewards.of_outcome(outcome, reward, objective) for outcome in outcomes]
-  )
-  is_new = np.array([outcome.is_new for outcome in outcomes])
-  worths = rewards.normalized(worths, is_new, normalize)
+  worths = _worths(outcomes, reward, objective, scale, normalize)
 
   def target(formula, outcome, worth):
     likeness = 0.0
@@ -246,3 +223,12 @@ def value_targets(
         partial = environment.formula_of(grammar, games.tokens[move, game])
         targets[move, game] = target(partial, outcome, worths[game])
   return targets, final if duplicates == 'same' else np.zeros_like(final)
+
+
+def _worths(outcomes, reward, objective, scale, normalize) -> np.ndarray:
+  """What the formulas are worth, similar to others or not; `value_targets`."""
+  worths = scale * np.array(
+    [rewards.of_outcome(outcome, reward, objective) for outcome in outcomes]
+  )
+  is_new = np.array([outcome.is_new for outcome in outcomes])
+  return rewards.normalized(worths, is_new, normalize)

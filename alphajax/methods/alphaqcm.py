@@ -32,13 +32,6 @@ from alphajax.run.clock import Clock
 from alphajax.search import qcm, rollout
 
 
-class State(NamedTuple):
-  """What was found, and the networks that find it."""
-
-  mined: archive.Mined
-  learner: qcm.Learner
-
-
 class Agent(NamedTuple):
   """The networks, how they play and learn.
 
@@ -60,9 +53,6 @@ def make(config, market: Market) -> Method:
   bench = archive.make_bench(config, market)
   agent = make_agent(config, language)
 
-  def init(rng_key):
-    return State(archive.start(bench), agent.init(rng_key))
-
   def step(state, rng_key):
     play_key, learn_key = jax.random.split(rng_key)
     clock = Clock()
@@ -79,7 +69,7 @@ def make(config, market: Market) -> Method:
       learner, fitted = agent.learn(learner, learn_key, played, worths)
     mined, metrics = validation.validate(bench, mined, clock)
     predicted = alphacfg.learned(played, np.asarray(played.values))
-    return State(mined, learner), {
+    return miner.State(mined, learner), {
       **metrics,
       **fitted,
       **alphacfg.diagnostics(predicted[: len(formulas)], worths, outcomes),
@@ -88,14 +78,7 @@ def make(config, market: Market) -> Method:
       'seconds': clock.seconds,
     }
 
-  def save(state):
-    arrays, host = archive.save(state.mined)
-    return {'mined': arrays, 'learner': state.learner}, host
-
-  def load(arrays, host):
-    return State(archive.load(bench, arrays['mined'], host), arrays['learner'])
-
-  return miner.make(config, init=init, step=step, save=save, load=load)
+  return miner.make_learning(config, bench, init=agent.init, step=step)
 
 
 def make_agent(config, language: environment.Language) -> Agent:

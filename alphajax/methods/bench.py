@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from alphajax.data import universe
+from alphajax.data.device import by_days, put
 from alphajax.factor import evaluate, metrics, objectives
 from alphajax.factor import pool as pool_lib
 from alphajax.methods import choice, linear, rewards, stopping
@@ -47,23 +47,18 @@ def make_bench(config, market: Market, reads_pool: bool = True) -> Bench:
   if config.pool.capacity < 1:
     raise ValueError(f'pool.capacity is {config.pool.capacity}: expected >= 1')
   train, valid = market.train, market.valid
-  of_valid = (
-    jnp.asarray(valid.target),
-    jnp.asarray(valid.panel.mask),
-    jnp.asarray(np.flatnonzero(valid.scored)),
-  )
+  of_valid = put((valid.target, valid.panel.mask, np.flatnonzero(valid.scored)))
   valid_store = evaluate.Store(valid.panel, config.store_bytes // 4)
   features = tuple(train.panel.feature_names)
   given = given_lib.read(config, features)
   store = evaluate.Store(train.panel, config.store_bytes)
-  label = universe.gather(store.universe, jnp.asarray(train.target))
-  target = metrics.make_target(label, store.universe.present)
+  target = make_target(store.universe, train.target)
   chooser = choice.make(config, train, store.universe, target, len(given.base))
   return Bench(
     train=store,
     valid=valid_store,
     target=target,
-    scored=jnp.asarray(train.scored),
+    scored=put(train.scored),
     score_valid=functools.partial(_score, *of_valid),
     score_chosen=functools.partial(_score_chosen, valid_store, *of_valid),
     ends=functools.partial(stopping.reason_to_end, config),
@@ -78,6 +73,14 @@ def make_bench(config, market: Market, reads_pool: bool = True) -> Bench:
     chooser=chooser,
     recorder=chooser and chooser.recorder,
   )
+
+
+def make_target(
+  members: universe.Universe, label: np.ndarray | jax.Array
+) -> pool_lib.Target:
+  """A label f32[T, S] ready to be correlated with, members side by side."""
+  label = universe.gather(members, label)
+  return put(by_days(metrics.make_target, label, members.present))
 
 
 @jax.jit

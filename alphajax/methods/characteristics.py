@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from alphajax.data.device import by_days, put
 from alphajax.data.panel import LabelSpec, Panel, Split
 from alphajax.factor import evaluate, metrics
 from alphajax.language import formula as formula_lib
@@ -214,7 +215,7 @@ def rows(config, columns: Columns, scaling: Scaling, panel: Panel) -> Rows:
 
   They are the members that have a value of a characteristic on the day.
   """
-  members = jnp.asarray(panel.mask)
+  members = put(panel.mask)
   wanted = np.array(panel.mask)
   wanted[: lookback(config)] = False
   days, stocks = np.nonzero(wanted)
@@ -266,7 +267,7 @@ def _scaled(plane, members, center, spread, clip, *, scale):
   return jnp.where(clip > 0, jnp.clip(scaled, -clip, clip), scaled)
 
 
-def labels(kind: str, config, split: Split) -> jax.Array:
+def labels(kind: str, config, split: Split) -> jax.Array | np.ndarray:
   """What is learned of a split, f32[T, S]; NaN where there is no label.
 
   Among the members of a day: `zscore`, or `rank`, the share of members ranked
@@ -280,15 +281,15 @@ def labels(kind: str, config, split: Split) -> jax.Array:
       f'config.training.label is {kind!r}: expected one of {", ".join(LABELS)}'
     )
   spec = LabelSpec(**config.label)
-  label = jnp.asarray(split.target)
-  members = jnp.asarray(split.panel.mask)
+  label = np.asarray(split.target, np.float32)
+  members = np.asarray(split.panel.mask)
   if kind == 'zscore':
-    target = metrics.make_target(label, members)
-    return jnp.where(target.labelled, target.label, jnp.nan)
+    target = by_days(metrics.make_target, label, members)
+    return np.where(target.labelled, target.label, np.float32(np.nan))
   if kind == 'rank':
     ranks = memory.label_of('rank', split, spec)
     return (ranks - 0.5) * RANK_SCALE
-  return jnp.where(members, label, jnp.nan)
+  return np.where(members, label, np.float32(np.nan))
 
 
 def signal(found: Rows, values: np.ndarray, shape: tuple[int, int]):

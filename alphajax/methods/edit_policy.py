@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
+from alphajax.methods.foresight import rank_correlation
 from alphajax.search import edits, evolution
 from alphajax.search.evolution import Derivation, Rules
 
@@ -245,19 +245,13 @@ def _ranks(predicted, came, children) -> dict[str, float | None]:
   better = [child.better for child in children if child.better is not None]
   evaluated = np.array([child.better is not None for child in children])
   return {
-    'predicted_rank': _rank_correlation(predicted, came),
-    'predicted_rank_evaluated': _rank_correlation(
+    'predicted_rank': rank_correlation(predicted, came),
+    'predicted_rank_evaluated': rank_correlation(
       predicted[evaluated], came[evaluated]
     ),
     'better': float(np.mean(better)) if better else None,
     'wasted': 1 - len(better) / len(children),
   }
-
-
-def _rank_correlation(predicted, came) -> float | None:
-  if len(came) < 3 or not (np.ptp(predicted) > 0 and np.ptp(came) > 0):
-    return None
-  return float(stats.spearmanr(predicted, came).statistic)
 
 
 def _choices(opened: Round) -> dict[str, float | None]:

@@ -33,13 +33,6 @@ from alphajax.search import evaluators, flows, replay, rollout
 TRANSFORMS = ('power', 'exp')
 
 
-class State(NamedTuple):
-  """What was found, and the policy with log Z that draws it."""
-
-  mined: archive.Mined
-  learner: Learner
-
-
 class Agent(NamedTuple):
   """The policy, how it plays and learns.
 
@@ -60,9 +53,6 @@ def make(config, market: Market) -> Method:
   language = environment.make(**config.language)
   bench = archive.make_bench(config, market)
   agent = make_agent(config, language)
-
-  def init(rng_key):
-    return State(archive.start(bench), agent.init(rng_key))
 
   def step(state, rng_key):
     play_key, learn_key = jax.random.split(rng_key)
@@ -87,7 +77,7 @@ def make(config, market: Market) -> Method:
       )
     mined, metrics = validation.validate(bench, mined, clock)
     log_forward = np.asarray(played.log_probs).sum(0)[: len(formulas)]
-    return State(mined, learner), {
+    return miner.State(mined, learner), {
       **metrics,
       **fitted,
       **alphacfg.diagnostics(log_forward, log_rewards, outcomes),
@@ -96,14 +86,7 @@ def make(config, market: Market) -> Method:
       'seconds': clock.seconds,
     }
 
-  def save(state):
-    arrays, host = archive.save(state.mined)
-    return {'mined': arrays, 'learner': state.learner}, host
-
-  def load(arrays, host):
-    return State(archive.load(bench, arrays['mined'], host), arrays['learner'])
-
-  return miner.make(config, init=init, step=step, save=save, load=load)
+  return miner.make_learning(config, bench, init=agent.init, step=step)
 
 
 def make_agent(config, language: environment.Language) -> Agent:

@@ -13,6 +13,8 @@ import numpy as np
 
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
+from alphajax.language.formula import Formula
+from alphajax.language.grammar import Grammar
 from alphajax.methods import (
   archive,
   evolution,
@@ -23,7 +25,7 @@ from alphajax.methods import (
 from alphajax.methods.base import Market, Method
 from alphajax.run.clock import Clock
 from alphajax.search import genetic
-from alphajax.search.evolution import formula_of, read_rules
+from alphajax.search.evolution import Derivation, Rules, formula_of, read_rules
 from alphajax.search.genetic import Individual
 
 
@@ -32,6 +34,14 @@ class State(NamedTuple):
 
   mined: archive.Mined
   population: tuple[Individual, ...]
+
+
+class Bred(NamedTuple):
+  """A generation before it is evaluated; `made` names what made each."""
+
+  derivations: list[Derivation]
+  formulas: list[Formula]
+  made: list[str]
 
 
 def make(config, market: Market) -> Method:
@@ -50,48 +60,18 @@ def make(config, market: Market) -> Method:
     seed = np.asarray(jax.random.key_data(rng_key)).tolist()
     rng = np.random.default_rng(seed)
     with clock('search'):
-      derivations, formulas, made = breed(state, rng)
-    mined, _ = archive.commit(bench, state.mined, formulas, clock)
-    population = tuple(
-      Individual(
-        derivation,
-        abs(mined.book[formula_lib.key(formula)] or 0.0),
-        formula_lib.size(formula),
-      )
-      for derivation, formula in zip(derivations, formulas, strict=True)
-    )
+      bred = breed(config, grammar, rules, scheme, state, rng)
+    mined, _ = archive.commit(bench, state.mined, bred.formulas, clock)
+    population = individuals(bred, mined)
     new = len(mined.book) - len(state.mined.book)
     mined, metrics = validation.validate(bench, mined, clock)
     return State(mined, population), {
       **metrics,
-      **diagnostics(population, made),
+      **diagnostics(population, bred.made),
       'mean_own_ic': evolution.mean_own_ic(mined, new),
-      'duplicates': 1 - new / max(len(formulas), 1),
+      'duplicates': 1 - new / max(len(bred.formulas), 1),
       'seconds': clock.seconds,
     }
-
-  def breed(state, rng):
-    """A generation; it ends early with the budget of evaluations."""
-    book = state.mined.book
-    room = random_search.to_evaluate(
-      config.num_trajectories, book, config.max_evaluated
-    )
-    derivations, formulas, made, new = [], [], [], set()
-    while len(derivations) < config.num_trajectories:
-      if state.population:
-        child, name = genetic.child_of(rules, state.population, scheme, rng)
-      else:
-        child, name = genetic.half_and_half(rules, scheme, rng), 'first'
-      formula = formula_of(grammar, rules, child)
-      key = formula_lib.key(formula)
-      if key not in book and key not in new:
-        if len(new) == room:
-          break
-        new.add(key)
-      derivations.append(child)
-      formulas.append(formula)
-      made.append(name)
-    return derivations, formulas, made
 
   def save(state):
     arrays, host = archive.save(state.mined)
@@ -105,6 +85,49 @@ def make(config, market: Market) -> Method:
     return State(archive.load(bench, arrays, host), population)
 
   return miner.make(config, init=init, step=step, save=save, load=load)
+
+
+def breed(
+  config,
+  grammar: Grammar,
+  rules: Rules,
+  scheme: genetic.Scheme,
+  state: State,
+  rng: np.random.Generator,
+) -> Bred:
+  """A generation; it ends early with the budget of evaluations."""
+  book = state.mined.book
+  room = random_search.to_evaluate(
+    config.num_trajectories, book, config.max_evaluated
+  )
+  bred, new = Bred([], [], []), set()
+  while len(bred.derivations) < config.num_trajectories:
+    if state.population:
+      child, name = genetic.child_of(rules, state.population, scheme, rng)
+    else:
+      child, name = genetic.half_and_half(rules, scheme, rng), 'first'
+    formula = formula_of(grammar, rules, child)
+    key = formula_lib.key(formula)
+    if key not in book and key not in new:
+      if len(new) == room:
+        break
+      new.add(key)
+    bred.derivations.append(child)
+    bred.formulas.append(formula)
+    bred.made.append(name)
+  return bred
+
+
+def individuals(bred: Bred, mined: archive.Mined) -> tuple[Individual, ...]:
+  """A generation with its fitness, once all of it is in the book."""
+  return tuple(
+    Individual(
+      derivation,
+      abs(mined.book[formula_lib.key(formula)] or 0.0),
+      formula_lib.size(formula),
+    )
+    for derivation, formula in zip(bred.derivations, bred.formulas, strict=True)
+  )
 
 
 def diagnostics(population, made) -> dict[str, float | None]:

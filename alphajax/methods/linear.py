@@ -26,22 +26,23 @@ def predict(found: Found | None, panel: Panel) -> jax.Array:
   if found is None:
     raise ValueError('the run has found no pool yet: train it first')
   signal = combine(
-    evaluate.make_store(panel),
-    found.formulas,
-    found.weights,
-    jnp.asarray(panel.mask),
+    evaluate.make_store(panel), found.formulas, found.weights, panel.mask
   )
-  first = max(map(formula_lib.lookback, found.formulas))
-  return jnp.where(
-    jnp.arange(signal.shape[0])[:, None] < first, jnp.nan, signal
-  )
+  return _from(signal, max(map(formula_lib.lookback, found.formulas)))
+
+
+@jax.jit
+def _from(signal: jax.Array, first: int) -> jax.Array:
+  """The signal from a day on, NaN before."""
+  days = jnp.arange(signal.shape[0])[:, None]
+  return jnp.where(days < first, jnp.nan, signal)
 
 
 def combine(
   store: evaluate.Store,
   formulas: Sequence[Formula],
   weights: Sequence[float],
-  members: jax.Array,
+  members: jax.Array | np.ndarray,
 ) -> jax.Array:
   """The weighted sum of standardised factors, however many, f32[T, S].
 
@@ -50,7 +51,7 @@ def combine(
   row = np.asarray(weights, np.float32)
   if len(formulas) <= CHUNK:
     values = jnp.stack(store.take(list(formulas)))
-    return _signal(jnp.asarray(row), values, members)
+    return _signal(row, values, members)
   return combine_each(store, formulas, row[None], members)[0]
 
 
@@ -58,7 +59,7 @@ def combine_each(
   store: evaluate.Store,
   formulas: Sequence[Formula],
   weights: np.ndarray,
-  members: jax.Array,
+  members: jax.Array | np.ndarray,
 ) -> list[jax.Array]:
   """`combine` of several pools that share formulas, which are evaluated once.
 
@@ -73,7 +74,7 @@ def combine_each(
     for n, row in enumerate(weights):
       chunk = np.pad(np.asarray(row[i : i + CHUNK], np.float32), (0, padding))
       if chunk.any():
-        signal = _signal(jnp.asarray(chunk), values, members)
+        signal = _signal(chunk, values, members)
         speaks = jnp.isfinite(signal)
         signals[n] = signals[n] + jnp.where(speaks, signal, 0.0)
         heard[n] = heard[n] | speaks
@@ -91,8 +92,6 @@ _signal = jax.jit(
 def daily_ic(found: Found, split: Split) -> np.ndarray:
   """Daily IC f32[days] of a pool on the scored days of a split."""
   series = metrics.daily_ic(
-    predict(found, split.panel),
-    jnp.asarray(split.target),
-    jnp.asarray(split.panel.mask),
+    predict(found, split.panel), split.target, split.panel.mask
   )
   return np.asarray(series)[split.scored]

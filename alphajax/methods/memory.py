@@ -16,6 +16,7 @@ import numpy as np
 
 from alphajax.data import panel as panel_lib
 from alphajax.data import universe
+from alphajax.data.device import by_days, put
 from alphajax.data.panel import LabelSpec, Split
 from alphajax.factor import metrics, pool_rules, sorting
 from alphajax.factor.metrics import Target
@@ -91,17 +92,17 @@ def make_recorder(
   scored = np.flatnonzero(split.scored)
   places = np.linspace(0, len(scored) - 1, min(num_days, len(scored)))
   standard = [
-    metrics.make_target(
-      universe.gather(members, jnp.asarray(label_of(name, split, spec))),
+    by_days(
+      metrics.make_target,
+      universe.gather(members, label_of(name, split, spec)),
       target.labelled,
     ).label
     for name in labels
   ]
+  num_labelled = np.maximum(np.sum(np.asarray(target.labelled), -1), 1)
   return Recorder(
-    label=sum(standard[1:], standard[0]) / len(standard),
-    num_labelled=jnp.maximum(jnp.sum(target.labelled, -1), 1).astype(
-      jnp.float32
-    ),
+    label=put(sum(standard[1:], standard[0]) / len(standard)),
+    num_labelled=put(num_labelled.astype(np.float32)),
     days=scored[np.unique(places.round().astype(int))],
     scored=scored,
     overlap=max(spec.exit - spec.entry - 1, 1),
@@ -115,11 +116,11 @@ def label_of(name: str, split: Split, spec: LabelSpec) -> jax.Array:
   `half_horizon` looks half as many bars ahead, so that twice as many labels are
   independent. What is judged stays the plain label.
   """
-  label = jnp.asarray(split.target)
+  label = put(split.target)
   if name.startswith('half_horizon'):
     middle = spec.entry + max((spec.exit - spec.entry) // 2, 1)
     label = panel_lib.forward_return(split.panel, spec._replace(exit=middle))
-  members = jnp.asarray(split.panel.mask) & jnp.isfinite(label)
+  members = np.asarray(split.panel.mask) & np.isfinite(np.asarray(label))
   if name.endswith('rank'):
     ranks = _rank(jnp.where(members, label, 0.0), members)
     return jnp.where(members, ranks, jnp.nan)

@@ -80,18 +80,7 @@ def make(config, market: Market, columns: Columns, learner: Learner) -> Method:
 
   @functools.cache  # A run that is only read makes no rows of train.
   def sheets() -> Sheets:
-    scaling = characteristics.fit_scaling(config, columns, market.train)
-    whole = tuple(
-      characteristics.rows(config, columns, scaling, split.panel)
-      for split in market
-    )
-    scored = np.flatnonzero(market.valid.scored)
-    return Sheets(
-      scaling,
-      whole,
-      characteristics.train_rows(config, whole[0], market.train),
-      characteristics.labelled_rows(config, whole[1], market.valid, scored),
-    )
+    return make_sheets(config, market, columns)
 
   def rows_of(state, panel):
     """The rows of a panel, those of train and validation made once a run."""
@@ -120,14 +109,7 @@ def make(config, market: Market, columns: Columns, learner: Learner) -> Method:
     )
     if better or not state.found_at:
       with clock('evaluation'):
-        ics = (
-          _mean_ic(learner, model, _some_days(train), market.train),
-          _mean_ic(learner, model, valid, market.valid),
-        )
-      best = max(state.best_valid_ic, ics[1])
-      state = state._replace(
-        found_at=state.iteration, ics=ics, best_valid_ic=best
-      )
+        state = _judged(learner, state, sheets(), market)
     return state, {
       'train_ic': state.ics[0],
       'valid_ic': state.ics[1],
@@ -145,6 +127,35 @@ def make(config, market: Market, columns: Columns, learner: Learner) -> Method:
     save=functools.partial(_save, learner),
     load=functools.partial(_load, learner),
   )
+
+
+def make_sheets(config, market: Market, columns: Columns) -> Sheets:
+  """The rows of both splits, by the scaling of train."""
+  scaling = characteristics.fit_scaling(config, columns, market.train)
+  whole = tuple(
+    characteristics.rows(config, columns, scaling, split.panel)
+    for split in market
+  )
+  scored = np.flatnonzero(market.valid.scored)
+  return Sheets(
+    scaling,
+    whole,
+    characteristics.train_rows(config, whole[0], market.train),
+    characteristics.labelled_rows(config, whole[1], market.valid, scored),
+  )
+
+
+def _judged(
+  learner: Learner, state: State, sheets: Sheets, market: Market
+) -> State:
+  """The state whose model is the best so far, with its ICs."""
+  model = state.model
+  ics = (
+    _mean_ic(learner, model, _some_days(sheets.train), market.train),
+    _mean_ic(learner, model, sheets.valid, market.valid),
+  )
+  best = max(state.best_valid_ic, ics[1])
+  return state._replace(found_at=state.iteration, ics=ics, best_valid_ic=best)
 
 
 def _predict(rows_of, learner, state: State, panel: Panel):

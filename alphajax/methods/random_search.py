@@ -41,8 +41,7 @@ def make(config, market: Market) -> Method:
     del rng_key
     mined = archive.start(bench)
     formulas = archive.formulas(bench, mined)
-    known = screen_lib.load(screen, {'turned_away': {}}, formulas)
-    return State(mined, known)
+    return State(mined, screen_lib.start(screen, formulas))
 
   def step(state, rng_key):
     clock = Clock()

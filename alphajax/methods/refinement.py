@@ -18,6 +18,7 @@ import numpy as np
 from alphajax import lookup
 from alphajax.analysis import tune as tune_lib
 from alphajax.data import universe
+from alphajax.data.device import put
 from alphajax.data.panel import Split
 from alphajax.factor import evaluate, metrics, objectives
 from alphajax.language import environment, masks
@@ -26,6 +27,7 @@ from alphajax.language import grammar as grammar_lib
 from alphajax.language import vocab as vocab_lib
 from alphajax.language.formula import Formula
 from alphajax.methods import archive, linear, random_search, stopping
+from alphajax.methods import bench as bench_lib
 from alphajax.methods import learner as learner_lib
 from alphajax.methods.base import Found, Market, Method
 from alphajax.run.clock import Clock
@@ -121,12 +123,11 @@ def make_task(config) -> Task:
 def make_bench(config, split: Split) -> Bench:
   """Puts the train split on the device."""
   store = evaluate.Store(split.panel, config.store_bytes)
-  label = universe.gather(store.universe, jnp.asarray(split.target))
   return Bench(
     store=store,
-    label=label,
-    target=metrics.make_target(label, store.universe.present),
-    scored=jnp.asarray(split.scored),
+    label=universe.gather(store.universe, split.target),
+    target=bench_lib.make_target(store.universe, split.target),
+    scored=put(split.scored),
     objective=make_objective(config),
     signed=config.refine.signed,
   )

@@ -219,6 +219,11 @@ def fill(
   return kept, known
 
 
+def start(screen: Screen | None, formulas: Sequence[Formula]) -> Known:
+  """What is known of formulas that are in the book from the beginning."""
+  return load(screen, {'turned_away': {}}, formulas)
+
+
 def save(known: Known) -> dict:
   """What a checkpoint keeps; `load` evaluates the rows again."""
   return {'turned_away': known.turned_away}

@@ -10,11 +10,10 @@ import functools
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from alphajax.factor import pool_rules
 from alphajax.language import formula as formula_lib
-from alphajax.methods import archive, choice
+from alphajax.methods import archive, choice, foresight
 from alphajax.methods import screen as screen_lib
 from alphajax.methods.base import Market
 from alphajax.search import kernel, nearest
@@ -178,8 +177,5 @@ def figures(
   places = np.arange(len(mined.book) - count, len(mined.book))
   own = np.array([ic or 0.0 for ic in mined.book.values()])[places]
   foreseen = _forecast(evidence, nearest.take(known.rows, places), 0.0)
-  pair = np.abs(foreseen.ic), np.abs(own)
-  rank = None
-  if count >= 3 and all(np.ptp(each) > 0 for each in pair):
-    rank = float(stats.spearmanr(*pair).statistic)
+  rank = foresight.rank_correlation(np.abs(foreseen.ic), np.abs(own))
   return {'foreseen_rank': rank, 'trust': foreseen.trust}

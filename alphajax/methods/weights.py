@@ -8,10 +8,11 @@ import numpy as np
 
 from alphajax.data import universe
 from alphajax.data.panel import Split
-from alphajax.factor import evaluate, metrics
+from alphajax.factor import evaluate
 from alphajax.factor import pool as pool_lib
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
+from alphajax.methods import bench as bench_lib
 from alphajax.methods import choice, given, linear
 from alphajax.methods import memory as memory_lib
 
@@ -40,8 +41,7 @@ def fit(config, split: Split, formulas: Sequence[Formula]) -> list[float]:
     range(len(formulas)), key=lambda i: formula_lib.key(formulas[i]) not in base
   )
   store = evaluate.Store(split.panel, config.store_bytes)
-  label = universe.gather(store.universe, jnp.asarray(split.target))
-  target = metrics.make_target(label, store.universe.present)
+  target = bench_lib.make_target(store.universe, split.target)
   count = sum(formula_lib.key(formula) in base for formula in formulas)
   chooser = choice.make(config, split, store.universe, target, count)
   ordered = [formulas[i] for i in order]
@@ -57,11 +57,11 @@ def fit(config, split: Split, formulas: Sequence[Formula]) -> list[float]:
 
 def _prepared(store, target, split, formulas):
   """Factors as a pool takes them; which of them speak on a scored day."""
-  scored = jnp.asarray(split.scored)
+  scored = np.flatnonzero(split.scored)
   factors = [
     _prepare(values, store.universe, target) for values in store.take(formulas)
   ]
-  speak = [bool(jnp.any(factor[scored])) for factor in factors]
+  speak = [bool(np.asarray(factor)[scored].any()) for factor in factors]
   return factors, speak
 
 

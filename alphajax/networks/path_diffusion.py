@@ -289,13 +289,7 @@ def make_sampler(
 
     first = jnp.zeros((num_given, model.num_channels))
     windows = jax.lax.scan(next_window, first, (jnp.arange(count), seen))[1]
-    path = jnp.concatenate(
-      [
-        windows[0, :num_given],
-        windows[:, num_given:].reshape(-1, known.shape[1]),
-      ]
-    )
-    return from_normal(ranks, path[:num_days])
+    return from_normal(ranks, _joined(windows, num_given)[:num_days])
 
   def sample(params, rng_key, context):
     keys = jax.vmap(lambda i: jax.random.fold_in(rng_key, i))(
@@ -304,3 +298,12 @@ def make_sampler(
     return jax.vmap(one_series, (None, 0, 1), 1)(params, keys, context)
 
   return jax.jit(sample)
+
+
+def _joined(windows: jax.Array, num_given: int) -> jax.Array:
+  """The days f32[*, C] of windows `[N, L, C]` that follow one another.
+
+  Each begins with the last `num_given` days of the one before it.
+  """
+  first, rest = windows[0, :num_given], windows[:, num_given:]
+  return jnp.concatenate([first, rest.reshape(-1, rest.shape[-1])])

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from alphajax.data.device import put
 from alphajax.run import files
 from alphajax.run.config import differences
 from alphajax.run.files import RunError
@@ -335,9 +336,9 @@ def _from_numpy(value: np.ndarray, like: Any, description: dict) -> Any:
   if isinstance(like, np.ndarray | np.generic):
     return value
   if _is_key(like):
-    data = jnp.asarray(value)
+    data = put(value)
     return jax.random.wrap_key_data(data, impl=description['key_impl'])
-  return jnp.asarray(value)
+  return put(value)
 
 
 def _leaf_name(index: int) -> str:

@@ -6,6 +6,8 @@ the network's that learns while it plays. The decoder's cache goes along with
 every node of the tree, so that an evaluation is one symbol, not a sequence.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -39,24 +41,14 @@ def with_prior(
     score: the worths of a finished formula's symbols are added to its value
       so many times.
   """
-  axes = formula_transformer.SHARED_MEMORY
-  advance = jax.vmap(network.advance, (None, axes, 0, 0), out_axes=(0, axes))
   first = orders_lib.offset(orders, 'rules')
   columns = jnp.asarray(orders_lib.columns(orders))
+  policy = _make_policy(network, orders, uniform)
 
   def prepare(params):
     own, frozen, memory, worths = params
     cache = network.start(frozen, memory)
     return evaluator.prepare(own), frozen, worths, cache
-
-  def evaluate(prepared, past, position, symbols, states):
-    """(log prior, past) once the symbols are written at their positions."""
-    _, frozen, _, cache = prepared
-    logits, cache = advance(
-      frozen, cache._replace(past=past), position, symbols
-    )
-    logits = logits[:, first : first + orders.rules.num_actions]
-    return mixed(logits, states.invalid_actions, uniform), cache.past
 
   def init(prepared, states):
     _, value, inner = evaluator.init(prepared[0], states)
@@ -66,7 +58,7 @@ def with_prior(
     )
     position = jnp.zeros(num, jnp.int32)
     begin = jnp.full(num, orders_lib.begin('rules'))
-    logits, past = evaluate(prepared, past, position, begin, states)
+    logits, past = policy(prepared, past, position, begin, states)
     return logits, value, (inner, past, position)
 
   def step(prepared, memory, states, actions, next_states):
@@ -75,7 +67,7 @@ def with_prior(
     _, value, inner = evaluator.step(own, inner, states, actions, next_states)
     # A finished game goes on; what is written then nobody reads.
     position = jnp.minimum(position + 1, orders.length - 1)
-    logits, past = evaluate(
+    logits, past = policy(
       prepared, past, position, actions + first, next_states
     )
     if score:
@@ -85,6 +77,28 @@ def with_prior(
     return logits, value, (inner, past, position)
 
   return Evaluator(prepare, init, step)
+
+
+def _make_policy(
+  network: FormulaTransformer, orders: Orders, uniform: float
+) -> Callable:
+  """(prepared, past, position, symbols, states) -> (log prior, past).
+
+  Once the symbols are written at their positions.
+  """
+  axes = formula_transformer.SHARED_MEMORY
+  advance = jax.vmap(network.advance, (None, axes, 0, 0), out_axes=(0, axes))
+  first = orders_lib.offset(orders, 'rules')
+
+  def policy(prepared, past, position, symbols, states):
+    _, frozen, _, cache = prepared
+    logits, cache = advance(
+      frozen, cache._replace(past=past), position, symbols
+    )
+    logits = logits[:, first : first + orders.rules.num_actions]
+    return mixed(logits, states.invalid_actions, uniform), cache.past
+
+  return policy
 
 
 def mixed(

@@ -113,12 +113,11 @@ def search(
     assert root_score_fn is not None  # Else nobody calls this.
     return jax.vmap(root_score_fn)(noise, *edges)
 
-  if kept is None:
+  tree, first = kept, num_simulations
+  if tree is None:
     num_actions = invalid_actions.shape[1]
     tree = empty(root.embedding, num_simulations + 1, num_actions, backup)
     first = 1
-  else:
-    tree, first = kept, num_simulations
   tree = _plant(tree, root, invalid_actions)
   if root_score_fn is not None:
     tree = _point_root(tree, root_scores)

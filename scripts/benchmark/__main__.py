@@ -25,7 +25,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from scripts.benchmark import report
+from scripts.benchmark import goals, report
 
 ROOT = Path(__file__).resolve().parents[2]
 # Part -> its processes, functions `module:name`.
@@ -104,7 +104,7 @@ def main() -> None:
     written.write_text(json.dumps(found, indent=1))  # A later part may fail.
   found['machine']['load_after'] = os.getloadavg()[0]
   found['machine']['others_share'] = others_share(*began)
-  found['goals'] = report.goals(found['parts'])
+  found['goals'] = goals.of_parts(found['parts'])
   written.write_text(json.dumps(found, indent=1))
   table = report.table(found)
   (args.out / 'benchmark.md').write_text(table)

@@ -44,11 +44,7 @@ def _configs(quick: bool) -> dict:
     config.num_iterations, config.num_trajectories = 1000, 50
     config.pool.every = 1000
     if quick:
-      config.num_trajectories = 4
-      config.language = tools.language(quick)
-      config.store_bytes = tools.store_bytes(quick)
-      if 'search' in config:
-        config.search.num_simulations = 2
+      tools.shrink(config)
   return found
 
 

@@ -198,9 +198,7 @@ def iteration_part(quick: bool, data: str) -> dict:
   """Seconds of AlphaCFG's iterations by part, synthetic and real."""
   config = alphacfg.get_config('csi300')
   if quick:
-    config.num_trajectories, config.search.num_simulations = 4, 2
-    config.language = tools.language(quick)
-    config.store_bytes = tools.store_bytes(quick)
+    tools.shrink(config)
   market = synthetic_market(config, quick)
   found = {'synthetic': _iterations(config, market, quick)}
   path = Path(data) / 'cn_csi300.parquet'

@@ -1,88 +1,8 @@
-"""The goals of the benchmark and its table. Figures in, text out."""
+"""The table of the benchmark. Figures in, text out."""
 
-from scripts.benchmark import emission_report
+from scripts.benchmark import emission_report, goals
 
 GIB = 1 << 30
-# Milliseconds a node at window 40.
-LIMITS = {
-  1.0: ('sums, extrema, references', 'Sum Mean Max Min Ref Delta'),
-  5.0: ('moments, Cov, Corr', 'Std Var Skew Kurt Cov Corr'),
-}
-ANY_LIMIT = 8.0
-
-
-def limit_of(operator: str) -> float:
-  """Milliseconds that a node of the operator may take."""
-  for limit, (_, names) in LIMITS.items():
-    if operator in names.split():
-      return limit
-  return ANY_LIMIT
-
-
-def goals(parts: dict) -> list[dict]:
-  """The goals that these parts can judge, by medians."""
-  found = []
-
-  def judge(what, value, goal, unit, more=True):
-    met = value >= goal if more else value <= goal
-    found.append(
-      {'what': what, 'value': value, 'goal': goal, 'unit': unit}
-      | {'more': more, 'met': bool(met)}
-    )
-
-  result = {name: record['result'] for name, record in parts.items()}
-  gpu = any(
-    record.get('backend') not in (None, 'cpu') for record in parts.values()
-  )
-  if 'formulas' in result:
-    formulas = result['formulas']
-    if gpu:
-      judge('formulas', formulas['alphajax']['formulas_per_s'], 20_000, '/ s')
-    if formulas['peer']:
-      judge('formulas, times the PyTorch peer', formulas['ratio'], 30, 'x')
-  if 'operators' in result:
-    rows = [r for r in result['operators']['operators'] if _has_goal(r)]
-    for limit, (what, _) in {**LIMITS, ANY_LIMIT: ('any operator', '')}.items():
-      chosen = [
-        r for r in rows if limit in (limit_of(r['operator']), ANY_LIMIT)
-      ]
-      if chosen:
-        slowest = max(chosen, key=lambda row: row['node']['median'])
-        what = f'{what}, a node: slowest is {slowest["operator"]}'
-        judge(what, 1e3 * slowest['node']['median'], limit, 'ms', more=False)
-  if 'search' in result:
-    row = result['search']['search'][-1]
-    judge(
-      f'simulations, {row["games"]} games x {row["simulations"]}',
-      row['simulations_per_s']['median'],
-      500_000 if gpu else 25_000,
-      '/ s',
-    )
-  if 'emission' in result:
-    for order, row in result['emission']['orders'].items():
-      what = f'formulas emitted, {order}'
-      judge(what, row['formulas_per_s'], 20_000 if gpu else 2_000, '/ s')
-  if 'iteration' in result:
-    seconds = result['iteration']['synthetic']['median_seconds']['total']
-    judge('iteration of the paper, synthetic panel', seconds, 8, 's', False)
-  if 'methods' in result:
-    each = {k: row['seconds_each'] for k, row in result['methods'].items()}
-    control = each['random search']
-    for name, goal in (('evolution', 1.5), ('AlphaCFG, paper', 3)):
-      what = f'{name}, seconds a formula of random search'
-      judge(what, each[name] / control, goal, 'x', False)
-  if 'backtest' in result:
-    row = result['backtest']
-    seconds = row['seconds']['median']
-    what = f'backtests of {row["signals"]:,} signals'
-    judge(what, seconds, 10, 's', False)
-  if 'assess' in result:
-    what = 'assess, times the evaluation of the same formulas'
-    judge(what, result['assess']['ratio'], 1.2, 'x', False)
-  if 'startup' in result:
-    seconds = result['startup']['warm']['first_iteration']
-    judge('first iteration after start, warm cache', seconds, 20, 's', False)
-  return found
 
 
 def table(found: dict) -> str:
@@ -142,11 +62,6 @@ def _goals(rows) -> str:
   )
 
 
-def _has_goal(row) -> bool:
-  """The goals are for window 40."""
-  return row['window'] in (None, 40)
-
-
 def _operators(result) -> str:
   copies = [
     f'{r["bytes_per_s"] / 1e9:.1f} GB/s on {r["shape"]}' for r in result['copy']
@@ -156,7 +71,7 @@ def _operators(result) -> str:
   for row in result['operators']:
     node, alone = row['node'], row['alone']
     speed = row['bytes'] / node['best']
-    limit = limit_of(row['operator'])
+    limit = goals.limit_of(row['operator'])
     met = 'yes' if 1e3 * node['median'] <= limit else 'NO'
     rows.append(
       [
@@ -166,8 +81,8 @@ def _operators(result) -> str:
         *(f'{1e3 * t:.2f}' for t in (alone['best'], alone['median'])),
         f'{speed / 1e9:.2f}',
         f'{100 * speed / rate:.1f} %',
-        f'{limit:.0f}' if _has_goal(row) else '',
-        met if _has_goal(row) else '',
+        f'{limit:.0f}' if goals.has_goal(row) else '',
+        met if goals.has_goal(row) else '',
       ]
     )
   head = (

@@ -34,6 +34,17 @@ def store_bytes(quick: bool) -> int:
   return 32 << 20 if quick else 1 << 29
 
 
+def shrink(config) -> None:
+  """Makes the config of a method tiny, for `--quick`."""
+  config.num_trajectories = 4
+  config.language = language(True)
+  config.store_bytes = store_bytes(True)
+  if 'search' in config:
+    config.search.num_simulations = 2
+    config.network.width = 16
+    config.training.update(batch_size=8, num_updates=2)
+
+
 def sizes(quick: bool) -> tuple[int, int]:
   """Days and stocks of the panel."""
   return (QUICK_DAYS, QUICK_STOCKS) if quick else (DAYS, STOCKS)

@@ -179,9 +179,7 @@ def delta(frame, x, days):
 def combine(function, terms):
   """By halves, so that no expression is deep."""
   while len(terms) > 1:
-    pairs = [
-      function(a, b) for a, b in zip(terms[::2], terms[1::2], strict=False)
-    ]
+    pairs = list(map(function, terms[::2], terms[1::2]))
     terms = pairs + terms[2 * len(pairs) :]
   return terms[0]
 
