@@ -27,7 +27,7 @@ LONG = """
 QUICK = """
   advice alphaformer alphaformer_networks alphaformer_paper alphagen alphaqcm
   archive assess assessment_page backup bars benchmark causality checkpoint
-  choice cli configs contributing edits ensemble environment evaluate
+  choice cli configs contributing device edits ensemble environment evaluate
   evaluate_store evolution evolution_method examples experiment export flows
   folder foresight formula_transformer genetic gflownet given gp grammar gumbel
   halves heads judgement languages learning ledger losses market_quality masks
