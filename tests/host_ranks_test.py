@@ -7,7 +7,7 @@ import pytest
 
 from alphajax.data import panel as panel_lib
 from alphajax.data import universe as universe_lib
-from alphajax.factor import host_ranks, operators, runtime, store
+from alphajax.factor import evaluate, host_ranks, operators, runtime
 from alphajax.language import formula as formula_lib
 
 T, S = 2 * host_ranks.DAYS + 5, 50
@@ -72,7 +72,7 @@ def test_a_store_sorts_large_markets_alone(monkeypatch):
   ]  # fmt: skip
   assert runtime.host_operator('CSRank', host_ranks.LEAST_MEMBERS - 1) is None
   assert runtime.host_operator('Scale', 10_000) is None
-  compared = store.values(formulas, panel)
+  compared = evaluate.values(formulas, panel)
   monkeypatch.setattr(host_ranks, 'LEAST_MEMBERS', 1)
   calls, rank = [], host_ranks.cs_rank
 
@@ -81,5 +81,5 @@ def test_a_store_sorts_large_markets_alone(monkeypatch):
     return rank(x, universe)
 
   monkeypatch.setattr(host_ranks, 'cs_rank', counted)
-  np.testing.assert_array_equal(store.values(formulas, panel), compared)
+  np.testing.assert_array_equal(evaluate.values(formulas, panel), compared)
   assert calls == [(T, S)] * 5

@@ -1,7 +1,8 @@
 """Thousands of formulas on a panel, their subexpressions shared.
 
 `Store` keeps the values of subexpressions on the device within a byte budget;
-the least recently used go first, and only statistics leave the device.
+the least recently used go first, in waves the large ones, and only statistics
+leave the device.
 """
 
 import collections
