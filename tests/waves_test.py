@@ -264,16 +264,19 @@ def test_new_formulas_compile_nothing(panel):
 
   batches = [few_operators(seed, 200) for seed in range(5)]
   jax.monitoring.register_event_duration_secs_listener(hear)
-  # Of a capacity that no other has, and with calls of two sizes.
-  store = evaluate.Store(panel, 300 * PLANE, in_waves=True)
-  first = map(formula_lib.parse, ['Mean(Abs(close),3)+high-low', '-0.5'])
-  store.map(list(first), count_finite)
-  assert compiled  # The listener hears.
-  before = len(compiled)
-  for formulas in batches:
-    for some in (formulas, formulas[:7], formulas[:1]):
-      store.map(some, count_finite)
-  assert len(compiled) == before
+  try:
+    # Of a capacity that no other has, and with calls of two sizes.
+    store = evaluate.Store(panel, 300 * PLANE, in_waves=True)
+    first = map(formula_lib.parse, ['Mean(Abs(close),3)+high-low', '-0.5'])
+    store.map(list(first), count_finite)
+    assert compiled  # The listener hears.
+    before = len(compiled)
+    for formulas in batches:
+      for some in (formulas, formulas[:7], formulas[:1]):
+        store.map(some, count_finite)
+    assert len(compiled) == before
+  finally:
+    jax.monitoring.unregister_event_duration_listener(hear)
 
 
 def test_calls_have_few_sizes():

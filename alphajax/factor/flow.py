@@ -118,12 +118,12 @@ class Flow:
     return self._cut(self._full.pop()) if self._full else None
 
   def fullest(self) -> tuple[tuple, list[int]] | None:
-    """Group and nodes of a call that would gain least by waiting, if any."""
-    if self._full:
-      return self.full()
+    """Group and nodes of a call that would gain least by waiting, if any.
+
+    Asked when no call is full.
+    """
     if not self._ready:
       return None
-
     return self._cut(max(self._ready, key=self._share))
 
   def _share(self, group: tuple) -> float:

@@ -237,6 +237,11 @@ def over_planes(reduce: Callable, like: tuple) -> Callable:
   return _compile(run, like, wide=True)
 
 
+def program(function: Callable, like: tuple) -> Callable:
+  """A function compiled for arguments of a signature."""
+  return _compile(function, like, wide=True)
+
+
 def in_place(function: Callable, like: tuple) -> Callable:
   """A function that returns its first argument, changed where it lies.
 

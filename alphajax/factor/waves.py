@@ -44,7 +44,8 @@ class Planes:
     self._pool, self._is_whole = features, False
     self.first = len(features)  # The place of the first value, and its node.
     self._shape = (self.first + capacity, *features.shape[1:])
-    # Group, or (what reduces, signature of its arguments) -> size -> program.
+    # Group, or (what reduces or does else, signature of its arguments) ->
+    # size -> program.
     self._programs: dict[tuple, dict[int, Callable]] = runtime.programs_of(
       runtime.signature((self._like_pool(), universe)), capacity
     )
@@ -154,10 +155,18 @@ class Planes:
   def _whole(self) -> jax.Array:
     """The pool, made when it is first needed."""
     if not self._is_whole:
-      room = ((0, self.capacity), (0, 0), (0, 0))
-      self._pool = jax.jit(jnp.pad, static_argnums=1)(self._pool, room)
+      room = (0, self.capacity), (0, 0), (0, 0)
+      widen = functools.partial(jnp.pad, pad_width=room)
+      self._pool = self._kept('whole', widen, self._pool)(self._pool)
       self._is_whole = True
     return self._pool
+
+  def _kept(self, name: str, function: Callable, *args: Any) -> Callable:
+    """A program of the pool's shape alone, among those that are forgotten."""
+    key = name, runtime.signature(args)
+    if not self.knows(key):
+      self._programs[key] = {1: runtime.program(function, key[1])}
+    return self._programs[key][1]
 
   def reducer(self, reduce: Callable, args: Any) -> tuple[Callable, int]:
     """What computes statistics of nodes, and of how many at once.
@@ -189,7 +198,8 @@ class Planes:
     size = self._fitting(READ)[-1]
 
     def run(nodes):
-      return _read(self._whole(), self._rows(nodes, size))[: len(nodes)]
+      args = self._whole(), self._rows(nodes, size)
+      return self._kept('read', _read, *args)(*args)[: len(nodes)]
 
     return run, size
 
@@ -325,6 +335,5 @@ def _fill(pool, numbers, places):
   return _write(pool, places[:, -1], values)
 
 
-@jax.jit
 def _read(pool, places):
   return tuple(_planes(pool, places))

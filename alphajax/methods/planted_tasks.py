@@ -212,9 +212,7 @@ def _see(rng_key, bank, panel, signal, sizes, held_out) -> Seen:
   )
 
 
-def _inputs(
-  bank, panel, signal, seen, sizes, known, retrieved, rpn
-) -> Inputs:  # fmt: skip
+def _inputs(bank, panel, signal, seen, sizes, known, retrieved, rpn) -> Inputs:
   """What the encoder reads."""
   num = seen.ids.shape[0] - sizes.pool - sizes.tried
   parts = jnp.split(seen.ids, [num, num + sizes.pool])

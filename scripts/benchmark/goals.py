@@ -57,7 +57,7 @@ def of_parts(parts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _formulas(result, gpu: bool) -> Iterator[Goal]:
   if gpu:
     rate = result['alphajax']['formulas_per_s']
-    yield Goal('formulas', rate, 20_000, '/ s')
+    yield Goal('formulas', rate, 30_000, '/ s')
   if result['peer']:
     yield Goal('formulas, times the PyTorch peer', result['ratio'], 30, 'x')
 

@@ -1,6 +1,7 @@
 """Where the time of formulas goes on an accelerator, see `factor.waves`."""
 
 import functools
+import gc
 import sys
 import time
 
@@ -29,8 +30,11 @@ def waves_part(panel, formulas, reduce, budget) -> dict:
   del store
   host = []
   for _ in range(3):
+    gc.collect()  # What was measured holds itself, and GBs of the device.
     idle = _idle(make(), formulas, reduce, target)
     host.append(_run(idle, formulas, reduce, target))
+    del idle
+  gc.collect()
   ic = rows['IC']['seconds']
   nodes = sum(row['seconds'] for row in rows.values()) - ic
   found = {
