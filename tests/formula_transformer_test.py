@@ -124,12 +124,13 @@ def test_every_input_counts(part):
     mask=~inputs.mask, formulas=inputs.formulas[::-1]
   )
   changed = inputs._replace(**{part: getattr(other, part)})
-  logits, value, score = say(inputs)
-  other_logits, other_value, other_score = say(changed)
+  candidate = candidate_of(expected=0.0)  # The rest is the network's.
+  logits, value, score = say(inputs, candidate=candidate)
+  other_logits, other_value, other_score = say(changed, candidate=candidate)
   assert np.abs(logits - other_logits).max() > 1e-4
   if part != 'formulas':  # Those are not for the value head.
     assert abs(value - other_value) > 1e-3 * abs(value)
-  assert abs(score - other_score) > 1e-5 * abs(score)
+    assert abs(score - other_score) > 1e-3 * abs(score)
 
 
 def test_a_score_begins_with_what_a_regression_expects():

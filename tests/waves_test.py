@@ -256,10 +256,10 @@ def test_a_graph_too_large_begins_anew(panel, alone, monkeypatch):
 
 
 def test_new_formulas_compile_nothing(panel):
-  compiled = []
+  compiled, hears = [], [True]
 
   def hear(event, seconds, **_):
-    if event == COMPILED:
+    if event == COMPILED and hears:
       compiled.append(seconds)
 
   batches = [few_operators(seed, 200) for seed in range(5)]
@@ -276,7 +276,7 @@ def test_new_formulas_compile_nothing(panel):
         store.map(some, count_finite)
     assert len(compiled) == before
   finally:
-    jax.monitoring.unregister_event_duration_listener(hear)
+    hears.clear()  # Older JAX takes no listener back.
 
 
 def test_calls_have_few_sizes():
