@@ -75,8 +75,14 @@ def _constant(x):
   return ((x - mean[..., None]) ** 2).mean(-1) <= CONSTANT * mean**2
 
 
+def _deviation(x):
+  """From the mean; exactly 0 where all are equal, for it is less today first."""
+  x = x - x[..., -1:]
+  return x - x.mean(-1, keepdims=True)
+
+
 def _moment(x, order):
-  x = x - x.mean(-1, keepdims=True)
+  x = _deviation(x)
   # As a power it would take many times as long.
   return functools.reduce(np.multiply, [x] * order).mean(-1)
 
@@ -96,14 +102,12 @@ def _var(x):
 
 
 def _cov(x, y):
-  dx = x - x.mean(-1, keepdims=True)
-  dy = y - y.mean(-1, keepdims=True)
-  return (dx * dy).sum(-1) / np.float64(x.shape[-1] - 1)
+  products = _deviation(x) * _deviation(y)
+  return products.sum(-1) / np.float64(x.shape[-1] - 1)
 
 
 def _corr(x, y):
-  dx = x - x.mean(-1, keepdims=True)
-  dy = y - y.mean(-1, keepdims=True)
+  dx, dy = _deviation(x), _deviation(y)
   norm = np.sqrt((dx**2).sum(-1)) * np.sqrt((dy**2).sum(-1))
   flat = _constant(x) | _constant(y)
   return np.where(flat, np.nan, (dx * dy).sum(-1) / norm)
@@ -116,7 +120,7 @@ def _median(x):
 
 
 def _mad(x):
-  return np.abs(x - x.mean(-1, keepdims=True)).mean(-1)
+  return np.abs(_deviation(x)).mean(-1)
 
 
 def _rank(x):
@@ -163,7 +167,7 @@ def _resi(x):
 
 
 def _rsquare(x):
-  squares = ((x - x.mean(-1, keepdims=True)) ** 2).sum(-1)
+  squares = (_deviation(x) ** 2).sum(-1)
   share = 1 - (_line(x)[1] ** 2).sum(-1) / squares
   return np.where(_constant(x), np.nan, share)
 

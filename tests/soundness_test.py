@@ -92,12 +92,11 @@ def test_places_compare_as_ranks_do(part, formulas):
   places = store.map(formulas, sample.places, *where)
   values = store.take(formulas)
   days = jnp.asarray(part.days)
-  rank, difference = jax.jit(ranks.rank), jax.jit(ranks.difference)
   for i in range(len(formulas)):
-    base = rank(values[i], store.universe)
+    base = ranks.rank(values[i], store.universe)
     found = sample.compare(places, np.repeat(places[i : i + 1], len(places), 0))
     for j, other in enumerate(values):
-      expected = difference(other, base, store.universe, days)
+      expected = ranks.difference(other, base, store.universe, days)
       assert found.alike[j] == ranks.alike(expected)
       assert found.ranked[j] == int(expected.count)
       if np.array_equal(places[i] >= 0, places[j] >= 0):

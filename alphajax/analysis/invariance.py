@@ -103,7 +103,7 @@ def check(
     )
   formulas = list(formulas)
   store = evaluate.make_store(panel)
-  base = [_rank(v, store.universe) for v in store.take(formulas)]
+  base = [ranks.rank(v, store.universe) for v in store.take(formulas)]
   found = []
   for k, names in enumerate((PRICES, VOLUMES)):
     factor = factors(num_stocks, seed + k, powers_of_two)
@@ -111,12 +111,8 @@ def check(
     values = store.take(formulas)
     found.append(
       [
-        jax.device_get(_difference(v, b, store.universe, days))
+        jax.device_get(ranks.difference(v, b, store.universe, days))
         for v, b in zip(values, base, strict=True)
       ]
     )
   return [Invariance(*pair) for pair in zip(*found, strict=True)]
-
-
-_rank = jax.jit(ranks.rank)
-_difference = jax.jit(ranks.difference)

@@ -33,11 +33,13 @@ class Difference(NamedTuple):
   count: jax.Array  # type: ignore[assignment]
 
 
+@jax.jit
 def rank(values: jax.Array, universe: universe_lib.Universe) -> jax.Array:
   """Rank / count over members with a value, `[T, S] -> [T, S]`; else NaN."""
   return operators.cs_rank(values, universe)
 
 
+@jax.jit
 def difference(
   values: jax.Array,
   base: jax.Array,
