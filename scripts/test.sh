@@ -8,6 +8,10 @@ export JAX_PLATFORMS="${JAX_PLATFORMS:-cpu}"
 unset PYTHONDONTWRITEBYTECODE
 # A worker has a core: more threads of a library would wait for each other.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+# To read a program from disk takes as long as to compile a small one, and
+# nobody reads which line an operation of it came from.
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.3
+export JAX_TRACEBACK_IN_LOCATIONS_LIMIT=0
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy

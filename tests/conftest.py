@@ -1,10 +1,12 @@
 """What several test files share."""
 
 import contextlib
+import gc
 import importlib
 import shutil
 from pathlib import Path
 
+import jax
 import pytest
 
 from alphajax.run import cache
@@ -104,6 +106,19 @@ def pytest_configure(config):
 def pytest_collection_finish():
   """Freezes what is imported and collected."""
   importlib.import_module('frozen')
+
+
+def pytest_sessionfinish():
+  """Freezes what is left: pytest looks at it five times before it ends."""
+  gc.freeze()
+
+
+@pytest.fixture(scope='module', autouse=True)
+def few_programs():
+  """Forgets the programs of a file after it: with each that lives, the next
+  takes longer to make, twice as long with 2,000."""
+  yield
+  jax.clear_caches()
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -1,5 +1,7 @@
 """Where compiled programs are kept between processes."""
 
+import os
+
 import jax
 
 from alphajax.data import panel_cache
@@ -8,10 +10,12 @@ from alphajax.data import panel_cache
 def use_disk_cache() -> None:
   """Keeps compiled programs on disk, so that the next start is quick.
 
-  In a folder beside the loaded panels, see `panel_cache.home`.
+  In a folder beside the loaded panels, see `panel_cache.home`. From how many
+  seconds of compilation on: all, or as JAX's own environment variable says.
   """
   # By its real path: JAX looks a program up by the folder's name as well.
   folder = (panel_cache.home() / 'xla').resolve()
   jax.config.update('jax_compilation_cache_dir', str(folder))
   # Small programs too: a start has some hundred of them.
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+  if 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS' not in os.environ:
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
