@@ -8,10 +8,12 @@ from pathlib import Path
 
 import jax
 import pytest
+from jax import monitoring
 
 from alphajax.run import cache
 
 KEPT_BYTES = 1 << 30  # Of compiled programs; all tests need a tenth of it.
+MOST_PROGRAMS = 1_000  # That are kept from one file to the next.
 
 
 # Files of few tests that take long come first: else one worker would wait for
@@ -113,12 +115,30 @@ def pytest_sessionfinish():
   gc.freeze()
 
 
+class _Compiled:
+  """How many programs were made since they were forgotten."""
+
+  count = 0
+
+  def __call__(self, event: str, seconds: float, **_) -> None:
+    self.count += event == '/jax/core/compile/backend_compile_duration'
+
+
+_compiled = _Compiled()
+monitoring.register_event_duration_secs_listener(_compiled)
+
+
 @pytest.fixture(scope='module', autouse=True)
 def few_programs():
-  """Forgets the programs of a file after it: with each that lives, the next
-  takes longer to make, twice as long with 2,000."""
+  """Forgets programs after a file once there are many.
+
+  With each that lives the next takes longer to make, twice as long with 2,000;
+  files share some, so that those of one alone stay.
+  """
   yield
-  jax.clear_caches()
+  if _compiled.count > MOST_PROGRAMS:
+    jax.clear_caches()
+    _compiled.count = 0
 
 
 @pytest.fixture(scope='session', autouse=True)
