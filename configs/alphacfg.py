@@ -72,7 +72,7 @@ def get_config(variant='csi300'):
   config.value.similarity = 'formula'
   # IC of the pool; 'gain': less that of the pool before; 'factor': of the
   # formula alone; 'unexplained': its correlation with what the pool before it
-  # leaves of the label.
+  # leaves of the label; or the import path of your reward(outcome, objective).
   config.value.reward = 'pool'
   # An IC of 0.05 is lost beside PUCT's exploration and the policy's loss; the
   # paper leaves it as it is.
@@ -84,7 +84,8 @@ def get_config(variant='csi300'):
   # A formula that was evaluated before is worth the `same`, or `nothing`.
   config.value.duplicates = 'same'
   # What of the daily series counts: ic, icir or lcb (mean - beta * std); for
-  # the reward of a factor also rank_ic, rank_icir, rank_lcb.
+  # the reward of a factor also rank_ic, rank_icir, rank_lcb; or the import path
+  # of an Objective of yours.
   config.value.objective = 'ic'
   config.value.beta = 1.0  # Of lcb.
 

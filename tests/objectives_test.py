@@ -69,8 +69,17 @@ def test_oriented_takes_the_better_sign():
   np.testing.assert_array_equal(signs, np.where(mean < 0, -1, 1))
 
 
+MEDIAN = objectives.Objective('ic', lambda daily, scored: jnp.median(daily))
+
+
+def test_an_objective_of_ones_own():
+  assert objectives.make(f'{__name__}.MEDIAN') is MEDIAN
+  with pytest.raises(ValueError, match='config.value.objective is .*DAILY'):
+    objectives.make(f'{__name__}.DAILY', 1.0, 'config.value.objective')
+
+
 def test_refusals():
-  with pytest.raises(ValueError, match="unknown objective 'sharpe'; known: ic"):
+  with pytest.raises(ValueError, match="'sharpe': expected one of ic"):
     objectives.make('sharpe')
   with pytest.raises(ValueError, match='beta is -1'):
     objectives.make('lcb', -1)

@@ -76,7 +76,7 @@ def _constant(x):
 
 
 def _deviation(x):
-  """From the mean; exactly 0 where all are equal, for it is less today first."""
+  """From the mean; exactly 0 where all are equal: today is taken off first."""
   x = x - x[..., -1:]
   return x - x.mean(-1, keepdims=True)
 

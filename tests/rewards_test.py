@@ -64,7 +64,7 @@ def test_worth_of_a_factor(market, name):
   )
   daily = np.asarray(daily, np.float64)[:, split.scored]
   for text, series, outcome in zip(TEXTS, daily, outcomes, strict=True):
-    worth = rewards.of_outcome(outcome, 'factor', bench.objective)
+    worth = rewards.reward_of('factor')(outcome, bench.objective)
     if text == 'Abs(close)/close':  # A constant has no value.
       assert (outcome.own_ic, outcome.ic) == (0.0, 0.0)
       continue
@@ -107,12 +107,23 @@ def test_a_pool_improves_by_the_objective(market):
 
 
 def test_refusals(market):
-  with pytest.raises(ValueError, match="objective: unknown objective 'sharpe'"):
+  with pytest.raises(ValueError, match="objective is 'sharpe': expected one"):
     rewards.objective_of(config_of(objective='sharpe'))
   with pytest.raises(ValueError, match='RankIC of a pool needs the ranks'):
     experiment.make_method(config_of(objective='rank_ic'), market)
   with pytest.raises(ValueError, match='objective: beta is -1'):
     rewards.objective_of(config_of(objective='lcb', beta=-1.0))
+
+
+def only_new(outcome, objective):
+  """A reward of one's own."""
+  return float(outcome.is_new)
+
+
+def test_a_reward_of_ones_own():
+  assert rewards.reward_of(f'{__name__}.only_new') is only_new
+  with pytest.raises(ValueError, match="value.reward is 'gold': expected one"):
+    rewards.reward_of('gold')
 
 
 def test_likeness_never_pays():

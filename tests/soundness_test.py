@@ -1,6 +1,5 @@
 """Tests of formulas on a sample: scale, future, range, dead parts."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest

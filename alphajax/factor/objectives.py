@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from alphajax import lookup
 from alphajax.factor import metrics
 from alphajax.factor.metrics import Target
 
@@ -52,14 +53,17 @@ def lower_bound(
 
 # One object for each: programs are compiled by its identity.
 @functools.cache
-def make(name: str, beta: float = 1.0) -> Objective:
+def make(name: str, beta: float = 1.0, key: str = 'the objective') -> Objective:
   """The objective of that name; `beta` is that of the lower bounds.
+
+  name: one of ours, or the import path of an `Objective`.
+  key: of the config, for the error.
 
   Raises:
     ValueError: an unknown name, or a beta below 0.
   """
   if beta < 0:
-    raise ValueError(f'beta is {beta}: expected a number >= 0')
+    raise ValueError(f'{key}: beta is {beta}: expected a number >= 0')
   bound = functools.partial(lower_bound, beta=beta)
   known = {
     'ic': Objective('ic', mean),
@@ -69,9 +73,13 @@ def make(name: str, beta: float = 1.0) -> Objective:
     'lcb': Objective('ic', bound),
     'rank_lcb': Objective('rank_ic', bound),
   }
-  if name not in known:
-    raise ValueError(f'unknown objective {name!r}; known: {", ".join(known)}')
-  return known[name]
+  found = lookup.resolve(name, known, key=key)
+  if not isinstance(found, Objective) or found.series not in SERIES:
+    raise ValueError(
+      f'{key} is {name!r}: expected an Objective(series, score) whose series '
+      f'is one of {SERIES}, see alphajax/factor/objectives.py'
+    )
+  return found
 
 
 def oriented(

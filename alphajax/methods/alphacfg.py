@@ -92,9 +92,9 @@ def make(config, market: Market) -> Method:
 
 def _check_choices(config) -> None:
   """Refuses an unknown word in `config.value`, or openings of no niches."""
+  rewards.reward_of(config.value.reward)
   for name, choices in (
     ('similarity', SIMILARITIES),
-    ('reward', rewards.REWARDS),
     ('normalize', NORMALIZE),
     ('duplicates', DUPLICATES),
   ):
@@ -227,8 +227,7 @@ def value_targets(
 
 def _worths(outcomes, reward, objective, scale, normalize) -> np.ndarray:
   """What the formulas are worth, similar to others or not; `value_targets`."""
-  worths = scale * np.array(
-    [rewards.of_outcome(outcome, reward, objective) for outcome in outcomes]
-  )
+  worth = rewards.reward_of(reward)
+  worths = scale * np.array([worth(outcome, objective) for outcome in outcomes])
   is_new = np.array([outcome.is_new for outcome in outcomes])
   return rewards.normalized(worths, is_new, normalize)

@@ -55,11 +55,7 @@ class Agent(NamedTuple):
 
 def make(config, market: Market) -> Method:
   """Makes the method; see `configs/alphagen.py`."""
-  if config.value.reward not in rewards.REWARDS:
-    raise ValueError(
-      f'config.value.reward is {config.value.reward!r}: expected one of '
-      f'{rewards.REWARDS}'
-    )
+  rewards.reward_of(config.value.reward)
   language = environment.make(**config.language)
   agent = make_agent(config, language)
   bench = archive.make_bench(config, market)
@@ -178,12 +174,9 @@ def worths_of(config, bench, formulas, outcomes, twins=()):
   for one without a value. Where `config.pool.accept` turns twins of a member
   away they are paid nothing, nor is a member that comes again.
   """
+  reward = rewards.reward_of(config.value.reward)
   worths = np.array(
-    [
-      rewards.of_outcome(outcome, config.value.reward, bench.objective)
-      for outcome in outcomes
-    ],
-    np.float32,
+    [reward(outcome, bench.objective) for outcome in outcomes], np.float32
   )
   if config.pool.accept != 'distinct':
     return worths, twins

@@ -190,20 +190,16 @@ def worths_of(options, bench: archive.Bench, outcomes) -> np.ndarray:
   pays = [
     outcome.is_new or options.duplicates == 'same' for outcome in outcomes
   ]
-  worths = [
-    rewards.of_outcome(outcome, options.reward, bench.objective)
-    for outcome in outcomes
-  ]
+  reward = rewards.reward_of(options.reward)
+  worths = [reward(outcome, bench.objective) for outcome in outcomes]
   scaled = np.float32(options.scale) * np.asarray(worths, np.float32)
   return np.where(np.array(pays, bool), scaled, np.float32(0))
 
 
 def _check(config) -> None:
   """Refuses options that cannot be, by their key."""
-  for name, choices in (
-    ('reward', rewards.REWARDS),
-    ('duplicates', alphacfg.DUPLICATES),
-  ):
+  rewards.reward_of(config.value.reward)
+  for name, choices in (('duplicates', alphacfg.DUPLICATES),):
     if config.value[name] not in choices:
       raise ValueError(
         f'config.value.{name} is {config.value[name]!r}: expected one of '

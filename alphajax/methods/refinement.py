@@ -135,10 +135,10 @@ def make_bench(config, split: Split) -> Bench:
 
 def make_objective(config) -> objectives.Objective:
   """The objective that the config names."""
-  try:
-    return objectives.make(config.refine.objective, config.refine.beta)
-  except ValueError as error:
-    raise ValueError(f'config.refine.objective and beta: {error}') from error
+  options = config.refine
+  return objectives.make(
+    options.objective, options.beta, 'config.refine.objective'
+  )
 
 
 def _daily_ic(values, members, label, target):

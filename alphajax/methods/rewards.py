@@ -1,11 +1,44 @@
 """What a formula is worth, by the daily series of the pool or its own."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 
+from alphajax import lookup
 from alphajax.factor import objectives
 from alphajax.factor.objectives import Objective
 
-REWARDS = ('pool', 'gain', 'factor', 'unexplained')
+Reward = Callable[[Any, Objective], float]  # Of an `archive.Outcome`.
+
+
+def _of_factor(outcome, objective: Objective) -> float:
+  is_ic = objective == objectives.make('ic')
+  return abs(outcome.own_ic) if is_ic else outcome.own_ic
+
+
+# The worth of the `pool` after a formula, what the pool `gain`s by it, that of
+# the `factor` alone, or what the pool before it left `unexplained`: its
+# correlation with the rest of the label, whatever its sign.
+REWARDS: Mapping[str, Reward] = {
+  'pool': lambda outcome, _: outcome.ic,
+  'gain': lambda outcome, _: outcome.gain,
+  'factor': _of_factor,
+  'unexplained': lambda outcome, _: abs(outcome.unexplained),
+}
+
+
+def reward_of(name: str) -> Reward:
+  """The reward that `config.value.reward` names.
+
+  name: one of `REWARDS`, or the import path of `reward(outcome, objective)`.
+
+  Raises:
+    ValueError: neither of both.
+  """
+  return lookup.function(
+    name, REWARDS, 'reward(outcome, objective)', key='config.value.reward'
+  )
 
 
 def objective_of(config) -> Objective:
@@ -17,10 +50,9 @@ def objective_of(config) -> Objective:
   value = config.get('value')
   if value is None:
     return objectives.make('ic')
-  try:
-    objective = objectives.make(value.objective, value.beta)
-  except ValueError as error:
-    raise ValueError(f'config.value.objective: {error}') from error
+  objective = objectives.make(
+    value.objective, value.beta, 'config.value.objective'
+  )
   if objective.series != 'ic' and value.reward in ('pool', 'gain'):
     raise ValueError(
       f'config.value.objective is {value.objective!r}: the RankIC of a pool '
@@ -29,23 +61,6 @@ def objective_of(config) -> Objective:
       "the objective 'ic', 'icir' or 'lcb'"
     )
   return objective
-
-
-def of_outcome(outcome, reward: str, objective: Objective) -> float:
-  """The worth of a formula.
-
-  reward: that of the `pool` after it, what the pool `gain`s by it, that of
-    the `factor` alone, or what the pool before it left `unexplained`: its
-    correlation with the rest of the label, whatever its sign.
-  """
-  if reward == 'pool':
-    return outcome.ic
-  if reward == 'gain':
-    return outcome.gain
-  if reward == 'unexplained':
-    return abs(outcome.unexplained)
-  is_ic = objective == objectives.make('ic')
-  return abs(outcome.own_ic) if is_ic else outcome.own_ic
 
 
 def normalized(worths, is_new, how: str):
