@@ -35,6 +35,7 @@ class Language(Protocol):
   writes_prefix_trees: the tokens of every state spell a tree in prefix order.
     Such a language has `arity` and `role`, i32[V], of its symbols, as a
     `Grammar`; the Tree-LSTM and the table of rewards need them.
+  A language whose actions append tokens says so, see `appends`.
   """
 
   vocab: Vocab
@@ -82,6 +83,16 @@ def make(name: str = 'sem_k', *, rules: str = '', **options) -> Language:
 def _module(language: Language) -> ModuleType:
   """Where the type of a language is defined, its functions are too."""
   return sys.modules[type(language).__module__]
+
+
+def productions(language: Language) -> grammar.Grammar | None:
+  """The grammar whose productions are the actions; None: actions are others."""
+  return language if isinstance(language, grammar.Grammar) else None
+
+
+def appends(language: Language) -> bool:
+  """Whether an action puts a token behind those that are there, as in RPN."""
+  return getattr(language, 'appends', False)
 
 
 def init(language: Language) -> State:

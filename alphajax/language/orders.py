@@ -57,10 +57,11 @@ def make(name: str = 'sem_k', *, max_length: int = 10, **options) -> Orders:
       raise ValueError(
         f'language.max_length is {max_length}: rules beside RPN need 2'
       )
-    rules = environment.make('sem_k', max_length=max_length - 1, **options)
+    made = environment.make('sem_k', max_length=max_length - 1, **options)
   else:
-    rules = environment.make(name, max_length=max_length, **options)
-  if not isinstance(rules, grammar.Grammar):
+    made = environment.make(name, max_length=max_length, **options)
+  rules = environment.productions(made)
+  if rules is None:
     raise ValueError(
       f'config.language.name is {name!r}, which has no productions: a formula '
       f'Transformer writes {", ".join(environment.NAMES)}'

@@ -46,6 +46,7 @@ class Rpn:
   kinds: frozenset[str] = struct.field(pytree_node=False)  # Those in use.
 
   writes_prefix_trees = False  # See `environment.Language`.
+  appends = True
 
   @property
   def num_actions(self) -> int:

@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.language import orders as orders_lib
 from alphajax.language.environment import Language
 from alphajax.language.formula import Formula
-from alphajax.language.grammar import Grammar
 from alphajax.methods import (
   archive,
   choice,
@@ -178,7 +178,7 @@ def prior_of(
     raise ValueError(
       f'config.prior.uniform is {options.uniform}: expected a share, 0 to 1'
     )
-  if not isinstance(grammar, Grammar):
+  if environment.productions(grammar) is None:
     raise ValueError(
       f'config.language.name is {config.language.name!r}, and a prior is of '
       'the productions of a grammar: set it to sem_k, or take '

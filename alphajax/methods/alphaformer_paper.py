@@ -29,7 +29,7 @@ from alphajax.methods.base import Market, Method
 from alphajax.methods.market_writer import Learner, Model
 from alphajax.networks import market_encoder
 from alphajax.run.clock import Clock
-from alphajax.search import ppo, token_games
+from alphajax.search import ppo
 
 
 class State(NamedTuple):
@@ -66,7 +66,7 @@ def make(config, market: Market) -> Method:
   """Makes the method; see `configs/alphaformer_paper.py`."""
   check(config)
   language = environment.make(**config.language)
-  if not token_games.appends(language):
+  if not environment.appends(language):
     raise ValueError(
       f'config.language.name is {config.language.name!r}: AlphaFormer writes '
       "postfix formulas token by token; set it to 'rpn'"

@@ -357,8 +357,9 @@ def trees_of(language: environment.Language, config) -> Grammar:
   Raises:
     ValueError: a language that has none.
   """
-  grammar = getattr(language, 'trees', language)
-  if not isinstance(grammar, Grammar):
+  trees = getattr(language, 'trees', language)
+  grammar = environment.productions(trees)
+  if grammar is None:
     raise ValueError(
       f'config.language.name is {config.language.name!r}: evolution varies the '
       'derivations of a grammar; name one, or give the language a `trees` that '

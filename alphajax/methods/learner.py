@@ -215,7 +215,7 @@ def _check_openings(config: ConfigDict, grammar: environment.Language) -> None:
     )
   if not opens_nodes(config):
     return
-  if not isinstance(grammar, grammar_lib.Grammar):
+  if environment.productions(grammar) is None:
     raise ValueError(
       "config.search.openings_at = 'node' opens nodes of a grammar's formulas, "
       f'and config.language.name = {config.language.name!r} has no grammar'
@@ -276,8 +276,8 @@ def _make_play(recipe: Recipe) -> Callable:
       open_key, rng_key = jax.random.split(rng_key)
       sizes = config.num_trajectories, share
       if at_nodes:
-        assert isinstance(grammar, grammar_lib.Grammar)  # As it was asked.
-        forms = openings.draw_forms(grammar, open_key, formulas, *sizes)
+        trees = typing.cast(grammar_lib.Grammar, grammar)  # As it was asked.
+        forms = openings.draw_forms(trees, open_key, formulas, *sizes)
       else:
         drawn = openings.draw(grammar, open_key, formulas, *sizes)
     return play_from(learner, rng_key, iteration, drawn, forms, told)

@@ -6,17 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from alphajax.language import rpn
+from alphajax.language import environment
 from alphajax.language.environment import Language, State
 from alphajax.networks import token_policy
 from alphajax.networks.token_policy import TokenPolicy
 from alphajax.search.evaluators import Evaluator, from_apply
 from alphajax.search.rollout import Rollout
-
-
-def appends(language: Language) -> bool:
-  """Whether a move puts a token behind those that are there, as in RPN."""
-  return isinstance(language, rpn.Rpn)
 
 
 def following(begin: Callable, follow: Callable) -> Evaluator:
@@ -48,7 +43,7 @@ def repeated(memory: Any, states: State) -> Any:
 
 def evaluator(network: TokenPolicy, language: Language) -> Evaluator:
   """What a rollout asks; without dropout. Games begin at the start."""
-  if not appends(language):
+  if not environment.appends(language):
     return from_apply(jax.vmap(network.apply, (None, 0)))
 
   def begin(params, states):
@@ -66,7 +61,7 @@ def inputs(played: Rollout, language: Language) -> jax.Array:
 
   The axis of games is the second, as `ppo.Games` wants it.
   """
-  if appends(language):
+  if environment.appends(language):
     return played.final_tokens[None]
   return played.tokens
 
@@ -92,4 +87,4 @@ def learner(network: TokenPolicy, language: Language) -> Callable:
     read = jax.vmap(one, (None, 0, 0, None))
     return jax.vmap(read, (None, 0, 0, None))(params, tokens, keys, None)
 
-  return of_games if appends(language) else of_states
+  return of_games if environment.appends(language) else of_states
