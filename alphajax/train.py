@@ -88,7 +88,7 @@ def _train(config, workdir, method, market, data_hash) -> Trained:
   keep_result = functools.partial(
     experiment.keep_result, config, workdir, method, market
   )
-  keep_seldom = _Seldom(keep_result)
+  keep_seldom = clock.Seldom(keep_result)
   state = _iterate(config, workdir, method, state, done, rng_key, keep_seldom)
   keep_result(state)
   reason = method.finished(state) or f'{config.num_iterations} iterations done'
@@ -96,30 +96,6 @@ def _train(config, workdir, method, market, data_hash) -> Trained:
   what = f'The result is {result}.' if result.exists() else 'No pool was found.'
   _say(f'Finished: {reason}. {what}')
   return Trained(method, state, market, reason)
-
-
-class _Seldom:
-  """Keeps better results only so often that it takes a small share of the time.
-
-  What a run keeps of its best result tells everything about every factor, which
-  can take longer than the iterations between two better results. So on the way
-  `pool.json` may be behind the checkpoint for a while; at the end it never is.
-  """
-
-  def __init__(self, keep, share: float = 0.1):
-    self._keep, self._share = keep, share
-    self._next = 0.0
-    self._is_due = True  # A run that was killed may have left one behind.
-
-  def __call__(self, state, is_better: bool) -> None:
-    self._is_due |= is_better
-    start = time.perf_counter()
-    if not self._is_due or start < self._next:
-      return
-    self._keep(state)
-    end = time.perf_counter()
-    self._next = end + (end - start) / self._share
-    self._is_due = False
 
 
 def _iterate(config, workdir, method, state, done, rng_key, keep_result):

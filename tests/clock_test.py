@@ -45,3 +45,22 @@ def test_a_process_has_one_listener(monkeypatch):
   )
   for _ in range(3):
     clock.CompileClock()
+
+
+def test_a_better_result_that_is_put_off_is_kept_later(monkeypatch):
+  now, kept = [0.0], []
+  monkeypatch.setattr(clock.time, 'perf_counter', lambda: now[0])
+
+  def keep(state):
+    kept.append(state)
+    now[0] += 1.0
+
+  seldom = clock.Seldom(keep)
+  # What a killed run may have put off; ten times as long nothing is kept.
+  for second, state, is_better in (
+    (0, 'a', False), (2, 'b', True), (10, 'c', False), (11, 'd', False),
+    (50, 'e', False), (60, 'f', True),
+  ):  # fmt: skip
+    now[0] = float(second)
+    seldom(state, is_better)
+  assert kept == ['a', 'd', 'f']

@@ -327,25 +327,6 @@ def test_told_to_go_on_it_is_the_longer_run(tmp_path, method):
   assert_same(contents(whole, tmp_path / 'a'), contents(whole, tmp_path / 'b'))
 
 
-def test_a_better_result_that_is_put_off_is_kept_later(monkeypatch):
-  now, kept = [0.0], []
-  monkeypatch.setattr(train.time, 'perf_counter', lambda: now[0])
-
-  def keep(state):
-    kept.append(state)
-    now[0] += 1.0
-
-  seldom = train._Seldom(keep)
-  # What a killed run may have put off; ten times as long nothing is kept.
-  for second, state, is_better in (
-    (0, 'a', False), (2, 'b', True), (10, 'c', False), (11, 'd', False),
-    (50, 'e', False), (60, 'f', True),
-  ):  # fmt: skip
-    now[0] = float(second)
-    seldom(state, is_better)
-  assert kept == ['a', 'd', 'f']
-
-
 def test_a_key_that_is_new_has_its_default(tmp_path, capsys):
   """The folder of an older version goes on, and says what is other."""
   config = config_of('random_search', num_iterations=1)

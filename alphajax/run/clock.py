@@ -1,4 +1,4 @@
-"""Seconds of an iteration: of its parts, and of compiling."""
+"""Seconds of an iteration: of its parts, of compiling, of what is kept."""
 
 import contextlib
 import functools
@@ -48,3 +48,27 @@ def _compiled() -> list[float]:
 
   jax.monitoring.register_event_duration_secs_listener(hear)
   return total
+
+
+class Seldom:
+  """Keeps better results only so often that it takes a small share of the time.
+
+  What a run keeps of its best result tells everything about every factor, which
+  can take longer than the iterations between two better results. So on the way
+  `pool.json` may be behind the checkpoint for a while; at the end it never is.
+  """
+
+  def __init__(self, keep, share: float = 0.1):
+    self._keep, self._share = keep, share
+    self._next = 0.0
+    self._is_due = True  # A run that was killed may have left one behind.
+
+  def __call__(self, state, is_better: bool) -> None:
+    self._is_due |= is_better
+    start = time.perf_counter()
+    if not self._is_due or start < self._next:
+      return
+    self._keep(state)
+    end = time.perf_counter()
+    self._next = end + (end - start) / self._share
+    self._is_due = False
