@@ -10,7 +10,10 @@ the table is always of all that is done. When a run is finished its test split
 is opened, once, as its ledger shows; `--validation` judges on the validation
 days instead and opens nothing. Writes `table.csv`, `table.md`, `runs.csv`,
 `curves.csv` and `referee.html`; where alphas are planted `arena.csv` and
-`ranking.csv` too. `--add="NAME:CONFIG KEY=VALUE ..."` adds a method.
+`ranking.csv` too. `--part=I/N` does a part of the runs, for several machines
+that share the folder, and no table.
+
+`--add="NAME:CONFIG KEY=VALUE ..."` adds a method.
 """
 
 import functools
@@ -23,7 +26,7 @@ import pandas as pd
 from absl import flags
 from ml_collections import config_flags
 
-from alphajax import arena, cli, evaluate, matrix, sweep, train, walks
+from alphajax import arena, cli, evaluate, matrix, parts, sweep, train, walks
 from alphajax.configs import referee as rows
 from alphajax.judge import bench
 from alphajax.judge.bench import Entry
@@ -72,6 +75,7 @@ def run(
   jobs: int | None = None,
   name: str = 'test',
   train_now: bool = True,
+  part: parts.Part | None = None,
 ) -> list[Board]:
   """Runs what is not done, and writes what all that is done says.
 
@@ -82,6 +86,8 @@ def run(
     jobs: runs at a time in processes of their own; None: in this one.
     name: the span that is judged on, `test` or `validation`.
     train_now: False: only the tables of what is done.
+    part: only those runs, and no table, which others might write: none comes
+      back.
 
   Raises:
     ValueError, RunError: see `matrix.plan`, `sweep.train_all`; or nothing is
@@ -92,12 +98,12 @@ def run(
   wanted = matrix.plan(config, workdir, methods, markets)
   for method, why in wanted.skipped.items():
     _say(f'{method} is left out: {why}')
+  if part is not None:
+    _train(config, workdir, wanted, jobs, name, part)
+    return []
   try:
     if train_now:
-      matrix.begin(config, wanted, workdir)
-      then = functools.partial(judge, name=name)
-      for _ in sweep.train_all(wanted.members, jobs, then):
-        pass
+      _train(config, workdir, wanted, jobs, name)
   finally:  # What there is until it is stopped is shown as well.
     whole = matrix.plan(config, workdir) if methods or markets else wanted
     boards = read(config, whole.members, name)
@@ -109,6 +115,16 @@ def run(
       'without --table they are trained'
     )
   return boards
+
+
+def _train(config, workdir, wanted, jobs, name, part=None) -> None:
+  """Trains and judges what is not done of a plan, or of a part of it."""
+  matrix.begin(config, wanted, workdir)
+  own = parts.of(part, wanted.members)
+  for _ in sweep.train_all(own, jobs, functools.partial(judge, name=name)):
+    pass
+  if part is not None:
+    _say(parts.done(part, len(own)))
 
 
 def read(config, members: Sequence[Member], name: str) -> list[Board]:
@@ -323,6 +339,7 @@ def define_flags() -> None:
     'validation', False, 'Judge on validation; no test split is opened.'
   )
   flags.DEFINE_bool('table', False, 'Only the tables of what is done.')
+  parts.define_flag()
   flags.mark_flags_as_required(['config', 'workdir'])
 
 
@@ -341,6 +358,7 @@ def main(argv: Sequence[str]) -> None:
     jobs=given.jobs,
     name='validation' if given.validation else 'test',
     train_now=not given.table,
+    part=parts.read(given.part),
   )
 
 

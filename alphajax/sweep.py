@@ -8,7 +8,8 @@ Every --config is combined with every value of --vary; a --variant is some other
 values under a name. All is checked before anything runs. A run has the folder
 VARIANT/seed_N. Started again a sweep skips what is finished and continues the
 rest. It writes runs.csv, a row a run, and summary.csv: means over seeds, and
-differences to the --control paired by seed, with 95 % intervals.
+differences to the --control paired by seed, with 95 % intervals. --part=I/N
+does a part of the runs, for several machines that share the folder.
 """
 
 import functools
@@ -24,7 +25,7 @@ import jax
 import pandas as pd
 from absl import flags
 
-from alphajax import apart, cli, experiment, markets, train
+from alphajax import apart, cli, experiment, markets, parts, train
 from alphajax.methods import registry
 from alphajax.run import compare, files, folder, seeds
 from alphajax.run import config as config_lib
@@ -355,6 +356,7 @@ def define_flags() -> None:
     'are run in this one.',
     lower_bound=1,
   )
+  parts.define_flag()
   flags.mark_flags_as_required(['config', 'workdir'])
 
 
@@ -367,7 +369,14 @@ def main(argv):
   numbers = range(given.first_seed, given.first_seed + given.seeds)
   workdir = Path(given.workdir).expanduser()
   members = plan(variants, workdir, numbers, given.seed_keys)
-  sweep(members, workdir, given.figures, given.control, given.jobs)
+  part = parts.read(given.part)
+  if part is None:
+    sweep(members, workdir, given.figures, given.control, given.jobs)
+    return
+  own = parts.of(part, members)
+  for _ in train_all(own, given.jobs):
+    pass
+  _say(parts.done(part, len(own)))
 
 
 if __name__ == '__main__':

@@ -33,6 +33,7 @@ from alphajax import (
   evaluate,
   experiment,
   markets,
+  parts,
   sweep,
   train,
   walks,
@@ -313,6 +314,7 @@ def define_flags() -> None:
     'folds', [], 'Years to train now, 2013,2014; others may be trained by '
     'another process.'
   )  # fmt: skip
+  parts.define_flag()
   flags.DEFINE_string('compare', None, 'Folder of another walk.')
   flags.DEFINE_list('average', [], 'Folders of walks whose mean is judged.')
   flags.DEFINE_string('data', None, 'Of --average: where the data lie now.')
@@ -350,6 +352,11 @@ def _train(given, workdir: Path) -> bool:
   )
   planned = plan(given.config, workdir, options)
   only = folds_lib.read_list(given.folds)
+  if part := parts.read(given.part):
+    only = parts.of(part, only or [fold.year for fold in planned])
+    if not only:
+      print(parts.done(part, 0))
+      return False
   if walk(planned, workdir, only=only, jobs=given.jobs) is not None:
     return True
   done = sum(is_done(fold, workdir) for fold in planned)

@@ -5,7 +5,7 @@
 # the folder for logs and tables, STEPS some of `tests train benchmark`, or
 # `formulas`, the part of the benchmark that evaluates formulas, in some 90 seconds.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 python="${PYTHON:-.venv/bin/python}"
 out="${OUT:-runs/accelerator}"

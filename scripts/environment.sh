@@ -1,7 +1,8 @@
+# shellcheck shell=bash
 # Sourced by the other scripts: enters the repository and makes .venv ready.
 # PYTHON chooses the interpreter that a missing .venv is made with.
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 is_new_enough() {
   "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null

@@ -15,6 +15,7 @@ export JAX_TRACEBACK_IN_LOCATIONS_LIMIT=0
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
+.venv/bin/shellcheck -P SCRIPTDIR -x scripts/*.sh
 
 run_tests() {
   # A file stays on one worker: what its tests share is made and compiled once.

@@ -11,7 +11,16 @@ CHAIN = (
 )
 # Beside the chain, each may import what stands before it, and the chain.
 TOP = 'judge configs cli report markets experiment evaluate train'.split()
-TOP += ['apart', 'refine', 'sweep', 'halves', 'folds', 'walks', 'walk_forward']
+TOP += [
+  'apart',
+  'parts',
+  'refine',
+  'sweep',
+  'halves',
+  'folds',
+  'walks',
+  'walk_forward',
+]
 TOP += ['refit', 'show_configs', 'score', 'export', 'assess', 'synthesize']
 TOP += ['matrix', 'arena', 'referee']
 ORDER = [*CHAIN, *TOP]
