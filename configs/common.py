@@ -35,6 +35,10 @@ def get_config() -> config_dict.ConfigDict:
   # file of a formula a line. They are evaluated first, and count as evaluated.
   config.archive = ''
 
+  config.mesh = config_dict.ConfigDict()
+  # Of this process, that games are dealt over; 0: all that share them evenly.
+  config.mesh.devices = 0
+
   config.log = config_dict.ConfigDict()
   # Scalars for TensorBoard in the folder of the run; needs tensorboardX.
   config.log.tensorboard = False

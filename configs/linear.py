@@ -10,7 +10,7 @@ from alphajax.configs import common
 
 UNUSED = (
   'language', 'pool', 'screen', 'refine', 'archive', 'num_trajectories',
-  'early_stop', 'max_evaluated',
+  'mesh', 'early_stop', 'max_evaluated',
 )  # fmt: skip
 
 

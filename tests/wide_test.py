@@ -11,6 +11,7 @@ import numpy as np
 from alphajax.data import panel as panel_lib
 from alphajax.factor import evaluate, metrics
 from alphajax.language import formula as formula_lib
+from alphajax.run import writer
 
 ROOT = Path(__file__).parent.parent
 TEXTS = (
@@ -55,9 +56,14 @@ assert 'NPROC' not in os.environ
 """
 NUMBERS = 'np.savez(sys.argv[1], **wide_test.numbers())'
 STEP = """
+from alphajax.search import dealing
 config = tiny.with_few_programs(tiny.get_config())
-config.num_iterations = 1
-train.train(config, sys.argv[1])
+config.num_iterations = 2
+# Four devices cannot share six games evenly; three can.
+assert dealing.make_mesh(config.num_trajectories).size == 3
+for devices in (0, 1):
+  config.mesh.devices = devices
+  train.train(config, f'{sys.argv[1]}_{devices}')
 """
 # A step is compiled quickly: how its programs round is not looked at.
 QUICKLY = (
@@ -79,9 +85,14 @@ def run_wide(script, path, *flags):
   assert done.returncode == 0, done.stderr[-3000:]
 
 
-def test_trains_a_step(tmp_path):
+def test_trains_on_some_devices_as_on_one(tmp_path):
   run_wide(STEP, tmp_path / 'run', *QUICKLY)
-  assert (tmp_path / 'run' / 'pool.json').exists()
+  some, one = tmp_path / 'run_0', tmp_path / 'run_1'
+  assert (some / 'pool.json').read_bytes() == (one / 'pool.json').read_bytes()
+  lines = [writer.read(place / 'metrics.jsonl') for place in (some, one)]
+  for record in lines[0] + lines[1]:
+    del record['seconds'], record['compile_seconds']
+  assert lines[0] == lines[1] and len(lines[0]) == 2
 
 
 def test_values_stay_as_they_are(tmp_path):

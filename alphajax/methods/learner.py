@@ -18,6 +18,7 @@ from alphajax.methods import openings
 from alphajax.methods.recipe import Recipe
 from alphajax.networks import heads
 from alphajax.search import (
+  dealing,
   evaluators,
   losses,
   mcts,
@@ -92,6 +93,7 @@ def make(
       start=start,
       options={name: parts[name] for name in ('network', 'search')}
       | {'num_trajectories': config.num_trajectories},
+      mesh=dealing.make_mesh(config.num_trajectories, config.mesh.devices),
       encoder=encoder,
       engine=mcts.find_engine(config.search.engine),
       prior=prior,
@@ -230,7 +232,7 @@ def _make_play(recipe: Recipe) -> Callable:
   evaluator = _evaluator(config, grammar, start)
   if recipe.parts['prior'] is not None:
     evaluator = recipe.parts['prior'](evaluator)
-  options = config.search.to_dict()
+  options, mesh = config.search.to_dict(), recipe.parts['mesh']
   uses_table = options.pop('known_rewards')
   share, at_nodes = options.pop('openings'), opens_nodes(config)
   options.pop('openings_at', None)
@@ -254,21 +256,25 @@ def _make_play(recipe: Recipe) -> Callable:
     trees = typing.cast(grammar_lib.Grammar, grammar)
     evaluator = transpositions.with_table(evaluator, trees)
 
-  @jax.jit
-  def play_from(learner, rng_key, iteration, drawn, forms, told):
-    params = (learner.params, *told) if told else learner.params
+  def play_some(num_games, known, own):
+    (params, table, rng_key, iteration), (drawn, forms) = known, own
     params = params if forms is None else (params, forms)
     return mcts.self_play(
-      (params, learner.table) if uses_table else params,
+      (params, table) if uses_table else params,
       rng_key,
       evaluator=evaluator,
       grammar=grammar,
       start=start if forms is None else forms,
       openings=drawn,
-      num_games=config.num_trajectories,
+      num_games=num_games,
       temperature=temperatures(iteration),
+      mesh=mesh,
       **options,
     )
+
+  play_all = jax.jit(
+    dealing.share(mesh, play_some, config.num_trajectories, mcts.GAMES_AXES)
+  )
 
   def play(learner, rng_key, iteration, formulas=(), told=()):
     drawn = forms = None
@@ -280,7 +286,10 @@ def _make_play(recipe: Recipe) -> Callable:
         forms = openings.draw_forms(trees, open_key, formulas, *sizes)
       else:
         drawn = openings.draw(grammar, open_key, formulas, *sizes)
-    return play_from(learner, rng_key, iteration, drawn, forms, told)
+    params = (learner.params, *told) if told else learner.params
+    table = learner.table if uses_table else None
+    known = dealing.tell(mesh, (params, table, rng_key, iteration))
+    return dealing.collect(mesh, play_all(known, (drawn, forms)))
 
   return play
 

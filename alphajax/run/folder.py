@@ -15,7 +15,7 @@ from alphajax.run.files import RunError
 # data is compared apart); a run may be told to go on longer, or to end sooner.
 MAY_CHANGE = (
   'data.path', 'store_bytes', 'num_iterations', 'early_stop', 'max_evaluated',
-  'num_seeds', 'log',
+  'num_seeds', 'log', 'mesh',
 )  # fmt: skip
 
 

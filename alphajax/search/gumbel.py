@@ -13,9 +13,10 @@ import chex
 import jax
 import jax.numpy as jnp
 import mctx
+from jax.sharding import Mesh
 
 from alphajax.networks import heads
-from alphajax.search import tree_search
+from alphajax.search import dealing, tree_search
 from alphajax.search.tree_search import Policy
 
 _LOWEST = -1e9  # Of a score.
@@ -86,12 +87,17 @@ def halving(num_considered: int, num_simulations: int) -> list[int]:
 
 
 def make(
-  *, num_simulations: int, num_considered: int = 16, backup: str = 'mean'
+  *,
+  num_simulations: int,
+  num_considered: int = 16,
+  backup: str = 'mean',
+  mesh: Mesh | None = None,
 ) -> Policy:
   """Gumbel MuZero; its noise is drawn once for each root.
 
   num_considered: k. With fewer valid actions all of them are compared.
   backup: see `Policy`.
+  mesh: devices that share the games, see `dealing`.
   """
   table = jnp.asarray(
     [halving(count, num_simulations) for count in range(num_considered + 1)]
@@ -99,7 +105,7 @@ def make(
 
   def begin(rng_key, logits, invalid_actions):
     del invalid_actions
-    return logits, jax.random.gumbel(rng_key, logits.shape, logits.dtype)
+    return logits, dealing.draw(mesh, jax.random.gumbel, rng_key, logits)
 
   def considered_score(considered_visit, gumbel, prior, visits, *rest):
     logits, q = completed_q(prior, visits, *rest)

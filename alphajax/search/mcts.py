@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import mctx
 from flax import struct
+from jax.sharding import Mesh
 
 from alphajax import lookup
 from alphajax.language import environment
@@ -28,6 +29,10 @@ class Trajectories(struct.PyTreeNode):
   invalid_actions: jax.Array  # bool[M, B, A]
   active: jax.Array  # bool[M, B] the policy moved: no opening, no end before.
   final_tokens: jax.Array  # i32[B, L]
+
+
+# Where they have the games.
+GAMES_AXES = Trajectories(1, 1, 1, 1, 0)  # type: ignore[arg-type]
 
 
 def recurrent_fn(
@@ -105,15 +110,18 @@ def make_policy(
   num_considered: int = 16,
   reuse_subtree: bool = False,
   backup: str = 'mean',
+  mesh: Mesh | None = None,
   **puct_options,
 ) -> tree_search.Policy:
   """The policy `puct` or `gumbel`, of the options in `config.search`.
+
+  mesh: devices that share the games, see `dealing`.
 
   Raises:
     ValueError: an unknown name, or options that Gumbel cannot honour.
   """
   if policy == 'puct':
-    return puct.make(backup=backup, **puct_options)
+    return puct.make(backup=backup, mesh=mesh, **puct_options)
   if policy != 'gumbel':
     raise ValueError(
       f"config.search.policy is {policy!r}: expected 'puct' or 'gumbel'"
@@ -132,6 +140,7 @@ def make_policy(
     num_simulations=num_simulations,
     num_considered=num_considered,
     backup=backup,
+    mesh=mesh,
   )
 
 
@@ -200,6 +209,7 @@ def self_play(
   openings: jax.Array | None = None,
   temperature: jax.Array | float = 1.0,
   reuse_subtree: bool = False,
+  mesh: Mesh | None = None,
   **options,
 ) -> Trajectories:
   """Plays games to the end, every move chosen by a search of its own.
@@ -215,11 +225,14 @@ def self_play(
   temperature: of all moves, or of each, `[max_steps]`.
   reuse_subtree: a search goes on with what the last one found below the move
     that was chosen.
+  mesh: devices that share all the games, these being those of one of them, see
+    `dealing`; None: it has all.
   options: engine, policy and its options, see `make_searcher`.
   """
   policy, engine = make_searcher(
-    num_simulations=num_simulations, reuse_subtree=reuse_subtree, **options
-  )
+    num_simulations=num_simulations, reuse_subtree=reuse_subtree, mesh=mesh,
+    **options,
+  )  # fmt: skip
   prepared = evaluator.prepare(params)
   moves = grammar.max_steps
   temperature = jnp.broadcast_to(jnp.asarray(temperature, jnp.float32), moves)

@@ -6,8 +6,10 @@ from collections.abc import Callable
 import chex
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from alphajax.networks import heads
+from alphajax.search import dealing
 from alphajax.search.tree_search import Policy
 
 
@@ -75,12 +77,15 @@ def add_noise(
   *,
   fraction: float,
   alpha: float,
+  mesh: Mesh | None = None,
 ) -> jax.Array:
   """Mixes Dirichlet noise over the valid actions into the prior."""
   chex.assert_equal_shape([logits, invalid_actions])
-  batch, num_actions = logits.shape
   # The part of a Dirichlet draw on some coordinates, normalised, is Dirichlet.
-  gammas = jax.random.loggamma(rng_key, alpha, (batch, num_actions))
+  gammas = dealing.draw(
+    mesh, lambda key, *like: jax.random.loggamma(key, alpha, *like), rng_key,
+    logits,
+  )  # fmt: skip
   noise = jax.nn.softmax(heads.mask_logits(gammas, invalid_actions))
   prior = (1 - fraction) * jax.nn.softmax(logits) + fraction * noise
   tiny = jnp.finfo(prior.dtype).tiny
@@ -138,8 +143,11 @@ def make(
   backup: str = 'mean',
   dirichlet_fraction: float = 0.0,
   dirichlet_alpha: float = 0.3,
+  mesh: Mesh | None = None,
 ) -> Policy:
   """The paper's policy: visits are what the network learns and play draws.
+
+  mesh: devices that share the games, see `dealing`.
 
   Raises:
     ValueError: an unknown `q_transform`.
@@ -158,13 +166,16 @@ def make(
         invalid_actions,
         fraction=dirichlet_fraction,
         alpha=dirichlet_alpha,
+        mesh=mesh,
       )
     return logits, ()
 
   def conclude(rng_key, noise, prior, visits, *rest, temperature):
     del noise, prior, rest
     weights = visit_policy(visits, temperature)
-    return jax.random.categorical(rng_key, jnp.log(weights)), weights
+    # As `jax.random.categorical` draws.
+    gumbel = dealing.draw(mesh, jax.random.gumbel, rng_key, weights)
+    return jnp.argmax(gumbel + jnp.log(weights), axis=1), weights
 
   score_fn = functools.partial(
     branch_puct,

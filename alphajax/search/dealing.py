@@ -1,0 +1,95 @@
+"""A batch of games dealt over the devices of this process.
+
+Games do not know of each other, so each device plays its own, and devices tell
+each other nothing. Random numbers are drawn as for the whole batch, so that a
+game is the same to the bit on however many devices the batch is dealt over.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+GAMES = 'games'
+
+
+def make_mesh(num_games: int, devices: int = 0) -> Mesh | None:
+  """As many local devices as share the games evenly; None: one has all.
+
+  Args:
+    num_games: of a batch.
+    devices: so many at most; 0: all there are.
+
+  Raises:
+    ValueError: more devices than there are, or a number that cannot share the
+      games evenly.
+  """
+  local = jax.local_devices()
+  if devices:
+    if not 0 < devices <= len(local) or num_games % devices:
+      raise ValueError(
+        f'config.mesh.devices is {devices}: expected at most {len(local)}, the '
+        f'devices that are here, and a divisor of the {num_games} games of '
+        'config.num_trajectories; 0 takes what there is'
+      )
+    count = devices
+  else:
+    count = max(n for n in range(1, len(local) + 1) if num_games % n == 0)
+  if count == 1:
+    return None
+  return Mesh(np.array(local[:count]), (GAMES,))
+
+
+def share(
+  mesh: Mesh | None, play: Callable, num_games: int, axes: Any
+) -> Callable:
+  """`play(num_games, known, own) -> games`, each device with its games alone.
+
+  Args:
+    play: is given the number of games of a device.
+    num_games: all of them.
+    axes: where each array of the result has its games, a tree of integers.
+
+  Returns:
+    (known, own) -> games; known: arrays that every device must have, own: those
+    of each game, `[B, ...]`.
+  """
+  if mesh is None:
+    return functools.partial(play, num_games)
+  return jax.shard_map(
+    functools.partial(play, num_games // mesh.size),
+    mesh=mesh,
+    in_specs=(PartitionSpec(), PartitionSpec(GAMES)),
+    out_specs=jax.tree.map(lambda n: PartitionSpec(*[None] * n, GAMES), axes),
+    check_vma=False,
+  )
+
+
+def draw(
+  mesh: Mesh | None, sample: Callable, rng_key: jax.Array, like: jax.Array
+) -> jax.Array:
+  """`sample(rng_key, shape, dtype)` of the games here, those of `like`.
+
+  All devices draw for all games, which costs little, and keep their own.
+  """
+  if mesh is None:
+    return sample(rng_key, like.shape, like.dtype)
+  num_games, *rest = like.shape
+  every = sample(rng_key, (num_games * mesh.size, *rest), like.dtype)
+  first = jax.lax.axis_index(GAMES) * num_games
+  return jax.lax.dynamic_slice_in_dim(every, first, num_games)
+
+
+def tell(mesh: Mesh | None, known: Any) -> Any:
+  """Brings what every game must know, such as parameters, to all devices."""
+  if mesh is None:
+    return known
+  return jax.device_put(known, NamedSharding(mesh, PartitionSpec()))
+
+
+def collect(mesh: Mesh | None, games: Any) -> Any:
+  """Brings what was played to the first device, where the rest is."""
+  return games if mesh is None else jax.device_put(games, mesh.devices.flat[0])

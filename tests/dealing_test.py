@@ -1,0 +1,24 @@
+"""Games dealt over devices; that they stay as they are, `wide_test` shows."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from alphajax.search import dealing
+
+
+def test_as_many_devices_as_share_the_games_evenly(monkeypatch):
+  monkeypatch.setattr(jax, 'local_devices', lambda: jax.devices() * 4)
+  assert dealing.make_mesh(100).size == 4
+  assert dealing.make_mesh(6).size == 3
+  assert dealing.make_mesh(7) is None
+  assert dealing.make_mesh(100, devices=2).size == 2
+  assert dealing.make_mesh(100, devices=1) is None
+  for games, devices in ((100, 3), (100, 5), (100, -1)):
+    with pytest.raises(ValueError, match=f'mesh.devices is {devices}: .* 4'):
+      dealing.make_mesh(games, devices)
+
+
+def test_one_device_has_all():
+  games = {'tokens': jnp.arange(6)}
+  assert dealing.tell(None, games) is dealing.collect(None, games) is games
