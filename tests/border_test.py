@@ -547,6 +547,34 @@ def test_midnights_in_utc_that_do_not_say_so():
   said(loaded, 'written in UTC')
 
 
+@pytest.mark.parametrize(
+  'zone', ['Asia/Shanghai', 'America/New_York', 'Asia/Tokyo', 'Europe/London']
+)
+def test_naive_midnights_name_their_zone(tmp_path, zone):
+  """The zone that the message says is the one that loads them."""
+  days = pd.Series(['2024-03-28', '2024-03-29', '2024-04-01'] * 2)
+  stamps = pd.to_datetime(days).dt.tz_localize(zone).dt.tz_convert('UTC')
+  frame = table().assign(date=stamps.dt.strftime('%Y-%m-%d %H:%M:%S'))
+  frame.to_csv(tmp_path / 'a.csv', index=False)
+  with pytest.raises(ValueError, match='is not midnight') as error:
+    load(tmp_path / 'a.csv')
+  assert f'--config.data.timezone={zone} ' in str(error.value)
+  assert 'groupby' not in str(error.value)
+  loaded = load(tmp_path / 'a.csv', timezone=zone)
+  assert loaded.dates == tuple(days[:3])
+
+
+@pytest.mark.parametrize('time', ['16:00', '15:00+08:00'])
+def test_bars_stamped_with_their_end_are_no_midnights(time):
+  """At 16:00 New York closes; a midnight of Shanghai would be on a weekend."""
+  frame = table().assign(date=lambda f: f['date'] + ' ' + time)
+  with pytest.raises(ValueError, match='a time within the day') as error:
+    load(frame)
+  remedy = str(error.value).split('leave out the time: ')[1].rstrip('.')
+  exec(remedy, {'frame': frame, 'pd': pd})
+  check(load(frame))
+
+
 def test_odd_line_ends_and_blank_files(tmp_path):
   text = table().to_csv(index=False)
   (tmp_path / 'a.csv').write_bytes(text.replace('\n', '\r').encode())
