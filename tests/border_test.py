@@ -121,15 +121,48 @@ def test_units_that_do_not_fit_are_offered_and_work(volume, amount, remedy):
   check(load(frame, **options))
 
 
-def test_yfinance_has_two_headers(tmp_path):
+def wide_table(tickers_first=False, named=True):
+  """As yfinance downloads."""
   wide = table().pivot(index='date', columns='symbol', values=ORDER)
   wide.columns = wide.columns.set_names(['Price', 'Ticker'])
   wide.index.name = 'Date'
   wide = wide.rename(columns={n: n.title() for n in ORDER}, level=0)
-  wide.to_csv(tmp_path / 'prices.csv')
-  lines = (tmp_path / 'prices.csv').read_text().splitlines()
-  assert lines[0].startswith('Price,') and lines[2].startswith('Date,')
-  check(load(tmp_path / 'prices.csv'))
+  wide = wide.rename(columns={'NA': '600000'}, level=1)
+  if tickers_first:
+    wide = wide.swaplevel(axis=1).sort_index(axis=1)
+  return wide if named else wide.rename_axis(columns=[None, None])
+
+
+@pytest.mark.parametrize('named', [True, False])
+@pytest.mark.parametrize('tickers_first', [False, True])
+@pytest.mark.parametrize('suffix', ['csv', 'parquet'])
+def test_yfinance_has_two_headers(tmp_path, suffix, tickers_first, named):
+  """One level of prices and one of tickers, whichever comes first."""
+  wide = wide_table(tickers_first, named)
+  path = tmp_path / f'prices.{suffix}'
+  getattr(wide, f'to_{suffix}')(path)
+  loaded = load(path)
+  check(loaded, stocks=('000001', '600000'))
+  said(loaded, 'two levels of columns: prices and tickers')
+  check(load(wide), stocks=('000001', '600000'))
+
+
+def test_two_headers_that_name_a_column_twice(tmp_path):
+  wide = wide_table(named=False)
+  pd.concat([wide, wide.iloc[:, :1]], axis=1).to_csv(tmp_path / 'a.csv')
+  with pytest.raises(ValueError, match='Open of 000001 occurs twice'):
+    load(tmp_path / 'a.csv')
+  # One header, one column too many: no data row is a header.
+  frame = table()
+  frame = pd.concat([frame, frame[['close']]], axis=1).set_index('symbol')
+  frame.to_csv(tmp_path / 'b.csv')
+  with pytest.raises(ValueError, match='column close occurs twice'):
+    load(tmp_path / 'b.csv')
+  frame = table()[['symbol', 'date', *ORDER]]
+  frame.loc[0, 'symbol'] = ''
+  frame.to_csv(tmp_path / 'c.csv', index=False)
+  with pytest.raises(ValueError, match='missing symbol in 1 rows'):
+    load(tmp_path / 'c.csv')
 
 
 def test_layouts_of_pandas(tmp_path):
@@ -154,10 +187,42 @@ def test_one_file_a_stock(tmp_path):
     said(loaded, '2 files of a folder')
 
 
+def test_every_stock_of_a_folder_is_loaded(tmp_path):
+  """Whatever the case of its suffix; what is no table is said."""
+  stocks = [f'00000{n}' for n in range(6)]
+  names = ['{}.CSV', '{}.csv', '{}.Txt', '{}.us.txt', '{}.tsv', '{}.CSV.GZ']
+  for symbol, name in zip(stocks, names, strict=True):
+    rows = table((symbol,)).drop(columns='symbol')
+    rows.to_csv(
+      tmp_path / name.format(symbol), index=False,
+      sep='\t' if name.endswith('tsv') else ',',
+      compression='gzip' if name.endswith('GZ') else None,
+    )  # fmt: skip
+  for name in ('README.txt', 'delisted.us.txt', 'more.xlsx', '.hidden.csv'):
+    (tmp_path / name).write_text('' if 'us' in name else 'A text, of ours\n')
+  loaded = load(tmp_path)
+  expected = [*stocks[:3], '000003.us', *stocks[4:]]
+  assert list(loaded.symbols) == expected and loaded.mask.all()
+  said(loaded, '6 files of a folder, one table')
+  said(loaded, '4 files of the folder are no tables and left out: .hidden.csv,')
+
+
+def test_a_bulk_folder_of_stooq(tmp_path):
+  names = {**HEADERS['Stooq'], 'per': '<PER>', 'time': '<TIME>'}
+  for symbol, rows in table().groupby('symbol'):
+    rows['date'] = rows['date'].str.replace('-', '')
+    rows = rows.assign(per='D', time='000000').rename(columns=names)
+    rows.to_csv(tmp_path / f'{symbol.lower()}.us.txt', index=False)
+  check(load(tmp_path))
+
+
 def test_partitioned_parquet(tmp_path):
   frame = table().assign(year=2024)
   frame.to_parquet(tmp_path / 'parts', partition_cols=['year'])
-  check(load(tmp_path / 'parts'))
+  (tmp_path / 'parts' / 'README.md').write_text('What this is')
+  loaded = load(tmp_path / 'parts')
+  check(loaded)
+  said(loaded, '1 files of the folder are no tables and left out: README.md')
 
 
 @pytest.mark.parametrize(

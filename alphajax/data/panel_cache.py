@@ -47,6 +47,7 @@ def path_of(key: Mapping, cache_dir) -> pathlib.Path:
       'adjust',
       'market',
       'tables',
+      'wide_tables',
       'columns',
       'features',
       'days',
