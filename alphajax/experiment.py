@@ -54,6 +54,7 @@ def check_start(config) -> None:
   Raises:
     ValueError: no data where the config says, or nothing to do.
   """
+  markets.check_source(config)
   path = config.data.path
   if path and not Path(path).expanduser().exists():
     raise ValueError(
@@ -77,6 +78,8 @@ def check(config, workdir: Path) -> tuple[Any, list[str]]:
   check_start(config)
   config = with_rules(config)
   defaults = common.get_config()
+  # Where a folder is older than this key, the hash of its data decides.
+  defaults.data.source = config.data.get('source', defaults.data.source)
   return config, config_lib.check_config(
     workdir, config.to_dict(), folder.may_change(config), defaults.to_dict()
   )

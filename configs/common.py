@@ -41,7 +41,9 @@ def get_config() -> config_dict.ConfigDict:
 
   # See alphajax.data.market.load, which takes all but path and simulate.
   config.data = config_dict.ConfigDict()
-  config.data.path = ''  # File or folder; empty: the simulated market below.
+  config.data.path = ''  # File or folder.
+  # Without a path: `simulated`, the market below; or `file`, and it is refused.
+  config.data.source = 'file'
   config.data.columns = ''  # Renames, theirs=ours,theirs=ours.
   # total_return, rebase (of prices adjusted backwards), split, or none.
   config.data.adjust = 'total_return'
@@ -146,7 +148,7 @@ def get_config() -> config_dict.ConfigDict:
 
 
 def use_market(config, name: str) -> None:
-  """Takes one of MARKETS; the first two lie where config.data.path says.
+  """Takes one of MARKETS; the first two need a file, config.data.path.
 
   `planted_6_10_4_0` is simulated_deep with formulas of length 6 to 10, 4 of
   them, and the seed 0.
@@ -177,6 +179,7 @@ def use_simulated_market(config, num_days=1500, num_stocks=200) -> None:
   import numpy as np  # Only business days are simulated.
 
   config.data.path = ''
+  config.data.source = 'simulated'
   config.data.simulate.num_days = num_days
   config.data.simulate.num_stocks = num_stocks
   days = np.busday_offset('2010-01-04', np.arange(num_days), roll='forward')
