@@ -246,6 +246,9 @@ def table(workdir: Path, results: Mapping[str, Any], name: str = 'test') -> str:
   for title, key in (('ICIR', 'icir'), ('RankICIR', 'rank_icir')):
     rows.append((title, *(f'{figures[s][key]:.2f}' for s in splits)))
   rows.append((bars, *(f'{figures[s]["days"]:,}' for s in splits)))
+  if all('coverage' in figures[s] for s in splits):  # Older results say none.
+    shares = (f'{100 * figures[s]["coverage"]:.0f} %' for s in splits)
+    rows.append(('coverage', *shares))
   if entry['ceiling'] is not None:
     rows.append(('planted IC', *(f'{ceilings[s]:.4f}' for s in splits)))
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -254,7 +254,7 @@ def test_command_prints_the_splits_side_by_side(run):
   said = done.stdout
   header = said.splitlines()[1].split()
   assert header == ['train', 'valid', 'test']
-  for name in ('IC', 'RankIC', 'ICIR', 'planted IC'):
+  for name in ('IC', 'RankIC', 'ICIR', 'coverage', 'planted IC'):
     assert f'\n{name} ' in said
   assert 'opened 1 time.' in said
   shutil.rmtree(run)
