@@ -116,7 +116,7 @@ def load_days(config, name: str) -> Panel:
     options = markets.load_options(config)
     return market_lib.load(data.path, start=start, end=end, **options)
   panel = markets.simulated(config).panel
-  first, stop = panel_lib.locate(panel.dates, name, start, end)
+  first, stop = panel_lib.locate(panel.dates, name, start, end, panel.covers)
   return panel_lib.select_days(panel, slice(first, stop))
 
 

@@ -459,6 +459,25 @@ def test_warm_up_is_counted_in_bars():
   assert whole.dates[0] == days[0]
 
 
+def test_the_data_cover_what_the_file_does():
+  """Not the days that were loaded of it, in messages and notes."""
+  days = pd.date_range('2020-01-01', periods=60).strftime('%Y-%m-%d')
+  frame = table(days=tuple(days))
+  loaded = load(frame, start=days[20], end=days[40], warmup=5)
+  cover = f'cover {days[0]}..{days[-1]} .loaded: {days[15]}..{days[40]}'
+  with pytest.raises(ValueError, match=cover):
+    panel.split(loaded, 'train', '2019-01-01', days[40], lookback=5)
+  label = panel.LabelSpec(exit=1)
+  for lookback, first in ((5, 20), (9, 24)):
+    split = panel.split(
+      loaded, 'train', days[20], days[40], lookback=lookback, label=label
+    )
+    assert np.flatnonzero(split.scored)[0] == first - 15
+  said(split.panel, f'the loaded days begin {days[15]}')
+  whole = panel.split(load(frame), 'train', days[0], days[40], lookback=5)
+  said(whole.panel, f'the data begin {days[0]}')
+
+
 def test_monthly_data_lose_no_bar_to_the_edge_of_a_split():
   days = [
     str(d.date()) for d in pd.date_range('2000-01-31', periods=240, freq='ME')

@@ -69,6 +69,7 @@ def write(path: pathlib.Path, panel: Panel) -> None:
     feature_names=panel.feature_names,
     notes=panel.notes,
     groups=panel.groups,
+    covers=panel.covers,
   )
   np.savez(
     stream,
