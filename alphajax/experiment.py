@@ -16,13 +16,18 @@ from alphajax.language import environment, row_text
 from alphajax.methods import ensemble, given, published, registry
 from alphajax.methods.base import Found, Market, Method
 from alphajax.run import config as config_lib
-from alphajax.run import folder
+from alphajax.run import folder, ranges
 from alphajax.run import state as state_lib
 from alphajax.run.files import RunError
 
 
 def make_method(config, data: Market) -> Method:
-  """The method that the config names."""
+  """The method that the config names.
+
+  Raises:
+    ValueError: a config of which it cannot be made.
+  """
+  ranges.check(config)
   return registry.module(config).make(config, data)
 
 
@@ -52,7 +57,7 @@ def check_start(config) -> None:
   """Refuses what would be found out late.
 
   Raises:
-    ValueError: no data where the config says, or nothing to do.
+    ValueError: no data where the config says, or a number that cannot be.
   """
   markets.check_source(config)
   path = config.data.path
@@ -61,10 +66,7 @@ def check_start(config) -> None:
       f'{path}: no such file or folder; say where the data are with '
       '--config.data.path=PATH'
     )
-  if config.num_iterations < 1:
-    raise ValueError(
-      f'config.num_iterations is {config.num_iterations}: expected >= 1'
-    )
+  ranges.check(config)
 
 
 def check(config, workdir: Path) -> tuple[Any, list[str]]:

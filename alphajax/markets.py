@@ -77,16 +77,25 @@ def load_options(config) -> dict[str, Any]:
 
 
 def check_splits(config) -> None:
-  """Refuses splits that overlap or are out of order.
+  """Refuses splits that are no days, overlap or are out of order.
 
   Raises:
-    ValueError: names the days.
+    ValueError: names the key and the days.
   """
   before = None
   for name in panel_lib.SPLITS:
-    start, end = config.splits[name]
-    for day in (start, end):
-      panel_lib.parse_day(day)
+    days = config.splits[name]
+    try:
+      if isinstance(days, str):
+        raise ValueError('they are a text')
+      start, end = days
+      for day in (start, end):
+        panel_lib.parse_day(day)
+    except (TypeError, ValueError) as error:
+      raise ValueError(
+        f'config.splits.{name} is {days!r}: expected its first and last day, '
+        f"as in --config.splits.{name}=\"('2010-01-01','2017-12-31')\""
+      ) from error
     if before is not None and start <= config.splits[before][1]:
       raise ValueError(
         f'config.splits.{name} begins {start}, and config.splits.{before} ends '
