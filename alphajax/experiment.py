@@ -45,7 +45,7 @@ def with_rules(config):
     config.language.rules = row_text.read(config.language.get('rules', ''))
     environment.make(**config.language)
   if 'pool' in config:
-    config.pool.base = given.as_text(config.pool.get('base', ''))
+    config.pool.base = given.as_text(config)
   if 'ensemble' in config:
     config.ensemble.pools = ensemble.as_text(config)
   if 'published' in config:

@@ -34,6 +34,8 @@ def get_config() -> config_dict.ConfigDict:
   # A run, of any method, whose formulas this one begins with: its folder, or a
   # file of a formula a line. They are evaluated first, and count as evaluated.
   config.archive = ''
+  # The notation of that file and of config.pool.base: ours, qlib, alphagen, ...
+  config.dialect = 'ours'
 
   config.log = config_dict.ConfigDict()
   # Scalars for TensorBoard in the folder of the run; needs tensorboardX.
@@ -92,7 +94,8 @@ def get_config() -> config_dict.ConfigDict:
   # as a formula in the pool, as AlphaGen does.
   config.pool.accept = 'always'
   # Formulas that stay in the pool beside `capacity` others: what is mined adds
-  # to them. A file of a formula a line, or a pool.json.
+  # to them. A file of a formula a line, or a pool.json. A signal that you have
+  # is one, too: the name of its column in the data.
   config.pool.base = ''
   # Whose pool is the result: `algorithm1`, the paper's; or one chosen from all
   # formulas evaluated by elastic_net, lasso, best_distinct, bagged, distilled,
