@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from alphajax.data import panel as panel_lib
-from alphajax.language import dialects
+from alphajax.language import dialects, formula_files
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 from alphajax.run import checkpoint
@@ -128,12 +128,10 @@ def in_ours(config, path: str, key: str) -> list[tuple[str, str]]:
   if dialect != formula_lib.OURS:
     return _translated(config, found, dialect)
   for where, text in found:
-    if '$' in text:
-      raise ValueError(
-        f'{where}: {text} has a $, as columns are written in qlib, where the '
-        'same operators mean other things: name the notation with '
-        '--config.dialect=qlib, or leave the $ out of a formula in ours'
-      )
+    try:
+      formula_files.check_notation(text, dialect, '--config.dialect')
+    except ValueError as error:
+      raise ValueError(f'{where}: {error}') from error
   return found
 
 
