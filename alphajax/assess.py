@@ -85,9 +85,8 @@ def assess(
     every=every or (1 if len(keys) <= FEW else label.exit - label.entry),
     pool=pool, against=against or {},
   )  # fmt: skip
-  measured = assessment.measure(
-    question, f'{data_hash} {markets.load_options(config)}'
-  )
+  loaded = f'{data_hash} {markets.load_options(config)}'
+  measured = assessment.measure(question, loaded)
   return {
     'data': config.data.path or 'simulated market',
     'data_hash': data_hash,
