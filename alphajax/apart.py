@@ -57,4 +57,4 @@ def run(
 def _live(work: Callable[[Task], None], task: Task) -> None:
   """The life of a process with one task."""
   train.prepare()
-  cli.with_errors(lambda: work(task), debug=False)
+  cli.with_errors(lambda: work(task), debug=False, resumed='')

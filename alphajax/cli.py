@@ -7,6 +7,8 @@ user said in a line, without a traceback.
 
 import difflib
 import importlib
+import os
+import select
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -31,7 +33,17 @@ COMMANDS = {
   'configs': ('alphajax.show_configs', 'list configs, and every key of one'),
 }
 CONFIGS = Path(__file__).parent / 'configs'
-STOPPED = 130  # What shells return for a program that Ctrl-C ended.
+STOPPED = 130  # What shells return for a program that Ctrl-C ended,
+UNHEARD = 141  # and for one whose output nobody reads any more.
+# Commands that go on in a folder where they were stopped, and from where.
+_ITERATION = 'from the last finished iteration'
+RESUMED = {
+  **dict.fromkeys(
+    ('train', 'sweep', 'refine', 'referee', 'halves', 'walk_forward'),
+    _ITERATION,
+  ),
+  'synthesize': 'with the panels that it lacks',
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -39,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   argv = list(sys.argv if argv is None else argv)
   name = argv[1] if len(argv) > 1 else '--help'
   if name in ('-h', '--help', 'help'):
-    print(_overview())
+    with_errors(lambda: print(_overview()), debug=False, resumed='')
     return
   if name in ('-V', '--version'):
     print(f'alphajax {alphajax.__version__}')
@@ -66,9 +78,20 @@ def _overview() -> str:
 
 def run(module_name: str, argv: Sequence[str] | None = None) -> None:
   """Runs the command of a module; leaves the process where it fails."""
+  argv = list(sys.argv if argv is None else argv)
+  debug = {'--debug', '--debug=true', '--debug=True'} & set(argv)
+  name = next((n for n, (m, _) in COMMANDS.items() if m == module_name), '')
+  with_errors(
+    lambda: _run(module_name, argv),
+    debug=bool(debug),
+    resumed=RESUMED.get(name, ''),
+  )
+
+
+def _run(module_name: str, argv: Sequence[str]) -> None:
+  """Imports a command, which takes seconds, and calls it or prints its help."""
   from absl import flags
 
-  argv = list(sys.argv if argv is None else argv)
   module = importlib.import_module(module_name)
   before = set(flags.FLAGS)
   module.define_flags()
@@ -78,8 +101,7 @@ def run(module_name: str, argv: Sequence[str] | None = None) -> None:
   if {'-h', '--help', '-help'} & set(argv):
     print(_help(module.__doc__, [*names, 'debug']))
     return
-  debug = {'--debug', '--debug=true', '--debug=True'} & set(argv)
-  with_errors(lambda: module.main(_parse(argv)), debug=bool(debug))
+  module.main(_parse(argv))
 
 
 def read_config(name: str, settings: Sequence[str] = ()):
@@ -193,29 +215,54 @@ def _help(doc: str | None, names: Sequence[str]) -> str:
   return '\n'.join(lines)
 
 
-def with_errors(call: Callable[[], None], *, debug: bool) -> None:
+def with_errors(
+  call: Callable[[], None], *, debug: bool, resumed: str = _ITERATION
+) -> None:
   """Calls; an error of the user ends the process with a line.
 
   debug: shows where it came from as well.
+  resumed: from where the same command goes on once it was stopped, if it does.
   """
-  from alphajax.run.files import RunError
-
   try:
     call()
+    sys.stdout.flush()
   except KeyboardInterrupt:
-    sys.stderr.write(
-      '\nStopped. The same command goes on from the last finished iteration.\n'
-    )
+    more = f' The same command goes on {resumed}.' if resumed else ''
+    sys.stderr.write(f'\nStopped.{more}\n')
     sys.exit(STOPPED)
-  except (
-    ValueError, OSError, RunError, FloatingPointError, ModuleNotFoundError
-  ) as error:  # fmt: skip
+  except Exception as error:
+    if isinstance(error, BrokenPipeError) and _is_unheard():
+      sys.exit(UNHEARD)
+    if not _is_of_the_user(error):
+      raise
     if debug:
       traceback.print_exc()
     text = str(error)
     if isinstance(error, ModuleNotFoundError):
       text += f'; pip install {error.name}' if error.name else ''
     sys.exit(f'error: {text}' + ('' if debug else _where(error)))
+
+
+def _is_of_the_user(error: Exception) -> bool:
+  from alphajax.run.files import RunError
+
+  return isinstance(
+    error,
+    ValueError | OSError | RunError | FloatingPointError | ModuleNotFoundError,
+  )
+
+
+def _is_unheard() -> bool:
+  """Whether nobody reads the output, as after `| head`; ends it then."""
+  output = sys.stdout.fileno()
+  asked = select.poll()
+  asked.register(output, select.POLLOUT)
+  closed = select.POLLERR | select.POLLHUP
+  if not any(event & closed for _, event in asked.poll(0)):
+    return False
+  # What is left in the buffer would fail again at the end of the process.
+  os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+  return True
 
 
 def _where(error: BaseException) -> str:

@@ -72,8 +72,9 @@ def evaluate(
     `judgement`; of others the same under `evaluations`, by name.
 
   Raises:
-    RunError: no run, no result, one that cannot be read, or other data than
-      the run was made with; nothing is counted then.
+    RunError: no run, no result, one that cannot be read, other data than the
+      run was made with, or a name that other days or data have; nothing is
+      counted then.
     ValueError: the days or the data cannot be loaded; nothing is counted.
   """
   workdir = Path(workdir).expanduser()
@@ -83,6 +84,7 @@ def evaluate(
   data_hash = _check_data(workdir, config, request)
   if request.split is not None:
     config.splits.test = request.split
+  _check_name(workdir, request.name, [*config.splits.test], data_hash)
   split = markets.load_split(config, 'test')
   if request.backtest is not None:
     judgement.check_rules(request.backtest, split.panel)
@@ -113,6 +115,22 @@ def evaluate(
   files.write_arrays(workdir / f'daily_{request.name}.npz', part['series'])
   files.write_json(workdir / 'results.json', results)
   return results
+
+
+def _check_name(
+  workdir: Path, name: str, days: Sequence[str], data_hash: str
+) -> None:
+  """Refuses a name under which other days or data were evaluated."""
+  results = read_json(workdir / 'results.json') or {}
+  entry = results.get('evaluations', {}).get(name, {})
+  then = {'split': days, 'data_hash': data_hash} | entry
+  if [then['split'], then['data_hash']] != [days, data_hash]:
+    raise RunError(
+      f'{workdir / "results.json"} has an evaluation {name!r} already, of '
+      f'{":".join(then["split"])} and data with the hash '
+      f'{then["data_hash"][:12]}; now it is {":".join(days)} and '
+      f'{data_hash[:12]}: give this one a name of its own, --name={name}_2'
+    )
 
 
 def _judged(config, found: Found, data_hash: str, path: str | None) -> dict:
@@ -246,6 +264,9 @@ def table(workdir: Path, results: Mapping[str, Any], name: str = 'test') -> str:
   for title, key in (('ICIR', 'icir'), ('RankICIR', 'rank_icir')):
     rows.append((title, *(f'{figures[s][key]:.2f}' for s in splits)))
   rows.append((bars, *(f'{figures[s]["days"]:,}' for s in splits)))
+  if all('coverage' in figures[s] for s in splits):  # Older results say none.
+    shares = (f'{100 * figures[s]["coverage"]:.0f} %' for s in splits)
+    rows.append(('coverage', *shares))
   if entry['ceiling'] is not None:
     rows.append(('planted IC', *(f'{ceilings[s]:.4f}' for s in splits)))
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -264,10 +285,23 @@ def table(workdir: Path, results: Mapping[str, Any], name: str = 'test') -> str:
       f'The label is the {result_lib.label_text(pool["label"], bars)}.',
       'Brackets are 95 % intervals of the mean. '
       f'{what} opened {entry["opened"]} {times}.',
+      *_seen_lines(_read(workdir, 'config.json')['splits'], entry),
       *_judged_lines(entry),
       *_lost_lines(entry['factors']),
     ]
   )
+
+
+def _seen_lines(splits: Mapping, entry: Mapping[str, Any]) -> Iterator[str]:
+  """Which of the days of an evaluation are those that the run learned from."""
+  first, last = entry.get('split', splits['test'])
+  for name, what in (('train', 'fitted to'), ('valid', 'chosen by')):
+    start, end = splits.get(name, ('9999', ''))  # A refit has no validation.
+    if first <= end and start <= last:
+      yield (
+        f'{max(first, start)}..{min(last, end)} are {name} days of the run, '
+        f'which was {what} them: there it is no judgement on unseen days.'
+      )
 
 
 def _judged_lines(entry: Mapping[str, Any]) -> Iterator[str]:

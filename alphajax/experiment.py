@@ -16,13 +16,18 @@ from alphajax.language import environment, row_text
 from alphajax.methods import ensemble, given, published, registry
 from alphajax.methods.base import Found, Market, Method
 from alphajax.run import config as config_lib
-from alphajax.run import folder
+from alphajax.run import folder, ranges
 from alphajax.run import state as state_lib
 from alphajax.run.files import RunError
 
 
 def make_method(config, data: Market) -> Method:
-  """The method that the config names."""
+  """The method that the config names.
+
+  Raises:
+    ValueError: a config of which it cannot be made.
+  """
+  ranges.check(config)
   return registry.module(config).make(config, data)
 
 
@@ -40,7 +45,7 @@ def with_rules(config):
     config.language.rules = row_text.read(config.language.get('rules', ''))
     environment.make(**config.language)
   if 'pool' in config:
-    config.pool.base = given.as_text(config.pool.get('base', ''))
+    config.pool.base = given.as_text(config)
   if 'ensemble' in config:
     config.ensemble.pools = ensemble.as_text(config)
   if 'published' in config:
@@ -52,18 +57,16 @@ def check_start(config) -> None:
   """Refuses what would be found out late.
 
   Raises:
-    ValueError: no data where the config says, or nothing to do.
+    ValueError: no data where the config says, or a number that cannot be.
   """
+  markets.check_source(config)
   path = config.data.path
   if path and not Path(path).expanduser().exists():
     raise ValueError(
       f'{path}: no such file or folder; say where the data are with '
       '--config.data.path=PATH'
     )
-  if config.num_iterations < 1:
-    raise ValueError(
-      f'config.num_iterations is {config.num_iterations}: expected >= 1'
-    )
+  ranges.check(config)
 
 
 def check(config, workdir: Path) -> tuple[Any, list[str]]:
@@ -77,6 +80,8 @@ def check(config, workdir: Path) -> tuple[Any, list[str]]:
   check_start(config)
   config = with_rules(config)
   defaults = common.get_config()
+  # Where a folder is older than this key, the hash of its data decides.
+  defaults.data.source = config.data.get('source', defaults.data.source)
   return config, config_lib.check_config(
     workdir, config.to_dict(), folder.may_change(config), defaults.to_dict()
   )

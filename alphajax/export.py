@@ -131,8 +131,7 @@ def _real(
     config = evaluate.result_of(workdir)[0]
     if data is None:
       return markets.load_split(config, 'valid').panel
-    options = config.data.to_dict()
-    del options['path'], options['simulate']
+    options = markets.load_options(config)
   return market_lib.load(str(data), features=extra, **options)
 
 

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -51,17 +52,50 @@ def lookback(config) -> int:
   return max(needed, regressors.lookback(label_spec(config).neutralize))
 
 
-def check_splits(config) -> None:
-  """Refuses splits that overlap or are out of order.
+def check_source(config) -> None:
+  """Refuses a config of a market in a file that names no file.
 
   Raises:
-    ValueError: names the days.
+    ValueError: says what to type.
+  """
+  # Runs of before there was the key were of what their hash says.
+  if not config.data.path and config.data.get('source', 'simulated') == 'file':
+    raise ValueError(
+      'config.data.path is not set, and the market of this config lies in a '
+      'file: name it with --config.data.path=PATH, or take a market that needs '
+      'none by the variant, as in --config=alphacfg.py:simulated'
+    )
+
+
+def load_options(config) -> dict[str, Any]:
+  """What `market.load` takes of `config.data`."""
+  return {
+    name: value
+    for name, value in config.data.to_dict().items()
+    if name not in ('path', 'source', 'simulate')
+  }
+
+
+def check_splits(config) -> None:
+  """Refuses splits that are no days, overlap or are out of order.
+
+  Raises:
+    ValueError: names the key and the days.
   """
   before = None
   for name in panel_lib.SPLITS:
-    start, end = config.splits[name]
-    for day in (start, end):
-      panel_lib.parse_day(day)
+    days = config.splits[name]
+    try:
+      if isinstance(days, str):
+        raise ValueError('they are a text')
+      start, end = days
+      for day in (start, end):
+        panel_lib.parse_day(day)
+    except (TypeError, ValueError) as error:
+      raise ValueError(
+        f'config.splits.{name} is {days!r}: expected its first and last day, '
+        f"as in --config.splits.{name}=\"('2010-01-01','2017-12-31')\""
+      ) from error
     if before is not None and start <= config.splits[before][1]:
       raise ValueError(
         f'config.splits.{name} begins {start}, and config.splits.{before} ends '
@@ -79,6 +113,7 @@ def load_market(config) -> tuple[Market, str]:
   Raises:
     ValueError: data or splits that cannot be; see `market.load`.
   """
+  check_source(config)
   check_splits(config)
   panel = _load(config, 'train', 'valid')
   market = Market(_cut(config, panel, 'train'), _cut(config, panel, 'valid'))
@@ -117,9 +152,7 @@ def all_days(config) -> tuple[str, ...]:
   """The days of the data that the config names, those of all splits."""
   if not config.data.path:
     return simulated(config).panel.dates
-  options = config.data.to_dict()
-  del options['path'], options['simulate']
-  return market_lib.load(config.data.path, **options).dates
+  return market_lib.load(config.data.path, **load_options(config)).dates
 
 
 def data_hash(config) -> str:
@@ -151,16 +184,15 @@ def _load(config, first: str, last: str) -> Panel:
         'give data that have it in config.data.path'
       )
     panel = simulated(config).panel
+    panel = panel.replace(covers=(panel.dates[0], panel.dates[-1]))
     return panel_lib.select_days(panel, np.array(panel.dates) <= end)
-  options = data.to_dict()
-  del options['path'], options['simulate']
   return market_lib.load(
     data.path,
     features=extra,
     start=start,
     warmup=lookback(config),
     end=end,
-    **options,
+    **load_options(config),
   )
 
 

@@ -22,7 +22,7 @@ from ml_collections import config_flags
 from alphajax import cli, train
 from alphajax.data.panel import Split
 from alphajax.factor import evaluate, metrics
-from alphajax.language import dialects, masks, vocab
+from alphajax.language import dialects, formula_files, masks, vocab
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 from alphajax.methods import refinement
@@ -206,6 +206,7 @@ def define_flags() -> None:
 
 def in_ours(config, text: str, dialect: str) -> str:
   """Formula text in our notation, which is left as it is written."""
+  formula_files.check_notation(text, dialect, '--dialect')
   if dialect == formula_lib.OURS:
     return text
   features = config.language.get('features', vocab.FEATURES)

@@ -91,8 +91,7 @@ def load(config, path: str, date: str | None, days: int, found: Found) -> Panel:
     panel = markets.simulated(config).panel
     last = one_day.place(panel.dates, date, days, 'the simulated market')
     return panel_lib.select_days(panel, slice(last - days, last + 1))
-  options = config.data.to_dict()
-  del options['path'], options['simulate']
+  options = markets.load_options(config)
   return one_day.load(
     path, date, days, features=_extra(config, found), **options
   )

@@ -80,6 +80,7 @@ def synthesize(config, workdir: Path, say: Callable = print) -> dict[str, Any]:
 
 def check(config) -> None:
   """Refuses a config that cannot be, key by key."""
+  markets.check_source(config)
   markets.check_splits(config)
   own, quality = config.synthetic, config.quality
   families = own.families
@@ -112,11 +113,10 @@ def load_days(config, name: str) -> Panel:
   start, end = config.splits[name]
   data = config.data
   if data.path:
-    options = data.to_dict()
-    del options['path'], options['simulate']
+    options = markets.load_options(config)
     return market_lib.load(data.path, start=start, end=end, **options)
   panel = markets.simulated(config).panel
-  first, stop = panel_lib.locate(panel.dates, name, start, end)
+  first, stop = panel_lib.locate(panel.dates, name, start, end, panel.covers)
   return panel_lib.select_days(panel, slice(first, stop))
 
 

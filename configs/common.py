@@ -34,6 +34,8 @@ def get_config() -> config_dict.ConfigDict:
   # A run, of any method, whose formulas this one begins with: its folder, or a
   # file of a formula a line. They are evaluated first, and count as evaluated.
   config.archive = ''
+  # The notation of that file and of config.pool.base: ours, qlib, alphagen, ...
+  config.dialect = 'ours'
 
   config.mesh = config_dict.ConfigDict()
   # Of this process, that games are dealt over; 0: all that share them evenly.
@@ -45,7 +47,9 @@ def get_config() -> config_dict.ConfigDict:
 
   # See alphajax.data.market.load, which takes all but path and simulate.
   config.data = config_dict.ConfigDict()
-  config.data.path = ''  # File or folder; empty: the simulated market below.
+  config.data.path = ''  # File or folder.
+  # Without a path: `simulated`, the market below; or `file`, and it is refused.
+  config.data.source = 'file'
   config.data.columns = ''  # Renames, theirs=ours,theirs=ours.
   # total_return, rebase (of prices adjusted backwards), split, or none.
   config.data.adjust = 'total_return'
@@ -94,7 +98,8 @@ def get_config() -> config_dict.ConfigDict:
   # as a formula in the pool, as AlphaGen does.
   config.pool.accept = 'always'
   # Formulas that stay in the pool beside `capacity` others: what is mined adds
-  # to them. A file of a formula a line, or a pool.json.
+  # to them. A file of a formula a line, or a pool.json. A signal that you have
+  # is one, too: the name of its column in the data.
   config.pool.base = ''
   # Whose pool is the result: `algorithm1`, the paper's; or one chosen from all
   # formulas evaluated by elastic_net, lasso, best_distinct, bagged, distilled,
@@ -150,7 +155,7 @@ def get_config() -> config_dict.ConfigDict:
 
 
 def use_market(config, name: str) -> None:
-  """Takes one of MARKETS; the first two lie where config.data.path says.
+  """Takes one of MARKETS; the first two need a file, config.data.path.
 
   `planted_6_10_4_0` is simulated_deep with formulas of length 6 to 10, 4 of
   them, and the seed 0.
@@ -181,6 +186,7 @@ def use_simulated_market(config, num_days=1500, num_stocks=200) -> None:
   import numpy as np  # Only business days are simulated.
 
   config.data.path = ''
+  config.data.source = 'simulated'
   config.data.simulate.num_days = num_days
   config.data.simulate.num_stocks = num_stocks
   days = np.busday_offset('2010-01-04', np.arange(num_days), roll='forward')

@@ -158,8 +158,9 @@ def test_published_settings():
   [
     ('value.reward', 'ic', "config.value.reward is 'ic': expected one of"),
     ('value.objective', 'rank_ic', 'the RankIC of a pool'),
-    ('network.dropout', 1.0, 'config.network.dropout is 1.0: expected a share'),
-    ('network.width', 0, 'config.network.width is 0: expected 1 or more'),
+    ('network.dropout', 1.0, 'config.network.dropout is 1.0: expected >= 0'),
+    ('network.width', 0, 'config.network.width is 0: expected >= 1'),
+    ('network.num_layers', 0, 'config.network.num_layers is 0: expected 1'),
     ('num_trajectories', 7, 'num_minibatches = 2 does not divide'),
     ('pool.accept', 'new', "'always', 'improve' or 'distinct', not 'new'"),
   ],

@@ -13,7 +13,13 @@ from alphajax.data import panel as panel_lib
 from alphajax.factor import evaluate, metrics
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
-from alphajax.methods import archive, linear, stopping, validation
+from alphajax.methods import (
+  archive,
+  linear,
+  random_search,
+  stopping,
+  validation,
+)
 from alphajax.run.clock import Clock
 
 GRAMMAR = grammar_lib.make(
@@ -276,7 +282,7 @@ def test_random_search_ends_when_the_language_is_exhausted(market):
   config.language.max_length = 0  # Six features, and nothing else.
   config.lookback = 20
   config.num_trajectories = 10
-  method = experiment.make_method(config, market)
+  method = random_search.make(config, market)  # No command takes this length.
   state, counts = method.step(method.init(jax.random.key(0)), jax.random.key(0))
   assert counts['evaluated'] == 6 and counts['pool_size'] == 3
   state, counts = method.step(state, jax.random.key(1))

@@ -298,6 +298,7 @@ def test_a_pool_is_judged_as_one_signal(command, tmp_path):
     (['--formula=close', '--set=data.universe'], 'expected KEY=VALUE'),
     (['--formula=close', '--horizon=4000'], 'too short'),
     (['--formula=Ref($close,-2)', '--dialect=qlib'], 'which would look ahead'),
+    (['--formula=Skew($close,20)'], 'name the notation, --dialect=qlib'),
   ],
 )  # fmt: skip
 def test_bad_input(command, flags, message, tmp_path):

@@ -121,15 +121,48 @@ def test_units_that_do_not_fit_are_offered_and_work(volume, amount, remedy):
   check(load(frame, **options))
 
 
-def test_yfinance_has_two_headers(tmp_path):
+def wide_table(tickers_first=False, named=True):
+  """As yfinance downloads."""
   wide = table().pivot(index='date', columns='symbol', values=ORDER)
   wide.columns = wide.columns.set_names(['Price', 'Ticker'])
   wide.index.name = 'Date'
   wide = wide.rename(columns={n: n.title() for n in ORDER}, level=0)
-  wide.to_csv(tmp_path / 'prices.csv')
-  lines = (tmp_path / 'prices.csv').read_text().splitlines()
-  assert lines[0].startswith('Price,') and lines[2].startswith('Date,')
-  check(load(tmp_path / 'prices.csv'))
+  wide = wide.rename(columns={'NA': '600000'}, level=1)
+  if tickers_first:
+    wide = wide.swaplevel(axis=1).sort_index(axis=1)
+  return wide if named else wide.rename_axis(columns=[None, None])
+
+
+@pytest.mark.parametrize('named', [True, False])
+@pytest.mark.parametrize('tickers_first', [False, True])
+@pytest.mark.parametrize('suffix', ['csv', 'parquet'])
+def test_yfinance_has_two_headers(tmp_path, suffix, tickers_first, named):
+  """One level of prices and one of tickers, whichever comes first."""
+  wide = wide_table(tickers_first, named)
+  path = tmp_path / f'prices.{suffix}'
+  getattr(wide, f'to_{suffix}')(path)
+  loaded = load(path)
+  check(loaded, stocks=('000001', '600000'))
+  said(loaded, 'two levels of columns: prices and tickers')
+  check(load(wide), stocks=('000001', '600000'))
+
+
+def test_two_headers_that_name_a_column_twice(tmp_path):
+  wide = wide_table(named=False)
+  pd.concat([wide, wide.iloc[:, :1]], axis=1).to_csv(tmp_path / 'a.csv')
+  with pytest.raises(ValueError, match='Open of 000001 occurs twice'):
+    load(tmp_path / 'a.csv')
+  # One header, one column too many: no data row is a header.
+  frame = table()
+  frame = pd.concat([frame, frame[['close']]], axis=1).set_index('symbol')
+  frame.to_csv(tmp_path / 'b.csv')
+  with pytest.raises(ValueError, match='column close occurs twice'):
+    load(tmp_path / 'b.csv')
+  frame = table()[['symbol', 'date', *ORDER]]
+  frame.loc[0, 'symbol'] = ''
+  frame.to_csv(tmp_path / 'c.csv', index=False)
+  with pytest.raises(ValueError, match='missing symbol in 1 rows'):
+    load(tmp_path / 'c.csv')
 
 
 def test_layouts_of_pandas(tmp_path):
@@ -154,10 +187,42 @@ def test_one_file_a_stock(tmp_path):
     said(loaded, '2 files of a folder')
 
 
+def test_every_stock_of_a_folder_is_loaded(tmp_path):
+  """Whatever the case of its suffix; what is no table is said."""
+  stocks = [f'00000{n}' for n in range(6)]
+  names = ['{}.CSV', '{}.csv', '{}.Txt', '{}.us.txt', '{}.tsv', '{}.CSV.GZ']
+  for symbol, name in zip(stocks, names, strict=True):
+    rows = table((symbol,)).drop(columns='symbol')
+    rows.to_csv(
+      tmp_path / name.format(symbol), index=False,
+      sep='\t' if name.endswith('tsv') else ',',
+      compression='gzip' if name.endswith('GZ') else None,
+    )  # fmt: skip
+  for name in ('README.txt', 'delisted.us.txt', 'more.xlsx', '.hidden.csv'):
+    (tmp_path / name).write_text('' if 'us' in name else 'A text, of ours\n')
+  loaded = load(tmp_path)
+  expected = [*stocks[:3], '000003.us', *stocks[4:]]
+  assert list(loaded.symbols) == expected and loaded.mask.all()
+  said(loaded, '6 files of a folder, one table')
+  said(loaded, '4 files of the folder are no tables and left out: .hidden.csv,')
+
+
+def test_a_bulk_folder_of_stooq(tmp_path):
+  names = {**HEADERS['Stooq'], 'per': '<PER>', 'time': '<TIME>'}
+  for symbol, rows in table().groupby('symbol'):
+    rows['date'] = rows['date'].str.replace('-', '')
+    rows = rows.assign(per='D', time='000000').rename(columns=names)
+    rows.to_csv(tmp_path / f'{symbol.lower()}.us.txt', index=False)
+  check(load(tmp_path))
+
+
 def test_partitioned_parquet(tmp_path):
   frame = table().assign(year=2024)
   frame.to_parquet(tmp_path / 'parts', partition_cols=['year'])
-  check(load(tmp_path / 'parts'))
+  (tmp_path / 'parts' / 'README.md').write_text('What this is')
+  loaded = load(tmp_path / 'parts')
+  check(loaded)
+  said(loaded, '1 files of the folder are no tables and left out: README.md')
 
 
 @pytest.mark.parametrize(
@@ -394,6 +459,25 @@ def test_warm_up_is_counted_in_bars():
   assert whole.dates[0] == days[0]
 
 
+def test_the_data_cover_what_the_file_does():
+  """Not the days that were loaded of it, in messages and notes."""
+  days = pd.date_range('2020-01-01', periods=60).strftime('%Y-%m-%d')
+  frame = table(days=tuple(days))
+  loaded = load(frame, start=days[20], end=days[40], warmup=5)
+  cover = f'cover {days[0]}..{days[-1]} .loaded: {days[15]}..{days[40]}'
+  with pytest.raises(ValueError, match=cover):
+    panel.split(loaded, 'train', '2019-01-01', days[40], lookback=5)
+  label = panel.LabelSpec(exit=1)
+  for lookback, first in ((5, 20), (9, 24)):
+    split = panel.split(
+      loaded, 'train', days[20], days[40], lookback=lookback, label=label
+    )
+    assert np.flatnonzero(split.scored)[0] == first - 15
+  said(split.panel, f'the loaded days begin {days[15]}')
+  whole = panel.split(load(frame), 'train', days[0], days[40], lookback=5)
+  said(whole.panel, f'the data begin {days[0]}')
+
+
 def test_monthly_data_lose_no_bar_to_the_edge_of_a_split():
   days = [
     str(d.date()) for d in pd.date_range('2000-01-31', periods=240, freq='ME')
@@ -545,6 +629,34 @@ def test_midnights_in_utc_that_do_not_say_so():
   loaded = load(table().assign(date=stamps), timezone='Asia/Shanghai')
   check(loaded)
   said(loaded, 'written in UTC')
+
+
+@pytest.mark.parametrize(
+  'zone', ['Asia/Shanghai', 'America/New_York', 'Asia/Tokyo', 'Europe/London']
+)
+def test_naive_midnights_name_their_zone(tmp_path, zone):
+  """The zone that the message says is the one that loads them."""
+  days = pd.Series(['2024-03-28', '2024-03-29', '2024-04-01'] * 2)
+  stamps = pd.to_datetime(days).dt.tz_localize(zone).dt.tz_convert('UTC')
+  frame = table().assign(date=stamps.dt.strftime('%Y-%m-%d %H:%M:%S'))
+  frame.to_csv(tmp_path / 'a.csv', index=False)
+  with pytest.raises(ValueError, match='is not midnight') as error:
+    load(tmp_path / 'a.csv')
+  assert f'--config.data.timezone={zone} ' in str(error.value)
+  assert 'groupby' not in str(error.value)
+  loaded = load(tmp_path / 'a.csv', timezone=zone)
+  assert loaded.dates == tuple(days[:3])
+
+
+@pytest.mark.parametrize('time', ['16:00', '15:00+08:00'])
+def test_bars_stamped_with_their_end_are_no_midnights(time):
+  """At 16:00 New York closes; a midnight of Shanghai would be on a weekend."""
+  frame = table().assign(date=lambda f: f['date'] + ' ' + time)
+  with pytest.raises(ValueError, match='a time within the day') as error:
+    load(frame)
+  remedy = str(error.value).split('leave out the time: ')[1].rstrip('.')
+  exec(remedy, {'frame': frame, 'pd': pd})
+  check(load(frame))
 
 
 def test_odd_line_ends_and_blank_files(tmp_path):

@@ -91,6 +91,47 @@ def test_ctrl_c_says_how_to_go_on(capsys):
   assert 'The same command goes on' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('name', list(cli.COMMANDS))
+def test_ctrl_c_while_a_command_is_imported(name, capsys, monkeypatch):
+  """Imports take seconds; only who goes on in a folder says so."""
+
+  def stop(name):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(cli.importlib, 'import_module', stop)
+  with pytest.raises(SystemExit) as stopped:
+    cli.main(['alphajax', name, '--workdir=x'])
+  assert stopped.value.code == 130
+  said = capsys.readouterr().err
+  alone = name in ('evaluate', 'score', 'export', 'assess', 'report', 'refit',
+                   'configs')  # fmt: skip
+  assert said.startswith('\nStopped.')
+  assert ('The same command goes on' in said) == (not alone)
+
+
+@pytest.mark.parametrize('size', [10, 1 << 20])
+def test_output_that_nobody_reads_ends_quietly(size, capsys, monkeypatch):
+  """As after `| head -1`, whether the buffer is full before the end or not."""
+  reader, writer = os.pipe()
+  os.close(reader)
+  with open(writer, 'w') as closed:
+    monkeypatch.setattr(sys, 'stdout', closed)
+    with pytest.raises(SystemExit) as ended:
+      cli.with_errors(lambda: print('x' * size), debug=False)
+  assert ended.value.code == 141
+  assert capsys.readouterr().err == ''
+
+
+def test_a_broken_pipe_elsewhere_is_an_error(tmp_path, monkeypatch):
+  def fail():
+    raise BrokenPipeError(32, 'Broken pipe')
+
+  with (tmp_path / 'out').open('w') as output:
+    monkeypatch.setattr(sys, 'stdout', output)
+    with pytest.raises(SystemExit, match='error: .*Broken pipe'):
+      cli.with_errors(fail, debug=False)
+
+
 def test_a_bug_is_no_error_of_the_user():
   with pytest.raises(TypeError):
     cli.with_errors(lambda: len(3), debug=False)

@@ -1,12 +1,14 @@
 """Every config file, in every variant, trains a step on a small market."""
 
 import importlib
+import json
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import tiny
+from ml_collections import config_dict
 
 from alphajax import experiment, markets
 from alphajax.configs import alphacfg
@@ -98,6 +100,32 @@ def test_markets_are_the_same_for_all(name):
     for key in ('data', 'splits', 'label'):
       assert config[key].to_dict() == random[key].to_dict()
     assert config.method == name
+
+
+@pytest.mark.parametrize('name', [*VARIANTS, *PREDICTORS, 'alphaformer'])
+def test_a_real_market_needs_a_file(name, tmp_path):
+  """It is refused before anything else, whatever else is wrong with it."""
+  if name != 'quickstart':
+    config = load(name, 'sp500')
+    config.splits.train = ('2010-01-04',)
+    with pytest.raises(ValueError, match='--config.data.path=PATH, or take'):
+      experiment.check(config, tmp_path)
+    with pytest.raises(ValueError, match='data.path is not set'):
+      markets.load_market(config)
+    config.data.path = str(FOLDER)
+    experiment.check_start(config)
+  experiment.check_start(
+    load(name, 'simulated' if name != 'quickstart' else None)
+  )
+
+
+def test_a_run_of_before_there_was_the_source_goes_on(tmp_path):
+  config = tiny.get_config('random_search')
+  old = config.to_dict()
+  del old['data']['source']
+  (tmp_path / 'config.json').write_text(json.dumps(old))
+  assert experiment.check(config, tmp_path)[1] == []
+  markets.check_source(config_dict.ConfigDict(old))
 
 
 @pytest.mark.parametrize('name', ['alphacfg', 'alphagen', 'linear', 'random'])

@@ -175,7 +175,14 @@ def test_other_days_are_an_evaluation_of_their_own(trained, run):
   assert (
     evaluate.evaluate(run, request)['evaluations'][request.name]['opened'] == 2
   )
-  assert 'were opened 1 time.' in evaluate.table(run, results, request.name)
+  text = evaluate.table(run, results, request.name)
+  assert 'were opened 1 time.' in text
+  assert (
+    f'{days[0]}..{days[1]} are valid days of the run, which was chos' in text
+  )
+  assert 'are train days' not in text and 'days of the run' not in (
+    evaluate.table(run, results)
+  )
 
 
 def test_other_data_need_a_name(trained, run, tmp_path):
@@ -188,6 +195,24 @@ def test_other_data_need_a_name(trained, run, tmp_path):
   entry = evaluate.evaluate(run, named)['evaluations']['elsewhere']
   assert entry['data_hash'] != read(run / 'provenance.json')['data_hash']
   assert (run / 'daily_elsewhere.npz').exists()
+  # Other data or days under its name would be counted with it.
+  before = read(run / 'results.json')
+  config['data']['simulate']['seed'] += 1
+  (run / 'config.json').write_text(json.dumps(config))
+  other = evaluate.make_request(':'.join(trained[0].splits.valid), 'elsewhere',
+                                None)  # fmt: skip
+  for request in (named, other):
+    with pytest.raises(RunError, match="evaluation 'elsewhere' .*_2$"):
+      evaluate.evaluate(run, request)
+  assert read(run / 'results.json') == before
+
+
+def test_days_that_were_trained_on_are_said():
+  splits = {'train': ('2010-01-01', '2017-12-31'), 'test': ('2021', '2022')}
+  entry = {'split': ['2016-01-01', '2018-12-31']}
+  (line,) = evaluate._seen_lines(splits, entry)
+  assert line.startswith('2016-01-01..2017-12-31 are train days of the run')
+  assert not list(evaluate._seen_lines(splits, {}))
 
 
 @pytest.mark.parametrize(
@@ -254,7 +279,7 @@ def test_command_prints_the_splits_side_by_side(run):
   said = done.stdout
   header = said.splitlines()[1].split()
   assert header == ['train', 'valid', 'test']
-  for name in ('IC', 'RankIC', 'ICIR', 'planted IC'):
+  for name in ('IC', 'RankIC', 'ICIR', 'coverage', 'planted IC'):
     assert f'\n{name} ' in said
   assert 'opened 1 time.' in said
   shutil.rmtree(run)

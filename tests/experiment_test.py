@@ -2,20 +2,25 @@
 
 import functools
 import json
+import re
 
 import jax
 import numpy as np
 import oracle
 import pytest
 import tiny
+from ml_collections import config_dict
 
 from alphajax import experiment, markets
+from alphajax.configs import alphacfg
 from alphajax.data import panel as panel_lib
 from alphajax.judge import result
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 from alphajax.methods import linear
 from alphajax.methods.base import Found
+from alphajax.run import config as config_lib
+from alphajax.run import ranges
 
 FOUND = Found(
   4,
@@ -250,6 +255,45 @@ def test_overlapping_splits_are_refused(config, splits, message):
     other.splits[name] = config.splits[of]
   with pytest.raises(ValueError, match=message):
     markets.load_market(other)
+
+
+@pytest.mark.parametrize(
+  'days', [('2010-01-04',), (), '2010-01-04', ('2010', '2011'), (2010, 2011)]
+)
+def test_a_split_is_two_days(days):
+  config = config_dict.ConfigDict(tiny.get_config().to_dict())
+  config.splits = {**config.splits.to_dict(), 'train': days}
+  with pytest.raises(ValueError, match='config.splits.train is .*--config'):
+    markets.check_splits(config)
+
+
+@pytest.mark.parametrize(
+  'key, value, expected',
+  [
+    ('lookback', -3, '>= 0'), ('language.max_length', 0, '>= 1'),
+    ('pool.l1', -1.0, '>= 0'), ('pool.l1', float('nan'), '>= 0'),
+    ('early_stop', -1.0, '>= 0'), ('num_trajectories', 0, '>= 1'),
+    ('num_iterations', 0, '>= 1'),
+    ('search.dirichlet_fraction', 1.5, '>= 0 and <= 1'),
+    ('network.dropout', 1.0, '>= 0 and < 1'),
+    ('training.learning_rate', 0.0, '> 0'),
+  ],
+)  # fmt: skip
+def test_numbers_that_cannot_be_are_refused_early(key, value, expected):
+  config = tiny.get_config()
+  ranges.check(config)
+  config.update_from_flattened_dict({key: value})
+  message = re.escape(f'config.{key} is {value}: expected {expected}')
+  with pytest.raises(ValueError, match=f'{message}$'):
+    experiment.check_start(config)
+  with pytest.raises(ValueError, match=message):
+    experiment.make_method(config, None)
+
+
+def test_the_ranges_are_of_keys_that_there_are():
+  found = alphacfg.get_config()
+  keys = config_lib.flatten(found.to_dict())
+  assert set(ranges.RANGES) <= set(keys)
 
 
 def test_splits_that_touch_are_refused_on_the_common_day(config):

@@ -9,6 +9,7 @@ import tiny
 from ml_collections import config_dict
 
 from alphajax import evaluate, markets, train
+from alphajax.data import panel
 from alphajax.factor import pool_rules
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
@@ -148,6 +149,49 @@ def test_what_the_base_needs(market):
 def test_a_base_that_cannot_be(market, base, message):
   with pytest.raises(ValueError, match=message):
     archive.make_bench(config_of(base), market)
+
+
+def test_files_in_another_notation(tmp_path):
+  """Skew is another one there: nothing of it is read with our meaning."""
+  path = tmp_path / 'base.txt'
+  path.write_text('# qlib\nSkew($close,20)/$close\nRef($flow, 1)\n')
+  config = config_of(str(path))
+  with pytest.raises(ValueError, match='line 2: Skew.*--config.dialect=qlib'):
+    given.as_text(config)
+  config.dialect = 'qlib'
+  features = (*panel.FEATURES, 'flow')
+  expected = [
+    formula_lib.parse(text, features, dialect='qlib')
+    for text in ('Skew($close,20)/$close', 'Ref($flow,1)')
+  ]
+  assert given.read(config, features).base == tuple(expected)
+  assert given.columns(config) == ('flow',)
+  # A run holds them in ours, and goes on whatever becomes of the file.
+  config.pool.base = given.as_text(config)
+  assert given.read(config, features).base == tuple(expected)
+  path.write_text('Mean(close,5\n')
+  config.archive = str(path)
+  with pytest.raises(ValueError, match='base.txt, line 1: '):
+    given.read(config, features)
+  config.dialect = 'clib'
+  with pytest.raises(ValueError, match="config.dialect is 'clib': expected"):
+    given.read(config, features)
+
+
+def test_a_signal_of_the_user_is_a_base(market):
+  """A column of the data that is no price."""
+  full = market.train.panel
+  signal = np.asarray(full.features[3] - full.features[0])[None]
+  wider = full.replace(
+    features=np.concatenate([full.features, signal]),
+    feature_names=(*full.feature_names, 'mine'),
+  )
+  config = config_of('mine\nclose/open\n')
+  assert given.columns(config) == ('mine',) and markets.lookback(config) >= 0
+  both = market._replace(train=market.train.replace(panel=wider))
+  bench = archive.make_bench(config, both)
+  formulas, weights = archive.members(bench, archive.start(bench))
+  assert list(map(str, formulas)) == ['mine', 'close/open'] and weights[0] != 0
 
 
 def test_a_folder_that_is_no_run(tmp_path, market):

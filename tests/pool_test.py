@@ -234,9 +234,9 @@ def test_a_missing_factor_is_covered_by_the_others_and_said():
   weights = np.array([3.0, -1.0, 0.0])
   share = coverage_of(weights, values, members)
   np.testing.assert_allclose(share, [[1.0, 0.25, 0.75, 0.0, nan]])
-  signal = signal_of(weights, values, members)
+  signal = signal_of(weights, values, members, min_coverage=0.0)
   np.testing.assert_allclose(signal, [[-4.0, 1.0, 3.0, 0.0, nan]], atol=1e-6)
-  signal = signal_of(weights, values, members, min_coverage=pool.HEARD)
+  signal = signal_of(weights, values, members)
   # Two values are at -1 and 1; the third factor weighs nothing.
   np.testing.assert_allclose(signal, [[-4.0, 1.0, 3.0, nan, nan]], atol=1e-6)
 
@@ -318,7 +318,7 @@ def test_a_signal_below_its_coverage_is_missing(least):
   values, _, members = make_factors(np.random.default_rng(11), 3, 0.3)
   weights = np.array([0.1, -0.6, 0.3])
   # Not jitted, `signal` takes the very same shares.
-  always = np.asarray(pool.signal(weights, values, members))
+  always = np.asarray(pool.signal(weights, values, members, 0.0))
   share = np.asarray(pool.coverage(weights, values, members))
   np.testing.assert_array_equal(np.isnan(always), ~members)
   covered = share >= least

@@ -231,3 +231,5 @@ def test_formulas_in_another_notation_are_read_into_ours():
   assert refine.in_ours(config, ' Mean(close,6) ', 'ours') == ' Mean(close,6) '
   with pytest.raises(ValueError, match="'rank' is not in the dialect qlib"):
     refine.in_ours(config, 'rank($close)', 'qlib')
+  with pytest.raises(ValueError, match='name the notation, --dialect=qlib'):
+    refine.in_ours(config, 'Skew($close,20)', 'ours')

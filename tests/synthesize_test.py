@@ -194,7 +194,12 @@ def test_what_cannot_be_is_refused(key, value, message, tmp_path):
 
 def test_variants():
   for name in configs.MARKETS:
-    synthesize.check(configs.get_config(name))
+    config = configs.get_config(name)
+    if name != 'simulated':
+      with pytest.raises(ValueError, match='data.path is not set'):
+        synthesize.check(config)
+      config.data.path = 'prices.csv'
+    synthesize.check(config)
   with pytest.raises(ValueError, match="unknown variant 'nikkei'"):
     configs.get_config('nikkei')
 

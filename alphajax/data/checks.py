@@ -328,5 +328,5 @@ def refuse(
 
 def _show(value) -> str:
   if isinstance(value, pd.Timestamp):
-    return value.date().isoformat()
+    return str(value).removesuffix(' 00:00:00')
   return f'{value:g}' if isinstance(value, float) else str(value)

@@ -19,12 +19,18 @@ _ZONED = (
   r'(?P<day>\d{4}-\d\d-\d\d)[T ](?P<time>\d\d:\d\d(?::\d\d(?:\.\d+)?)?)'
   r'\s?(?P<zone>Z|UTC|[+-]\d\d(?::?\d\d)?)'
 )
-# Midnight at an exchange, in UTC, by hour.
-_LIKELY = {
-  16: 'Asia/Shanghai', 15: 'Asia/Tokyo', 18: 'Asia/Kolkata',
-  22: 'Europe/Berlin', 23: 'Europe/Berlin', 4: 'America/New_York',
-  5: 'America/New_York',
-}  # fmt: skip
+# Where exchanges are; of several zones with the same midnights any will do.
+_EXCHANGES = (
+  'Asia/Shanghai', 'Asia/Hong_Kong', 'America/New_York', 'Asia/Tokyo',
+  'Europe/London', 'Europe/Berlin', 'Asia/Kolkata', 'Asia/Seoul',
+  'Australia/Sydney', 'America/Sao_Paulo', 'America/Chicago',
+)  # fmt: skip
+_DAILY = (
+  'alphajax reads daily, weekly or monthly bars; make daily ones with '
+  "frame.groupby(['symbol', frame.date.dt.normalize()]).agg({'open': "
+  "'first', 'high': 'max', 'low': 'min', 'close': 'last', 'volume': 'sum'})"
+)
+_DROP_HOUR = "frame['date'] = pd.to_datetime(frame['date']).dt.normalize()"
 
 
 def parse(
@@ -52,23 +58,15 @@ def parse(
     stamps = utc.dt.tz_convert(zone).dt.tz_localize(None)
     notes = [f'days are those of {timezone}']
   elif zone is not None:
-    local = (
-      stamps.dt.tz_localize('UTC').dt.tz_convert(zone).dt.tz_localize(None)
-    )
+    local = _local(stamps, timezone)
     # Midnights of the exchange, written in UTC without saying so.
     if (stamps != stamps.dt.normalize()).any() and (
       local == local.dt.normalize()
     ).all():
       stamps, notes = local, [f'days are those of {timezone}, written in UTC']
   within = (stamps != stamps.dt.normalize()).to_numpy()
-  if within.any() and utc is not None and zone is None:
-    _ask_for_zone(frame, source, utc[within])
-  checks.refuse(
-    frame, within, source, 'date', 'a time within the day',
-    'alphajax reads daily, weekly or monthly bars; make daily ones with '
-    "frame.groupby(['symbol', frame.date.dt.normalize()]).agg({'open': "
-    "'first', 'high': 'max', 'low': 'min', 'close': 'last', 'volume': 'sum'})",
-  )  # fmt: skip
+  if within.any():
+    _refuse_hours(frame, source, stamps, utc, within)
   days = stamps.dt.normalize().astype('datetime64[s]')
   outside = ~days.between(pd.Timestamp(FIRST), pd.Timestamp(LAST))
   checks.refuse(
@@ -146,17 +144,62 @@ def _epochs(frame, text, source):
   return utc.dt.tz_localize(None), utc, [note]
 
 
-def _ask_for_zone(frame, source, utc) -> None:
-  """Refuses stamps whose midnight is that of another zone."""
-  first = utc.iloc[0]
-  hours = utc.dt.hour.value_counts()
-  likely = _LIKELY.get(int(hours.index[0]))
-  hint = f', perhaps --config.data.timezone={likely}' if likely else ''
-  raise ValueError(
-    f'{source}: column date: {first} is not midnight in its zone, so the day '
-    f'of the exchange is unknown; give its zone{hint} '
-    "(timezone='Asia/Shanghai' in Python)"
-  )
+def _refuse_hours(frame, source, stamps, utc, within) -> None:
+  """Refuses stamps within the day: midnights of another zone, or bars in it.
+
+  utc: the stamps in UTC where they have a zone, else None.
+  """
+  times = pd.Series(stamps.unique())
+  distinct = times.dt.strftime('%H:%M').unique()
+  as_utc = stamps if utc is None else utc
+  written, first = pd.Series(as_utc.unique()), as_utc[within].iloc[0]
+  zones = _midnight_in(written)
+  ends = ''
+  if utc is None:
+    local = written if not zones else _local(written, zones[0])
+    weekends, then = _has_weekend(written), _has_weekend(local)
+    if not weekends and then:  # Days of trade as they are written.
+      zones = []
+    if weekends == then:
+      ends = f'; if a bar has the time of its end instead: {_DROP_HOUR}'
+  if zones:
+    more = f' ({", ".join(zones[1:])} too)' if zones[1:] else ''
+    raise ValueError(
+      f'{source}: column date: {first} is not midnight, but every row is '
+      f'midnight in {zones[0]}{more}'
+      f'{", written in UTC" if utc is None else ""}; the day is that of the '
+      f'exchange: give its zone, --config.data.timezone={zones[0]} '
+      f"(timezone='{zones[0]}' in Python){ends}"
+    )
+  once = not pd.DataFrame(
+    {'day': stamps.dt.normalize(), 'symbol': frame.get('symbol')}
+  ).duplicated().any()  # fmt: skip
+  remedy = _DAILY
+  if once and len(distinct) <= 2:
+    remedy = (
+      f'every row is at {" or ".join(distinct)}, and a stock has one a day; if '
+      f'these are days of the exchange, leave out the time: {_DROP_HOUR}'
+    )
+  checks.refuse(frame, within, source, 'date', 'a time within the day', remedy)
+
+
+def _midnight_in(utc: pd.Series) -> list[str]:
+  """The zones of exchanges in which all these stamps of UTC are midnight."""
+  found = []
+  for name in _EXCHANGES:
+    local = _local(utc, name)
+    if (local == local.dt.normalize()).all():
+      found.append(name)
+  return found
+
+
+def _local(utc: pd.Series, zone: str) -> pd.Series:
+  """Stamps of UTC as the clocks of a zone show them."""
+  return pd.to_datetime(utc, utc=True).dt.tz_convert(zone).dt.tz_localize(None)
+
+
+def _has_weekend(stamps: pd.Series) -> bool:
+  return bool((stamps.dt.day_of_week >= 5).any())
 
 
 def count_before(days: np.ndarray, start: np.datetime64, bars: int):

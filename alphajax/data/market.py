@@ -198,6 +198,7 @@ def build(
   frame = frame.reset_index(drop=True)
   frame, more = days_lib.parse(frame, source, options.timezone)
   notes += more
+  covers = (str(frame['date'].min())[:10], str(frame['date'].max())[:10])
   ends = adjust_lib.ends(frame)
   frame = _within(frame, source, options)
   frame, more, groups = checks.clean(
@@ -224,7 +225,7 @@ def build(
       f'only {middle} members on a usual day: a rank or a correlation over so '
       'few stocks says little'
     )
-  return panel.replace(notes=tuple(notes), groups=groups)
+  return panel.replace(notes=tuple(notes), groups=groups, covers=covers)
 
 
 def _lay_out(frame, values, member, members_only, features, notes) -> Panel:

@@ -28,6 +28,8 @@ class Panel(struct.PyTreeNode):
   dates: ISO days, ascending.
   notes: what loading decided, one sentence each.
   groups: (feature, names of its codes 0, 1, ...) of features that were text.
+  covers: first and last day of the data that these days were taken from;
+    empty: they are all there is.
   """
 
   features: jax.Array | np.ndarray  # [F, T, S]
@@ -41,6 +43,7 @@ class Panel(struct.PyTreeNode):
   groups: tuple[tuple[str, tuple[str, ...]], ...] = struct.field(
     pytree_node=False, default=()
   )
+  covers: tuple[str, ...] = struct.field(pytree_node=False, default=())
 
 
 class LabelSpec(NamedTuple):
@@ -83,6 +86,7 @@ def make(
   feature_names: Sequence[str] = FEATURES,
   notes: Sequence[str] = (),
   groups: Sequence[tuple[str, Sequence[str]]] = (),
+  covers: Sequence[str] = (),
 ) -> Panel:
   """Builds a `Panel` of host arrays from `[F, T, S]` and `[T, S]`.
 
@@ -116,6 +120,7 @@ def make(
     feature_names=tuple(feature_names),
     notes=tuple(notes),
     groups=tuple((name, tuple(each)) for name, each in groups),
+    covers=tuple(covers),
   )
 
 
@@ -210,7 +215,7 @@ def split(
       and purge are taken off, an empty universe on a scored day, or a label
       that cannot be neutralised.
   """
-  first, stop = locate(panel.dates, name, start, end)
+  first, stop = locate(panel.dates, name, start, end, panel.covers)
   begin = max(first - lookback, 0)
   score_from = max(first, begin + lookback)
   score_to = stop - label.exit
@@ -223,10 +228,12 @@ def split(
     )
   cut = select_days(panel, slice(begin, stop))
   if score_from > first:
+    more = panel.covers and panel.covers[0] < panel.dates[begin]
+    what = 'loaded days' if more else 'data'
     cut = cut.replace(
       notes=cut.notes
       + (
-        f'split {name}: the data begin {panel.dates[begin]}, so the first '
+        f'split {name}: the {what} begin {panel.dates[begin]}, so the first '
         f'{lookback} bars are warm-up and scoring begins '
         f'{panel.dates[score_from]}',
       )
@@ -262,9 +269,16 @@ def _neutralized(
 
 
 def locate(
-  dates: Sequence[str], name: str, start: str, end: str
+  dates: Sequence[str],
+  name: str,
+  start: str,
+  end: str,
+  covers: Sequence[str] = (),
 ) -> tuple[int, int]:
-  """Positions of the first day from `start` on and of the day after `end`."""
+  """Positions of the first day from `start` on and of the day after `end`.
+
+  covers: as of `Panel`.
+  """
   from_day, to_day = parse_day(start), parse_day(end)
   if from_day > to_day:
     raise ValueError(f'split {name!r}: start {start} is after end {end}')
@@ -275,9 +289,12 @@ def locate(
     from_day < parse_day(dates[0]) - holiday
     or to_day > parse_day(dates[-1]) + holiday
   ):
+    begin, last = covers or (dates[0], dates[-1])
     raise ValueError(
       f'split {name!r}: {start}..{end} lies outside the data, which cover '
-      f'{dates[0]}..{dates[-1]}; choose dates inside or load a longer span'
+      f'{begin}..{last}'
+      + (f' (loaded: {dates[0]}..{dates[-1]})' if covers else '')
+      + '; choose dates inside or load a longer span'
     )
   first = int(np.searchsorted(dates, start))
   stop = int(np.searchsorted(dates, end, side='right'))

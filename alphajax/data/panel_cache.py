@@ -47,6 +47,7 @@ def path_of(key: Mapping, cache_dir) -> pathlib.Path:
       'adjust',
       'market',
       'tables',
+      'wide_tables',
       'columns',
       'features',
       'days',
@@ -68,6 +69,7 @@ def write(path: pathlib.Path, panel: Panel) -> None:
     feature_names=panel.feature_names,
     notes=panel.notes,
     groups=panel.groups,
+    covers=panel.covers,
   )
   np.savez(
     stream,

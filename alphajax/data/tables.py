@@ -17,12 +17,14 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 
 from alphajax.data import columns as columns_lib
-from alphajax.data import qlib_binary
+from alphajax.data import qlib_binary, wide_tables
 
 MISSING_TEXT = ['', 'NA', 'N/A', 'NaN', 'nan', 'None', 'null']
 ENCODINGS = ('utf-8-sig', 'gb18030')
 SEPARATORS = ',;\t|'
-TABLES = ('.parquet', '.pq', '.feather', '.csv', '.csv.gz')
+SHOWN = 5  # Files in a note.
+TEXTS = ('.csv', '.csv.gz', '.txt', '.tsv')
+TABLES = ('.parquet', '.pq', '.feather', *TEXTS)
 Names = Mapping[str, str]  # Theirs -> ours.
 
 
@@ -64,13 +66,21 @@ def read(
 
 def _folder(path, columns, needed, keep):
   """One table a stock, or parts of one table."""
-  files = sorted(p for p in path.rglob('*') if p.name.endswith(TABLES))
+  files, others = _tables_in(path)
   if not files:
     raise ValueError(
       f'{path}: a folder with no {", ".join(TABLES)} and no '
       'calendars/day.txt, so neither tables nor a qlib folder'
     )
-  if all(p.suffix in ('.parquet', '.pq') for p in files):
+  left = []
+  if others:
+    more = ', ...' if len(others) > SHOWN else ''
+    left = [
+      f'{len(others)} files of the folder are no tables and left out: '
+      + ', '.join(p.name for p in others[:SHOWN])
+      + more
+    ]
+  if all(p.suffix.lower() in ('.parquet', '.pq') for p in files):
     table = _parts(path, files)
     try:
       columns_lib.match(table.schema.names, columns, str(path), ('symbol',))
@@ -78,16 +88,41 @@ def _folder(path, columns, needed, keep):
       pass  # One stock a file, named by it.
     else:
       with _readable(path, 'parts of one Parquet table'):
-        return _arrow(
+        frame, notes, names = _arrow(
           lambda used: table.to_table(columns=used), table.schema, path,
           columns, needed, keep,
         )  # fmt: skip
+      return frame, [*notes, *left], names
   parts, notes, names = [], [], []
   for file in files:
     frame, notes, names = _file(file, columns, needed, keep, named=True)
     parts.append(frame)
-  notes = [*notes, f'{len(files)} files of a folder, one table']
+  notes = [*notes, f'{len(files)} files of a folder, one table', *left]
   return pd.concat(parts, ignore_index=True), notes, names
+
+
+def _tables_in(path: Path) -> tuple[list[Path], list[Path]]:
+  """The tables of a folder and the folders in it, and all other files."""
+  tables: list[Path] = []
+  others: list[Path] = []
+  for file in sorted(p for p in path.rglob('*') if p.is_file()):
+    parts = file.relative_to(path).parts
+    hidden = any(part.startswith(('.', '_')) for part in parts)
+    (others if hidden or not _is_table(file) else tables).append(file)
+  return tables, others
+
+
+def _is_table(file: Path) -> bool:
+  """By its name; .txt also by its first line, or it is a text for people."""
+  name = file.name.lower()
+  if not name.endswith(TABLES):
+    return False
+  if not name.endswith('.txt'):
+    return True
+  with file.open('rb') as stream:
+    first = stream.readline(4096)
+  least = len(columns_lib.REQUIRED) - 2  # One symbol a file, so no column.
+  return max(first.count(sign.encode()) for sign in SEPARATORS) >= least
 
 
 def _parts(path, files):
@@ -104,10 +139,11 @@ def _parts(path, files):
   schema = pa.schema([(key, pa.string()) for key in keys])
   with _readable(path, 'parts of one Parquet table'):
     return pa.dataset.dataset(
-      path, format='parquet', partitioning=pa.dataset.partitioning(
-        schema, flavor='hive'
-      ),
-    )  # fmt: skip
+      list(map(str, files)),
+      format='parquet',
+      partitioning=pa.dataset.partitioning(schema, flavor='hive'),
+      partition_base_dir=str(path),
+    )
 
 
 @contextlib.contextmanager
@@ -130,7 +166,11 @@ def _file(path, columns, needed, keep, named=False):
     with _readable(path, f'a {path.suffix} file'):
       if name.endswith('.feather'):
         whole = pa.feather.read_table(path)
-        schema, take = whole.schema, whole.select
+        schema = whole.schema
+
+        def take(used):
+          return whole if used is None else whole.select(used)
+
       else:
         schema = pq.read_schema(path)
 
@@ -138,7 +178,7 @@ def _file(path, columns, needed, keep, named=False):
           return pq.read_table(path, columns=used)
 
       return _arrow(take, schema, path, columns, needed, keep, named)
-  if name.endswith(('.csv', '.csv.gz', '.txt')):
+  if name.endswith(TEXTS):
     return _csv(path, columns, needed, keep, named)
   raise ValueError(
     f'{path}: unknown extension {path.suffix!r}; use {", ".join(TABLES)}, a '
@@ -164,6 +204,10 @@ def _match(names, columns, path, needed, keep, named):
 
 def _arrow(take, schema, path, columns, needed, keep, named=False):
   names = schema.names
+  pandas = schema.pandas_metadata or {}
+  if len(pandas.get('column_indexes', ())) > 1:
+    frame = wide_tables.stack(take(None).to_pandas())
+    return _two_headers(frame, path, columns, needed, keep)
   mapping, notes, symbol = _match(names, columns, path, needed, keep, named)
   used = [name for name in names if mapping[name] in keep]
   table = take(used)
@@ -181,8 +225,9 @@ def _csv(path, columns, needed, keep, named):
   text, encoding = _decode(path)
   header = text[: text.find('\n') + 1 or None]
   separator = max(SEPARATORS, key=header.count)
-  if header.split(separator)[0].strip().lower() == 'price':
-    return _two_headers(text, path, columns, needed, keep)
+  if wide_tables.is_wide(text, separator):
+    frame = wide_tables.from_csv(text, separator, str(path))
+    return _two_headers(frame, path, columns, needed, keep)
   _check_fields(text, separator, path)
   names = next(csv.reader([header.strip('\n')], delimiter=separator))
   if not names[0]:
@@ -222,7 +267,7 @@ def _csv(path, columns, needed, keep, named):
 def _decode(path: Path) -> tuple[str, str]:
   """The text of a file and its encoding."""
   content = path.read_bytes()
-  if path.suffix == '.gz':
+  if path.suffix.lower() == '.gz':
     try:
       content = gzip.decompress(content)
     except (OSError, EOFError) as error:
@@ -286,38 +331,20 @@ def _decimal(text: str, separator: str) -> str:
   return ',' if is_decimal else '.'
 
 
-def _two_headers(text, path, columns, needed, keep):
-  """The CSV of yfinance: prices in one line, tickers in the next."""
-  wide = pd.read_csv(io.StringIO(text), header=[0, 1], index_col=0)
-  wide = wide[wide.index.notna() & (wide.index != 'Date')]
-  frame = _stack(wide)
+def _two_headers(frame, path, columns, needed, keep):
+  """A long table that was a wide one."""
   names = list(frame.columns)
   mapping, notes = columns_lib.match(names, columns, str(path), needed, keep)
   frame = frame.rename(columns=mapping)
+  notes = [*notes, 'two levels of columns: prices and tickers']
   return frame[[n for n in frame.columns if n in keep]], notes, names
-
-
-def _stack(wide: pd.DataFrame) -> pd.DataFrame:
-  """A day a row, prices x tickers in two levels of columns -> a long table."""
-  known = {*columns_lib.REQUIRED, 'adj_close', 'amount', 'vwap'}
-  found = [
-    len(known & set(map(columns_lib.plain, wide.columns.levels[n])))
-    for n in (0, 1)
-  ]
-  tickers = 1 if found[0] >= found[1] else 0
-  frame = wide.stack(level=tickers, future_stack=True)
-  frame.index.names = ['Date', 'Ticker']
-  prices = list(frame.columns)
-  frame.columns = prices  # Without the name of the level.
-  frame = frame.dropna(how='all').reset_index()
-  return frame.sort_values(['Ticker', 'Date'], kind='stable', ignore_index=True)
 
 
 def _named_index(frame: pd.DataFrame) -> pd.DataFrame:
   """A table whose index, if it holds days or stocks, is columns."""
   index = frame.index
   if isinstance(frame.columns, pd.MultiIndex):
-    return _stack(frame)
+    return wide_tables.stack(frame)
   if isinstance(index, pd.MultiIndex) and not any(index.names):
     days = [
       pd.api.types.is_datetime64_any_dtype(level.dtype)

@@ -363,24 +363,25 @@ def signal(
   weights: jax.Array,
   values: jax.Array,
   members: jax.Array,
-  min_coverage: float = 0.0,
+  min_coverage: float = HEARD,
 ) -> jax.Array:
   """The pool's signal on any panel: weighted sum of standardised factors.
 
   A factor without a value has no opinion, which is 0 in the sum, as it is in
-  the fit: so pools are judged in training. But where most of a pool is missing,
-  as before its look-back, the sum is another signal than the pool's: a
-  `min_coverage` leaves it out, that of `HEARD` where no factor has a value.
+  the fit: so pools are judged in training. Where no factor has a value there is
+  no signal; where most of a pool is missing, as before its look-back, the sum
+  is another signal than the pool's, which a greater `min_coverage` leaves out.
 
   Args:
     weights: f32[P].
     values: f32[P, T, S], NaN where missing.
     members: bool[T, S].
-    min_coverage: the least `coverage` at which there is a signal, 0 to 1.
+    min_coverage: the least `coverage` at which there is a signal, 0 to 1; with
+      0 it is 0 where no factor has a value, as in the fit.
 
   Returns:
-    f32[T, S]; 0 where no factor has an opinion, NaN for non-members and where
-    the coverage is less than `min_coverage`.
+    f32[T, S]; NaN for non-members and where the coverage is less than
+    `min_coverage`.
 
   Raises:
     ValueError: a `min_coverage` outside of 0 to 1.

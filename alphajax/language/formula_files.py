@@ -151,14 +151,30 @@ def _table(path: str, text: str) -> Iterator[Source]:
       yield Source(where, cell)
 
 
+def check_notation(text: str, dialect: str, option: str) -> None:
+  """Refuses text of another notation that would be read with our meaning.
+
+  Raises:
+    ValueError: a `$` in ours.
+  """
+  if dialect == formula_lib.OURS and '$' in text:
+    raise ValueError(
+      f'{text} has a $, as columns are written in qlib and AlphaGen, where '
+      'operators of the same name mean other things: name the notation, '
+      f'{option}=qlib or alphagen, or leave the $ out of a formula in ours'
+    )
+
+
 def parse(
   sources: Sequence[Source],
   features: Sequence[str],
   dialect: str = formula_lib.OURS,
+  option: str = '--dialect',
 ) -> Batch:
   """Parses what was read; what cannot be is refused line by line.
 
   features: names that formulas may read.
+  option: how a user names the dialect.
   """
   known: dict[str, tuple[Formula, str, float | None]] = {}
   refused, repeated = [], 0
@@ -167,6 +183,7 @@ def parse(
       if source.fault:
         raise ValueError(source.fault)
       formula = formula_lib.parse(source.text, features, dialect=dialect)
+      check_notation(source.text, dialect, option)
     except ValueError as error:
       reason = str(error)
       ahead = formula_lib.LOOKS_AHEAD in reason

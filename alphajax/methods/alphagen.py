@@ -148,18 +148,12 @@ def make_network(config, language: environment.Language):
   """The network of `config.network`.
 
   Raises:
-    ValueError: sizes below 1, or a dropout that is no share.
+    ValueError: no layers.
   """
   sizes = config.network
-  for name in ('width', 'num_layers'):
-    if sizes[name] < 1:
-      raise ValueError(
-        f'config.network.{name} is {sizes[name]}: expected 1 or more'
-      )
-  if not 0 <= sizes.dropout < 1:
+  if sizes.num_layers < 1:
     raise ValueError(
-      f'config.network.dropout is {sizes.dropout}: expected a share from 0 to '
-      'below 1'
+      f'config.network.num_layers is {sizes.num_layers}: expected 1 or more'
     )
   return token_policy.make(
     language, width=sizes.width, num_layers=sizes.num_layers,

@@ -86,7 +86,8 @@ def make_target(
 @jax.jit
 def _score(label, members, days, weights, values):
   """Daily IC of a weighted pool on the given days."""
-  signal = pool_lib.signal(weights, values, members)
+  # As in the fit: what says nothing is 0.
+  signal = pool_lib.signal(weights, values, members, min_coverage=0.0)
   return metrics.daily_ic(signal, label, members)[days]
 
 

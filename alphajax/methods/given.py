@@ -3,14 +3,18 @@
 `config.pool.base` are factors that stay in the pool: what is mined is what adds
 to them. `config.archive` is where an earlier run stopped, of any method: its
 formulas are evaluated on this market first, and what is found is added to them.
+Files of a formula a line are in the notation `config.dialect`; runs and what a
+config holds itself are in ours.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from alphajax.data import panel as panel_lib
+from alphajax.language import dialects, formula_files
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 from alphajax.run import checkpoint
@@ -42,7 +46,7 @@ def read(config, features: Sequence[str]) -> Given:
   parts = []
   for key, path in (('pool.base', base_path), ('archive', archive_path)):
     part = {}
-    for where, text in lines(path, f'config.{key}') if path else ():
+    for where, text in in_ours(config, path, f'config.{key}'):
       try:
         formula = formula_lib.parse(text, features)
       except ValueError as error:
@@ -105,11 +109,55 @@ def _lines(name: str, text: str) -> list[tuple[str, str]]:
   ]
 
 
-def as_text(path: str) -> str:
+def in_ours(config, path: str, key: str) -> list[tuple[str, str]]:
+  """`lines` in our notation, of a path or of nothing.
+
+  Raises:
+    ValueError: as `lines`; no such dialect, or a formula that is none of it.
+  """
+  found = lines(path, key) if path else []
+  place = Path(path).expanduser() if '\n' not in path else None
+  if not place or not place.is_file() or place.suffix == '.json':
+    return found
+  dialect = config.get('dialect', formula_lib.OURS)
+  if dialect not in dialects.NAMES:
+    raise ValueError(
+      f'config.dialect is {dialect!r}: expected one of '
+      f'{", ".join(dialects.NAMES)}'
+    )
+  if dialect != formula_lib.OURS:
+    return _translated(config, found, dialect)
+  for where, text in found:
+    try:
+      formula_files.check_notation(text, dialect, '--config.dialect')
+    except ValueError as error:
+      raise ValueError(f'{where}: {error}') from error
+  return found
+
+
+def _translated(config, found, dialect: str) -> list[tuple[str, str]]:
+  """Texts in our notation; `$x` is a column, whichever."""
+  marked = [n for _, text in found for n in re.findall(r'\$(\w+)', text)]
+  features = (
+    *panel_lib.FEATURES,
+    *config.get('language', {}).get('features', ()),
+    *marked,
+  )
+  features = tuple(dict.fromkeys(features))
+  ours = []
+  for where, text in found:
+    try:
+      formula = formula_lib.parse(text, features, dialect=dialect)
+    except ValueError as error:
+      raise ValueError(f'{where}: {error}') from error
+    ours.append((where, formula_lib.to_text(formula)))
+  return ours
+
+
+def as_text(config) -> str:
   """The base as the config holds it, whatever becomes of the file."""
-  if not path:
-    return ''
-  return ''.join(f'{text}\n' for _, text in lines(path, 'config.pool.base'))
+  base = in_ours(config, config.pool.get('base', ''), 'config.pool.base')
+  return ''.join(f'{text}\n' for _, text in base)
 
 
 def base_formulas(config) -> list[Formula]:
@@ -118,7 +166,7 @@ def base_formulas(config) -> list[Formula]:
   if not path:
     return []
   found = []
-  for where, text in lines(path, 'config.pool.base'):
+  for where, text in in_ours(config, path, 'config.pool.base'):
     try:
       found.append(formula_lib.unchecked(text))
     except ValueError as error:

@@ -1,6 +1,5 @@
 """The signal of a linear pool of formulas, on any panel."""
 
-import functools
 from collections.abc import Sequence
 
 import jax
@@ -84,9 +83,7 @@ def combine_each(
   ]
 
 
-_signal = jax.jit(
-  functools.partial(pool_lib.signal, min_coverage=pool_lib.HEARD)
-)
+_signal = jax.jit(pool_lib.signal)
 
 
 def daily_ic(found: Found, split: Split) -> np.ndarray:

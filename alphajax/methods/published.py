@@ -102,8 +102,9 @@ def _of_file(config, features: Sequence[str]):
       f'{", ".join(dialects.NAMES)}'
     )
   batch = formula_files.parse(
-    formula_files.read(config.formulas), features, options.dialect
-  )
+    formula_files.read(config.formulas), features, options.dialect,
+    '--config.published.dialect',
+  )  # fmt: skip
   refused = [(each.where, each.reason) for each in batch.refused]
   told = '\n'.join(f'{where}: {reason}' for where, reason in refused[:TOLD])
   if refused and (options.strict or not batch.formulas):
