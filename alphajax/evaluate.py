@@ -30,6 +30,7 @@ from alphajax.judge.rules import PAPER, BacktestSpec
 from alphajax.language import formula as formula_lib
 from alphajax.methods import given, linear
 from alphajax.methods.base import Found
+from alphajax.report import verdict
 from alphajax.run import cache, files
 from alphajax.run.files import RunError, read_json
 
@@ -87,7 +88,7 @@ def evaluate(
   if request.backtest is not None:
     judgement.check_rules(request.backtest, split.panel)
   # From here on the days are open: counted, also if what follows fails.
-  counted = _judged(config, found, data_hash, request.ledger)
+  counted = _judged(config, found, request.ledger)
   results, entry = _count(workdir, request.name)
   label = markets.label_spec(config)
   part = result_lib.describe(predict, found.formulas, split, label)
@@ -115,20 +116,15 @@ def evaluate(
   return results
 
 
-def _judged(config, found: Found, data_hash: str, path: str | None) -> dict:
+def _judged(config, found: Found, path: str | None) -> dict[str, Any]:
   """Writes the formulas and their pool into the ledger; its count."""
-  place = ledger.place(config.data.path, data_hash, path)
   keys = [formula_lib.key(formula) for formula in found.formulas]
   if keys:
     keys.append(ledger.pool_key(found.formulas, found.weights))
   else:
     keys.append(ledger.signal_key(f'{config.to_json()} {found.iteration}'))
-  label = result_lib.describe_label(markets.label_spec(config))
-  start, end = config.splits.test
-  entry = ledger.Judgement(
-    'evaluate', data_hash, start, end, ledger.label_key(label), tuple(keys)
-  )
-  tally = ledger.append(place, entry)
+  days = tuple(config.splits.test)
+  tally, place = markets.count(config, 'evaluate', days, keys, path)
   return {'judged': tally.judged, 'ledger': str(place)}
 
 
@@ -265,6 +261,7 @@ def table(workdir: Path, results: Mapping[str, Any], name: str = 'test') -> str:
       'Brackets are 95 % intervals of the mean. '
       f'{what} opened {entry["opened"]} {times}.',
       *_judged_lines(entry),
+      *verdict.widened(entry, bars),
       *_lost_lines(entry['factors']),
     ]
   )

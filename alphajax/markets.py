@@ -3,7 +3,8 @@
 import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from alphajax.data import panel as panel_lib
 from alphajax.data import panel_cache, simulate
 from alphajax.data.panel import LabelSpec, Panel, Split
 from alphajax.factor import evaluate, regressors
+from alphajax.judge import ledger
+from alphajax.judge.result import describe_label
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.methods import given, registry
@@ -128,6 +131,36 @@ def data_hash(config) -> str:
     return panel_cache.content_hash(config.data.path)
   digest = hashlib.sha256(_simulation_text(config).encode())
   return f'simulated:{digest.hexdigest()}'
+
+
+def count(
+  config,
+  by: str,
+  days: tuple[str, str],
+  keys: Sequence[str],
+  path: str | None = None,
+) -> tuple[ledger.Tally, Path]:
+  """Writes what is to be judged on days of the config's data into the ledger.
+
+  Args:
+    config: its data and label count.
+    by: the command.
+    days: first and last, ISO.
+    keys: see `ledger.Judgement`.
+    path: of the ledger; None: see `ledger.place`.
+
+  Returns:
+    (its count, where it is).
+
+  Raises:
+    RunError: it cannot be written, or is damaged; nothing is counted then.
+  """
+  digest = data_hash(config)
+  label = ledger.label_key(describe_label(label_spec(config)))
+  place = ledger.place(config.data.path, digest, path)
+  name = ledger.data_name(config.data.path)
+  judgement = ledger.Judgement(by, digest, *days, label, tuple(keys), name)
+  return ledger.append(place, judgement), place
 
 
 def _cut(config, panel: Panel, name: str) -> Split:

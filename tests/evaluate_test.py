@@ -274,7 +274,12 @@ def test_the_pool_is_counted_in_the_ledger(trained, run, tmp_path):
   (line, again) = map(json.loads, path.read_text().splitlines())
   assert (line['start'], line['end']) == tuple(config.splits.test)
   assert line['by'] == 'evaluate' and line['keys'] == again['keys']
-  assert f'{size + 1} formulas and pools' in evaluate.table(run, results)
+  table = evaluate.table(run, results)
+  assert f'{size + 1} formulas and pools' in table
+  wide = results['sheet']['figures']['of_judged']['ic']
+  assert wide['low'] < results['test']['ic']['low']
+  said = f'IC {wide["mean"]:.4f} [{wide["low"]:.4f}, {wide["high"]:.4f}]'
+  assert f'As one of {size + 1} judged on these days: {said}' in table
   # A ledger that cannot be trusted: the days stay closed.
   path.write_text('damaged\n')
   opened = read(run / 'results.json')['opened']

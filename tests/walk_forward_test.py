@@ -13,7 +13,7 @@ import tiny
 from alphajax import folds, markets, train, walk_forward, walks
 from alphajax.configs import common
 from alphajax.factor import runtime
-from alphajax.judge import figures, joined
+from alphajax.judge import bench, figures, joined
 from alphajax.report import page
 from alphajax.report import walk as walk_text
 from alphajax.run.files import RunError
@@ -242,6 +242,29 @@ def test_all_years_are_judged_together(summary, workdir):
   assert 'sheet' not in results
   text = page.write_report(workdir).read_text()
   assert 'random_search · 2 years walked forward, seed 0' in text
+
+
+def test_the_joined_signal_is_one_of_those_judged(summary, workdir):
+  """Formulas and pools of both folds and their joined signal, once."""
+  lines = [
+    json.loads(line) for line in Path(summary['ledger']).read_text().split('\n')
+    if line
+  ]  # fmt: skip
+  keys = {
+    key for line in lines for key in line['keys']
+    if line['start'] < '2014' and line['end'] >= '2012'
+  }  # fmt: skip
+  assert 2 < summary['judged'] <= len(keys)
+  figures = summary['sheet']['figures']['of_judged']
+  assert figures['judged'] == summary['judged']
+  assert summary['backtest']['deflated']['judged'] == summary['judged']
+  assert figures['ic']['low'] < summary['all']['ic']['low']
+  said = f'As one of {summary["judged"]} judged on these days: IC '
+  assert said in walk_text.table(summary)
+  daily = dict(np.load(workdir / 'daily_walk.npz'))
+  entry = bench.of_walk(summary, joined.from_arrays(arrays(workdir)), daily,
+                        'x', 0, ())  # fmt: skip
+  assert entry.figures['judged'] == summary['judged']
 
 
 def test_the_signal_is_standardised_and_says_what_the_pools_say(

@@ -114,7 +114,7 @@ def of_walk(
     'seconds': None if None in seconds else float(sum(seconds)),
     'ceiling': summary['all'].get('ceiling'),
     'opened': max(row.get('opened') or 1 for row in rows),
-    'judged': None,
+    'judged': summary.get('judged'),
   }
   return Entry(
     method, seed, figures, joined.dates[known],

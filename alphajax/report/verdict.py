@@ -87,6 +87,23 @@ def of_judged(sheet: Mapping[str, Any], bars: str = 'days') -> list[Sentence]:
   ]
 
 
+def widened(entry: Mapping[str, Any], bars: str = 'days') -> list[str]:
+  """A printed line on the intervals as those of one of many looked at.
+
+  entry: of an evaluation or a walk; none without a sheet, or of one alone.
+  """
+  found = entry.get('sheet', {}).get('figures', {}).get('of_judged', {})
+  if found.get('judged', 1) <= 1:
+    return []
+  parts = [
+    title + ' {mean:.4f} [{low:.4f}, {high:.4f}]'.format(**found[name])
+    for title, name in (('IC', 'ic'), ('RankIC', 'rank_ic'))
+    if found[name]['low'] is not None
+  ]
+  count = f'As one of {found["judged"]:,} judged on these {bars}'
+  return [f'{count}: {", ".join(parts)}.'] if parts else []
+
+
 def of_control(
   name: str, difference: Interval, split: str, bars: str = 'days'
 ) -> Sentence:
