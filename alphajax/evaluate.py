@@ -261,7 +261,7 @@ def table(workdir: Path, results: Mapping[str, Any], name: str = 'test') -> str:
       'Brackets are 95 % intervals of the mean. '
       f'{what} opened {entry["opened"]} {times}.',
       *_judged_lines(entry),
-      *verdict.widened(entry, bars),
+      *verdict.printed(entry, bars),
       *_lost_lines(entry['factors']),
     ]
   )

@@ -45,6 +45,10 @@ class BacktestSpec(NamedTuple):
   gone_after: days without a price after which a stock has left the data and is
     paid out at its last price, without a cost. A stock that is only suspended
     looks alike until it returns, often far lower: hence a long wait, a year.
+    Nobody knows on the day which it is, so what ends with the data is not paid
+    out early, and one that has left the index neither: an index drops what is
+    suspended for long, and its last price is not what it returns at. Until then
+    its money is frozen, which `BacktestResult.frozen` counts and the notes say.
   benchmark: None: members of the universe, equally weighted, without costs;
     daily returns, one a day of the panel; or the name of a feature that holds
     the level of an index.

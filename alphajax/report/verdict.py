@@ -7,10 +7,14 @@ distrust the figures) or `open` (neither).
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from alphajax.judge.rules import BASIS_POINT, YEAR
 from alphajax.report.plot import number, percent
 
 MANY = 30  # Labels without overlap from which an interval can be trusted.
 LOST, COVERED, EXPLAINED = 0.01, 0.9, 0.5  # Shares that are worth a word.
+# Of the money, in stocks without a price: at the end; and on any day, since a
+# single suspended stock of 60 is more than that on its day.
+FROZEN, FROZEN_DAY = 0.01, 0.1
 
 Interval = Mapping[str, Any]  # mean (or value), low, high; None: not known.
 
@@ -47,6 +51,7 @@ def sentences(
     found += [of_control(*each, bars) for each in controls] or [NO_CONTROL]
   if 'backtest' in entry:
     found.append(of_costs(entry['backtest']))
+    found += of_frozen(entry['backtest'])
   return [*found, *distrust(entry, horizon, bars)]
 
 
@@ -87,11 +92,19 @@ def of_judged(sheet: Mapping[str, Any], bars: str = 'days') -> list[Sentence]:
   ]
 
 
-def widened(entry: Mapping[str, Any], bars: str = 'days') -> list[str]:
-  """A printed line on the intervals as those of one of many looked at.
+def printed(entry: Mapping[str, Any], bars: str = 'days') -> list[str]:
+  """What a printed table says below its figures.
 
-  entry: of an evaluation or a walk; none without a sheet, or of one alone.
+  The intervals as those of one of many that were looked at, and how much was
+  held without a price, where that is much.
+
+  entry: of an evaluation or a walk.
   """
+  frozen = of_frozen(entry.get('backtest', {}))
+  return [*_widened(entry, bars), *(each.text for each in frozen)]
+
+
+def _widened(entry: Mapping[str, Any], bars: str) -> list[str]:
   found = entry.get('sheet', {}).get('figures', {}).get('of_judged', {})
   if found.get('judged', 1) <= 1:
     return []
@@ -139,10 +152,9 @@ def of_costs(backtest: Mapping[str, Any]) -> Sentence:
   """Whether what it earns over its benchmark bears what is charged."""
   if 'missing' in backtest:
     return Sentence('open', f'No backtest: {backtest["missing"]}.')
-  spec, figures = backtest['spec'], backtest['figures']
-  charged = (spec['buy_cost'] + spec['sell_cost']) / 2 + spec['slippage']
+  figures, charged = backtest['figures'], paid(backtest)
   even = figures['break_even']
-  if even['value'] is None or even['low'] is None:
+  if even['value'] is None or even['low'] is None or charged is None:
     return Sentence('open', 'Costs: too little was traded for an interval.')
   kind = _side(even, charged) or 'open'
   start = {'good': 'Above', 'bad': 'Below', 'open': 'Not told from'}[kind]
@@ -152,8 +164,38 @@ def of_costs(backtest: Mapping[str, Any]) -> Sentence:
     kind,
     f'{start} costs: it exchanges {turnover} of the portfolio a day and breaks '
     f'even with its benchmark at {_bracketed(even, 1)} basis points a side; '
-    f'{number(charged, 1)} are charged{end}.',
+    f'{number(charged, 1)} were paid{end}.',
   )
+
+
+def paid(backtest: Mapping[str, Any]) -> float | None:
+  """Basis points a side that were paid of what was traded, all together.
+
+  Commission, duty, slippage, minimum fees and what borrowing took, as the
+  break-even cost counts them; None where nothing was traded.
+  """
+  cost, turnover = (
+    backtest['figures'][name]['value'] for name in ('cost', 'turnover')
+  )
+  if cost is None or not turnover:
+    return None
+  return cost / YEAR / (2 * turnover) / BASIS_POINT
+
+
+def of_frozen(backtest: Mapping[str, Any]) -> list[Sentence]:
+  """Whether much of the money was in stocks without a price; none: little."""
+  found = backtest.get('frozen', {'end': 0.0, 'most': 0.0})
+  if found['end'] <= FROZEN and found['most'] <= FROZEN_DAY:
+    return []
+  return [
+    Sentence(
+      'bad',
+      f'Without a price: {percent(found["end"])} of the money is in '
+      f'{found["stocks"]} stocks that have none at the end, '
+      f'{percent(found["most"])} was on {found["day"]}. They count at their '
+      'last price, at which nobody may have bought them.',
+    )
+  ]
 
 
 def distrust(

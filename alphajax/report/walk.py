@@ -22,7 +22,7 @@ def table(summary: dict[str, Any]) -> str:
     'Brackets are 95 % intervals of the mean. Standard errors over all days: '
     f'IC {errors[0]}, RankIC {errors[1]}.'
   )
-  lines += verdict.widened(summary)
+  lines += verdict.printed(summary)
   if 'share' in whole:
     lines.append(
       f'Planted IC {whole["ceiling"]:.4f}, of which {whole["share"]:.0%} '
