@@ -14,6 +14,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -25,8 +26,9 @@ from alphajax.data import panel as panel_lib
 from alphajax.data.panel import SPLITS
 from alphajax.judge import judgement, ledger
 from alphajax.judge import result as result_lib
+from alphajax.judge.portfolios import RULES as PORTFOLIOS
 from alphajax.judge.quotes import DEALS
-from alphajax.judge.rules import PAPER, BacktestSpec
+from alphajax.judge.rules import BacktestSpec
 from alphajax.language import formula as formula_lib
 from alphajax.methods import given, linear
 from alphajax.methods.base import Found
@@ -42,18 +44,18 @@ class Request(NamedTuple):
   split: first and last day; None for the config's test split.
   data_path: where the data lie, if not where the config says.
   ledger: where judgements are counted; None: see `ledger.place`.
-  backtest: its rules; None: neither tear sheet nor backtest.
+  backtest: its rules, all of them, or by name those that are others than in
+    `config.backtest`; None: neither tear sheet nor backtest.
   """
 
   name: str = 'test'
   split: tuple[str, str] | None = None
   data_path: str | None = None
   ledger: str | None = None
-  backtest: BacktestSpec | None = PAPER
+  backtest: BacktestSpec | Mapping[str, Any] | None = MappingProxyType({})
 
 
 TEST_SPLIT = Request()
-RULES = 'top_k', 'drop_n', 'deal', 'buy_cost', 'sell_cost'  # Flags.
 
 
 @jax.enable_x64(False)  # As the run was.
@@ -84,9 +86,10 @@ def evaluate(
   data_hash = _check_data(workdir, config, request)
   if request.split is not None:
     config.splits.test = request.split
+  spec = _rules(config, request)
   split = markets.load_split(config, 'test')
-  if request.backtest is not None:
-    judgement.check_rules(request.backtest, split.panel)
+  if spec is not None:
+    judgement.check_rules(spec, split.panel)
   # From here on the days are open: counted, also if what follows fails.
   counted = _judged(config, found, request.ledger)
   results, entry = _count(workdir, request.name)
@@ -104,9 +107,9 @@ def evaluate(
   }
   if request.name != 'test':
     entry |= {'split': list(config.splits.test), 'data_hash': data_hash}
-  if request.backtest is not None:
+  if spec is not None:
     figures, series = judgement.judgement(
-      predict(split.panel), split, label, request.backtest,
+      predict(split.panel), split, label, spec,
       judged=entry['judged'],
     )  # fmt: skip
     entry |= figures
@@ -116,13 +119,30 @@ def evaluate(
   return results
 
 
+def _rules(config, request: Request) -> BacktestSpec | None:
+  """The rules of the backtest; the config gets the column of its benchmark.
+
+  Raises:
+    ValueError: see `markets.backtest_spec`.
+  """
+  if request.backtest is None or isinstance(request.backtest, BacktestSpec):
+    return request.backtest
+  spec = markets.backtest_spec(config, request.backtest)
+  with config.unlocked():
+    config.backtest = {'benchmark': spec.benchmark or ''}
+  return spec
+
+
 def _judged(config, found: Found, path: str | None) -> dict[str, Any]:
   """Writes the formulas and their pool into the ledger; its count."""
   keys = [formula_lib.key(formula) for formula in found.formulas]
   if keys:
     keys.append(ledger.pool_key(found.formulas, found.weights))
   else:
-    keys.append(ledger.signal_key(f'{config.to_json()} {found.iteration}'))
+    # By whatever rules it is traded, it is the same signal.
+    made = {k: x for k, x in config.to_dict().items() if k != 'backtest'}
+    text = config_dict.ConfigDict(made).to_json()
+    keys.append(ledger.signal_key(f'{text} {found.iteration}'))
   days = tuple(config.splits.test)
   tally, place = markets.count(config, 'evaluate', days, keys, path)
   return {'judged': tally.judged, 'ledger': str(place)}
@@ -295,7 +315,7 @@ def make_request(
   split: str | None,
   name: str | None,
   data_path: str | None,
-  backtest: BacktestSpec = PAPER,
+  backtest: BacktestSpec | Mapping[str, Any] = MappingProxyType({}),
 ) -> Request:
   """What the flags ask for.
 
@@ -333,13 +353,24 @@ def define_flags() -> None:
   flags.DEFINE_string(
     'ledger', None, 'Where judgements are counted; else beside the data.'
   )
-  flags.DEFINE_integer('top_k', PAPER.top_k, 'Stocks that the backtest holds.')
-  flags.DEFINE_integer('drop_n', PAPER.drop_n, 'Of them exchanged a day.')
-  flags.DEFINE_enum('deal', PAPER.deal, list(DEALS), 'When a signal is traded.')
-  for name in ('buy_cost', 'sell_cost'):
-    flags.DEFINE_float(
-      name, getattr(PAPER, name), 'Basis points of what is traded.'
-    )
+  for name, default in BacktestSpec()._asdict().items():
+    _define_rule(name, default)
+
+
+def _define_rule(name: str, default: Any) -> None:
+  """The flag of a rule of the backtest; not given, it is the config's."""
+  said = f'Of the backtest, in place of config.backtest.{name}.'
+  if isinstance(default, bool):
+    flags.DEFINE_bool(name, None, said)
+  elif isinstance(default, int):
+    flags.DEFINE_integer(name, None, said)
+  elif isinstance(default, float) and name != 'stamp_duty':
+    flags.DEFINE_float(name, None, said)
+  elif name in ('deal', 'portfolio'):
+    known = DEALS if name == 'deal' else PORTFOLIOS
+    flags.DEFINE_enum(name, None, list(known), said)
+  else:  # Words or numbers.
+    flags.DEFINE_string(name, None, said)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -347,9 +378,12 @@ def main(argv: Sequence[str]) -> None:
   cli.no_more(argv)
   cache.use_disk_cache()
   workdir, options = Path(flags.FLAGS.workdir).expanduser(), flags.FLAGS
-  rules: dict[str, Any] = {name: options[name].value for name in RULES}
-  spec = PAPER._replace(**rules)
-  request = make_request(options.split, options.name, options.data, spec)
+  changes = {
+    name: options[name].value
+    for name in BacktestSpec._fields
+    if options[name].value is not None
+  }
+  request = make_request(options.split, options.name, options.data, changes)
   request = request._replace(ledger=options.ledger)
   print(table(workdir, evaluate(workdir, request), request.name))
   print(f'Written to {workdir / "results.json"}')

@@ -52,7 +52,8 @@ def check_start(config) -> None:
   """Refuses what would be found out late.
 
   Raises:
-    ValueError: no data where the config says, or nothing to do.
+    ValueError: no data where the config says, nothing to do, or rules of a
+      backtest that cannot be.
   """
   path = config.data.path
   if path and not Path(path).expanduser().exists():
@@ -64,6 +65,7 @@ def check_start(config) -> None:
     raise ValueError(
       f'config.num_iterations is {config.num_iterations}: expected >= 1'
     )
+  markets.backtest_spec(config)
 
 
 def check(config, workdir: Path) -> tuple[Any, list[str]]:

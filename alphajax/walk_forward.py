@@ -217,6 +217,7 @@ def join(planned: Sequence[Fold], workdir: Path) -> dict[str, Any]:
     'method': planned[0].config.method,
     'seed': planned[0].config.seed,
     'label': result_lib.describe_label(label),
+    'rules': planned[0].config.to_dict().get('backtest', {}),
     **walks.count(planned[0].config, joined.signal, joined.dates),
     'all': whole,
     'folds': rows,

@@ -67,9 +67,10 @@ def judge(
   signal, split = on_market(workdir, data_path)
   known = np.isin(split.panel.dates, joined.dates)
   split = split.replace(scored=np.asarray(split.scored) & known)
-  label = markets.label_spec(config_of(workdir))
+  config = config_of(workdir, data_path)
+  label, spec = markets.label_spec(config), markets.backtest_spec(config)
   found, series = judgement.judgement(
-    signal, split, label, judged=summary.get('judged', 1)
+    signal, split, label, spec, judged=summary.get('judged', 1)
   )
   summary |= found
   files.write_arrays(workdir / DAILY, series)
@@ -113,6 +114,8 @@ def config_of(
 
   data_path: where the data lie, if they moved.
 
+  An average is traded by the rules of its first walk.
+
   Raises:
     RunError: as `load`, or a fold is not there.
   """
@@ -127,6 +130,8 @@ def config_of(
   config = config_dict.ConfigDict(made)
   if data_path is not None:
     config.data.path = data_path
+  if 'rules' in kept:  # Of the last time that it was joined.
+    config.backtest = kept['rules']
   end = summary['folds'][-1]['splits']['test'][1]
   config.splits.test = (str(joined.dates[0]), end)
   return config

@@ -133,10 +133,10 @@ def test_what_is_not_known_is_left_out(entries):
   assert frame[['sharpe', 'evaluated', 'ic_sd']].isna().all(axis=None)
 
 
-def make_run(data_hash='a', test='2024-12-31', horizon=20):
+def make_run(data_hash='a', test='2024-12-31', horizon=20, **config):
   return Run(
     name='run', workdir=Path('run'), metrics=[],
-    config={'splits': {'test': ['2021-01-01', test]}},
+    config={'splits': {'test': ['2021-01-01', test]}, **config},
     provenance={'data_hash': data_hash}, pool={'label': {'horizon': horizon}},
     results=None, daily={},
   )  # fmt: skip
@@ -158,6 +158,10 @@ def test_runs_that_disagree_are_refused(changes, message):
   with pytest.raises(RunError, match=message):
     bench.check_same('csi300', runs)
   bench.check_same('csi300', {'x': make_run(), 'y': make_run()})
+  rules = [make_run(backtest={'sell_cost': cost}) for cost in (5, 15)]
+  bench.check_same('csi300', {'x': make_run(), 'y': rules[0]})
+  with pytest.raises(RunError, match='disagree in their rules: .*5.* and .*15'):
+    bench.check_same('csi300', {'x': rules[0], 'y': rules[1]})
 
 
 def test_markets_are_units_of_a_confidence_set():

@@ -14,6 +14,7 @@ from alphajax.judge import result
 from alphajax.judge.rules import PAPER
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
+from alphajax.run import files
 from alphajax.run.files import RunError
 
 
@@ -117,6 +118,32 @@ def test_rules_that_none_can_follow_open_nothing(run):
   assert not (run / 'results.json').exists()
   without = evaluate.evaluate(run, evaluate.Request(backtest=None))
   assert 'sheet' not in without and without['opened'] == 1
+
+
+def test_rules_are_those_of_the_config_unless_given(run):
+  config = read(run / 'config.json')
+  config['backtest'] |= {
+    'top_k': 4,
+    'drop_n': 1,
+    'sell_cost': 5.0,
+    'limits': 'none',
+  }
+  files.write_json(run / 'config.json', config)
+  told = evaluate.evaluate(run)['backtest']['spec']
+  assert (told['top_k'], told['sell_cost'], told['limits']) == (4, 5.0, None)
+  changes = {'drop_n': 2, 'limits': '0.1', 'benchmark': 'close'}
+  request = evaluate.make_request(None, None, None, changes)
+  missing = evaluate.evaluate(run, request)['backtest']['missing']
+  assert "benchmark='close' differs between stocks" in missing
+  changes = {'drop_n': 2, 'limits': '0.1', 'stamp_duty': 'china'}
+  request = evaluate.make_request(None, None, None, changes)
+  told = evaluate.evaluate(run, request)['backtest']['spec']
+  assert (told['top_k'], told['drop_n'], told['limits']) == (4, 2, 0.1)
+  # A folder of an older version has the default.
+  del config['backtest']
+  files.write_json(run / 'config.json', config)
+  told = evaluate.evaluate(run)['backtest']['spec']
+  assert told['sell_cost'] == 15.0 and told['limits'] == 'board'
 
 
 def test_the_table_calls_weeks_bars(run):

@@ -147,7 +147,9 @@ def _worth(daily: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def check_same(market: str, runs: Mapping[str, Run]) -> None:
-  """Refuses runs that were not made on the same data, splits and label.
+  """Refuses runs of other data, splits or label, or traded by other rules.
+
+  Configs of older versions tell no rules.
 
   Args:
     market: its name, for the error.
@@ -163,10 +165,12 @@ def check_same(market: str, runs: Mapping[str, Run]) -> None:
       'data': (run.provenance or {}).get('data_hash'),
       'splits': config.get('splits'),
       'label': (run.pool or {}).get('label'),
+      'rules': config.get('backtest'),
     }
     first = first or (name, mine)
     for key, value in mine.items():
-      if value != first[1][key]:
+      untold = key == 'rules' and None in (value, first[1][key])
+      if value != first[1][key] and not untold:
         raise RunError(
           f'{market}: {first[0]} and {name} disagree in their {key}: '
           f'{first[1][key]} and {value}. A table compares runs on the same; '
