@@ -26,8 +26,6 @@ from alphajax.data import panel as panel_lib
 from alphajax.data.panel import SPLITS
 from alphajax.judge import judgement, ledger
 from alphajax.judge import result as result_lib
-from alphajax.judge.portfolios import RULES as PORTFOLIOS
-from alphajax.judge.quotes import DEALS
 from alphajax.judge.rules import BacktestSpec
 from alphajax.language import formula as formula_lib
 from alphajax.methods import given, linear
@@ -46,6 +44,8 @@ class Request(NamedTuple):
   ledger: where judgements are counted; None: see `ledger.place`.
   backtest: its rules, all of them, or by name those that are others than in
     `config.backtest`; None: neither tear sheet nor backtest.
+  best_of: random formulas at most that the best by validation is taken of, as
+    many as the run evaluated; 0: no such control.
   """
 
   name: str = 'test'
@@ -53,6 +53,7 @@ class Request(NamedTuple):
   data_path: str | None = None
   ledger: str | None = None
   backtest: BacktestSpec | Mapping[str, Any] | None = MappingProxyType({})
+  best_of: int = 0
 
 
 TEST_SPLIT = Request()
@@ -72,7 +73,8 @@ def evaluate(
     What `results.json` holds: of the test split `opened`, `iteration`, `test`,
     `ceiling`, `factors`, `judged` (how many distinct formulas and pools ever
     were on these days, by the `ledger`), and `sheet` and `backtest` of
-    `judgement`; of others the same under `evaluations`, by name.
+    `judgement`, and where asked for `best_of`, see `markets.random_control`;
+    of others the same under `evaluations`, by name.
 
   Raises:
     RunError: no run, no result, one that cannot be read, or other data than
@@ -90,6 +92,7 @@ def evaluate(
   split = markets.load_split(config, 'test')
   if spec is not None:
     judgement.check_rules(spec, split.panel)
+  drawn = experiment.random_formulas(config, workdir, request.best_of)
   # From here on the days are open: counted, also if what follows fails.
   counted = _judged(config, found, request.ledger)
   results, entry = _count(workdir, request.name)
@@ -114,6 +117,11 @@ def evaluate(
     )  # fmt: skip
     entry |= figures
     part['series'] = series | part['series']
+  entry.pop('best_of', None)  # Of another time, maybe of another pool.
+  if drawn:
+    entry['best_of'] = markets.random_control(
+      config, drawn, split, part['series']['ic']
+    )
   files.write_arrays(workdir / f'daily_{request.name}.npz', part['series'])
   files.write_json(workdir / 'results.json', results)
   return results
@@ -353,24 +361,11 @@ def define_flags() -> None:
   flags.DEFINE_string(
     'ledger', None, 'Where judgements are counted; else beside the data.'
   )
-  for name, default in BacktestSpec()._asdict().items():
-    _define_rule(name, default)
-
-
-def _define_rule(name: str, default: Any) -> None:
-  """The flag of a rule of the backtest; not given, it is the config's."""
-  said = f'Of the backtest, in place of config.backtest.{name}.'
-  if isinstance(default, bool):
-    flags.DEFINE_bool(name, None, said)
-  elif isinstance(default, int):
-    flags.DEFINE_integer(name, None, said)
-  elif isinstance(default, float) and name != 'stamp_duty':
-    flags.DEFINE_float(name, None, said)
-  elif name in ('deal', 'portfolio'):
-    known = DEALS if name == 'deal' else PORTFOLIOS
-    flags.DEFINE_enum(name, None, list(known), said)
-  else:  # Words or numbers.
-    flags.DEFINE_string(name, None, said)
+  flags.DEFINE_integer(
+    'best_of', 0, 'Beside the result, the best by validation of as many random '
+    'formulas as the run evaluated, so many at most; 0: none.', lower_bound=0,
+  )  # fmt: skip
+  cli.define_rules()
 
 
 def main(argv: Sequence[str]) -> None:
@@ -378,13 +373,9 @@ def main(argv: Sequence[str]) -> None:
   cli.no_more(argv)
   cache.use_disk_cache()
   workdir, options = Path(flags.FLAGS.workdir).expanduser(), flags.FLAGS
-  changes = {
-    name: options[name].value
-    for name in BacktestSpec._fields
-    if options[name].value is not None
-  }
+  changes = cli.given_rules()
   request = make_request(options.split, options.name, options.data, changes)
-  request = request._replace(ledger=options.ledger)
+  request = request._replace(ledger=options.ledger, best_of=options.best_of)
   print(table(workdir, evaluate(workdir, request), request.name))
   print(f'Written to {workdir / "results.json"}')
 

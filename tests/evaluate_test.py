@@ -9,8 +9,8 @@ import oracle
 import pytest
 import tiny
 
-from alphajax import evaluate, markets, train
-from alphajax.judge import result
+from alphajax import evaluate, experiment, markets, train
+from alphajax.judge import result, selection
 from alphajax.judge.rules import PAPER
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
@@ -144,6 +144,38 @@ def test_rules_are_those_of_the_config_unless_given(run):
   files.write_json(run / 'config.json', config)
   told = evaluate.evaluate(run)['backtest']['spec']
   assert told['sell_cost'] == 15.0 and told['limits'] == 'board'
+
+
+def test_the_best_of_as_many_random_formulas(trained, run):
+  config, _ = trained
+  evaluated = json.loads(
+    (run / 'metrics.jsonl').read_text().splitlines()[-1]
+  )['evaluated']  # fmt: skip
+  plain = evaluate.evaluate(run)
+  assert 'best_of' not in plain
+  request = evaluate.TEST_SPLIT._replace(best_of=4, backtest=None)
+  results = evaluate.evaluate(run, request)
+  best = results['best_of']
+  assert results['opened'] == 2 and best['count'] == min(4, evaluated)
+  drawn = experiment.random_formulas(config, run, 4)
+  valid, test = (markets.load_split(config, name) for name in ('valid', 'test'))
+  label = markets.label_spec(config)
+  expected = selection.best_of(drawn, valid, test, label)
+  assert best['formula'] == expected.formula and best['sign'] == expected.sign
+  assert best['ic'] == pytest.approx(expected.figures['ic'])
+  less = results['test']['ic']['mean'] - expected.figures['ic']['mean']
+  assert best['less']['mean'] == pytest.approx(less, abs=1e-6)
+  assert len(experiment.random_formulas(config, run, 10**6)) == evaluated
+  text = evaluate.table(run, results)
+  assert f'The best of {best["count"]} random formulas by validation, ' in text
+  assert f'the best of {best["count"]} random formulas, chosen by' in text
+  # Where nothing was evaluated the days stay closed.
+  (run / 'metrics.jsonl').write_text('')
+  with pytest.raises(
+    RunError, match='best_of=4: .* has evaluated no formula'
+  ):
+    evaluate.evaluate(run, request)
+  assert read(run / 'results.json')['opened'] == 2
 
 
 def test_the_table_calls_weeks_bars(run):

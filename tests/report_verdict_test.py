@@ -106,6 +106,28 @@ def test_the_random_control():
   )
 
 
+def test_the_best_of_random_formulas():
+  best = {'count': 1000, 'less': ABOVE | {'days': 950}}
+  good = Sentence(
+    'good',
+    'Above the best of 1,000 random formulas, chosen by validation: IC '
+    'difference 0.0371 [0.0221, 0.0521] on 950 days.',
+  )
+  assert verdict.of_best_of(best) == good
+  best['less'] = BELOW | {'days': 950}
+  assert verdict.of_best_of(best).kind == 'bad'
+  best['less'] = HOLDS | {'days': 950}
+  found = verdict.of_best_of(best)
+  assert found.text.startswith('Not told from the best of 1,000 random')
+  # It is a control.
+  said = verdict.sentences({'test': figures(ABOVE), 'best_of': best}, 20)
+  assert found in said and verdict.NO_CONTROL not in said
+  best['less'] = interval(0.01, None, None) | {'days': 3}
+  assert verdict.of_best_of(best, 'bars').text == (
+    'Too few bars to compare with the best of 1,000 random formulas.'
+  )
+
+
 @pytest.mark.parametrize(
   'even, kind, text',
   [

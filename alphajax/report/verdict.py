@@ -47,8 +47,12 @@ def sentences(
   found = [of_ic(entry['test'], bars)]
   if 'sheet' in entry:
     found += of_judged(entry['sheet'], bars)
+  best = [of_best_of(entry['best_of'], bars)] if 'best_of' in entry else []
   if controls is not None:
-    found += [of_control(*each, bars) for each in controls] or [NO_CONTROL]
+    known = [*(of_control(*each, bars) for each in controls), *best]
+    found += known or [NO_CONTROL]
+  else:
+    found += best
   if 'backtest' in entry:
     found.append(of_costs(entry['backtest']))
     found += of_frozen(entry['backtest'])
@@ -95,13 +99,23 @@ def of_judged(sheet: Mapping[str, Any], bars: str = 'days') -> list[Sentence]:
 def printed(entry: Mapping[str, Any], bars: str = 'days') -> list[str]:
   """What a printed table says below its figures.
 
-  The intervals as those of one of many that were looked at, and how much was
-  held without a price, where that is much.
+  The intervals as those of one of many that were looked at, the best of as many
+  random formulas, and how much was held without a price, where that is much.
 
   entry: of an evaluation or a walk.
   """
   frozen = of_frozen(entry.get('backtest', {}))
-  return [*_widened(entry, bars), *(each.text for each in frozen)]
+  lines = [*_widened(entry, bars), *(each.text for each in frozen)]
+  if 'best_of' in entry:
+    best = entry['best_of']
+    reversed_ = ' reversed' if best['sign'] < 0 else ''
+    lines.append(
+      f'The best of {best["count"]:,} random formulas by validation, '
+      f'{best["formula"]}{reversed_}: IC {_bracketed(best["ic"])}, RankIC '
+      f'{_bracketed(best["rank_ic"])}.'
+    )
+    lines.append(of_best_of(best, bars).text)
+  return lines
 
 
 def _widened(entry: Mapping[str, Any], bars: str) -> list[str]:
@@ -140,11 +154,30 @@ def of_control(
   return Sentence(kind, f'{start} the random control {name}: {value}{end}.')
 
 
+def of_best_of(best: Mapping[str, Any], bars: str = 'days') -> Sentence:
+  """Whether it is above the best of as many random formulas.
+
+  best: `count` and `less`, as in `markets.random_control`.
+  """
+  less = best['less']
+  name = f'the best of {best["count"]:,} random formulas'
+  kind = _side(less, 0.0)
+  if kind is None:
+    return Sentence('open', f'Too few {bars} to compare with {name}.')
+  start = {'good': 'Above', 'bad': 'Below', 'open': 'Not told from'}[kind]
+  end = '; the interval holds 0' if kind == 'open' else ''
+  return Sentence(
+    kind,
+    f'{start} {name}, chosen by validation: IC difference {_bracketed(less)} '
+    f'on {less["days"]:,} {bars}{end}.',
+  )
+
+
 NO_CONTROL = Sentence(
   'open',
   'Not compared with a random control: what as many random formulas reach on '
-  'these days is not known. Do the same with configs/random.py and give that '
-  'folder as --compare.',
+  'these days is not known. Evaluate a run with --best_of=1000, or do the '
+  'same with configs/random.py and give that folder as --compare.',
 )
 
 
@@ -266,6 +299,9 @@ def _side(x: Interval, bound: float) -> str | None:
 
 
 def _bracketed(x: Interval, digits: int = 4) -> str:
+  """Mean and interval; the mean alone where there are too few days for one."""
   value = x['mean'] if 'mean' in x else x['value']
+  if x['low'] is None or x['high'] is None:
+    return number(value, digits)
   parts = (number(each, digits) for each in (value, x['low'], x['high']))
   return '{} [{}, {}]'.format(*parts)
