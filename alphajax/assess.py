@@ -83,7 +83,9 @@ def assess(
     every=every or (1 if len(keys) <= FEW else label.exit - label.entry),
     pool=pool, against=against or {},
   )  # fmt: skip
-  measured = assessment.measure(question, f'{data_hash} {_options(config)}')
+  measured = assessment.measure(
+    question, f'{data_hash} {markets.loading(config)}'
+  )
   return {
     'data': config.data.path or 'simulated market',
     'data_hash': data_hash,
@@ -104,13 +106,6 @@ def _pool_signal(batch: Batch, split: Split) -> jax.Array | None:
   return linear.combine(store, batch.formulas, batch.weights, members)
 
 
-def _options(config) -> dict[str, Any]:
-  """How the data are loaded."""
-  options = config.data.to_dict()
-  del options['path'], options['simulate']
-  return options
-
-
 def _load(config, formulas, start, end, against) -> tuple[Split, str]:
   """The days to judge on, with their warm-up; sets them in the config."""
   path = config.data.path
@@ -119,7 +114,7 @@ def _load(config, formulas, start, end, against) -> tuple[Split, str]:
   elif not Path(path).expanduser().exists():
     raise ValueError(f'{path}: no such file or folder; expected --data=PATH')
   else:
-    dates = market_lib.load(path, **_options(config)).dates
+    dates = market_lib.load(path, **markets.loading(config)).dates
   config.splits.test = (start or dates[0], end or dates[-1])
   # Published formulas look far back; as far as there are data, so may we.
   known = novelty.published(features_of(config)).values()

@@ -24,7 +24,7 @@ from ml_collections import config_dict
 from alphajax import cli, experiment, markets
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import SPLITS
-from alphajax.judge import judgement, ledger
+from alphajax.judge import assessment, judgement, ledger
 from alphajax.judge import result as result_lib
 from alphajax.judge.rules import BacktestSpec
 from alphajax.language import formula as formula_lib
@@ -46,6 +46,8 @@ class Request(NamedTuple):
     `config.backtest`; None: neither tear sheet nor backtest.
   best_of: random formulas at most that the best by validation is taken of, as
     many as the run evaluated; 0: no such control.
+  cards: whether to add decay, turnover and the published formula that is most
+    alike to each factor; the first time on a split takes half a minute.
   """
 
   name: str = 'test'
@@ -54,6 +56,7 @@ class Request(NamedTuple):
   ledger: str | None = None
   backtest: BacktestSpec | Mapping[str, Any] | None = MappingProxyType({})
   best_of: int = 0
+  cards: bool = False
 
 
 TEST_SPLIT = Request()
@@ -108,6 +111,11 @@ def evaluate(
       for formula, figures in zip(found.formulas, part['factors'], strict=True)
     ],
   }
+  if request.cards and found.formulas:
+    key = f'{data_hash} {markets.loading(config)}'
+    told = assessment.cards(found.formulas, split, label, key)
+    for factor, card in zip(entry['factors'], told, strict=True):
+      factor['card'] = card
   if request.name != 'test':
     entry |= {'split': list(config.splits.test), 'data_hash': data_hash}
   if spec is not None:
@@ -365,6 +373,10 @@ def define_flags() -> None:
     'best_of', 0, 'Beside the result, the best by validation of as many random '
     'formulas as the run evaluated, so many at most; 0: none.', lower_bound=0,
   )  # fmt: skip
+  flags.DEFINE_bool(
+    'cards', True, 'Decay, turnover and the most alike published formula of '
+    'each factor, for the report; the first time takes half a minute.'
+  )  # fmt: skip
   cli.define_rules()
 
 
@@ -375,7 +387,9 @@ def main(argv: Sequence[str]) -> None:
   workdir, options = Path(flags.FLAGS.workdir).expanduser(), flags.FLAGS
   changes = cli.given_rules()
   request = make_request(options.split, options.name, options.data, changes)
-  request = request._replace(ledger=options.ledger, best_of=options.best_of)
+  request = request._replace(
+    ledger=options.ledger, best_of=options.best_of, cards=options.cards
+  )
   print(table(workdir, evaluate(workdir, request), request.name))
   print(f'Written to {workdir / "results.json"}')
 

@@ -137,9 +137,14 @@ def all_days(config) -> tuple[str, ...]:
   """The days of the data that the config names, those of all splits."""
   if not config.data.path:
     return simulated(config).panel.dates
+  return market_lib.load(config.data.path, **loading(config)).dates
+
+
+def loading(config) -> dict[str, Any]:
+  """How the data are loaded: all of `config.data` but where they lie."""
   options = config.data.to_dict()
   del options['path'], options['simulate']
-  return market_lib.load(config.data.path, **options).dates
+  return options
 
 
 def data_hash(config) -> str:
@@ -233,15 +238,13 @@ def _load(config, first: str, last: str) -> Panel:
       )
     panel = simulated(config).panel
     return panel_lib.select_days(panel, np.array(panel.dates) <= end)
-  options = data.to_dict()
-  del options['path'], options['simulate']
   return market_lib.load(
     data.path,
     features=extra,
     start=start,
     warmup=lookback(config),
     end=end,
-    **options,
+    **loading(config),
   )
 
 

@@ -10,10 +10,13 @@ import pytest
 import tiny
 
 from alphajax import evaluate, experiment, markets, train
-from alphajax.judge import result, selection
+from alphajax.analysis import novelty
+from alphajax.factor import evaluate as factor_values
+from alphajax.judge import result, selection, signals
 from alphajax.judge.rules import PAPER
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
+from alphajax.report import page
 from alphajax.run import files
 from alphajax.run.files import RunError
 
@@ -171,11 +174,40 @@ def test_the_best_of_as_many_random_formulas(trained, run):
   assert f'the best of {best["count"]} random formulas, chosen by' in text
   # Where nothing was evaluated the days stay closed.
   (run / 'metrics.jsonl').write_text('')
-  with pytest.raises(
-    RunError, match='best_of=4: .* has evaluated no formula'
-  ):
+  with pytest.raises(RunError, match='best_of=4: .* has evaluated no formula'):
     evaluate.evaluate(run, request)
   assert read(run / 'results.json')['opened'] == 2
+
+
+def test_factors_have_cards(trained, run, monkeypatch):
+  config, _ = trained
+  pool = read(run / 'pool.json')
+  first, *others = [factor['formula'] for factor in pool['factors']]
+  features = config.language.features
+  mine = {  # All published ones take half a minute.
+    'mine #1': formula_lib.parse(f'0-({first})', features),
+    'mine #2': formula_lib.parse('Mean(volume,5)', features),
+  }
+  monkeypatch.setattr(novelty, 'published', lambda features: mine)
+  request = evaluate.TEST_SPLIT._replace(cards=True, backtest=None)
+  cards = [f['card'] for f in evaluate.evaluate(run, request)['factors']]
+  near = cards[0]['published']
+  assert near['name'] == 'mine #1'
+  assert near['correlation'] == pytest.approx(-1.0, abs=2e-3)
+  split = markets.load_split(config, 'test')
+  label = markets.label_spec(config)
+  formulas = [formula_lib.parse(text, features) for text in (first, *others)]
+  for card, values in zip(
+    cards, factor_values.values(formulas, split.panel), strict=True
+  ):
+    sheet = signals.decay(
+      values, split.panel, label=label, days=np.asarray(split.scored)
+    )
+    assert card['decay']['5'] == pytest.approx(sheet[5]['ic']['mean'], abs=1e-4)
+    assert 0 <= card['turnover'] <= 1
+  text = page.write_report(run).read_text()
+  assert 'is mine #1 reversed (correlation' in text
+  assert 'of its highest fifth is new' in text and 'IC over 1, 5, 10' in text
 
 
 def test_the_table_calls_weeks_bars(run):
@@ -308,7 +340,7 @@ def test_refuses_other_data_and_does_not_count(run):
 
 
 def test_command_prints_the_splits_side_by_side(run):
-  done = commands.run('alphajax.evaluate', f'--workdir={run}')
+  done = commands.run('alphajax.evaluate', f'--workdir={run}', '--nocards')
   assert done.returncode == 0, done.stderr
   said = done.stdout
   header = said.splitlines()[1].split()
