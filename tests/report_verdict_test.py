@@ -174,8 +174,8 @@ def test_what_is_held_without_a_price():
   (found,) = verdict.of_frozen({'frozen': much})
   assert found == Sentence(
     'bad',
-    'Without a price: 40.2 % of the money is in 24 stocks that have none at '
-    'the end, 41.1 % was on 2024-10-01. They count at their last price, at '
+    'Without a price: 40.2 % of the money is in 24 stocks without one at the '
+    'end, 41.1 % was on 2024-10-01. They count at their last price, at '
     'which nobody may have bought them.',
   )
   entry = {'test': figures(ABOVE), 'backtest': backtest(22, 12, 33)}

@@ -132,7 +132,7 @@ def test_what_leaves_the_data_is_paid_out_at_its_last_price():
   # What stays frozen to the end is counted and said.
   assert never.frozen_stocks.tolist() == [0] * 11 + [1] * 59
   np.testing.assert_allclose(never.frozen[11:], never.weights[11:, 0], 1e-6)
-  share = f'{100 * never.frozen[-1]:.1f} % of the money is in 1 stocks without'
+  share = f'{100 * never.frozen[-1]:.1f} % of the money is in 1 stock without'
   assert any(note.startswith(share) for note in never.notes)
   many = trading.backtest_many([signal] * 2, panel, spec)
   np.testing.assert_array_equal(many.frozen, [result.frozen] * 2)

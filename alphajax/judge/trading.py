@@ -317,8 +317,9 @@ def _of_frozen(record: execution.Record, dates: Sequence[str]) -> str:
   worst = record.frozen.max(axis=tuple(range(record.frozen.ndim - 1)))
   day = int(worst.argmax())
   end = record.frozen_stocks[..., -1].max()
+  what = '1 stock' if end == 1 else f'{end} stocks'
   return (
-    f'{100 * worst[-1]:.1f} % of the money is in {end} stocks without a price '
+    f'{100 * worst[-1]:.1f} % of the money is in {what} without a price '
     f'at the end, and {100 * worst[day]:.1f} % was on {dates[day]}: they count '
     'at their last price and cannot be sold'
   )

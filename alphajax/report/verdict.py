@@ -115,7 +115,7 @@ def printed(entry: Mapping[str, Any], bars: str = 'days') -> list[str]:
       f'{_bracketed(best["rank_ic"])}.'
     )
     lines.append(of_best_of(best, bars).text)
-  return lines
+  return [line.replace('\N{MINUS SIGN}', '-') for line in lines]
 
 
 def _widened(entry: Mapping[str, Any], bars: str) -> list[str]:
@@ -224,11 +224,15 @@ def of_frozen(backtest: Mapping[str, Any]) -> list[Sentence]:
     Sentence(
       'bad',
       f'Without a price: {percent(found["end"])} of the money is in '
-      f'{found["stocks"]} stocks that have none at the end, '
+      f'{_stocks(found["stocks"])} without one at the end, '
       f'{percent(found["most"])} was on {found["day"]}. They count at their '
       'last price, at which nobody may have bought them.',
     )
   ]
+
+
+def _stocks(count: int) -> str:
+  return '1 stock' if count == 1 else f'{count:,} stocks'
 
 
 def distrust(
