@@ -12,7 +12,7 @@ with a count of its own, beside the test split.
 import functools
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -23,14 +23,14 @@ from ml_collections import config_dict
 
 from alphajax import cli, experiment, markets
 from alphajax.data import panel as panel_lib
-from alphajax.data.panel import SPLITS
-from alphajax.judge import assessment, judgement, ledger
+from alphajax.data.panel import SPLITS, Split
+from alphajax.judge import assessment, judgement, ledger, selection
 from alphajax.judge import result as result_lib
 from alphajax.judge.rules import BacktestSpec
 from alphajax.language import formula as formula_lib
 from alphajax.methods import given, linear
 from alphajax.methods.base import Found
-from alphajax.report import verdict
+from alphajax.report.evaluation import table
 from alphajax.run import cache, files
 from alphajax.run.files import RunError, read_json
 
@@ -76,7 +76,7 @@ def evaluate(
     What `results.json` holds: of the test split `opened`, `iteration`, `test`,
     `ceiling`, `factors`, `judged` (how many distinct formulas and pools ever
     were on these days, by the `ledger`), and `sheet` and `backtest` of
-    `judgement`, and where asked for `best_of`, see `markets.random_control`;
+    `judgement`, and where asked for `best_of`, see `selection.control`;
     of others the same under `evaluations`, by name.
 
   Raises:
@@ -86,16 +86,9 @@ def evaluate(
   """
   workdir = Path(workdir).expanduser()
   config, predict, found = result_of(workdir)
-  if request.data_path is not None:
-    config.data.path = request.data_path
-  data_hash = _check_data(workdir, config, request)
-  if request.split is not None:
-    config.splits.test = request.split
-  spec = _rules(config, request)
-  split = markets.load_split(config, 'test')
-  if spec is not None:
-    judgement.check_rules(spec, split.panel)
+  split, spec, data_hash = _load(workdir, config, request)
   drawn = experiment.random_formulas(config, workdir, request.best_of)
+  valid = markets.load_split(config, 'valid') if drawn else None
   # From here on the days are open: counted, also if what follows fails.
   counted = _judged(config, found, request.ledger)
   results, entry = _count(workdir, request.name)
@@ -106,33 +99,55 @@ def evaluate(
     **counted,
     'test': part['pool'],
     'ceiling': markets.ceiling(config, split),
-    'factors': [
-      {'formula': formula_lib.to_text(formula), 'test': figures}
-      for formula, figures in zip(found.formulas, part['factors'], strict=True)
-    ],
+    'factors': _factors(found, part['factors']),
   }
   if request.cards and found.formulas:
     key = f'{data_hash} {markets.loading(config)}'
-    told = assessment.cards(found.formulas, split, label, key)
-    for factor, card in zip(entry['factors'], told, strict=True):
-      factor['card'] = card
+    cards = assessment.cards(found.formulas, split, label, key)
+    entry['factors'] = [
+      factor | {'card': card}
+      for factor, card in zip(entry['factors'], cards, strict=True)
+    ]
   if request.name != 'test':
     entry |= {'split': list(config.splits.test), 'data_hash': data_hash}
   if spec is not None:
     figures, series = judgement.judgement(
-      predict(split.panel), split, label, spec,
-      judged=entry['judged'],
-    )  # fmt: skip
+      predict(split.panel), split, label, spec, judged=entry['judged']
+    )
     entry |= figures
     part['series'] = series | part['series']
-  entry.pop('best_of', None)  # Of another time, maybe of another pool.
-  if drawn:
-    entry['best_of'] = markets.random_control(
-      config, drawn, split, part['series']['ic']
-    )
+  if valid is not None:
+    ic = part['series']['ic']
+    entry['best_of'] = selection.control(drawn, valid, split, label, ic)
   files.write_arrays(workdir / f'daily_{request.name}.npz', part['series'])
   files.write_json(workdir / 'results.json', results)
   return results
+
+
+def _load(
+  workdir: Path, config, request: Request
+) -> tuple[Split, BacktestSpec | None, str]:
+  """The days, the rules they are traded by, and the hash of the data.
+
+  config: gets what the request has otherwise.
+  """
+  if request.data_path is not None:
+    config.data.path = request.data_path
+  data_hash = _check_data(workdir, config, request)
+  if request.split is not None:
+    config.splits.test = request.split
+  spec = _rules(config, request)
+  split = markets.load_split(config, 'test')
+  if spec is not None:
+    judgement.check_rules(spec, split.panel)
+  return split, spec, data_hash
+
+
+def _factors(found: Found, figures: Sequence[Any]) -> list[dict[str, Any]]:
+  return [
+    {'formula': formula_lib.to_text(formula), 'test': each}
+    for formula, each in zip(found.formulas, figures, strict=True)
+  ]
 
 
 def _rules(config, request: Request) -> BacktestSpec | None:
@@ -184,6 +199,7 @@ def _count(workdir: Path, name: str) -> tuple[dict, dict]:
     evaluations = results.setdefault('evaluations', {})
     entry = evaluations.setdefault(name, {'opened': 0})
   entry['opened'] += 1
+  entry.pop('best_of', None)  # Of another time, maybe of another pool.
   files.write_json(path, results)
   return results, entry
 
@@ -260,71 +276,6 @@ def _check_data(workdir: Path, config, request: Request) -> str:
       'them days and a name: --split=2025-01-01:2025-12-31 --name=later'
     )
   return actual
-
-
-def table(workdir: Path, results: Mapping[str, Any], name: str = 'test') -> str:
-  """The figures of an evaluation beside those of the splits, as text."""
-  pool = _read(workdir, 'pool.json')
-  entry = results if name == 'test' else results['evaluations'][name]
-  bars = panel_lib.bar_word(
-    files.read_arrays(workdir / f'daily_{name}.npz')['dates']
-  )
-  figures = {**pool['pool'], 'test': entry['test']}
-  ceilings = {**pool.get('ceiling', {}), 'test': entry['ceiling']}
-  splits = [s for s in SPLITS if s in figures]  # A refit has no validation.
-  rows: list[tuple[str, ...]] = [('', *splits[:-1], name)]
-  for title, key in (('IC', 'ic'), ('RankIC', 'rank_ic')):
-    rows.append((title, *(_interval(figures[s][key]) for s in splits)))
-  for title, key in (('ICIR', 'icir'), ('RankICIR', 'rank_icir')):
-    rows.append((title, *(f'{figures[s][key]:.2f}' for s in splits)))
-  rows.append((bars, *(f'{figures[s]["days"]:,}' for s in splits)))
-  if entry['ceiling'] is not None:
-    rows.append(('planted IC', *(f'{ceilings[s]:.4f}' for s in splits)))
-  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-  lines = [
-    '  '.join(x.ljust(w) for x, w in zip(row, widths, strict=True)).rstrip()
-    for row in rows
-  ]
-  times = 'time' if entry['opened'] == 1 else 'times'
-  what = 'The test split was' if name == 'test' else f'The days of {name} were'
-  size = len(pool['factors'])
-  return '\n'.join(
-    [
-      (f'Pool of {size}' if size else 'Result')
-      + f' from iteration {pool["iteration"]}',
-      *lines,
-      f'The label is the {result_lib.label_text(pool["label"], bars)}.',
-      'Brackets are 95 % intervals of the mean. '
-      f'{what} opened {entry["opened"]} {times}.',
-      *_judged_lines(entry),
-      *verdict.printed(entry, bars),
-      *_lost_lines(entry['factors']),
-    ]
-  )
-
-
-def _judged_lines(entry: Mapping[str, Any]) -> Iterator[str]:
-  """How often these days were judged on; older results do not say."""
-  if 'judged' in entry:
-    yield (
-      f'{entry["judged"]:,} formulas and pools were judged on these days so '
-      f'far, by {entry["ledger"]}'
-    )
-
-
-def _lost_lines(factors: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-  """Which factors leave the range of float32, and in how many cells."""
-  for factor in factors:
-    lost = factor['test']['lost']
-    if lost:
-      yield (
-        f'{factor["formula"]} loses {100 * lost:.2g} % of its cells to the '
-        'range of float32: other programs rank those days differently.'
-      )
-
-
-def _interval(x: Mapping[str, float]) -> str:
-  return f'{x["mean"]:.4f} [{x["low"]:.4f}, {x["high"]:.4f}]'
 
 
 def make_request(

@@ -15,12 +15,11 @@ from alphajax.data import panel as panel_lib
 from alphajax.data import panel_cache, simulate
 from alphajax.data.panel import LabelSpec, Panel, Split
 from alphajax.factor import evaluate, regressors
-from alphajax.judge import ledger, rules, selection, series, sheet
+from alphajax.judge import ledger, rules
 from alphajax.judge.result import describe_label
 from alphajax.judge.rules import BacktestSpec
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
-from alphajax.language.formula import Formula
 from alphajax.methods import given, registry
 from alphajax.methods.base import Market
 
@@ -153,36 +152,6 @@ def data_hash(config) -> str:
     return panel_cache.content_hash(config.data.path)
   digest = hashlib.sha256(_simulation_text(config).encode())
   return f'simulated:{digest.hexdigest()}'
-
-
-def random_control(
-  config, formulas: Sequence[Formula], judged: Split, ic: np.ndarray
-) -> dict[str, Any]:
-  """What the best of random formulas by validation reaches on other days.
-
-  Args:
-    config: whose validation split they are chosen on.
-    formulas: of `selection.draw`, as many as a result was chosen from.
-    judged: the days of that result.
-    ic: its daily IC f32[D], scored days.
-
-  Returns:
-    `count`, `formula`, `sign` (-1: best reversed), `selected` (IC on
-    validation), `ic` and `rank_ic` of these days; `less`, the mean daily IC of
-    the result less that of the control, paired: mean, low, high, days.
-  """
-  label = label_spec(config)
-  select = load_split(config, 'valid')
-  found = selection.best_of(formulas, select, judged, label)
-  lag = series.overlap(label)
-  less = series.mean(np.asarray(ic, float) - found.daily['ic'], lag)
-  return sheet.plain({
-    'count': len(formulas),
-    **{name: getattr(found, name) for name in ('formula', 'sign', 'selected')},
-    'ic': found.figures['ic'],
-    'rank_ic': found.figures['rank_ic'],
-    'less': less._asdict(),
-  })  # fmt: skip
 
 
 def count(

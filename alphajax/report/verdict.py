@@ -157,7 +157,7 @@ def of_control(
 def of_best_of(best: Mapping[str, Any], bars: str = 'days') -> Sentence:
   """Whether it is above the best of as many random formulas.
 
-  best: `count` and `less`, as in `markets.random_control`.
+  best: `count` and `less`, as in `selection.control`.
   """
   less = best['less']
   name = f'the best of {best["count"]:,} random formulas'
