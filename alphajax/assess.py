@@ -24,7 +24,7 @@ from alphajax.analysis import novelty
 from alphajax.data import market as market_lib
 from alphajax.data.panel import FEATURES, Split
 from alphajax.factor import evaluate
-from alphajax.judge import assessment, ledger, result
+from alphajax.judge import assessment, ledger
 from alphajax.language import dialects, formula_files
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
@@ -74,11 +74,9 @@ def assess(
   pool = _pool_signal(batch, split)
   if batch.weights:
     keys.append(ledger.pool_key(batch.formulas, batch.weights))
-  place = ledger.place(config.data.path, data_hash, ledger_path)
-  said = ledger.label_key(result.describe_label(label))
   # From here on the days are looked at: counted, also if what follows fails.
-  tally = ledger.append(
-    place, ledger.Judgement('assess', data_hash, first, last, said, tuple(keys))
+  tally, place = markets.count(
+    config, 'assess', (first, last), keys, ledger_path
   )
   question = assessment.Question(
     batch.formulas, batch.where, split, label,

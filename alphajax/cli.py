@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import alphajax
 
@@ -198,6 +199,39 @@ def find_config(name: str) -> str:
   raise ValueError(
     f'--config={name}: no such file; alphajax brings {", ".join(known)}{hint}'
   )
+
+
+def define_rules() -> None:
+  """A flag for each rule of a backtest; not given, it is the config's."""
+  from absl import flags
+
+  from alphajax.judge.portfolios import RULES
+  from alphajax.judge.quotes import DEALS
+  from alphajax.judge.rules import PAPER
+
+  for name, default in PAPER._asdict().items():
+    said = f'Of the backtest, in place of config.backtest.{name}.'
+    if isinstance(default, bool):
+      flags.DEFINE_bool(name, None, said)
+    elif isinstance(default, int):
+      flags.DEFINE_integer(name, None, said)
+    elif isinstance(default, float) and name != 'stamp_duty':
+      flags.DEFINE_float(name, None, said)
+    elif name in ('deal', 'portfolio'):
+      known = DEALS if name == 'deal' else RULES
+      flags.DEFINE_enum(name, None, list(known), said)
+    else:  # Words or numbers.
+      flags.DEFINE_string(name, None, said)
+
+
+def given_rules() -> dict[str, Any]:
+  """What the flags of `define_rules` say, by name."""
+  from absl import flags
+
+  from alphajax.judge.rules import PAPER
+
+  given = {name: flags.FLAGS[name].value for name in PAPER._fields}
+  return {name: value for name, value in given.items() if value is not None}
 
 
 def _help(doc: str | None, names: Sequence[str]) -> str:

@@ -12,8 +12,9 @@ with a count of its own, beside the test split.
 import functools
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -22,14 +23,14 @@ from ml_collections import config_dict
 
 from alphajax import cli, experiment, markets
 from alphajax.data import panel as panel_lib
-from alphajax.data.panel import SPLITS
-from alphajax.judge import judgement, ledger
+from alphajax.data.panel import SPLITS, Split
+from alphajax.judge import assessment, judgement, ledger, selection
 from alphajax.judge import result as result_lib
-from alphajax.judge.quotes import DEALS
-from alphajax.judge.rules import PAPER, BacktestSpec
+from alphajax.judge.rules import BacktestSpec
 from alphajax.language import formula as formula_lib
 from alphajax.methods import given, linear
 from alphajax.methods.base import Found
+from alphajax.report.evaluation import table
 from alphajax.run import cache, files
 from alphajax.run.files import RunError, read_json
 
@@ -41,18 +42,24 @@ class Request(NamedTuple):
   split: first and last day; None for the config's test split.
   data_path: where the data lie, if not where the config says.
   ledger: where judgements are counted; None: see `ledger.place`.
-  backtest: its rules; None: neither tear sheet nor backtest.
+  backtest: its rules, all of them, or by name those that are others than in
+    `config.backtest`; None: neither tear sheet nor backtest.
+  best_of: random formulas at most that the best by validation is taken of, as
+    many as the run evaluated; 0: no such control.
+  cards: whether to add decay, turnover and the published formula that is most
+    alike to each factor; the first time on a split takes half a minute.
   """
 
   name: str = 'test'
   split: tuple[str, str] | None = None
   data_path: str | None = None
   ledger: str | None = None
-  backtest: BacktestSpec | None = PAPER
+  backtest: BacktestSpec | Mapping[str, Any] | None = MappingProxyType({})
+  best_of: int = 0
+  cards: bool = False
 
 
 TEST_SPLIT = Request()
-RULES = 'top_k', 'drop_n', 'deal', 'buy_cost', 'sell_cost'  # Flags.
 
 
 @jax.enable_x64(False)  # As the run was.
@@ -69,7 +76,8 @@ def evaluate(
     What `results.json` holds: of the test split `opened`, `iteration`, `test`,
     `ceiling`, `factors`, `judged` (how many distinct formulas and pools ever
     were on these days, by the `ledger`), and `sheet` and `backtest` of
-    `judgement`; of others the same under `evaluations`, by name.
+    `judgement`, and where asked for `best_of`, see `selection.control`;
+    of others the same under `evaluations`, by name.
 
   Raises:
     RunError: no run, no result, one that cannot be read, other data than the
@@ -79,17 +87,11 @@ def evaluate(
   """
   workdir = Path(workdir).expanduser()
   config, predict, found = result_of(workdir)
-  if request.data_path is not None:
-    config.data.path = request.data_path
-  data_hash = _check_data(workdir, config, request)
-  if request.split is not None:
-    config.splits.test = request.split
-  _check_name(workdir, request.name, [*config.splits.test], data_hash)
-  split = markets.load_split(config, 'test')
-  if request.backtest is not None:
-    judgement.check_rules(request.backtest, split.panel)
+  split, spec, data_hash = _load(workdir, config, request)
+  drawn = experiment.random_formulas(config, workdir, request.best_of)
+  valid = markets.load_split(config, 'valid') if drawn else None
   # From here on the days are open: counted, also if what follows fails.
-  counted = _judged(config, found, data_hash, request.ledger)
+  counted = _judged(config, found, request.ledger)
   results, entry = _count(workdir, request.name)
   label = markets.label_spec(config)
   part = result_lib.describe(predict, found.formulas, split, label)
@@ -98,23 +100,49 @@ def evaluate(
     **counted,
     'test': part['pool'],
     'ceiling': markets.ceiling(config, split),
-    'factors': [
-      {'formula': formula_lib.to_text(formula), 'test': figures}
-      for formula, figures in zip(found.formulas, part['factors'], strict=True)
-    ],
+    'factors': _factors(found, part['factors']),
   }
+  if request.cards and found.formulas:
+    key = f'{data_hash} {markets.load_options(config)}'
+    cards = assessment.cards(found.formulas, split, label, key)
+    entry['factors'] = [
+      factor | {'card': card}
+      for factor, card in zip(entry['factors'], cards, strict=True)
+    ]
   if request.name != 'test':
     entry |= {'split': list(config.splits.test), 'data_hash': data_hash}
-  if request.backtest is not None:
+  if spec is not None:
     figures, series = judgement.judgement(
-      predict(split.panel), split, label, request.backtest,
-      judged=entry['judged'],
-    )  # fmt: skip
+      predict(split.panel), split, label, spec, judged=entry['judged']
+    )
     entry |= figures
     part['series'] = series | part['series']
+  if valid is not None:
+    ic = part['series']['ic']
+    entry['best_of'] = selection.control(drawn, valid, split, label, ic)
   files.write_arrays(workdir / f'daily_{request.name}.npz', part['series'])
   files.write_json(workdir / 'results.json', results)
   return results
+
+
+def _load(
+  workdir: Path, config, request: Request
+) -> tuple[Split, BacktestSpec | None, str]:
+  """The days, the rules they are traded by, and the hash of the data.
+
+  config: gets what the request has otherwise.
+  """
+  if request.data_path is not None:
+    config.data.path = request.data_path
+  data_hash = _check_data(workdir, config, request)
+  if request.split is not None:
+    config.splits.test = request.split
+  _check_name(workdir, request.name, [*config.splits.test], data_hash)
+  spec = _rules(config, request)
+  split = markets.load_split(config, 'test')
+  if spec is not None:
+    judgement.check_rules(spec, split.panel)
+  return split, spec, data_hash
 
 
 def _check_name(
@@ -133,20 +161,39 @@ def _check_name(
     )
 
 
-def _judged(config, found: Found, data_hash: str, path: str | None) -> dict:
+def _factors(found: Found, figures: Sequence[Any]) -> list[dict[str, Any]]:
+  return [
+    {'formula': formula_lib.to_text(formula), 'test': each}
+    for formula, each in zip(found.formulas, figures, strict=True)
+  ]
+
+
+def _rules(config, request: Request) -> BacktestSpec | None:
+  """The rules of the backtest; the config gets the column of its benchmark.
+
+  Raises:
+    ValueError: see `markets.backtest_spec`.
+  """
+  if request.backtest is None or isinstance(request.backtest, BacktestSpec):
+    return request.backtest
+  spec = markets.backtest_spec(config, request.backtest)
+  with config.unlocked():
+    config.backtest = {'benchmark': spec.benchmark or ''}
+  return spec
+
+
+def _judged(config, found: Found, path: str | None) -> dict[str, Any]:
   """Writes the formulas and their pool into the ledger; its count."""
-  place = ledger.place(config.data.path, data_hash, path)
   keys = [formula_lib.key(formula) for formula in found.formulas]
   if keys:
     keys.append(ledger.pool_key(found.formulas, found.weights))
   else:
-    keys.append(ledger.signal_key(f'{config.to_json()} {found.iteration}'))
-  label = result_lib.describe_label(markets.label_spec(config))
-  start, end = config.splits.test
-  entry = ledger.Judgement(
-    'evaluate', data_hash, start, end, ledger.label_key(label), tuple(keys)
-  )
-  tally = ledger.append(place, entry)
+    # By whatever rules it is traded, it is the same signal.
+    made = {k: x for k, x in config.to_dict().items() if k != 'backtest'}
+    text = config_dict.ConfigDict(made).to_json()
+    keys.append(ledger.signal_key(f'{text} {found.iteration}'))
+  days = tuple(config.splits.test)
+  tally, place = markets.count(config, 'evaluate', days, keys, path)
   return {'judged': tally.judged, 'ledger': str(place)}
 
 
@@ -170,6 +217,7 @@ def _count(workdir: Path, name: str) -> tuple[dict, dict]:
     evaluations = results.setdefault('evaluations', {})
     entry = evaluations.setdefault(name, {'opened': 0})
   entry['opened'] += 1
+  entry.pop('best_of', None)  # Of another time, maybe of another pool.
   files.write_json(path, results)
   return results, entry
 
@@ -248,91 +296,11 @@ def _check_data(workdir: Path, config, request: Request) -> str:
   return actual
 
 
-def table(workdir: Path, results: Mapping[str, Any], name: str = 'test') -> str:
-  """The figures of an evaluation beside those of the splits, as text."""
-  pool = _read(workdir, 'pool.json')
-  entry = results if name == 'test' else results['evaluations'][name]
-  bars = panel_lib.bar_word(
-    files.read_arrays(workdir / f'daily_{name}.npz')['dates']
-  )
-  figures = {**pool['pool'], 'test': entry['test']}
-  ceilings = {**pool.get('ceiling', {}), 'test': entry['ceiling']}
-  splits = [s for s in SPLITS if s in figures]  # A refit has no validation.
-  rows: list[tuple[str, ...]] = [('', *splits[:-1], name)]
-  for title, key in (('IC', 'ic'), ('RankIC', 'rank_ic')):
-    rows.append((title, *(_interval(figures[s][key]) for s in splits)))
-  for title, key in (('ICIR', 'icir'), ('RankICIR', 'rank_icir')):
-    rows.append((title, *(f'{figures[s][key]:.2f}' for s in splits)))
-  rows.append((bars, *(f'{figures[s]["days"]:,}' for s in splits)))
-  if all('coverage' in figures[s] for s in splits):  # Older results say none.
-    shares = (f'{100 * figures[s]["coverage"]:.0f} %' for s in splits)
-    rows.append(('coverage', *shares))
-  if entry['ceiling'] is not None:
-    rows.append(('planted IC', *(f'{ceilings[s]:.4f}' for s in splits)))
-  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-  lines = [
-    '  '.join(x.ljust(w) for x, w in zip(row, widths, strict=True)).rstrip()
-    for row in rows
-  ]
-  times = 'time' if entry['opened'] == 1 else 'times'
-  what = 'The test split was' if name == 'test' else f'The days of {name} were'
-  size = len(pool['factors'])
-  return '\n'.join(
-    [
-      (f'Pool of {size}' if size else 'Result')
-      + f' from iteration {pool["iteration"]}',
-      *lines,
-      f'The label is the {result_lib.label_text(pool["label"], bars)}.',
-      'Brackets are 95 % intervals of the mean. '
-      f'{what} opened {entry["opened"]} {times}.',
-      *_seen_lines(_read(workdir, 'config.json')['splits'], entry),
-      *_judged_lines(entry),
-      *_lost_lines(entry['factors']),
-    ]
-  )
-
-
-def _seen_lines(splits: Mapping, entry: Mapping[str, Any]) -> Iterator[str]:
-  """Which of the days of an evaluation are those that the run learned from."""
-  first, last = entry.get('split', splits['test'])
-  for name, what in (('train', 'fitted to'), ('valid', 'chosen by')):
-    start, end = splits.get(name, ('9999', ''))  # A refit has no validation.
-    if first <= end and start <= last:
-      yield (
-        f'{max(first, start)}..{min(last, end)} are {name} days of the run, '
-        f'which was {what} them: there it is no judgement on unseen days.'
-      )
-
-
-def _judged_lines(entry: Mapping[str, Any]) -> Iterator[str]:
-  """How often these days were judged on; older results do not say."""
-  if 'judged' in entry:
-    yield (
-      f'{entry["judged"]:,} formulas and pools were judged on these days so '
-      f'far, by {entry["ledger"]}'
-    )
-
-
-def _lost_lines(factors: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-  """Which factors leave the range of float32, and in how many cells."""
-  for factor in factors:
-    lost = factor['test']['lost']
-    if lost:
-      yield (
-        f'{factor["formula"]} loses {100 * lost:.2g} % of its cells to the '
-        'range of float32: other programs rank those days differently.'
-      )
-
-
-def _interval(x: Mapping[str, float]) -> str:
-  return f'{x["mean"]:.4f} [{x["low"]:.4f}, {x["high"]:.4f}]'
-
-
 def make_request(
   split: str | None,
   name: str | None,
   data_path: str | None,
-  backtest: BacktestSpec = PAPER,
+  backtest: BacktestSpec | Mapping[str, Any] = MappingProxyType({}),
 ) -> Request:
   """What the flags ask for.
 
@@ -370,13 +338,15 @@ def define_flags() -> None:
   flags.DEFINE_string(
     'ledger', None, 'Where judgements are counted; else beside the data.'
   )
-  flags.DEFINE_integer('top_k', PAPER.top_k, 'Stocks that the backtest holds.')
-  flags.DEFINE_integer('drop_n', PAPER.drop_n, 'Of them exchanged a day.')
-  flags.DEFINE_enum('deal', PAPER.deal, list(DEALS), 'When a signal is traded.')
-  for name in ('buy_cost', 'sell_cost'):
-    flags.DEFINE_float(
-      name, getattr(PAPER, name), 'Basis points of what is traded.'
-    )
+  flags.DEFINE_integer(
+    'best_of', 0, 'Beside the result, the best by validation of as many random '
+    'formulas as the run evaluated, so many at most; 0: none.', lower_bound=0,
+  )  # fmt: skip
+  flags.DEFINE_bool(
+    'cards', True, 'Decay, turnover and the most alike published formula of '
+    'each factor, for the report; the first time takes half a minute.'
+  )  # fmt: skip
+  cli.define_rules()
 
 
 def main(argv: Sequence[str]) -> None:
@@ -384,10 +354,11 @@ def main(argv: Sequence[str]) -> None:
   cli.no_more(argv)
   cache.use_disk_cache()
   workdir, options = Path(flags.FLAGS.workdir).expanduser(), flags.FLAGS
-  rules: dict[str, Any] = {name: options[name].value for name in RULES}
-  spec = PAPER._replace(**rules)
-  request = make_request(options.split, options.name, options.data, spec)
-  request = request._replace(ledger=options.ledger)
+  changes = cli.given_rules()
+  request = make_request(options.split, options.name, options.data, changes)
+  request = request._replace(
+    ledger=options.ledger, best_of=options.best_of, cards=options.cards
+  )
   print(table(workdir, evaluate(workdir, request), request.name))
   print(f'Written to {workdir / "results.json"}')
 

@@ -11,12 +11,14 @@ from alphajax import markets
 from alphajax.configs import common
 from alphajax.data.panel import Split
 from alphajax.judge import result as result_lib
+from alphajax.judge import selection
 from alphajax.judge.result import Predict
 from alphajax.language import environment, row_text
+from alphajax.language.formula import Formula
 from alphajax.methods import ensemble, given, published, registry
 from alphajax.methods.base import Found, Market, Method
 from alphajax.run import config as config_lib
-from alphajax.run import folder, ranges
+from alphajax.run import folder, ranges, writer
 from alphajax.run import state as state_lib
 from alphajax.run.files import RunError
 
@@ -57,7 +59,8 @@ def check_start(config) -> None:
   """Refuses what would be found out late.
 
   Raises:
-    ValueError: no data where the config says, or a number that cannot be.
+    ValueError: no data where the config says, a number that cannot be, or rules
+      of a backtest that cannot be.
   """
   markets.check_source(config)
   path = config.data.path
@@ -67,6 +70,7 @@ def check_start(config) -> None:
       '--config.data.path=PATH'
     )
   ranges.check(config)
+  markets.backtest_spec(config)
 
 
 def check(config, workdir: Path) -> tuple[Any, list[str]]:
@@ -100,6 +104,26 @@ def restore(config, workdir: Path) -> tuple[Method, Any]:
   if not iteration:
     raise RunError(f'{workdir / "checkpoints"} is empty: train the run first')
   return method, state
+
+
+def random_formulas(config, workdir: Path, most: int) -> Sequence[Formula]:
+  """As many random formulas as a run evaluated, `most` at most; maybe none.
+
+  Raises:
+    RunError: the run has evaluated none.
+    ValueError: its language has fewer.
+  """
+  if not most:
+    return ()
+  records = writer.read(workdir / 'metrics.jsonl')
+  count = min((records[-1].get('evaluated') or 0) if records else 0, most)
+  if not count or 'language' not in config:
+    raise RunError(
+      f'--best_of={most}: {workdir} has evaluated no formulas that a random '
+      'one could be compared with; leave it out'
+    )
+  language = environment.make(**config.language)
+  return selection.draw(language, count, config.seed)
 
 
 def summarize(config, found: Found, predict: Predict, market: Sequence[Split]):

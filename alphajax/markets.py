@@ -3,7 +3,8 @@
 import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from alphajax.data import panel as panel_lib
 from alphajax.data import panel_cache, simulate
 from alphajax.data.panel import LabelSpec, Panel, Split
 from alphajax.factor import evaluate, regressors
+from alphajax.judge import ledger, rules
+from alphajax.judge.result import describe_label
+from alphajax.judge.rules import BacktestSpec
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.methods import given, registry
@@ -34,6 +38,20 @@ def label_spec(config) -> LabelSpec:
       "--config.label.neutralize=\"('industry','log_market_cap')\""
     )
   return spec._replace(neutralize=tuple(names))
+
+
+def backtest_spec(
+  config, changes: Mapping[str, Any] | None = None
+) -> BacktestSpec:
+  """The rules of `config.backtest`; configs of older versions have the default.
+
+  changes: rules by name, in place of those of the config.
+
+  Raises:
+    ValueError: an unknown rule or a bad value, see `rules.read`.
+  """
+  given = {**config.get('backtest', {}), **(changes or {})}
+  return rules.read(given, 'config.backtest.')
 
 
 def lookback(config) -> int:
@@ -163,6 +181,36 @@ def data_hash(config) -> str:
   return f'simulated:{digest.hexdigest()}'
 
 
+def count(
+  config,
+  by: str,
+  days: tuple[str, str],
+  keys: Sequence[str],
+  path: str | None = None,
+) -> tuple[ledger.Tally, Path]:
+  """Writes what is to be judged on days of the config's data into the ledger.
+
+  Args:
+    config: its data and label count.
+    by: the command.
+    days: first and last, ISO.
+    keys: see `ledger.Judgement`.
+    path: of the ledger; None: see `ledger.place`.
+
+  Returns:
+    (its count, where it is).
+
+  Raises:
+    RunError: it cannot be written, or is damaged; nothing is counted then.
+  """
+  digest = data_hash(config)
+  label = ledger.label_key(describe_label(label_spec(config)))
+  place = ledger.place(config.data.path, digest, path)
+  name = ledger.data_name(config.data.path)
+  judgement = ledger.Judgement(by, digest, *days, label, tuple(keys), name)
+  return ledger.append(place, judgement), place
+
+
 def _cut(config, panel: Panel, name: str) -> Split:
   start, end = config.splits[name]
   return panel_lib.split(
@@ -179,7 +227,8 @@ def _load(config, first: str, last: str) -> Panel:
   if not data.path:
     if extra:
       raise ValueError(
-        'config.language.features, config.label.neutralize: the simulated '
+        'config.language.features, config.label.neutralize, '
+        'config.backtest.benchmark: the simulated '
         f'market has no {extra[0]!r}, it has {", ".join(panel_lib.FEATURES)}; '
         'give data that have it in config.data.path'
       )
@@ -197,10 +246,12 @@ def _load(config, first: str, last: str) -> Panel:
 
 
 def _extra_features(config) -> tuple[str, ...]:
-  """Features of language, base and label that are none of the panel's own."""
+  """Features of language, base, label and benchmark that a panel has not."""
+  index = config.get('backtest', {}).get('benchmark')
   names = (
     *config.get('language', {}).get('features', ()),
     *given.columns(config),
+    *((index,) if index and index != 'none' else ()),
   )
   known = dict.fromkeys((*panel_lib.FEATURES, *names))
   read = regressors.columns(label_spec(config).neutralize, known)

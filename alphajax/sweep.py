@@ -254,6 +254,8 @@ def _try_methods(members: Sequence[Member], load_market) -> None:
 def is_finished(workdir: Path, config, name: str = 'finished.json') -> bool:
   """Whether this config was brought to its end there, on the data of now.
 
+  Rules of the backtest do not count: they are asked of what was found.
+
   name: of the file that says so, with the `config`.
   """
   finished = files.read_json(workdir / name)
@@ -261,7 +263,10 @@ def is_finished(workdir: Path, config, name: str = 'finished.json') -> bool:
     return False
   config_now = json.loads(json.dumps(config.to_dict()))
   old, new = map(config_lib.flatten, (finished['config'], config_now))
-  if config_lib.differences(old, new):
+  if any(
+    not key.startswith('backtest.')
+    for key, _ in config_lib.differences(old, new)
+  ):
     return False
   known = files.read_json(workdir / 'provenance.json') or {}
   return known.get('data_hash') == markets.data_hash(config)

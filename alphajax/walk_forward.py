@@ -201,7 +201,11 @@ def _run_apart(wanted: Sequence[Fold], workdir: Path, jobs: int) -> None:
 
 @jax.enable_x64(False)  # As the folds were.
 def join(planned: Sequence[Fold], workdir: Path) -> dict[str, Any]:
-  """Writes what the folds say together, and returns it."""
+  """Writes what the folds say together, and returns it.
+
+  The joined signal is counted in the ledger before it is judged; joined again
+  it is the same signal, which adds nothing.
+  """
   joined = joined_lib.join([_part(fold, workdir) for fold in planned])
   label = markets.label_spec(planned[0].config)
   found = joined_lib.figures(joined, max(label.exit - label.entry - 1, 0))
@@ -214,6 +218,8 @@ def join(planned: Sequence[Fold], workdir: Path) -> dict[str, Any]:
     'method': planned[0].config.method,
     'seed': planned[0].config.seed,
     'label': result_lib.describe_label(label),
+    'rules': planned[0].config.to_dict().get('backtest', {}),
+    **walks.count(planned[0].config, joined.signal, joined.dates),
     'all': whole,
     'folds': rows,
   }

@@ -16,7 +16,6 @@ from alphajax.data import panel as panel_lib
 from alphajax.data.panel import Split
 from alphajax.judge import figures, judgement, ledger
 from alphajax.judge import joined as joined_lib
-from alphajax.judge import result as result_lib
 from alphajax.judge.joined import Joined
 from alphajax.run import files
 from alphajax.run.files import RunError
@@ -68,9 +67,10 @@ def judge(
   signal, split = on_market(workdir, data_path)
   known = np.isin(split.panel.dates, joined.dates)
   split = split.replace(scored=np.asarray(split.scored) & known)
-  label = markets.label_spec(config_of(workdir))
+  config = config_of(workdir, data_path)
+  label, spec = markets.label_spec(config), markets.backtest_spec(config)
   found, series = judgement.judgement(
-    signal, split, label, judged=summary.get('judged', 1)
+    signal, split, label, spec, judged=summary.get('judged', 1)
   )
   summary |= found
   files.write_arrays(workdir / DAILY, series)
@@ -114,6 +114,8 @@ def config_of(
 
   data_path: where the data lie, if they moved.
 
+  An average is traded by the rules of its first walk.
+
   Raises:
     RunError: as `load`, or a fold is not there.
   """
@@ -128,6 +130,8 @@ def config_of(
   config = config_dict.ConfigDict(made)
   if data_path is not None:
     config.data.path = data_path
+  if 'rules' in kept:  # Of the last time that it was joined.
+    config.backtest = kept['rules']
   end = summary['folds'][-1]['splits']['test'][1]
   config.splits.test = (str(joined.dates[0]), end)
   return config
@@ -193,7 +197,7 @@ def average(
       )
   mean = _mean_opinion(planes)
   config = config_of(workdirs[0], data_path)
-  judged = _count(config, mean, np.array(panel.dates)[common])
+  judged = count(config, mean, np.array(panel.dates)[common])
   joined = _judged(mean, split, common, first)
   found = joined_lib.figures(joined, lag_of(summary))
   rows = {str(row['year']): row for row in summary['folds']}
@@ -220,20 +224,21 @@ def _mean_opinion(planes: Sequence[np.ndarray]) -> np.ndarray:
   return np.where(known.any(0), mean, np.nan)
 
 
-def _count(config, mean: np.ndarray, dates: np.ndarray) -> dict[str, Any]:
-  """Writes a mean signal into the ledger, before it is judged."""
-  data_hash = markets.data_hash(config)
-  place = ledger.place(config.data.path, data_hash)
-  label = ledger.label_key(
-    result_lib.describe_label(markets.label_spec(config))
-  )
-  tally = ledger.append(
-    place,
-    ledger.Judgement(
-      'walk_forward', data_hash, str(dates[0]), str(dates[-1]), label,
-      (ledger.signal_key(hashlib.sha256(mean.tobytes()).hexdigest()),),
-    ),
-  )  # fmt: skip
+def count(config, signal: np.ndarray, dates: np.ndarray) -> dict[str, Any]:
+  """Writes a joined signal into the ledger, before it is judged.
+
+  Args:
+    config: whose data and label it is of.
+    signal: the same array is the same signal, and counts once.
+    dates: ISO days `[T]` that it is judged on.
+
+  Returns:
+    `judged`, how many distinct formulas and signals ever were on these days,
+    and `ledger`, where it is.
+  """
+  key = ledger.signal_key(hashlib.sha256(signal.tobytes()).hexdigest())
+  days = str(dates[0]), str(dates[-1])
+  tally, place = markets.count(config, 'walk_forward', days, [key])
   return {'judged': tally.judged, 'ledger': str(place)}
 
 

@@ -80,6 +80,37 @@ def get_config() -> config_dict.ConfigDict:
   # 'log_market_cap'), columns of groups or numbers, log_ of one, or formulas.
   config.label.neutralize = ()
 
+  # Rules by which `evaluate` and walks trade what is found; they change nothing
+  # of it. All of alphajax.judge.BacktestSpec.
+  config.backtest = config_dict.ConfigDict()
+  config.backtest.top_k = 60  # Stocks held by top_k.
+  config.backtest.drop_n = 5  # Of them exchanged on a day, at most.
+  config.backtest.buy_cost = 5.0  # Basis points of what is bought.
+  # Of what is sold; on csi300 with China's stamp duty of 10.
+  config.backtest.sell_cost = 15.0
+  # When the signal of a day is traded: next_open, next_close, or close, the
+  # paper's, which cannot be done.
+  config.backtest.deal = 'next_open'
+  # top_k, quantile (the best of `groups` groups less the worst) or signal.
+  config.backtest.portfolio = 'top_k'
+  # top_k trades all to equal weight each day; False: what comes and goes.
+  config.backtest.rebalance = True
+  config.backtest.groups = 10  # Of quantile.
+  config.backtest.short = True  # The short side of quantile and signal.
+  config.backtest.every = 1  # Days between two exchanges.
+  # On sales, beside sell_cost: basis points as text, or china: 10, later 5.
+  config.backtest.stamp_duty = '0'
+  config.backtest.slippage = 0.0  # Basis points of the price, either side.
+  config.backtest.min_fee = 0.0  # Money, of an order.
+  config.backtest.borrow_cost = 0.0  # Basis points a year of what is short.
+  config.backtest.capital = 1e7  # Money at the start, which min_fee reads.
+  # Price limits: board (China's, by symbol), a share such as 0.1, or none.
+  config.backtest.limits = 'board'
+  # Days without a price after which a stock is paid out at its last one.
+  config.backtest.gone_after = 252
+  # Column with the level of an index; empty: all members, equally weighted.
+  config.backtest.benchmark = ''
+
   config.language = config_dict.ConfigDict()
   config.language.name = 'sem_k'  # sem_k, sem, syn, rpn, or custom with rules.
   # K; operators of sem and syn, tokens of rpn.
@@ -171,6 +202,8 @@ def use_market(config, name: str) -> None:
     raise ValueError(
       f'unknown variant {name!r}: expected one of {", ".join(MARKETS)}'
     )
+  if name == 'sp500':  # No duty on sales, and no price limits.
+    config.backtest.update(buy_cost=5.0, sell_cost=5.0, limits='none')
   if name == 'simulated':
     use_simulated_market(config)
   if name == 'simulated_large':

@@ -9,6 +9,7 @@ import pytest
 from alphajax.judge import bench, comparison, series
 from alphajax.judge.anytime import Curve
 from alphajax.judge.bench import Entry
+from alphajax.report import referee
 from alphajax.run.files import RunError
 from alphajax.run.folder import Run
 
@@ -95,6 +96,33 @@ def test_differences_are_paired_by_day(table):
   assert notes == ['alphacfg has no run: nothing is compared with it.']
 
 
+def test_no_method_is_better_than_the_control_however_many(table, entries):
+  frame, _ = table
+  good, control = (
+    bench.mean_daily([e for e in entries if e.method == name])
+    for name in ('good', 'random')
+  )
+  found = comparison.superior(control, {'good': good}, lag=LAG)  # Once.
+  assert set(frame['spa_random']) == {found.hansen}
+  assert set(frame['white_random']) == {found.white}
+  assert set(frame['best_random']) == {'good'}
+  board = referee.Board('csi300', ('a', 'b'), {}, frame, entries, ())
+  assert (
+    'Of all methods together one is better than random: that none is has '
+    f'p {found.hansen:.3f} by Hansen (superior predictive ability) and '
+    f'{found.white:.3f} by White (reality check); the strongest is good.'
+  ) in list(referee.sentences(board, 0.9))
+  # A method that is the control again cannot be better than it.
+  twins = [e for e in entries if e.method != 'random']
+  frame, notes = bench.table(twins, LAG, ('same',), 0.9)
+  assert 'spa_same' not in frame
+  assert 'No test that none is better than same: nothing to compare' in notes[0]
+  short = [e._replace(dates=DATES[:20], ic=e.ic[:20], rank_ic=e.rank_ic[:20])
+           for e in entries]  # fmt: skip
+  _, notes = bench.table(short, LAG, ('random',), 0.9)
+  assert 'better than random: 20 common days are too few' in notes[0]
+
+
 def test_the_set_holds_what_is_not_shown_to_be_worse(table):
   frame, _ = table
   assert frame['in_set'].to_dict() == {
@@ -133,10 +161,10 @@ def test_what_is_not_known_is_left_out(entries):
   assert frame[['sharpe', 'evaluated', 'ic_sd']].isna().all(axis=None)
 
 
-def make_run(data_hash='a', test='2024-12-31', horizon=20):
+def make_run(data_hash='a', test='2024-12-31', horizon=20, **config):
   return Run(
     name='run', workdir=Path('run'), metrics=[],
-    config={'splits': {'test': ['2021-01-01', test]}},
+    config={'splits': {'test': ['2021-01-01', test]}, **config},
     provenance={'data_hash': data_hash}, pool={'label': {'horizon': horizon}},
     results=None, daily={},
   )  # fmt: skip
@@ -158,6 +186,10 @@ def test_runs_that_disagree_are_refused(changes, message):
   with pytest.raises(RunError, match=message):
     bench.check_same('csi300', runs)
   bench.check_same('csi300', {'x': make_run(), 'y': make_run()})
+  rules = [make_run(backtest={'sell_cost': cost}) for cost in (5, 15)]
+  bench.check_same('csi300', {'x': make_run(), 'y': rules[0]})
+  with pytest.raises(RunError, match='disagree in their rules: .*5.* and .*15'):
+    bench.check_same('csi300', {'x': rules[0], 'y': rules[1]})
 
 
 def test_markets_are_units_of_a_confidence_set():

@@ -10,8 +10,9 @@ import pytest
 import tiny
 from ml_collections import config_dict
 
-from alphajax import experiment, markets
-from alphajax.configs import alphacfg
+from alphajax import experiment, markets, show_configs
+from alphajax.configs import alphacfg, common
+from alphajax.judge.rules import PAPER, BacktestSpec
 
 FOLDER = Path(__file__).parent.parent / 'configs'
 MARKETS = (
@@ -134,6 +135,57 @@ def test_unknown_variant(name):
     load(name, 'nikkei')
   with pytest.raises(ValueError, match="unknown variant 'sp500,worst'"):
     load(name, 'sp500,worst')
+
+
+def test_markets_are_traded_by_their_rules():
+  assert markets.backtest_spec(load('best', 'csi300')) == PAPER
+  assert markets.backtest_spec(load('linear', 'sp500')) == PAPER._replace(
+    buy_cost=5.0, sell_cost=5.0, limits=None
+  )
+  default = common.get_config()
+  # Every rule is a key of the config, and of a meaning.
+  assert {*default.backtest} == {*BacktestSpec._fields}
+  known = show_configs.meanings([FOLDER / 'common.py'])
+  for name in BacktestSpec._fields:
+    assert known[f'backtest.{name}']
+  default.backtest.update(limits='0.2', stamp_duty='china', benchmark='level')
+  spec = markets.backtest_spec(default, {'short': False})
+  assert spec == PAPER._replace(
+    limits=0.2, stamp_duty='china', benchmark='level', short=False
+  )
+  del default.backtest
+  assert markets.backtest_spec(default) == PAPER
+
+
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    ({'topk': 5}, r'config\.backtest\.topk: there is no such rule; known are'),
+    ({'top_k': 2.5}, r'config\.backtest\.top_k=2\.5: expected a whole number'),
+    ({'short': 1}, r'config\.backtest\.short=1: expected True or False'),
+    ({'every': True}, r'config\.backtest\.every=True: expected a whole'),
+    ({'every': 0}, r'config\.backtest\.every=0: expected a whole number, 1'),
+    ({'slippage': 'low'}, r"backtest\.slippage='low': expected a number"),
+    ({'sell_cost': -1}, r'config\.backtest\.sell_cost=-1: expected basis'),
+    (
+      {'stamp_duty': 'uk'},
+      r"backtest\.stamp_duty='uk': expected basis",
+    ),
+    (
+      {'drop_n': 61},
+      r'backtest\.drop_n=61 is more than config\.backtest\.top_k',
+    ),
+    ({'limits': '-0.1'}, r"config\.backtest\.limits=-0\.1: expected 'board'"),
+    ({'deal': 'open'}, r"unknown config\.backtest\.deal 'open': one of next_o"),
+  ],
+)
+def test_bad_rules_are_named(changes, message):
+  config = common.get_config()
+  config.backtest = config_dict.ConfigDict(
+    config.backtest.to_dict() | changes
+  )  # Whose types are others.
+  with pytest.raises(ValueError, match=message):
+    experiment.check_start(config)
 
 
 def test_the_paper_is_the_default():

@@ -9,11 +9,15 @@ import oracle
 import pytest
 import tiny
 
-from alphajax import evaluate, markets, train
-from alphajax.judge import result
+from alphajax import evaluate, experiment, markets, train
+from alphajax.analysis import novelty
+from alphajax.factor import evaluate as factor_values
+from alphajax.judge import result, selection, signals
 from alphajax.judge.rules import PAPER
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
+from alphajax.report import page
+from alphajax.run import files
 from alphajax.run.files import RunError
 
 
@@ -117,6 +121,93 @@ def test_rules_that_none_can_follow_open_nothing(run):
   assert not (run / 'results.json').exists()
   without = evaluate.evaluate(run, evaluate.Request(backtest=None))
   assert 'sheet' not in without and without['opened'] == 1
+
+
+def test_rules_are_those_of_the_config_unless_given(run):
+  config = read(run / 'config.json')
+  config['backtest'] |= {
+    'top_k': 4,
+    'drop_n': 1,
+    'sell_cost': 5.0,
+    'limits': 'none',
+  }
+  files.write_json(run / 'config.json', config)
+  told = evaluate.evaluate(run)['backtest']['spec']
+  assert (told['top_k'], told['sell_cost'], told['limits']) == (4, 5.0, None)
+  changes = {'drop_n': 2, 'limits': '0.1', 'benchmark': 'close'}
+  request = evaluate.make_request(None, None, None, changes)
+  missing = evaluate.evaluate(run, request)['backtest']['missing']
+  assert "benchmark='close' differs between stocks" in missing
+  changes = {'drop_n': 2, 'limits': '0.1', 'stamp_duty': 'china'}
+  request = evaluate.make_request(None, None, None, changes)
+  told = evaluate.evaluate(run, request)['backtest']['spec']
+  assert (told['top_k'], told['drop_n'], told['limits']) == (4, 2, 0.1)
+  # A folder of an older version has the default.
+  del config['backtest']
+  files.write_json(run / 'config.json', config)
+  told = evaluate.evaluate(run)['backtest']['spec']
+  assert told['sell_cost'] == 15.0 and told['limits'] == 'board'
+
+
+def test_the_best_of_as_many_random_formulas(trained, run):
+  config, _ = trained
+  evaluated = json.loads(
+    (run / 'metrics.jsonl').read_text().splitlines()[-1]
+  )['evaluated']  # fmt: skip
+  plain = evaluate.evaluate(run)
+  assert 'best_of' not in plain
+  request = evaluate.TEST_SPLIT._replace(best_of=4, backtest=None)
+  results = evaluate.evaluate(run, request)
+  best = results['best_of']
+  assert results['opened'] == 2 and best['count'] == min(4, evaluated)
+  drawn = experiment.random_formulas(config, run, 4)
+  valid, test = (markets.load_split(config, name) for name in ('valid', 'test'))
+  label = markets.label_spec(config)
+  expected = selection.best_of(drawn, valid, test, label)
+  assert best['formula'] == expected.formula and best['sign'] == expected.sign
+  assert best['ic'] == pytest.approx(expected.figures['ic'])
+  less = results['test']['ic']['mean'] - expected.figures['ic']['mean']
+  assert best['less']['mean'] == pytest.approx(less, abs=1e-6)
+  assert len(experiment.random_formulas(config, run, 10**6)) == evaluated
+  text = evaluate.table(run, results)
+  assert f'The best of {best["count"]} random formulas by validation, ' in text
+  assert f'the best of {best["count"]} random formulas, chosen by' in text
+  # Where nothing was evaluated the days stay closed.
+  (run / 'metrics.jsonl').write_text('')
+  with pytest.raises(RunError, match='best_of=4: .* has evaluated no formula'):
+    evaluate.evaluate(run, request)
+  assert read(run / 'results.json')['opened'] == 2
+
+
+def test_factors_have_cards(trained, run, monkeypatch):
+  config, _ = trained
+  pool = read(run / 'pool.json')
+  first, *others = [factor['formula'] for factor in pool['factors']]
+  features = config.language.features
+  mine = {  # All published ones take half a minute.
+    'mine #1': formula_lib.parse(f'0-({first})', features),
+    'mine #2': formula_lib.parse('Mean(volume,5)', features),
+  }
+  monkeypatch.setattr(novelty, 'published', lambda features: mine)
+  request = evaluate.TEST_SPLIT._replace(cards=True, backtest=None)
+  cards = [f['card'] for f in evaluate.evaluate(run, request)['factors']]
+  near = cards[0]['published']
+  assert near['name'] == 'mine #1'
+  assert near['correlation'] == pytest.approx(-1.0, abs=2e-3)
+  split = markets.load_split(config, 'test')
+  label = markets.label_spec(config)
+  formulas = [formula_lib.parse(text, features) for text in (first, *others)]
+  for card, values in zip(
+    cards, factor_values.values(formulas, split.panel), strict=True
+  ):
+    sheet = signals.decay(
+      values, split.panel, label=label, days=np.asarray(split.scored)
+    )
+    assert card['decay']['5'] == pytest.approx(sheet[5]['ic']['mean'], abs=1e-4)
+    assert 0 <= card['turnover'] <= 1
+  text = page.write_report(run).read_text()
+  assert 'is mine #1 reversed (correlation' in text
+  assert 'of its highest fifth is new' in text and 'IC over 1, 5, 10' in text
 
 
 def test_the_table_calls_weeks_bars(run):
@@ -274,7 +365,7 @@ def test_refuses_other_data_and_does_not_count(run):
 
 
 def test_command_prints_the_splits_side_by_side(run):
-  done = commands.run('alphajax.evaluate', f'--workdir={run}')
+  done = commands.run('alphajax.evaluate', f'--workdir={run}', '--nocards')
   assert done.returncode == 0, done.stderr
   said = done.stdout
   header = said.splitlines()[1].split()
@@ -299,7 +390,12 @@ def test_the_pool_is_counted_in_the_ledger(trained, run, tmp_path):
   (line, again) = map(json.loads, path.read_text().splitlines())
   assert (line['start'], line['end']) == tuple(config.splits.test)
   assert line['by'] == 'evaluate' and line['keys'] == again['keys']
-  assert f'{size + 1} formulas and pools' in evaluate.table(run, results)
+  table = evaluate.table(run, results)
+  assert f'{size + 1} formulas and pools' in table
+  wide = results['sheet']['figures']['of_judged']['ic']
+  assert wide['low'] < results['test']['ic']['low']
+  said = f'IC {wide["mean"]:.4f} [{wide["low"]:.4f}, {wide["high"]:.4f}]'
+  assert f'As one of {size + 1} judged on these days: {said}' in table
   # A ledger that cannot be trusted: the days stay closed.
   path.write_text('damaged\n')
   opened = read(run / 'results.json')['opened']

@@ -88,6 +88,15 @@ def test_the_backtest_is_of_the_scored_days_and_a_fifth_of_the_members():
   assert traded['drawdown'] == summary['max_drawdown']._asdict()
   assert traded['figures']['sharpe'] == summary['sharpe']._asdict()
   assert arrays['backtest_drawdown'].min() == traded['drawdown']['depth']
+  day = int(result.frozen.argmax())
+  assert traded['frozen'] == {
+    'end': result.frozen[-1], 'stocks': result.frozen_stocks[-1],
+    'most': result.frozen[day], 'day': result.dates[day],
+  }  # fmt: skip
+  # Every rule is told.
+  assert traded['spec'] == spec._asdict()
+  given = spec._replace(benchmark=np.zeros(3))
+  assert judgement.plain_rules(given)['benchmark'] == 'returns that were given'
 
 
 def test_years_multiply_to_the_whole():

@@ -57,6 +57,29 @@ def test_other_data_do_not_count_and_another_label_is_judged_anew(path):
   assert ledger.append(path, judgement('a', label='5')) == (2, 1)
 
 
+def test_data_that_grow_are_the_same_days(tmp_path):
+  """In the ledger of one data file all lines count, whatever the bytes were."""
+  for own in ('market.ledger.jsonl', 'market-0123456789abcdef.ledger.jsonl'):
+    place = tmp_path / own
+    ledger.append(place, judgement('a'))  # Of an older version: without name.
+    grown = judgement('b', data='xyz', name='market')
+    assert ledger.append(place, grown) == (2, 1)
+    renamed = judgement('c', data='xyz', name='prices')
+    assert ledger.count(place, renamed) == (2, 1)  # The bytes of the last.
+
+
+def test_a_ledger_that_markets_share(tmp_path):
+  """The name of the data tells them apart, and of old lines the hash."""
+  place = tmp_path / 'all.jsonl'
+  ledger.append(place, judgement('old', data='one'))
+  assert ledger.append(place, judgement('a', data='one', name='cn')) == (2, 1)
+  assert ledger.append(place, judgement('b', data='two', name='us')) == (1, 1)
+  assert ledger.append(place, judgement('c', data='grown', name='cn')) == (2, 1)
+  assert ledger.count(place, judgement('d', data='one')) == (3, 1)
+  assert ledger.data_name('~/data/cn.parquet') == 'cn'
+  assert ledger.data_name('') == ''
+
+
 def test_counting_writes_nothing(path):
   assert ledger.count(path, judgement('a', 'b')) == (2, 2)
   assert not path.exists()
@@ -80,6 +103,8 @@ def test_pool_keys_tell_weights_apart_and_not_orders():
     ('{"at": "now"}', 'expected by, a str'),
     (json.dumps(judgement()._asdict() | {'at': '', 'keys': [1]}),
      'expected keys, a list of texts'),
+    (json.dumps(judgement(name=3)._asdict() | {'at': ''}),
+     'expected name, a str'),
   ],
 )  # fmt: skip
 def test_damaged_lines_are_refused_by_file_and_line(path, line, what):
@@ -120,6 +145,17 @@ def test_its_place(tmp_path, monkeypatch):
   data.parent.chmod(0o755)
   assert elsewhere.parent == tmp_path / 'cache' / 'ledgers'
   assert elsewhere.name.startswith('market-')
+  # It is the same once the data have grown, unless one is there by their hash.
+  data.parent.chmod(0o555)
+  assert ledger.place(data, 'y') == elsewhere
+  older = ledger.place('', 'z').name.replace('simulated', 'market')
+  older = elsewhere.with_name(older)
+  older.parent.mkdir(parents=True)
+  older.touch()
+  assert ledger.place(data, 'z') == older
+  elsewhere.touch()
+  assert ledger.place(data, 'z') == elsewhere
+  data.parent.chmod(0o755)
   simulated = {ledger.place('', f'simulated:{n}') for n in range(2)}
   assert len(simulated) == 2  # A ledger a market.
   assert {path.parent for path in simulated} == {elsewhere.parent}

@@ -10,7 +10,9 @@ import pytest
 from made_run import judge_run, make_run, make_walk
 from report_test import page_of
 
-from alphajax.report import compare, factors, page, plot
+from alphajax.judge import judgement
+from alphajax.judge.rules import BacktestSpec
+from alphajax.report import compare, factors, page, plot, rules
 from alphajax.run import files, folder
 
 MINUS = '\N{MINUS SIGN}'
@@ -141,7 +143,31 @@ def test_the_tables_are_those_of_the_json(run, text):
     assert ' '.join(money) in text
     assert f'{row["period"]} {shown(ic["mean"])} [{shown(ic["low"])}' in text
   assert 'Holds the 8 highest, equally weighted, at most 1 exchanged' in text
+  assert 'pays 5 basis points to buy and 15 to sell. Price limits are' in text
   assert 'The universe has 40 members on the median day' in text
+
+
+def test_every_charge_is_told():
+  spec = BacktestSpec(
+    portfolio='quantile', every=5, stamp_duty='china', slippage=2.0,
+    min_fee=5.0, borrow_cost=800.0, limits=0.1, gone_after=20,
+    benchmark='index',
+  )  # fmt: skip
+  assert rules.text(judgement.plain_rules(spec)) == (
+    'Holds the highest of 10 groups less the lowest; trades at the next open '
+    'of one day in 5; pays 5 basis points to buy and 15 to sell; '
+    "China's stamp duty on sales, 10 from 2008-09-19, 5 from 2023-08-28; "
+    '2 of slippage either side; at least 5 an order of a capital of '
+    '10,000,000; 800 a year of what is short. Prices are limited to 10.0 % a '
+    'day. A stock without a price for 20 days is paid out at its last one. '
+    'The benchmark is index.'
+  )
+  text = rules.text(
+    spec._replace(short=False, stamp_duty=7.0, rebalance=False)._asdict()
+  )
+  assert 'the highest of 10 groups; trades' in text
+  assert 'a stamp duty of 7 on sales' in text
+  assert 'only what comes and goes' in text
 
 
 def test_an_older_run_has_a_verdict_and_no_section(tmp_path):

@@ -22,12 +22,12 @@ def figures(ic, days=950, **more):
 
 
 def backtest(value, low, high):
-  names = 'buy_cost', 'sell_cost', 'slippage'
   return {
-    'spec': dict(zip(names, (5.0, 15.0, 2.0), strict=True)),
     'figures': {
       'break_even': {'value': value, 'low': low, 'high': high},
       'turnover': {'value': 0.24, 'low': 0.2, 'high': 0.3},
+      # 12 basis points of both sides of it, a year.
+      'cost': {'value': 252 * 0.48 * 12e-4, 'low': 0.1, 'high': 0.2},
     },
   }
 
@@ -106,6 +106,28 @@ def test_the_random_control():
   )
 
 
+def test_the_best_of_random_formulas():
+  best = {'count': 1000, 'less': ABOVE | {'days': 950}}
+  good = Sentence(
+    'good',
+    'Above the best of 1,000 random formulas, chosen by validation: IC '
+    'difference 0.0371 [0.0221, 0.0521] on 950 days.',
+  )
+  assert verdict.of_best_of(best) == good
+  best['less'] = BELOW | {'days': 950}
+  assert verdict.of_best_of(best).kind == 'bad'
+  best['less'] = HOLDS | {'days': 950}
+  found = verdict.of_best_of(best)
+  assert found.text.startswith('Not told from the best of 1,000 random')
+  # It is a control.
+  said = verdict.sentences({'test': figures(ABOVE), 'best_of': best}, 20)
+  assert found in said and verdict.NO_CONTROL not in said
+  best['less'] = interval(0.01, None, None) | {'days': 3}
+  assert verdict.of_best_of(best, 'bars').text == (
+    'Too few bars to compare with the best of 1,000 random formulas.'
+  )
+
+
 @pytest.mark.parametrize(
   'even, kind, text',
   [
@@ -113,22 +135,22 @@ def test_the_random_control():
       (22.0, 12.5, 33.0),
       'good',
       'Above costs: it exchanges 24.0 % of the portfolio a day and breaks even '
-      'with its benchmark at 22.0 [12.5, 33.0] basis points a side; 12.0 are '
-      'charged.',
+      'with its benchmark at 22.0 [12.5, 33.0] basis points a side; 12.0 were '
+      'paid.',
     ),
     (
       (-4.0, -9.0, 3.0),
       'bad',
       'Below costs: it exchanges 24.0 % of the portfolio a day and breaks even '
       f'with its benchmark at {MINUS}4.0 [{MINUS}9.0, 3.0] basis points a '
-      'side; 12.0 are charged.',
+      'side; 12.0 were paid.',
     ),
     (
       (14.0, 4.0, 24.0),
       'open',
       'Not told from costs: it exchanges 24.0 % of the portfolio a day and '
       'breaks even with its benchmark at 14.0 [4.0, 24.0] basis points a side; '
-      '12.0 are charged; the interval holds them.',
+      '12.0 were paid; the interval holds them.',
     ),
     (
       (None, None, None),
@@ -145,6 +167,24 @@ def test_no_backtest_is_said_with_its_reason():
   assert verdict.of_costs({'missing': 'the panel has no open'}) == Sentence(
     'open', 'No backtest: the panel has no open.'
   )
+
+
+def test_what_is_held_without_a_price():
+  much = {'end': 0.402, 'stocks': 24, 'most': 0.411, 'day': '2024-10-01'}
+  (found,) = verdict.of_frozen({'frozen': much})
+  assert found == Sentence(
+    'bad',
+    'Without a price: 40.2 % of the money is in 24 stocks without one at the '
+    'end, 41.1 % was on 2024-10-01. They count at their last price, at '
+    'which nobody may have bought them.',
+  )
+  entry = {'test': figures(ABOVE), 'backtest': backtest(22, 12, 33)}
+  entry['backtest']['frozen'] = much
+  assert found in verdict.sentences(entry, 20)
+  assert verdict.printed({'backtest': {'frozen': much}}) == [found.text]
+  little = much | {'end': 0.01, 'most': 0.1}  # A suspended stock or two.
+  assert verdict.of_frozen({'frozen': little}) == []
+  assert verdict.printed({'backtest': {'missing': 'no open'}}) == []
 
 
 def said(entry, horizon=20):

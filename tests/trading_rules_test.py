@@ -129,6 +129,13 @@ def test_what_leaves_the_data_is_paid_out_at_its_last_price():
   assert result.weights[30, 4] == pytest.approx(result.weights[29, 0], rel=0.1)
   never = trading.backtest(signal, panel, spec._replace(gone_after=252))
   assert never.left_data.sum() == 0 and never.weights[-1, 0] > 0
+  # What stays frozen to the end is counted and said.
+  assert never.frozen_stocks.tolist() == [0] * 11 + [1] * 59
+  np.testing.assert_allclose(never.frozen[11:], never.weights[11:, 0], 1e-6)
+  share = f'{100 * never.frozen[-1]:.1f} % of the money is in 1 stock without'
+  assert any(note.startswith(share) for note in never.notes)
+  many = trading.backtest_many([signal] * 2, panel, spec)
+  np.testing.assert_array_equal(many.frozen, [result.frozen] * 2)
 
 
 def test_silent_days_keep_what_is_held():

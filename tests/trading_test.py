@@ -17,7 +17,7 @@ from trading_cases import (
 from alphajax import judge
 from alphajax.data import market
 from alphajax.data import panel as panel_lib
-from alphajax.judge import boards, execution, trading
+from alphajax.judge import boards, execution, quotes, trading
 from alphajax.judge.rules import BacktestSpec
 
 
@@ -49,6 +49,14 @@ def check(signal, panel, spec):
   for t, held in enumerate(expected['weights']):
     weights[t, list(held)] = list(held.values())
   np.testing.assert_allclose(result.weights, weights, atol=1e-6)
+  read = 'close', quotes.DEALS[spec.deal][0]
+  prices = np.isfinite([panel_lib.feature(panel, name) for name in read])
+  frozen = np.where(prices.any(0), 0.0, np.abs(weights))
+  np.testing.assert_allclose(result.frozen, frozen.sum(1), atol=1e-9)
+  rich = result.nav > 0
+  np.testing.assert_array_equal(
+    result.frozen_stocks[rich], (frozen > 0).sum(1)[rich]
+  )
   nav = np.array([1.0, *expected['nav']])
   rich = nav[:-1] > 0
   returns = (nav[1:] / nav[:-1])[rich] - 1

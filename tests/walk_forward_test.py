@@ -13,7 +13,7 @@ import tiny
 from alphajax import folds, markets, train, walk_forward, walks
 from alphajax.configs import common
 from alphajax.factor import runtime
-from alphajax.judge import figures, joined
+from alphajax.judge import bench, figures, joined, ledger
 from alphajax.report import page
 from alphajax.report import walk as walk_text
 from alphajax.run.files import RunError
@@ -23,10 +23,15 @@ DAYS = 1060  # Business days from 2010-01-04 to 2014-01-24.
 
 
 @pytest.fixture(scope='module', autouse=True)
-def nothing_is_forgotten():
-  """Folds so small leave little behind; see `runtime_test.py`."""
+def nothing_is_forgotten(tmp_path_factory):
+  """Folds so small leave little behind; see `runtime_test.py`.
+
+  The ledger is this file's own: that of the market stays between sessions.
+  """
+  own = tmp_path_factory.mktemp('ledger') / 'walks.ledger.jsonl'
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(runtime, 'forget', lambda: None)
+    patch.setattr(ledger, 'place', lambda *args: own)
     yield
 
 
@@ -244,6 +249,29 @@ def test_all_years_are_judged_together(summary, workdir):
   assert 'random_search · 2 years walked forward, seed 0' in text
 
 
+def test_the_joined_signal_is_one_of_those_judged(summary, workdir):
+  """Formulas and pools of both folds and their joined signal, once."""
+  lines = [
+    json.loads(line) for line in Path(summary['ledger']).read_text().split('\n')
+    if line
+  ]  # fmt: skip
+  keys = {
+    key for line in lines for key in line['keys']
+    if line['start'] < '2014' and line['end'] >= '2012'
+  }  # fmt: skip
+  assert 2 < summary['judged'] == len(keys)
+  figures = summary['sheet']['figures']['of_judged']
+  assert figures['judged'] == summary['judged']
+  assert summary['backtest']['deflated']['judged'] == summary['judged']
+  assert figures['ic']['low'] < summary['all']['ic']['low']
+  said = f'As one of {summary["judged"]} judged on these days: IC '
+  assert said in walk_text.table(summary)
+  daily = dict(np.load(workdir / 'daily_walk.npz'))
+  entry = bench.of_walk(summary, joined.from_arrays(arrays(workdir)), daily,
+                        'x', 0, ())  # fmt: skip
+  assert entry.figures['judged'] == summary['judged']
+
+
 def test_the_signal_is_standardised_and_says_what_the_pools_say(
   summary, workdir
 ):
@@ -306,6 +334,19 @@ def test_nothing_is_done_twice(summary, workdir, monkeypatch):
   before = (workdir / 'walk_forward.json').read_bytes()
   assert run(workdir) == summary
   assert (workdir / 'walk_forward.json').read_bytes() == before
+
+
+def test_other_rules_train_nothing_anew(summary, copy, monkeypatch):
+  assert summary['rules']['sell_cost'] == 15.0
+  assert summary['backtest']['spec']['sell_cost'] == 15.0
+  monkeypatch.setattr(train, 'train', None)
+  config = config_of(backtest={'sell_cost': 5.0, 'top_k': 3, 'drop_n': 1})
+  planned = walk_forward.plan(config, copy, YEARS)
+  found = walk_forward.walk(planned, copy)
+  told = found['backtest']['spec']
+  assert (told['sell_cost'], told['top_k'], told['drop_n']) == (5.0, 3, 1)
+  assert [row['opened'] for row in found['folds']] == [1, 1]
+  assert found['judged'] == summary['judged']  # The same signal.
 
 
 def test_killed_inside_a_fold_it_ends_with_the_same_bits(

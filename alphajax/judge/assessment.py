@@ -1,7 +1,7 @@
 """Judges formulas of any origin on a span: figures, faults, novelty, claims."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -62,9 +62,7 @@ def measure(question: Question, data_key: str) -> Measured:
   store = evaluate.make_store(split.panel)
   found = batch.of_formulas(formulas, store, bench)
   del store  # Its values make room for those of the sample.
-  published = question.published
-  if published is None:
-    published = novelty.published(split.panel.feature_names)
+  published = _published(question.published, split)
   others = (*published.values(), *question.against.values())
   longest = max(map(formula_lib.lookback, (*formulas, *others)))
   part = sample.make(split, longest)
@@ -76,10 +74,7 @@ def measure(question: Question, data_key: str) -> Measured:
     found = jax.tree.map(lambda *x: np.concatenate(x), found, pool)
     row = novelty.behaviour(sample.cut(question.pool, part), *where)
     rows = np.concatenate([rows, np.asarray(row)[None]])
-  known = published_lib.kept(
-    _key(data_key, part, published),
-    lambda: novelty.behave(published, store, *where),
-  )
+  known = _known(data_key, part, published, store, where)
   own = novelty.behave(question.against, store, *where)
   return Measured(
     statistics=found,
@@ -87,6 +82,67 @@ def measure(question: Question, data_key: str) -> Measured:
     soundness=soundness.check(formulas, part, store),
     published=novelty.nearest(rows, known),
     own=novelty.nearest(rows, own),
+  )
+
+
+def cards(
+  formulas: Sequence[Formula],
+  split: Split,
+  label: LabelSpec,
+  data_key: str,
+  published: Mapping[str, Formula] | None = None,
+) -> list[dict[str, Any]]:
+  """What a page tells of each factor of a pool beside its IC.
+
+  Args:
+    formulas: of the pool, any number above 0.
+    split, label: as of `Question`.
+    data_key: as of `measure`.
+    published: as of `Question`.
+
+  Returns:
+    Of each `decay` (IC by horizon), `turnover` and `autocorrelation` as of
+    `batch.figures`, and `published`, the formula it behaves most like.
+  """
+  bench = batch.make(split, label)
+  found = batch.of_formulas(formulas, evaluate.make_store(split.panel), bench)
+  figures = batch.figures(found, bench, split, label, every=1, judged=1)
+  published = _published(published, split)
+  longest = max(map(formula_lib.lookback, (*formulas, *published.values())))
+  part = sample.make(split, longest)
+  where = tuple(each[::COMPARED] for each in sample.tested(part))
+  store = evaluate.make_store(part.panel)
+  rows = store.map(formulas, novelty.behaviour, *where)
+  known = _known(data_key, part, published, store, where)
+  return [
+    {
+      **{name: each[name] for name in ('decay', 'turnover', 'autocorrelation')},
+      'published': _near(near),
+    }
+    for each, near in zip(figures, novelty.nearest(rows, known), strict=True)
+  ]
+
+
+def _published(
+  given: Mapping[str, Formula] | None, split: Split
+) -> Mapping[str, Formula]:
+  """The formulas to compare with: those given, else the shipped libraries."""
+  if given is None:
+    return novelty.published(split.panel.feature_names)
+  return given
+
+
+def _known(
+  data_key: str,
+  part: sample.Sample,
+  published: Mapping[str, Formula],
+  store: evaluate.Store,
+  where: tuple[jax.Array, ...],
+) -> novelty.Known:
+  """Their behaviours on a sample; made once, it takes half a minute."""
+  return published_lib.kept(
+    _key(data_key, part, published),
+    lambda: novelty.behave(published, store, *where),
   )
 
 

@@ -114,7 +114,7 @@ def of_walk(
     'seconds': None if None in seconds else float(sum(seconds)),
     'ceiling': summary['all'].get('ceiling'),
     'opened': max(row.get('opened') or 1 for row in rows),
-    'judged': None,
+    'judged': summary.get('judged'),
   }
   return Entry(
     method, seed, figures, joined.dates[known],
@@ -147,7 +147,9 @@ def _worth(daily: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def check_same(market: str, runs: Mapping[str, Run]) -> None:
-  """Refuses runs that were not made on the same data, splits and label.
+  """Refuses runs of other data, splits or label, or traded by other rules.
+
+  Configs of older versions tell no rules.
 
   Args:
     market: its name, for the error.
@@ -163,10 +165,12 @@ def check_same(market: str, runs: Mapping[str, Run]) -> None:
       'data': (run.provenance or {}).get('data_hash'),
       'splits': config.get('splits'),
       'label': (run.pool or {}).get('label'),
+      'rules': config.get('backtest'),
     }
     first = first or (name, mine)
     for key, value in mine.items():
-      if value != first[1][key]:
+      untold = key == 'rules' and None in (value, first[1][key])
+      if value != first[1][key] and not untold:
         raise RunError(
           f'{market}: {first[0]} and {name} disagree in their {key}: '
           f'{first[1][key]} and {value}. A table compares runs on the same; '
@@ -189,7 +193,9 @@ def table(
   Returns:
     (rows: `seeds`; each of FIGURES and SPENT with its `_sd` over seeds; `_low`
     and `_high` over days, of `ic` and `rank_ic`; of each control `less_NAME`,
-    `_low`, `_high` and `_q`, a false discovery rate, of the daily IC;
+    `_low`, `_high` and `_q`, a false discovery rate, of the daily IC, and in
+    all rows `spa_NAME`, `white_NAME`, p-values that no method is better, with
+    `best_NAME`, the strongest, see `comparison.superior`;
     `in_set`, `set_p` and the same of the RankIC, `rank_in_set`, `rank_set_p`;
     sentences on what there is none of).
   """
@@ -205,6 +211,9 @@ def table(
   for control in controls:
     if control in daily['ic'] and len(daily['ic']) > 1:
       _compare(rows, control, daily['ic'], lag)
+      why = _superior(rows, control, daily['ic'], lag)
+      if why:
+        notes.append(f'No test that none is better than {control}: {why}.')
     elif control not in daily['ic']:
       notes.append(f'{control} has no run: nothing is compared with it.')
   for figure, prefix in (('ic', ''), ('rank_ic', 'rank_')):
@@ -251,6 +260,22 @@ def _compare(rows, control: str, daily, lag: int) -> None:
       row[f'less_{control}_{end}'] = less.get(key, np.nan)
 
 
+def _superior(rows, control: str, daily, lag: int) -> str:
+  """Tests that no method is better than a control; why it cannot be tested."""
+  twins = _twins(daily)
+  same = twins[control]
+  others = {name: daily[name] for name in twins.values() if name != same}
+  try:
+    found = comparison.superior(daily[control], others, lag=lag)
+  except ValueError as error:
+    return str(error)
+  for row in rows.values():
+    row[f'spa_{control}'] = found.hansen
+    row[f'white_{control}'] = found.white
+    row[f'best_{control}'] = found.best
+  return ''
+
+
 def confidence(
   daily: Mapping[str, pd.Series], lag: int | None, level: float
 ) -> tuple[dict[str, tuple[bool, float]], str]:
@@ -266,10 +291,7 @@ def confidence(
   Returns:
     ((in it, p-value) by name, empty where there is no set; why not).
   """
-  twins: dict[str, str] = {}
-  for name, each in daily.items():
-    alike = (n for n in set(twins.values()) if _same(daily[n], each))
-    twins[name] = next(alike, name)
+  twins = _twins(daily)
   distinct = {name: daily[name] for name in dict.fromkeys(twins.values())}
   if len(distinct) < 2:
     return {}, 'it needs two methods or more that differ'
@@ -281,6 +303,15 @@ def confidence(
     name: (twin in found.included, found.p_values[twin])
     for name, twin in twins.items()
   }, ''
+
+
+def _twins(daily: Mapping[str, pd.Series]) -> dict[str, str]:
+  """Of each method the first one that says the same on every day."""
+  twins: dict[str, str] = {}
+  for name, each in daily.items():
+    alike = (n for n in set(twins.values()) if _same(daily[n], each))
+    twins[name] = next(alike, name)
+  return twins
 
 
 def _same(one: pd.Series, other: pd.Series) -> bool:

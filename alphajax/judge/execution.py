@@ -29,6 +29,7 @@ class Day(NamedTuple):
   can_buy, can_sell: bool[S].
   member: bool[S], on the day of the signal.
   gone: bool[S], without a price for so long that it has left the data.
+  unpriced: bool[S], without a price on this day.
   buy_tax, sell_tax: f64[], what comes on top of the commission, a share.
   active: bool[], False on days on which only what leaves is sold.
   """
@@ -40,6 +41,7 @@ class Day(NamedTuple):
   can_sell: jax.Array
   member: jax.Array
   gone: jax.Array
+  unpriced: jax.Array
   buy_tax: jax.Array
   sell_tax: jax.Array
   active: jax.Array
@@ -64,7 +66,8 @@ class Record(NamedTuple):
 
   nav, cash: at the close. turnover: half of what was bought and sold, over the
   equity before it; cost: over the same; both 0 of an account that a short side
-  has ruined. weights: f32[S] of the NAV, at the
+  has ruined. frozen: share of the NAV, either side, in `frozen_stocks` that
+  have no price that day. weights: f32[S] of the NAV, at the
   close. traded: f32[S] of the equity, sold is negative; weights and traded are
   None where nobody asks for them.
   """
@@ -76,6 +79,8 @@ class Record(NamedTuple):
   left_index: jax.Array  # int32[]
   left_data: jax.Array  # int32[]
   blocked: jax.Array  # int32[]
+  frozen: jax.Array
+  frozen_stocks: jax.Array  # int32[]
   weights: jax.Array | None
   traded: jax.Array | None
 
@@ -147,6 +152,7 @@ def _step(
   nav = cash + jnp.sum(shares * day.mark)
   part = jnp.where(equity > 0, 1.0 / jnp.where(equity > 0, equity, 1.0), 0.0)
   worth = jnp.where(nav > 0, 1.0 / jnp.where(nav > 0, nav, 1.0), 0.0)
+  frozen = day.unpriced & (shares != 0)
   record = Record(
     nav=nav,
     cash=cash,
@@ -157,6 +163,8 @@ def _step(
     blocked=count_of(
       ((want < 0) & ~day.can_sell) | ((want > 0) & ~day.can_buy)
     ),
+    frozen=jnp.sum(jnp.where(frozen, jnp.abs(shares) * day.mark, 0.0)) * worth,
+    frozen_stocks=count_of(frozen),
     weights=_narrow(shares * day.mark * worth) if keep else None,
     traded=_narrow((bought - sold) * part) if keep else None,
   )

@@ -5,7 +5,9 @@
             `spec` (the rules that were followed), `figures` (`value`, `low`,
             `high` by name), `drawdown` (`performance.Drawdown`), `capacity`,
             `days`, `years` (`period`, `portfolio`, `benchmark`, `excess`,
-            `drawdown`, `turnover`, `days`), `notes`, `deflated` (the Sharpe
+            `drawdown`, `turnover`, `days`), `frozen` (of what is held without
+            a price: share of the money at the `end`, in so many `stocks`, the
+            `most` of any day and which `day`), `notes`, `deflated` (the Sharpe
             ratio of a year over the benchmark as the best of so many, see
             `selection.DeflatedSharpe`; None of returns that do not vary); or
             `missing`, a sentence on why there is none
@@ -28,12 +30,6 @@ from alphajax.judge.signals import Signal
 from alphajax.judge.trading import BacktestResult
 
 SHARE = 5  # One of so many members is held where there are not top_k to choose.
-# Of a backtest what is plain: neither arrays nor the panel's.
-_SPEC = (
-  'top_k', 'drop_n', 'buy_cost', 'sell_cost', 'slippage', 'deal', 'portfolio',
-  'groups', 'every',
-)  # fmt: skip
-
 Series = dict[str, np.ndarray]
 
 
@@ -125,12 +121,13 @@ def _of_backtest(
     capacity = performance.capacity(result, panel)._asdict()
   falls = performance.drawdown_series(result.returns)
   found = {
-    'spec': {name: getattr(spec, name) for name in _SPEC},
+    'spec': plain_rules(spec),
     'days': figures.pop('days'),
     'drawdown': figures.pop('max_drawdown')._asdict(),
     'figures': {name: each._asdict() for name, each in figures.items()},
     'capacity': capacity,
     'years': years(result),
+    'frozen': frozen(result),
     'notes': [*notes, *result.notes],
   }
   return found, {
@@ -139,6 +136,25 @@ def _of_backtest(
     'backtest_benchmark': np.cumprod(1.0 + result.benchmark),
     'backtest_drawdown': falls,
     'backtest_turnover': result.turnover,
+  }
+
+
+def plain_rules(spec: BacktestSpec) -> dict[str, Any]:
+  """The rules as JSON holds them; returns of a benchmark are left out."""
+  fields = spec._asdict()
+  if not isinstance(spec.benchmark, str | None):
+    fields['benchmark'] = 'returns that were given'
+  return fields
+
+
+def frozen(result: BacktestResult) -> dict[str, Any]:
+  """How much was held that had no price: at the end, and at most."""
+  day = int(np.argmax(result.frozen))
+  return {
+    'end': float(result.frozen[-1]),
+    'stocks': int(result.frozen_stocks[-1]),
+    'most': float(result.frozen[day]),
+    'day': result.dates[day],
   }
 
 

@@ -4,6 +4,10 @@ Whoever judges 1,000 formulas on the same days finds some that look good on
 noise. So every judgement is written down beside the data, and what is said of
 a formula is widened by the number of distinct ones that were judged on days it
 shares. A line a judgement, JSON, appended under a lock; no line is changed.
+
+Data grow by a day and are saved anew, and remain the days that were looked at.
+So a judgement is of the same market as another where both lie in the ledger of
+one data file (`place`), or their data have the same name or the same bytes.
 """
 
 import contextlib
@@ -12,6 +16,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +28,7 @@ from alphajax.language.formula import Formula
 from alphajax.run import files
 from alphajax.run.files import RunError
 
+SUFFIX = '.ledger.jsonl'
 _FIELDS = {
   'at': str, 'by': str, 'data': str, 'start': str, 'end': str, 'label': str,
   'keys': list,
@@ -37,6 +43,7 @@ class Judgement(NamedTuple):
   start, end: first and last day, ISO.
   label: see `label_key`; the same formula on another label is judged anew.
   keys: canonical keys, see `formula.key` and `pool_key`.
+  name: of the data, see `data_name`; lines of older versions have none.
   """
 
   by: str
@@ -45,6 +52,7 @@ class Judgement(NamedTuple):
   end: str
   label: str
   keys: tuple[str, ...]
+  name: str = ''
 
 
 class Tally(NamedTuple):
@@ -64,17 +72,33 @@ def place(
   """Where the ledger of some data is.
 
   `path` if given; else beside the data, `NAME.ledger.jsonl`. In the cache
-  folder for simulated data, and where nothing may be written beside the data.
+  folder for simulated data, by their hash, and where nothing may be written
+  beside the data, by where they lie.
   """
   if path:
     return Path(path).expanduser()
-  if data_path:
-    data = Path(data_path).expanduser().resolve()
-    if _writable(data.parent):
-      return data.with_name(f'{data.stem}.ledger.jsonl')
-  digest = hashlib.sha256(data_hash.encode()).hexdigest()[:16]
-  name = Path(data_path).stem if data_path else 'simulated'
-  return panel_cache.home() / 'ledgers' / f'{name}-{digest}.ledger.jsonl'
+  if not data_path:
+    return _cached('simulated', data_hash)
+  data = Path(data_path).expanduser().resolve()
+  if _writable(data.parent):
+    return data.with_name(f'{data.stem}{SUFFIX}')
+  own = _cached(data.stem, str(data))
+  older = _cached(data.stem, data_hash)  # Of older versions.
+  return older if older.exists() and not own.exists() else own
+
+
+def _cached(name: str, text: str) -> Path:
+  digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+  return panel_cache.home() / 'ledgers' / f'{name}-{digest}{SUFFIX}'
+
+
+def data_name(data_path: str | os.PathLike) -> str:
+  """What tells markets apart in a ledger that several share.
+
+  The name of the file or folder, without its ending; '' of simulated data,
+  which their hash tells apart.
+  """
+  return Path(data_path).expanduser().resolve().stem if data_path else ''
 
 
 def _writable(folder: Path) -> bool:
@@ -114,7 +138,7 @@ def append(path: str | os.PathLike, judgement: Judgement) -> Tally:
   with files.naming(path):
     path.parent.mkdir(parents=True, exist_ok=True)
   with _locked(path) as file:
-    before = _distinct(_read(path, file), judgement)
+    before = _distinct(path, _read(path, file), judgement)
     known = {(key, judgement.label) for key in judgement.keys}
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
     fields = judgement._asdict() | {'keys': list(judgement.keys)}
@@ -133,7 +157,7 @@ def count(path: str | os.PathLike, judgement: Judgement) -> Tally:
   path, before = Path(path), set()
   if path.exists():
     with files.naming(path), path.open('rb') as file:
-      before = _distinct(_read(path, file), judgement)
+      before = _distinct(path, _read(path, file), judgement)
   known = {(key, judgement.label) for key in judgement.keys}
   return Tally(judged=len(before | known), new=len(known - before))
 
@@ -186,6 +210,8 @@ def _line(path: Path, number: int, line: bytes) -> dict[str, Any]:
   for name, kind in _FIELDS.items():
     if not isinstance(value.get(name), kind):
       raise _damaged(path, number, f'expected {name}, a {kind.__name__}')
+  if not isinstance(value.get('name', ''), str):
+    raise _damaged(path, number, 'expected name, a str')
   if not all(isinstance(key, str) for key in value['keys']):
     raise _damaged(path, number, 'expected keys, a list of texts')
   return value
@@ -200,14 +226,27 @@ def _damaged(path: Path, number: int, what: str) -> RunError:
 
 
 def _distinct(
-  lines: Sequence[dict[str, Any]], judgement: Judgement
+  path: Path, lines: Sequence[dict[str, Any]], judgement: Judgement
 ) -> set[tuple[str, str]]:
   """Keys and labels that were judged on days which a judgement shares."""
+  own = _is_own(path, judgement.name)
   return {
     (key, line['label'])
     for line in lines
-    if line['data'] == judgement.data
+    if (own or _same_market(line, judgement))
     and line['start'] <= judgement.end
     and judgement.start <= line['end']
     for key in line['keys']
   }
+
+
+def _is_own(path: Path, name: str) -> bool:
+  """Whether a ledger is named after the data, as `place` does."""
+  own = re.escape(name) + r'(-[0-9a-f]{16})?' + re.escape(SUFFIX)
+  return bool(name) and re.fullmatch(own, path.name) is not None
+
+
+def _same_market(line: Mapping[str, Any], judgement: Judgement) -> bool:
+  """Whether a line is of the data of a judgement, or of earlier ones of it."""
+  named = bool(judgement.name) and line.get('name') == judgement.name
+  return named or line['data'] == judgement.data

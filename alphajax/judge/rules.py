@@ -1,8 +1,9 @@
 """The rules of a backtest, and what they may be."""
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from alphajax.judge.quotes import DEALS
 
 BASIS_POINT = 1e-4
 YEAR = 252  # Trading days.
+_NUMBER = re.compile(r'[-+]?\d*\.?\d+(e[-+]?\d+)?')
 AMOUNTS = ('buy_cost', 'sell_cost', 'slippage', 'min_fee', 'borrow_cost')
 
 
@@ -45,6 +47,10 @@ class BacktestSpec(NamedTuple):
   gone_after: days without a price after which a stock has left the data and is
     paid out at its last price, without a cost. A stock that is only suspended
     looks alike until it returns, often far lower: hence a long wait, a year.
+    Nobody knows on the day which it is, so what ends with the data is not paid
+    out early, and one that has left the index neither: an index drops what is
+    suspended for long, and its last price is not what it returns at. Until then
+    its money is frozen, which `BacktestResult.frozen` counts and the notes say.
   benchmark: None: members of the universe, equally weighted, without costs;
     daily returns, one a day of the panel; or the name of a feature that holds
     the level of an index.
@@ -73,28 +79,92 @@ class BacktestSpec(NamedTuple):
 PAPER = BacktestSpec()
 
 
+def read(values: Mapping[str, Any], where: str) -> BacktestSpec:
+  """The rules that a config or flags give; those not given are the default.
+
+  Numbers may be text where the field takes words too: `stamp_duty`, `limits`,
+  whose None is 'none' or '', as that of `benchmark` is.
+
+  Args:
+    values: by name of the field.
+    where: what stands before the name in an error, `config.backtest.`.
+
+  Raises:
+    ValueError: an unknown name or a bad value.
+  """
+  fields = {}
+  for name, value in values.items():
+    if name not in BacktestSpec._fields:
+      raise ValueError(
+        f'{where}{name}: there is no such rule; known are '
+        f'{", ".join(BacktestSpec._fields)}'
+      )
+    fields[name] = _read(name, value, where)
+  spec = BacktestSpec(**fields)
+  check_values(spec, where)
+  return spec
+
+
+def _read(name: str, value: Any, where: str) -> Any:
+  """One value of `read`, of the type that the field has."""
+  default = getattr(PAPER, name)
+  if name in ('stamp_duty', 'limits', 'benchmark'):
+    if value in (None, '', 'none'):
+      return default if name == 'stamp_duty' else None
+    return _number_or_word(value) if name != 'benchmark' else value
+  known: tuple[type, ...] = (type(default),)
+  if isinstance(default, float):
+    known = (float, int)
+  if not isinstance(value, known) or (
+    isinstance(value, bool) and known != (bool,)
+  ):
+    kinds = {bool: 'True or False', int: 'a whole number', str: 'a word'}
+    expected = kinds.get(type(default), 'a number')
+    raise ValueError(f'{where}{name}={value!r}: expected {expected}')
+  return value
+
+
+def _number_or_word(value: Any) -> Any:
+  """The number that a text says, else the text."""
+  text = str(value).strip()
+  return float(text) if _NUMBER.fullmatch(text) else value
+
+
 def check(spec: BacktestSpec, panel: Panel) -> None:
   """Refuses rules that cannot be followed on a panel.
 
   Raises:
     ValueError: names the field, its value and what was expected.
   """
+  check_values(spec)
+  _check_universe(spec, panel)
+  if spec.benchmark is not None and not isinstance(spec.benchmark, str):
+    _check_benchmark(np.asarray(spec.benchmark), len(panel.dates))
+
+
+def check_values(spec: BacktestSpec, where: str = '') -> None:
+  """Refuses rules that can be followed on no panel, see `check`.
+
+  where: what stands before the name of a field.
+  """
   for name, value, known in (
     ('deal', spec.deal, DEALS),
     ('portfolio', spec.portfolio, RULES),
   ):
     if value not in known:
-      raise ValueError(f'unknown {name} {value!r}: one of {", ".join(known)}')
+      raise ValueError(
+        f'unknown {where}{name} {value!r}: one of {", ".join(known)}'
+      )
   amounts = {name: getattr(spec, name) for name in AMOUNTS}
   if spec.stamp_duty != 'china':
     amounts['stamp_duty'] = spec.stamp_duty
   for name, value in amounts.items():
-    _check_amount(name, value)
+    _check_amount(where + name, value)
   sale = spec.sell_cost + spec.slippage
   sale += 0.0 if spec.stamp_duty == 'china' else float(spec.stamp_duty)
   if max(sale, spec.buy_cost + spec.slippage) >= 1 / BASIS_POINT:
     raise ValueError(
-      f'buy_cost={spec.buy_cost}, sell_cost={spec.sell_cost}, '
+      f'{where}buy_cost={spec.buy_cost}, sell_cost={spec.sell_cost}, '
       f'stamp_duty={spec.stamp_duty} and slippage={spec.slippage} take all '
       'that is traded: 10,000 basis points; expected less'
     )
@@ -104,30 +174,33 @@ def check(spec: BacktestSpec, panel: Panel) -> None:
     value = getattr(spec, name)
     if value != int(value) or value < least:
       raise ValueError(
-        f'{name}={value!r}: expected a whole number, {least} or more'
+        f'{where}{name}={value!r}: expected a whole number, {least} or more'
       )
+  if spec.portfolio == 'top_k' and spec.drop_n > spec.top_k:
+    raise ValueError(
+      f'{where}drop_n={spec.drop_n} is more than {where}top_k={spec.top_k}: no '
+      'more can be exchanged than are held'
+    )
   if not (math.isfinite(spec.capital) and spec.capital > 0):
-    raise ValueError(f'capital={spec.capital!r}: expected money above 0')
-  _check_limits(spec.limits)
-  _check_universe(spec, panel)
-  if spec.benchmark is not None and not isinstance(spec.benchmark, str):
-    _check_benchmark(np.asarray(spec.benchmark), len(panel.dates))
+    raise ValueError(f'{where}capital={spec.capital!r}: expected money above 0')
+  _check_limits(where, spec.limits)
 
 
 def _check_amount(name: str, value: float | str) -> None:
   if isinstance(value, str):
     raise ValueError(f"{name}={value!r}: expected basis points or 'china'")
   if not (math.isfinite(value) and value >= 0):
-    unit = 'money' if name == 'min_fee' else 'basis points'
+    unit = 'money' if name.endswith('min_fee') else 'basis points'
     raise ValueError(f'{name}={value!r}: expected {unit}, 0 or more')
 
 
-def _check_limits(limits: str | float | None) -> None:
+def _check_limits(where: str, limits: str | float | None) -> None:
   if limits is None or limits == 'board':
     return
   if isinstance(limits, str) or not (math.isfinite(limits) and limits > 0):
     raise ValueError(
-      f"limits={limits!r}: expected 'board', a share such as 0.1, or None"
+      f"{where}limits={limits!r}: expected 'board', a share such as 0.1, or "
+      'none'
     )
 
 
@@ -141,11 +214,6 @@ def _check_universe(spec: BacktestSpec, panel: Panel) -> None:
     raise ValueError(
       f'{name}={size}, but the universe has {members.max()} members at most '
       f'({int(np.median(members))} on the median day); choose {name} below'
-    )
-  if spec.portfolio == 'top_k' and spec.drop_n > spec.top_k:
-    raise ValueError(
-      f'drop_n={spec.drop_n} is more than top_k={spec.top_k}: no more can be '
-      'exchanged than are held'
     )
 
 

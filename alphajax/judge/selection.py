@@ -14,7 +14,7 @@ from scipy import special
 from alphajax.data.device import by_days, put
 from alphajax.data.panel import PAPER_LABEL, LabelSpec, Split
 from alphajax.factor import evaluate, metrics
-from alphajax.judge import figures
+from alphajax.judge import figures, series, sheet
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
@@ -85,6 +85,34 @@ def best_of(
   found, daily = figures.of_signal(sign * values, judged, label)
   text = formula_lib.to_text(formulas[best])
   return BestOf(text, sign, float(sign * ics[best]), found, daily)
+
+
+def control(
+  formulas: Sequence[Formula],
+  select: Split,
+  judged: Split,
+  label: LabelSpec,
+  ic: np.ndarray,
+) -> dict[str, Any]:
+  """A result beside the best of random formulas, in figures that JSON holds.
+
+  Args:
+    formulas, select, judged, label: as of `best_of`.
+    ic: daily IC f32[D] of the result on the scored days of `judged`.
+
+  Returns:
+    `count`, `formula`, `sign`, `selected` and of the days judged `ic` and
+    `rank_ic` of the control; `less`, the mean daily IC of the result less that
+    of the control, paired: mean, low, high, p_value, days.
+  """
+  found = best_of(formulas, select, judged, label)
+  less = np.asarray(ic, np.float64) - found.daily['ic']
+  return sheet.plain({
+    'count': len(formulas),
+    **{name: getattr(found, name) for name in ('formula', 'sign', 'selected')},
+    **{name: found.figures[name] for name in ('ic', 'rank_ic')},
+    'less': series.mean(less, series.overlap(label))._asdict(),
+  })  # fmt: skip
 
 
 def mean_ics(formulas: Sequence[Formula], split: Split) -> np.ndarray:

@@ -23,6 +23,7 @@ from alphajax.judge.rules import BASIS_POINT, PAPER, YEAR, BacktestSpec
 # Signals in a program: enough that a day's few hundred stocks hide what a step
 # of a scan costs, few enough that all they hold stays in a core's cache.
 CHUNK = 16
+FROZEN = 0.01  # Of the money, in stocks without a price: worth a word.
 WORKERS = 2  # Chunks at a time: XLA runs one scan on one core.
 
 
@@ -45,6 +46,9 @@ class BacktestResult(NamedTuple):
   left_index: positions closed since their stock had left the universe.
   left_data: positions paid out at their last price.
   blocked: orders that could not be placed, for want of a price or at a limit.
+  frozen: share of nav[t], of either side, in stocks without a price on day t:
+    they count at their last one and cannot be sold, see `gone_after`.
+  frozen_stocks: how many these are.
   silent: days whose signal had no value for any member: nothing was exchanged.
   notes: what happened, one sentence each.
   """
@@ -60,6 +64,8 @@ class BacktestResult(NamedTuple):
   left_index: np.ndarray  # i32[T]
   left_data: np.ndarray  # i32[T]
   blocked: np.ndarray  # i32[T]
+  frozen: np.ndarray  # f64[T]
+  frozen_stocks: np.ndarray  # i32[T]
   silent: np.ndarray  # bool[T]
   dates: tuple[str, ...]
   notes: tuple[str, ...]
@@ -161,6 +167,7 @@ def _prepare(panel: Panel, spec: BacktestSpec) -> _Market:
       can_sell=traded(quoted.can_sell),
       member=put(member),
       gone=traded(quoted.idle >= spec.gone_after),
+      unpriced=traded(quoted.idle > 0),
       buy_tax=traded(slippage),
       sell_tax=traded(slippage + duty),
       active=put(np.arange(num_days - lag) % spec.every == 0),
@@ -279,6 +286,8 @@ def _notes(
       f'{record.left_data.sum()} positions were paid out at their last price '
       f'after {spec.gone_after} days without one'
     )
+  if record.frozen.max(initial=0.0) > FROZEN:
+    notes.append(_of_frozen(record, panel.dates))
   if record.blocked.any():
     notes.append(
       f'{record.blocked.sum()} orders could not be placed, for want of a price '
@@ -301,3 +310,16 @@ def _notes(
       'was cash'
     )
   return tuple(notes)
+
+
+def _of_frozen(record: execution.Record, dates: Sequence[str]) -> str:
+  """How much is held that cannot be sold; of many signals the worst."""
+  worst = record.frozen.max(axis=tuple(range(record.frozen.ndim - 1)))
+  day = int(worst.argmax())
+  end = record.frozen_stocks[..., -1].max()
+  what = '1 stock' if end == 1 else f'{end} stocks'
+  return (
+    f'{100 * worst[-1]:.1f} % of the money is in {what} without a price '
+    f'at the end, and {100 * worst[day]:.1f} % was on {dates[day]}: they count '
+    'at their last price and cannot be sold'
+  )

@@ -1,6 +1,7 @@
 """Figures of single factors, and which of them say nearly the same."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -11,6 +12,7 @@ from alphajax.language import formula
 from alphajax.report import canvas, plot
 from alphajax.report.canvas import COLORS, STYLE
 
+TWIN = 0.99  # |correlation| from which two formulas are one, as in `assess`.
 ALIKE = 0.7  # |correlation| from which two factors say nearly the same.
 
 
@@ -24,6 +26,31 @@ def reading(text: str, features: Sequence[str] = ()) -> str:
     return words.reading(formula.parse(text, names))
   except ValueError:  # Of a column of its own; the formula stands beside it.
     return ''
+
+
+def card(found: Mapping[str, Any] | None, bars: str) -> list[str]:
+  """Decay, turnover and novelty of a factor in words; none: it was not judged.
+
+  found: of `assessment.cards`.
+  """
+  if not found:
+    return []
+  lines = []
+  decay = {h: ic for h, ic in found['decay'].items() if ic is not None}
+  if decay:
+    ics = ', '.join(plot.number(ic, 3) for ic in decay.values())
+    lines.append(f'IC over {", ".join(decay)} {bars}: {ics}')
+  if found['turnover'] is not None:
+    share = plot.percent(found['turnover'], 0)
+    lines.append(f'{share} of its highest fifth is new each {bars[:-1]}')
+  near = found['published']
+  if near is not None:
+    turned = ' reversed' if near['correlation'] < 0 else ''
+    alike = abs(near['correlation'])
+    how = 'is' if alike >= TWIN else 'most like'
+    said = f'correlation {plot.number(near["correlation"], 2)}'
+    lines.append(f'{how} {near["name"]}{turned} ({said})')
+  return lines
 
 
 def forest(

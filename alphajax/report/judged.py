@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 
-from alphajax.report import days, plot, verdict
+from alphajax.report import days, plot, rules, verdict
 from alphajax.report.plot import Bars, Line, number, percent
 from alphajax.run import files
 from alphajax.run.folder import Run
@@ -88,7 +88,7 @@ def section(
     'sentences': sentences,
     'figures': figures(judged, horizon, bars, months),
     'money': backtest_rows(backtest) if money else [],
-    'rules': rules_text(backtest['spec']) if money else '',
+    'rules': rules.text(backtest['spec']) if money else '',
     'notes': [*notes, *backtest.get('notes', ())],
     'missing': backtest.get('missing', ''),
     'years': year_rows(judged.entry),
@@ -299,6 +299,10 @@ def backtest_rows(backtest: Mapping[str, Any]) -> list[tuple[str, str, str]]:
       ('break-even cost, basis points a side', number(even['value'], 1),
        _brackets(even, lambda x: number(x, 1)))
     )  # fmt: skip
+  charged = verdict.paid(backtest)
+  if charged is not None:
+    title = 'paid, basis points a side, all charges together'
+    rows.append((title, number(charged, 1), ''))
   best = backtest.get('deflated')
   if best and best['judged'] > 1:
     rows.append(
@@ -313,6 +317,11 @@ def backtest_rows(backtest: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     back = f'back {fall["recovery"]}' if fall['recovery'] else 'not back'
     span = f'{fall["peak"] or "the start"} to {fall["trough"]}, {back}'
   rows.append(('deepest drawdown', percent(fall['depth']), span))
+  frozen = backtest.get('frozen')
+  if frozen and frozen['most']:
+    title = 'of the money in stocks without a price: at the end, at most'
+    most = f'{percent(frozen["most"])} on {frozen["day"]}'
+    rows.append((title, percent(frozen['end']), most))
   capacity = backtest.get('capacity')
   if capacity and capacity['capital'] is not None:
     money = f'{capacity["capital"]:,.0f}'
@@ -332,25 +341,6 @@ def year_rows(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows.setdefault(row['period'], {})['money'] = row
   empty = dict.fromkeys(('ic', 'rank_ic', 'money'))
   return [{'year': year} | empty | rows[year] for year in sorted(rows)]
-
-
-def rules_text(spec: Mapping[str, Any]) -> str:
-  """The rules of a backtest in words."""
-  what = {
-    'top_k': f'the {spec["top_k"]} highest, equally weighted, at most '
-    f'{spec["drop_n"]} exchanged a day',
-    'quantile': f'the highest of {spec["groups"]} groups less the lowest',
-    'signal': 'in proportion to the signal',
-  }[spec['portfolio']]
-  when = {
-    'next_open': 'at the next open',
-    'next_close': 'at the next close',
-    'close': 'at the same close, which cannot be done',
-  }[spec['deal']]
-  return (
-    f'Holds {what}; trades {when}; pays {spec["buy_cost"]:g} basis points to '
-    f'buy and {spec["sell_cost"]:g} to sell.'
-  )
 
 
 def _count(number_of: int, bars: str) -> str:

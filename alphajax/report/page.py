@@ -58,10 +58,9 @@ def factor_rows(run: Run) -> list[dict[str, Any]]:
   """
   if run.pool is None:
     return []
-  tested = {
-    entry['formula']: entry.get('test', entry)
-    for entry in (run.results or {}).get('factors', [])
-  }
+  judged_rows = (run.results or {}).get('factors', [])
+  tested = {each['formula']: each.get('test', each) for each in judged_rows}
+  cards = {each['formula']: each.get('card') for each in judged_rows}
   found = run.pool.get('factors') or []
   read = _reader(run)
   largest = max((abs(f['weight']) for f in found), default=0) or 1
@@ -74,6 +73,7 @@ def factor_rows(run: Run) -> list[dict[str, Any]]:
       'test': tested.get(found[i]['formula']),
       'lost': _lost(found[i], tested.get(found[i]['formula'])),
       'reading': read(found[i]['formula']),
+      'card': factors.card(cards.get(found[i]['formula']), _bar_word(run)),
       **found[i],
     }
     for rank, i in enumerate(order, start=1)

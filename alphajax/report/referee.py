@@ -19,6 +19,7 @@ TITLES = {
 }  # fmt: skip
 _ASIDE = re.compile(r' (± [^\[]*[^\[ ]|\[[^]]*\])')
 DASH = templates.DASH
+LEVEL = 0.05  # Of a p-value below which a claim is made.
 DISCOVERY = 0.05  # Rate of false ones among differences that are told.
 
 
@@ -158,6 +159,8 @@ def sentences(board: Board, level: float) -> Iterator[str]:
       )
   for control in controls_of(board):
     yield _against(table, control)
+    if f'spa_{control}' in table:
+      yield _all_against(table, control)
   again = [
     f'{entry.method}, seed {entry.seed} ({entry.figures["opened"]} times)'
     for entry in board.entries
@@ -169,6 +172,18 @@ def sentences(board: Board, level: float) -> Iterator[str]:
     best = plot.number(table['ceiling'].iloc[0])
     yield f'The IC of what is planted is {best}.'
   yield from board.notes
+
+
+def _all_against(table: pd.DataFrame, control: str) -> str:
+  """The tests that no method is better than a control, all of them at once."""
+  first = table.iloc[0]
+  hansen, white = first[f'spa_{control}'], first[f'white_{control}']
+  says = 'one is' if hansen < LEVEL else 'none is shown to be'
+  return (
+    f'Of all methods together {says} better than {control}: that none is has '
+    f'p {hansen:.3f} by Hansen (superior predictive ability) and {white:.3f} '
+    f'by White (reality check); the strongest is {first[f"best_{control}"]}.'
+  )
 
 
 def _against(table: pd.DataFrame, control: str) -> str:

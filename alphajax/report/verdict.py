@@ -7,10 +7,14 @@ distrust the figures) or `open` (neither).
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from alphajax.judge.rules import BASIS_POINT, YEAR
 from alphajax.report.plot import number, percent
 
 MANY = 30  # Labels without overlap from which an interval can be trusted.
 LOST, COVERED, EXPLAINED = 0.01, 0.9, 0.5  # Shares that are worth a word.
+# Of the money, in stocks without a price: at the end; and on any day, since a
+# single suspended stock of 60 is more than that on its day.
+FROZEN, FROZEN_DAY = 0.01, 0.1
 
 Interval = Mapping[str, Any]  # mean (or value), low, high; None: not known.
 
@@ -43,10 +47,15 @@ def sentences(
   found = [of_ic(entry['test'], bars)]
   if 'sheet' in entry:
     found += of_judged(entry['sheet'], bars)
+  best = [of_best_of(entry['best_of'], bars)] if 'best_of' in entry else []
   if controls is not None:
-    found += [of_control(*each, bars) for each in controls] or [NO_CONTROL]
+    known = [*(of_control(*each, bars) for each in controls), *best]
+    found += known or [NO_CONTROL]
+  else:
+    found += best
   if 'backtest' in entry:
     found.append(of_costs(entry['backtest']))
+    found += of_frozen(entry['backtest'])
   return [*found, *distrust(entry, horizon, bars)]
 
 
@@ -87,6 +96,41 @@ def of_judged(sheet: Mapping[str, Any], bars: str = 'days') -> list[Sentence]:
   ]
 
 
+def printed(entry: Mapping[str, Any], bars: str = 'days') -> list[str]:
+  """What a printed table says below its figures.
+
+  The intervals as those of one of many that were looked at, the best of as many
+  random formulas, and how much was held without a price, where that is much.
+
+  entry: of an evaluation or a walk.
+  """
+  frozen = of_frozen(entry.get('backtest', {}))
+  lines = [*_widened(entry, bars), *(each.text for each in frozen)]
+  if 'best_of' in entry:
+    best = entry['best_of']
+    reversed_ = ' reversed' if best['sign'] < 0 else ''
+    lines.append(
+      f'The best of {best["count"]:,} random formulas by validation, '
+      f'{best["formula"]}{reversed_}: IC {_bracketed(best["ic"])}, RankIC '
+      f'{_bracketed(best["rank_ic"])}.'
+    )
+    lines.append(of_best_of(best, bars).text)
+  return [line.replace('\N{MINUS SIGN}', '-') for line in lines]
+
+
+def _widened(entry: Mapping[str, Any], bars: str) -> list[str]:
+  found = entry.get('sheet', {}).get('figures', {}).get('of_judged', {})
+  if found.get('judged', 1) <= 1:
+    return []
+  parts = [
+    title + ' {mean:.4f} [{low:.4f}, {high:.4f}]'.format(**found[name])
+    for title, name in (('IC', 'ic'), ('RankIC', 'rank_ic'))
+    if found[name]['low'] is not None
+  ]
+  count = f'As one of {found["judged"]:,} judged on these {bars}'
+  return [f'{count}: {", ".join(parts)}.'] if parts else []
+
+
 def of_control(
   name: str, difference: Interval, split: str, bars: str = 'days'
 ) -> Sentence:
@@ -110,11 +154,30 @@ def of_control(
   return Sentence(kind, f'{start} the random control {name}: {value}{end}.')
 
 
+def of_best_of(best: Mapping[str, Any], bars: str = 'days') -> Sentence:
+  """Whether it is above the best of as many random formulas.
+
+  best: `count` and `less`, as in `selection.control`.
+  """
+  less = best['less']
+  name = f'the best of {best["count"]:,} random formulas'
+  kind = _side(less, 0.0)
+  if kind is None:
+    return Sentence('open', f'Too few {bars} to compare with {name}.')
+  start = {'good': 'Above', 'bad': 'Below', 'open': 'Not told from'}[kind]
+  end = '; the interval holds 0' if kind == 'open' else ''
+  return Sentence(
+    kind,
+    f'{start} {name}, chosen by validation: IC difference {_bracketed(less)} '
+    f'on {less["days"]:,} {bars}{end}.',
+  )
+
+
 NO_CONTROL = Sentence(
   'open',
   'Not compared with a random control: what as many random formulas reach on '
-  'these days is not known. Do the same with configs/random.py and give that '
-  'folder as --compare.',
+  'these days is not known. Evaluate a run with --best_of=1000, or do the '
+  'same with configs/random.py and give that folder as --compare.',
 )
 
 
@@ -122,10 +185,9 @@ def of_costs(backtest: Mapping[str, Any]) -> Sentence:
   """Whether what it earns over its benchmark bears what is charged."""
   if 'missing' in backtest:
     return Sentence('open', f'No backtest: {backtest["missing"]}.')
-  spec, figures = backtest['spec'], backtest['figures']
-  charged = (spec['buy_cost'] + spec['sell_cost']) / 2 + spec['slippage']
+  figures, charged = backtest['figures'], paid(backtest)
   even = figures['break_even']
-  if even['value'] is None or even['low'] is None:
+  if even['value'] is None or even['low'] is None or charged is None:
     return Sentence('open', 'Costs: too little was traded for an interval.')
   kind = _side(even, charged) or 'open'
   start = {'good': 'Above', 'bad': 'Below', 'open': 'Not told from'}[kind]
@@ -135,8 +197,42 @@ def of_costs(backtest: Mapping[str, Any]) -> Sentence:
     kind,
     f'{start} costs: it exchanges {turnover} of the portfolio a day and breaks '
     f'even with its benchmark at {_bracketed(even, 1)} basis points a side; '
-    f'{number(charged, 1)} are charged{end}.',
+    f'{number(charged, 1)} were paid{end}.',
   )
+
+
+def paid(backtest: Mapping[str, Any]) -> float | None:
+  """Basis points a side that were paid of what was traded, all together.
+
+  Commission, duty, slippage, minimum fees and what borrowing took, as the
+  break-even cost counts them; None where nothing was traded.
+  """
+  cost, turnover = (
+    backtest['figures'][name]['value'] for name in ('cost', 'turnover')
+  )
+  if cost is None or not turnover:
+    return None
+  return cost / YEAR / (2 * turnover) / BASIS_POINT
+
+
+def of_frozen(backtest: Mapping[str, Any]) -> list[Sentence]:
+  """Whether much of the money was in stocks without a price; none: little."""
+  found = backtest.get('frozen', {'end': 0.0, 'most': 0.0})
+  if found['end'] <= FROZEN and found['most'] <= FROZEN_DAY:
+    return []
+  return [
+    Sentence(
+      'bad',
+      f'Without a price: {percent(found["end"])} of the money is in '
+      f'{_stocks(found["stocks"])} without one at the end, '
+      f'{percent(found["most"])} was on {found["day"]}. They count at their '
+      'last price, at which nobody may have bought them.',
+    )
+  ]
+
+
+def _stocks(count: int) -> str:
+  return '1 stock' if count == 1 else f'{count:,} stocks'
 
 
 def distrust(
@@ -207,6 +303,9 @@ def _side(x: Interval, bound: float) -> str | None:
 
 
 def _bracketed(x: Interval, digits: int = 4) -> str:
+  """Mean and interval; the mean alone where there are too few days for one."""
   value = x['mean'] if 'mean' in x else x['value']
+  if x['low'] is None or x['high'] is None:
+    return number(value, digits)
   parts = (number(each, digits) for each in (value, x['low'], x['high']))
   return '{} [{}, {}]'.format(*parts)

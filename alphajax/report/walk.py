@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from alphajax.report import verdict
+
 
 def table(summary: dict[str, Any]) -> str:
   """What `walk_forward.json` holds: by year, and of all days."""
@@ -20,6 +22,7 @@ def table(summary: dict[str, Any]) -> str:
     'Brackets are 95 % intervals of the mean. Standard errors over all days: '
     f'IC {errors[0]}, RankIC {errors[1]}.'
   )
+  lines += verdict.printed(summary)
   if 'share' in whole:
     lines.append(
       f'Planted IC {whole["ceiling"]:.4f}, of which {whole["share"]:.0%} '
