@@ -182,8 +182,8 @@ def _rules(config, request: Request) -> BacktestSpec | None:
   return spec
 
 
-def _judged(config, found: Found, path: str | None) -> dict[str, Any]:
-  """Writes the formulas and their pool into the ledger; its count."""
+def keys_of(config, found: Found) -> list[str]:
+  """How the ledger knows a result: its formulas and their pool, or a signal."""
   keys = [formula_lib.key(formula) for formula in found.formulas]
   if keys:
     keys.append(ledger.pool_key(found.formulas, found.weights))
@@ -192,6 +192,12 @@ def _judged(config, found: Found, path: str | None) -> dict[str, Any]:
     made = {k: x for k, x in config.to_dict().items() if k != 'backtest'}
     text = config_dict.ConfigDict(made).to_json()
     keys.append(ledger.signal_key(f'{text} {found.iteration}'))
+  return keys
+
+
+def _judged(config, found: Found, path: str | None) -> dict[str, Any]:
+  """Writes a result into the ledger; its count."""
+  keys = keys_of(config, found)
   days = tuple(config.splits.test)
   tally, place = markets.count(config, 'evaluate', days, keys, path)
   return {'judged': tally.judged, 'ledger': str(place)}

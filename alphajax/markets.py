@@ -187,6 +187,7 @@ def count(
   days: tuple[str, str],
   keys: Sequence[str],
   path: str | None = None,
+  parts: Sequence[str] = (),
 ) -> tuple[ledger.Tally, Path]:
   """Writes what is to be judged on days of the config's data into the ledger.
 
@@ -196,6 +197,7 @@ def count(
     days: first and last, ISO.
     keys: see `ledger.Judgement`.
     path: of the ledger; None: see `ledger.place`.
+    parts: what these are made of, see `ledger.append`.
 
   Returns:
     (its count, where it is).
@@ -208,7 +210,7 @@ def count(
   place = ledger.place(config.data.path, digest, path)
   name = ledger.data_name(config.data.path)
   judgement = ledger.Judgement(by, digest, *days, label, tuple(keys), name)
-  return ledger.append(place, judgement), place
+  return ledger.append(place, judgement, parts), place
 
 
 def _cut(config, panel: Panel, name: str) -> Split:

@@ -209,17 +209,18 @@ def join(planned: Sequence[Fold], workdir: Path) -> dict[str, Any]:
   joined = joined_lib.join([_part(fold, workdir) for fold in planned])
   label = markets.label_spec(planned[0].config)
   found = joined_lib.figures(joined, max(label.exit - label.entry - 1, 0))
-  rows, before = [], None
+  rows, before, parts = [], None, []
   for fold in planned:
-    row, before = _row(fold, workdir, before)
+    row, before, keys = _row(fold, workdir, before)
     rows.append(row | found['folds'][str(fold.year)])
+    parts += keys
   whole = found['all'] | _of_ceiling(rows, found['all']['ic']['mean'])
   summary = {
     'method': planned[0].config.method,
     'seed': planned[0].config.seed,
     'label': result_lib.describe_label(label),
     'rules': planned[0].config.to_dict().get('backtest', {}),
-    **walks.count(planned[0].config, joined.signal, joined.dates),
+    **walks.count(planned[0].config, joined.signal, joined.dates, parts),
     'all': whole,
     'folds': rows,
   }
@@ -248,10 +249,10 @@ def _row(fold: Fold, workdir: Path, before):
     another kind, or no fold.
 
   Returns:
-    (the row, the same of this fold).
+    (the row, the same of this fold, how the ledger knows its result).
   """
   place = workdir / str(fold.year)
-  _, predict, found = evaluate.result_of(place)
+  config, predict, found = evaluate.result_of(place)
   results = files.read_json(place / 'results.json') or {}
   keys = [formula_lib.key(formula) for formula in found.formulas]
   row = {
@@ -275,7 +276,8 @@ def _row(fold: Fold, workdir: Path, before):
     row['like_before'] = joined_lib.likeness(
       np.asarray(last)[days], files.read_arrays(place / SIGNAL)['signal']
     )
-  return row, (keys, predict) if keys else None
+  now = (keys, predict) if keys else None
+  return row, now, evaluate.keys_of(config, found)
 
 
 def _seconds(place: Path) -> float:

@@ -224,21 +224,24 @@ def _mean_opinion(planes: Sequence[np.ndarray]) -> np.ndarray:
   return np.where(known.any(0), mean, np.nan)
 
 
-def count(config, signal: np.ndarray, dates: np.ndarray) -> dict[str, Any]:
+def count(
+  config, signal: np.ndarray, dates: np.ndarray, parts: Sequence[str] = ()
+) -> dict[str, Any]:
   """Writes a joined signal into the ledger, before it is judged.
 
   Args:
     config: whose data and label it is of.
     signal: the same array is the same signal, and counts once.
     dates: ISO days `[T]` that it is judged on.
+    parts: keys of what it is made of, which do not count beside it.
 
   Returns:
-    `judged`, how many distinct formulas and signals ever were on these days,
-    and `ledger`, where it is.
+    `judged`, how many distinct formulas and signals ever were on these days
+    besides the parts, and `ledger`, where it is.
   """
   key = ledger.signal_key(hashlib.sha256(signal.tobytes()).hexdigest())
   days = str(dates[0]), str(dates[-1])
-  tally, place = markets.count(config, 'walk_forward', days, [key])
+  tally, place = markets.count(config, 'walk_forward', days, [key], parts=parts)
   return {'judged': tally.judged, 'ledger': str(place)}
 
 

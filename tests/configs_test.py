@@ -181,6 +181,7 @@ def test_markets_are_traded_by_their_rules():
 )
 def test_bad_rules_are_named(changes, message):
   config = common.get_config()
+  config.data.source = 'simulated'
   config.backtest = config_dict.ConfigDict(
     config.backtest.to_dict() | changes
   )  # Whose types are others.

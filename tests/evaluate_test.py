@@ -16,7 +16,7 @@ from alphajax.judge import result, selection, signals
 from alphajax.judge.rules import PAPER
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
-from alphajax.report import page
+from alphajax.report import evaluation, page
 from alphajax.run import files
 from alphajax.run.files import RunError
 
@@ -301,9 +301,9 @@ def test_other_data_need_a_name(trained, run, tmp_path):
 def test_days_that_were_trained_on_are_said():
   splits = {'train': ('2010-01-01', '2017-12-31'), 'test': ('2021', '2022')}
   entry = {'split': ['2016-01-01', '2018-12-31']}
-  (line,) = evaluate._seen_lines(splits, entry)
+  (line,) = evaluation._seen_lines(splits, entry)
   assert line.startswith('2016-01-01..2017-12-31 are train days of the run')
-  assert not list(evaluate._seen_lines(splits, {}))
+  assert not list(evaluation._seen_lines(splits, {}))
 
 
 @pytest.mark.parametrize(

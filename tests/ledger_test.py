@@ -51,6 +51,12 @@ def test_days_that_are_shared_count(path, start, end, judged):
   assert ledger.append(path, new) == (judged, 1)
 
 
+def test_parts_do_not_count_beside_their_whole(path):
+  ledger.append(path, judgement('a', 'b'))
+  assert ledger.append(path, judgement('whole'), parts=['a', 'b']) == (1, 1)
+  assert ledger.append(path, judgement('other'), parts=['a']) == (3, 1)
+
+
 def test_other_data_do_not_count_and_another_label_is_judged_anew(path):
   ledger.append(path, judgement('a'))
   assert ledger.append(path, judgement('b', data='xyz')) == (1, 1)

@@ -18,7 +18,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -125,8 +125,13 @@ def label_key(label: Mapping[str, Any]) -> str:
   return json.dumps(label, sort_keys=True)
 
 
-def append(path: str | os.PathLike, judgement: Judgement) -> Tally:
+def append(
+  path: str | os.PathLike, judgement: Judgement, parts: Collection[str] = ()
+) -> Tally:
   """Writes a judgement down; how many formulas that makes on its days.
+
+  parts: keys of what is judged is made of: nobody chose between it and these,
+    so that they do not count beside it.
 
   Processes that append at the same time wait for each other.
 
@@ -139,6 +144,7 @@ def append(path: str | os.PathLike, judgement: Judgement) -> Tally:
     path.parent.mkdir(parents=True, exist_ok=True)
   with _locked(path) as file:
     before = _distinct(path, _read(path, file), judgement)
+    before -= {(key, judgement.label) for key in parts}
     known = {(key, judgement.label) for key in judgement.keys}
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
     fields = judgement._asdict() | {'keys': list(judgement.keys)}

@@ -45,8 +45,7 @@ class Rpn:
   max_length: int = struct.field(pytree_node=False)
   kinds: frozenset[str] = struct.field(pytree_node=False)  # Those in use.
 
-  writes_prefix_trees = False  # See `environment.Language`.
-  appends = True
+  writes_prefix_trees, appends = False, True  # See `environment.Language`.
 
   @property
   def num_actions(self) -> int:

@@ -14,7 +14,8 @@ from alphajax.run import files
 def table(workdir: Path, results: Mapping[str, Any], name: str = 'test') -> str:
   """The figures of an evaluation beside those of the splits, as text."""
   pool = files.read_json(workdir / 'pool.json')
-  assert pool is not None  # It was evaluated.
+  config = files.read_json(workdir / 'config.json')
+  assert pool is not None and config is not None  # It was evaluated.
   entry = results if name == 'test' else results['evaluations'][name]
   bars = panel_lib.bar_word(
     files.read_arrays(workdir / f'daily_{name}.npz')['dates']
@@ -49,7 +50,7 @@ def table(workdir: Path, results: Mapping[str, Any], name: str = 'test') -> str:
       f'The label is the {result_lib.label_text(pool["label"], bars)}.',
       'Brackets are 95 % intervals of the mean. '
       f'{what} opened {entry["opened"]} {times}.',
-      *_seen_lines(workdir, entry),
+      *_seen_lines(config['splits'], entry),
       *_judged_lines(entry),
       *verdict.printed(entry, bars),
       *_lost_lines(entry['factors']),
@@ -57,9 +58,8 @@ def table(workdir: Path, results: Mapping[str, Any], name: str = 'test') -> str:
   )
 
 
-def _seen_lines(workdir: Path, entry: Mapping[str, Any]) -> Iterator[str]:
+def _seen_lines(splits: Mapping, entry: Mapping[str, Any]) -> Iterator[str]:
   """Which of the days of an evaluation are those that the run learned from."""
-  splits = (files.read_json(workdir / 'config.json') or {})['splits']
   first, last = entry.get('split', splits['test'])
   for name, what in (('train', 'fitted to'), ('valid', 'chosen by')):
     start, end = splits.get(name, ('9999', ''))  # A refit has no validation.
