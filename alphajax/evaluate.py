@@ -176,7 +176,12 @@ def _rules(config, request: Request) -> BacktestSpec | None:
   """
   if request.backtest is None or isinstance(request.backtest, BacktestSpec):
     return request.backtest
-  spec = markets.backtest_spec(config, request.backtest)
+  try:
+    spec = markets.backtest_spec(config, request.backtest)
+  except ValueError as error:
+    raise ValueError(
+      f'{error} (evaluate takes each rule as a flag, such as --drop_n=1)'
+    ) from error
   with config.unlocked():
     config.backtest = {'benchmark': spec.benchmark or ''}
   return spec
@@ -327,10 +332,11 @@ def make_request(
     name = 'test' if days is None else f'{days[0]}_{days[1]}'
   elif days is None:
     raise ValueError('--name needs days: --split=2025-01-01:2025-12-31')
-  if not name.replace('-', '').replace('_', '').isalnum() or name in SPLITS[:2]:
+  plain = name.replace('-', '').replace('_', '')
+  if not plain.isalnum() or (days is not None and name in SPLITS):
     raise ValueError(
       f'--name is {name!r}: expected letters, digits, - and _, and none of '
-      'train, valid'
+      f'{", ".join(SPLITS)}'
     )
   return Request(name, days, data_path, backtest=backtest)
 

@@ -83,12 +83,17 @@ def check(config, workdir: Path) -> tuple[Any, list[str]]:
   """
   check_start(config)
   config = with_rules(config)
+  return config, config_lib.check_config(
+    workdir, config.to_dict(), folder.may_change(config), defaults_of(config)
+  )
+
+
+def defaults_of(config) -> dict[str, Any]:
+  """What was done before there were the keys of a config, nested."""
   defaults = common.get_config()
   # Where a folder is older than this key, the hash of its data decides.
   defaults.data.source = config.data.get('source', defaults.data.source)
-  return config, config_lib.check_config(
-    workdir, config.to_dict(), folder.may_change(config), defaults.to_dict()
-  )
+  return defaults.to_dict()
 
 
 def restore(config, workdir: Path) -> tuple[Method, Any]:
@@ -115,7 +120,8 @@ def random_formulas(config, workdir: Path, most: int) -> Sequence[Formula]:
   """
   if not most:
     return ()
-  records = writer.read(workdir / 'metrics.jsonl')
+  path = workdir / 'metrics.jsonl'
+  records = writer.read(path) if path.exists() else []  # A refit has none.
   count = min((records[-1].get('evaluated') or 0) if records else 0, most)
   if not count or 'language' not in config:
     raise RunError(

@@ -80,8 +80,9 @@ def check_source(config) -> None:
   if not config.data.path and config.data.get('source', 'simulated') == 'file':
     raise ValueError(
       'config.data.path is not set, and the market of this config lies in a '
-      'file: name it with --config.data.path=PATH, or take a market that needs '
-      'none by the variant, as in --config=alphacfg.py:simulated'
+      'file: name it with --config.data.path=PATH (of a sweep --set=data.path='
+      'PATH, of a referee in config.markets), or take a market that needs none '
+      'by the variant, as in --config=alphacfg.py:simulated'
     )
 
 

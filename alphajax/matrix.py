@@ -18,7 +18,8 @@ from alphajax.run import files, folder
 from alphajax.sweep import Member
 
 MATRIX = 'matrix.json'  # In the folder: what all of its runs share.
-SHARED = ('data', 'splits', 'label')  # Of a config: what is compared on.
+# Of a config: what is compared on, and by which rules it is traded.
+SHARED = ('data', 'splits', 'label', 'backtest')
 # What other commands leave in their folders.
 _OTHERS = {
   'config.json': 'a run',
@@ -192,7 +193,8 @@ def _check_agreement(variants: Mapping[str, Any]) -> None:
       lines = '\n'.join(f'  {line}' for _, line in differing)
       raise ValueError(
         f'{market}: {other} and {name} disagree ({other} -> {name}):\n{lines}\n'
-        'A table compares runs on the same data, splits and label: set them in '
+        'A table compares runs on the same data, splits and label, traded by '
+        f'the same rules: set them in '
         f'config.markets.{market}.set, for all methods'
       )
 
@@ -223,6 +225,10 @@ def _check_folder(workdir: Path, config, variants: Mapping[str, Any]) -> None:
       config_lib.flatten(each)
       for each in (known['markets'][market], _shared(made))
     )
+    # Folders of older versions say nothing of these keys.
+    for key in new.keys() - old.keys():
+      if key == 'data.source' or key.startswith('backtest.'):
+        old[key] = new[key]
     lines = [
       f'  {line}'
       for key, line in config_lib.differences(old, new)

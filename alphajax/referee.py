@@ -98,6 +98,8 @@ def run(
   wanted = matrix.plan(config, workdir, methods, markets)
   for method, why in wanted.skipped.items():
     _say(f'{method} is left out: {why}')
+  if part is not None and not train_now:
+    raise ValueError('--table is of all runs, and --part trains some: take one')
   if part is not None:
     _train(config, workdir, wanted, jobs, name, part)
     return []

@@ -14,7 +14,6 @@ does a part of the runs, for several machines that share the folder.
 
 import functools
 import itertools
-import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -254,19 +253,18 @@ def _try_methods(members: Sequence[Member], load_market) -> None:
 def is_finished(workdir: Path, config, name: str = 'finished.json') -> bool:
   """Whether this config was brought to its end there, on the data of now.
 
-  Rules of the backtest do not count: they are asked of what was found.
+  Rules of the backtest do not count, for they are asked of what was found, nor
+  do devices, which change nothing of it.
 
   name: of the file that says so, with the `config`.
   """
   finished = files.read_json(workdir / name)
   if finished is None:
     return False
-  config_now = json.loads(json.dumps(config.to_dict()))
-  old, new = map(config_lib.flatten, (finished['config'], config_now))
-  if any(
-    not key.startswith('backtest.')
-    for key, _ in config_lib.differences(old, new)
-  ):
+  changes = config_lib.changes(
+    finished['config'], config.to_dict(), experiment.defaults_of(config)
+  )
+  if any(not key.startswith(('backtest.', 'mesh.')) for key, _ in changes):
     return False
   known = files.read_json(workdir / 'provenance.json') or {}
   return known.get('data_hash') == markets.data_hash(config)

@@ -85,6 +85,7 @@ def walk(
   *,
   only: Sequence[int] = (),
   jobs: int = 1,
+  joins: bool = True,
 ) -> dict[str, Any] | None:
   """Trains and scores the folds that are not, and joins them.
 
@@ -93,6 +94,7 @@ def walk(
     workdir: holds their folders; gets `walk_forward.json` and `.npz`.
     only: years to train now; none: all.
     jobs: processes, each with the memory of a training.
+    joins: False: only trains and scores.
 
   Returns:
     What `walk_forward.json` holds; None while a fold of the plan is not done.
@@ -120,7 +122,7 @@ def walk(
       if number > 1:
         runtime.forget()  # The last fold had other days.
       run_fold(fold, workdir)
-  if all(is_done(fold, workdir) for fold in planned):
+  if joins and all(is_done(fold, workdir) for fold in planned):
     return join(planned, workdir)
   return None
 
@@ -221,6 +223,7 @@ def join(planned: Sequence[Fold], workdir: Path) -> dict[str, Any]:
     'label': result_lib.describe_label(label),
     'rules': planned[0].config.to_dict().get('backtest', {}),
     **walks.count(planned[0].config, joined.signal, joined.dates, parts),
+    'parts': parts,
     'all': whole,
     'folds': rows,
   }
@@ -362,9 +365,10 @@ def _train(given, workdir: Path) -> bool:
   only = folds_lib.read_list(given.folds)
   if part := parts.read(given.part):
     only = parts.of(part, only or [fold.year for fold in planned])
-    if not only:
-      print(parts.done(part, 0))
-      return False
+    if only:
+      walk(planned, workdir, only=only, jobs=given.jobs, joins=False)
+    print(parts.done(part, len(only)))
+    return False
   if walk(planned, workdir, only=only, jobs=given.jobs) is not None:
     return True
   done = sum(is_done(fold, workdir) for fold in planned)

@@ -197,7 +197,8 @@ def average(
       )
   mean = _mean_opinion(planes)
   config = config_of(workdirs[0], data_path)
-  judged = count(config, mean, np.array(panel.dates)[common])
+  parts = [key for made, _ in loaded for key in made.get('parts', ())]
+  judged = count(config, mean, np.array(panel.dates)[common], parts)
   joined = _judged(mean, split, common, first)
   found = joined_lib.figures(joined, lag_of(summary))
   rows = {str(row['year']): row for row in summary['folds']}
@@ -206,6 +207,7 @@ def average(
     'runs': [str(workdir) for workdir in workdirs],
     'label': summary['label'],
     **judged,
+    'parts': parts,
     'all': found['all'],
     'folds': [
       {'year': int(name), 'splits': rows[name]['splits']} | each

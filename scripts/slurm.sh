@@ -4,7 +4,8 @@
 #
 #   scripts/slurm.sh TASKS [sbatch options] -- COMMAND [flags]
 #   scripts/slurm.sh 8 --gpus=1 --time=4:00:00 -- sweep \
-#     --config=configs/alphacfg.py:csi300 --seeds=8 --workdir=runs/sweep
+#     --config=alphacfg.py:csi300 --set=data.path=prices.parquet --seeds=8 \
+#     --workdir=runs/sweep
 #   scripts/slurm.sh 12 --cpus-per-task=2 -- walk_forward --config=...
 #
 # COMMAND is sweep, referee or walk_forward. All tasks must see --workdir and the

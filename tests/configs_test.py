@@ -109,7 +109,7 @@ def test_a_real_market_needs_a_file(name, tmp_path):
   if name != 'quickstart':
     config = load(name, 'sp500')
     config.splits.train = ('2010-01-04',)
-    with pytest.raises(ValueError, match='--config.data.path=PATH, or take'):
+    with pytest.raises(ValueError, match=r'--config.data.path=PATH .*or take'):
       experiment.check(config, tmp_path)
     with pytest.raises(ValueError, match='data.path is not set'):
       markets.load_market(config)

@@ -16,8 +16,8 @@ from alphajax.judge import result, selection, signals
 from alphajax.judge.rules import PAPER
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
-from alphajax.report import evaluation, page
-from alphajax.run import files
+from alphajax.report import evaluation, notices, page
+from alphajax.run import files, folder
 from alphajax.run.files import RunError
 
 
@@ -208,6 +208,13 @@ def test_factors_have_cards(trained, run, monkeypatch):
   text = page.write_report(run).read_text()
   assert 'is mine #1 reversed (correlation' in text
   assert 'of its highest fifth is new' in text and 'IC over 1, 5, 10' in text
+  # Of days with a name as well, where the test split was not opened.
+  results = read(run / 'results.json')
+  (run / 'results.json').write_text(
+    json.dumps({'opened': 0, 'evaluations': {'other': results}})
+  )
+  named = page.factor_rows(folder.load_run(run))
+  assert named[0]['card'] and not notices.notices(folder.load_run(run))
 
 
 def test_the_table_calls_weeks_bars(run):
@@ -296,6 +303,12 @@ def test_other_data_need_a_name(trained, run, tmp_path):
     with pytest.raises(RunError, match="evaluation 'elsewhere' .*_2$"):
       evaluate.evaluate(run, request)
   assert read(run / 'results.json') == before
+
+
+def test_a_name_of_a_split_is_that_of_no_other_days():
+  for name in ('train', 'valid', 'test'):
+    with pytest.raises(ValueError, match=f"--name is '{name}'"):
+      evaluate.make_request('2019-01-01:2019-12-31', name, None)
 
 
 def test_days_that_were_trained_on_are_said():

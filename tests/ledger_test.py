@@ -151,16 +151,17 @@ def test_its_place(tmp_path, monkeypatch):
   data.parent.chmod(0o755)
   assert elsewhere.parent == tmp_path / 'cache' / 'ledgers'
   assert elsewhere.name.startswith('market-')
-  # It is the same once the data have grown, unless one is there by their hash.
+  # It is the same once the data have grown; one by their hash becomes it.
   data.parent.chmod(0o555)
   assert ledger.place(data, 'y') == elsewhere
   older = ledger.place('', 'z').name.replace('simulated', 'market')
   older = elsewhere.with_name(older)
   older.parent.mkdir(parents=True)
   older.touch()
-  assert ledger.place(data, 'z') == older
-  elsewhere.touch()
   assert ledger.place(data, 'z') == elsewhere
+  assert elsewhere.exists() and not older.exists()
+  older.touch()
+  assert ledger.place(data, 'z') == elsewhere and older.exists()
   data.parent.chmod(0o755)
   simulated = {ledger.place('', f'simulated:{n}') for n in range(2)}
   assert len(simulated) == 2  # A ledger a market.

@@ -273,3 +273,17 @@ def test_the_command(tmp_path):
   ]  # fmt: skip
   assert '[4/4] short, seed 1' in first.stderr
   assert again.stdout == first.stdout and '[4/4]' not in again.stderr
+
+
+def test_a_run_of_before_a_key_is_finished(tmp_path):
+  config = tiny.get_config('random_search')
+  old = config.to_dict()
+  del old['mesh'], old['backtest'], old['data']['source']
+  (tmp_path / 'finished.json').write_text(json.dumps({'config': old}))
+  found = {'data_hash': markets.data_hash(config)}
+  (tmp_path / 'provenance.json').write_text(json.dumps(found))
+  assert sweep.is_finished(tmp_path, config)
+  config.mesh.devices = 1  # Which changes nothing of what was found.
+  assert sweep.is_finished(tmp_path, config)
+  config.seed += 1
+  assert not sweep.is_finished(tmp_path, config)

@@ -51,8 +51,6 @@ def lower_bound(
   return mean(daily, scored) - beta * jnp.where(heard, spread, 1.0)
 
 
-# One object for each: programs are compiled by its identity.
-@functools.cache
 def make(name: str, beta: float = 1.0, key: str = 'the objective') -> Objective:
   """The objective of that name; `beta` is that of the lower bounds.
 
@@ -64,8 +62,20 @@ def make(name: str, beta: float = 1.0, key: str = 'the objective') -> Objective:
   """
   if beta < 0:
     raise ValueError(f'{key}: beta is {beta}: expected a number >= 0')
+  found = lookup.resolve(name, _known(beta), key=key)
+  if not isinstance(found, Objective) or found.series not in SERIES:
+    raise ValueError(
+      f'{key} is {name!r}: expected an Objective(series, score) whose series '
+      f'is one of {SERIES}, see alphajax/factor/objectives.py'
+    )
+  return found
+
+
+# One object for each: programs are compiled by its identity.
+@functools.cache
+def _known(beta: float) -> dict[str, Objective]:
   bound = functools.partial(lower_bound, beta=beta)
-  known = {
+  return {
     'ic': Objective('ic', mean),
     'rank_ic': Objective('rank_ic', mean),
     'icir': Objective('ic', ratio),
@@ -73,13 +83,6 @@ def make(name: str, beta: float = 1.0, key: str = 'the objective') -> Objective:
     'lcb': Objective('ic', bound),
     'rank_lcb': Objective('rank_ic', bound),
   }
-  found = lookup.resolve(name, known, key=key)
-  if not isinstance(found, Objective) or found.series not in SERIES:
-    raise ValueError(
-      f'{key} is {name!r}: expected an Objective(series, score) whose series '
-      f'is one of {SERIES}, see alphajax/factor/objectives.py'
-    )
-  return found
 
 
 def oriented(

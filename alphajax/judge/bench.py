@@ -158,7 +158,7 @@ def check_same(market: str, runs: Mapping[str, Run]) -> None:
   Raises:
     RunError: names two that disagree, and in what.
   """
-  first: tuple[str, dict[str, Any]] | None = None
+  first: dict[str, tuple[str, Any]] = {}
   for name, run in runs.items():
     config = run.config or {}
     mine = {
@@ -167,14 +167,15 @@ def check_same(market: str, runs: Mapping[str, Run]) -> None:
       'label': (run.pool or {}).get('label'),
       'rules': config.get('backtest'),
     }
-    first = first or (name, mine)
     for key, value in mine.items():
-      untold = key == 'rules' and None in (value, first[1][key])
-      if value != first[1][key] and not untold:
+      if key == 'rules' and value is None:
+        continue
+      other, theirs = first.setdefault(key, (name, value))
+      if value != theirs:
         raise RunError(
-          f'{market}: {first[0]} and {name} disagree in their {key}: '
-          f'{first[1][key]} and {value}. A table compares runs on the same; '
-          'remove the folder of one, and the same command makes it anew'
+          f'{market}: {other} and {name} disagree in their {key}: {theirs} and '
+          f'{value}. A table compares runs on the same; remove the folder of '
+          'one, and the same command makes it anew'
         )
 
 

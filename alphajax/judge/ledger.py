@@ -84,7 +84,10 @@ def place(
     return data.with_name(f'{data.stem}{SUFFIX}')
   own = _cached(data.stem, str(data))
   older = _cached(data.stem, data_hash)  # Of older versions.
-  return older if older.exists() and not own.exists() else own
+  if older.exists() and not own.exists():
+    with contextlib.suppress(FileNotFoundError):  # Another was first.
+      older.rename(own)
+  return own
 
 
 def _cached(name: str, text: str) -> Path:

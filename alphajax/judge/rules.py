@@ -1,7 +1,6 @@
 """The rules of a backtest, and what they may be."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +12,6 @@ from alphajax.judge.quotes import DEALS
 
 BASIS_POINT = 1e-4
 YEAR = 252  # Trading days.
-_NUMBER = re.compile(r'[-+]?\d*\.?\d+(e[-+]?\d+)?')
 AMOUNTS = ('buy_cost', 'sell_cost', 'slippage', 'min_fee', 'borrow_cost')
 
 
@@ -126,8 +124,12 @@ def _read(name: str, value: Any, where: str) -> Any:
 
 def _number_or_word(value: Any) -> Any:
   """The number that a text says, else the text."""
-  text = str(value).strip()
-  return float(text) if _NUMBER.fullmatch(text) else value
+  if isinstance(value, bool):
+    return value
+  try:
+    return float(value)
+  except (TypeError, ValueError):
+    return value
 
 
 def check(spec: BacktestSpec, panel: Panel) -> None:
@@ -187,7 +189,7 @@ def check_values(spec: BacktestSpec, where: str = '') -> None:
 
 
 def _check_amount(name: str, value: float | str) -> None:
-  if isinstance(value, str):
+  if isinstance(value, str | bool):
     raise ValueError(f"{name}={value!r}: expected basis points or 'china'")
   if not (math.isfinite(value) and value >= 0):
     unit = 'money' if name.endswith('min_fee') else 'basis points'
@@ -197,7 +199,9 @@ def _check_amount(name: str, value: float | str) -> None:
 def _check_limits(where: str, limits: str | float | None) -> None:
   if limits is None or limits == 'board':
     return
-  if isinstance(limits, str) or not (math.isfinite(limits) and limits > 0):
+  if isinstance(limits, str | bool) or not (
+    math.isfinite(limits) and limits > 0
+  ):
     raise ValueError(
       f"{where}limits={limits!r}: expected 'board', a share such as 0.1, or "
       'none'

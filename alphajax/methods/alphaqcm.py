@@ -199,12 +199,11 @@ def worths_of(options, bench: archive.Bench, outcomes) -> np.ndarray:
 def _check(config) -> None:
   """Refuses options that cannot be, by their key."""
   rewards.reward_of(config.value.reward)
-  for name, choices in (('duplicates', alphacfg.DUPLICATES),):
-    if config.value[name] not in choices:
-      raise ValueError(
-        f'config.value.{name} is {config.value[name]!r}: expected one of '
-        f'{choices}'
-      )
+  if config.value.duplicates not in alphacfg.DUPLICATES:
+    raise ValueError(
+      f'config.value.duplicates is {config.value.duplicates!r}: expected one '
+      f'of {alphacfg.DUPLICATES}'
+    )
   options = config.qcm
   for name in ('kappa', 'random_decay_steps'):
     if options[name] <= 0:

@@ -93,7 +93,9 @@ def make(
       start=start,
       options={name: parts[name] for name in ('network', 'search')}
       | {'num_trajectories': config.num_trajectories},
-      mesh=dealing.make_mesh(config.num_trajectories, config.mesh.devices),
+      mesh=dealing.make_mesh(
+        config.num_trajectories, config.get('mesh', {}).get('devices', 0)
+      ),
       encoder=encoder,
       engine=mcts.find_engine(config.search.engine),
       prior=prior,

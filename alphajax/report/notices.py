@@ -56,12 +56,12 @@ def _opened(run: Run) -> list[str]:
   """What became of the test split."""
   lines = []
   results = run.results or {}
-  if run.results and 'test' not in results:
+  if results.get('opened') and 'test' not in results:
     lines.append(
       'The test split was opened, but its figures were not written: evaluate '
       'was interrupted.'
     )
-  elif run.results and not len(run.daily.get('ic_test', ())):
+  elif 'test' in results and not len(run.daily.get('ic_test', ())):
     lines.append('daily_test.npz is missing: no test days are drawn.')
   at = (run.pool or {}).get('iteration')
   if results.get('iteration', at) != at:

@@ -60,7 +60,7 @@ def factor_rows(run: Run) -> list[dict[str, Any]]:
     return []
   judged_rows = (run.results or {}).get('factors', [])
   tested = {each['formula']: each.get('test', each) for each in judged_rows}
-  cards = {each['formula']: each.get('card') for each in judged_rows}
+  cards = _cards(run)
   found = run.pool.get('factors') or []
   read = _reader(run)
   largest = max((abs(f['weight']) for f in found), default=0) or 1
@@ -78,6 +78,17 @@ def factor_rows(run: Run) -> list[dict[str, Any]]:
     }
     for rank, i in enumerate(order, start=1)
   ]
+
+
+def _cards(run: Run) -> dict[str, Mapping[str, Any]]:
+  """What was found of each factor on the test split; else on other days."""
+  results = run.results or {}
+  return {
+    factor['formula']: factor['card']
+    for entry in (*results.get('evaluations', {}).values(), results)
+    for factor in entry.get('factors', ())
+    if factor.get('card')
+  }
 
 
 def _reader(run: Run) -> Callable[[str], str]:

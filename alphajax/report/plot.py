@@ -213,8 +213,9 @@ def _dates(dates: np.ndarray, x: np.ndarray) -> Iterable[str]:
   starts = np.flatnonzero(np.append(True, periods[1:] != periods[:-1]))
   shown = starts[:: math.ceil(len(starts) / 8)]
   for i, after in zip(shown, [*x[shown[1:]], WIDTH], strict=True):
-    # The first day may be the last of its month.
-    if x[i] < WIDTH - RIGHT - 14 and after - x[i] > LABEL:
+    # The first day may be the last of its month; its label begins there.
+    room = LABEL * (1.5 if i == 0 else 1.0)
+    if x[i] < WIDTH - RIGHT - 14 and after - x[i] > room:
       anchor = 'start' if i == 0 else 'middle'
       yield _text(x[i], HEIGHT - BOTTOM + 13, str(periods[i]), anchor)
 

@@ -36,13 +36,7 @@ def check_config(
   old = files.read_json(Path(workdir) / 'config.json')
   if old is None:
     return []
-  old, new, known = (
-    flatten(json.loads(json.dumps(values)))  # Which makes a tuple a list.
-    for values in (old, config, defaults or {})
-  )
-  # Only for keys that the config still has: one that went is a difference.
-  old = {key: known[key] for key in known if key in new} | old
-  differing = differences(old, new)
+  differing = changes(old, config, defaults or {})
   refused = [
     line
     for key, line in differing
@@ -55,6 +49,22 @@ def check_config(
       + '\nTake another --workdir, or the old config to continue that run.'
     )
   return [line for _, line in differing]
+
+
+def changes(
+  old: Mapping[str, Any], new: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> list[tuple[str, str]]:
+  """`differences` of nested configs, the old one perhaps of before a key.
+
+  defaults: nested; what was done where a key is not given.
+  """
+  before, now, known = (
+    flatten(json.loads(json.dumps(values)))  # Which makes a tuple a list.
+    for values in (old, new, defaults)
+  )
+  # Only for keys that the config still has: one that went is a difference.
+  before = {key: known[key] for key in known if key in now} | before
+  return differences(before, now)
 
 
 def differences(
