@@ -211,19 +211,19 @@ def join(planned: Sequence[Fold], workdir: Path) -> dict[str, Any]:
   joined = joined_lib.join([_part(fold, workdir) for fold in planned])
   label = markets.label_spec(planned[0].config)
   found = joined_lib.figures(joined, max(label.exit - label.entry - 1, 0))
-  rows, before, parts = [], None, []
+  rows, before, made_of = [], None, []
   for fold in planned:
     row, before, keys = _row(fold, workdir, before)
     rows.append(row | found['folds'][str(fold.year)])
-    parts += keys
+    made_of += keys
   whole = found['all'] | _of_ceiling(rows, found['all']['ic']['mean'])
   summary = {
     'method': planned[0].config.method,
     'seed': planned[0].config.seed,
     'label': result_lib.describe_label(label),
     'rules': planned[0].config.to_dict().get('backtest', {}),
-    **walks.count(planned[0].config, joined.signal, joined.dates, parts),
-    'parts': parts,
+    **walks.count(planned[0].config, joined.signal, joined.dates, made_of),
+    'parts': made_of,
     'all': whole,
     'folds': rows,
   }
