@@ -176,6 +176,11 @@ def test_markets_are_traded_by_their_rules():
       r'backtest\.drop_n=61 is more than config\.backtest\.top_k',
     ),
     ({'limits': '-0.1'}, r"config\.backtest\.limits=-0\.1: expected 'board'"),
+    ({'limits': True}, r"config\.backtest\.limits=True: expected 'board'"),
+    (
+      {'stamp_duty': True},
+      r'config\.backtest\.stamp_duty=True: expected basis',
+    ),
     ({'deal': 'open'}, r"unknown config\.backtest\.deal 'open': one of next_o"),
   ],
 )

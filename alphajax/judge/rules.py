@@ -199,9 +199,7 @@ def _check_amount(name: str, value: float | str) -> None:
 def _check_limits(where: str, limits: str | float | None) -> None:
   if limits is None or limits == 'board':
     return
-  if isinstance(limits, str | bool) or not (
-    math.isfinite(limits) and limits > 0
-  ):
+  if isinstance(limits, str | bool) or not 0 < limits < math.inf:
     raise ValueError(
       f"{where}limits={limits!r}: expected 'board', a share such as 0.1, or "
       'none'

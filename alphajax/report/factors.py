@@ -8,11 +8,11 @@ import numpy as np
 
 from alphajax.analysis import words
 from alphajax.data import panel
+from alphajax.judge import assessment
 from alphajax.language import formula
 from alphajax.report import canvas, plot
 from alphajax.report.canvas import COLORS, STYLE
 
-TWIN = 0.99  # |correlation| from which two formulas are one, as in `assess`.
 ALIKE = 0.7  # |correlation| from which two factors say nearly the same.
 
 
@@ -47,7 +47,7 @@ def card(found: Mapping[str, Any] | None, bars: str) -> list[str]:
   if near is not None:
     turned = ' reversed' if near['correlation'] < 0 else ''
     alike = abs(near['correlation'])
-    how = 'is' if alike >= TWIN else 'most like'
+    how = 'is' if alike >= assessment.TWIN else 'most like'
     said = f'correlation {plot.number(near["correlation"], 2)}'
     lines.append(f'{how} {near["name"]}{turned} ({said})')
   return lines
