@@ -56,10 +56,10 @@ def test_a_better_result_that_is_put_off_is_kept_later(monkeypatch):
     now[0] += 1.0
 
   seldom = clock.Seldom(keep)
-  # What a killed run may have put off; ten times as long nothing is kept.
+  # What a killed run may have put off; 20 times as long nothing is kept.
   for second, state, is_better in (
-    (0, 'a', False), (2, 'b', True), (10, 'c', False), (11, 'd', False),
-    (50, 'e', False), (60, 'f', True),
+    (0, '-', True), (59, '-', True), (60, 'a', False), (65, 'b', True),
+    (80, 'c', False), (81, 'd', False), (150, 'e', False), (160, 'f', True),
   ):  # fmt: skip
     now[0] = float(second)
     seldom(state, is_better)

@@ -39,22 +39,34 @@ class Universe:
 def make(mask: np.ndarray) -> Universe:
   """The universe of a membership mask `bool[T, S]`; host code."""
   mask = np.asarray(mask, bool)
+  columns, present = side_by_side(mask)
+  if columns is None:
+    plane = put(mask)
+    return Universe(mask=plane, columns=None, place=None, present=plane)
+  place = np.cumsum(mask, axis=1) - 1
+  first = np.arange(len(mask))[:, None] * columns.shape[1]
+  place = np.where(mask, first + place, 0)
+  return Universe(
+    mask=put(mask),
+    columns=put(columns),
+    place=put(place.astype(np.int32)),
+    present=put(present),
+  )
+
+
+def side_by_side(mask: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
+  """`columns` and `present` of a universe, on the host.
+
+  mask: bool[T, S].
+  """
   num_days, num_stocks = mask.shape
   most = int(mask.sum(1).max(initial=1))
   if most > FULL * num_stocks:
-    plane = put(mask)
-    return Universe(mask=plane, columns=None, place=None, present=plane)
+    return None, mask
   width = min(-(-most // WIDTH) * WIDTH, num_stocks)
   first = np.argsort(~mask, axis=1, kind='stable')[:, :width]
-  place = np.cumsum(mask, axis=1) - 1
-  day = np.arange(num_days)[:, None]
-  place = np.where(mask, day * width + place, 0)
-  return Universe(
-    mask=put(mask),
-    columns=put((day * num_stocks + first).astype(np.int32)),
-    place=put(place.astype(np.int32)),
-    present=put(np.take_along_axis(mask, first, axis=1)),
-  )
+  columns = np.arange(num_days)[:, None] * num_stocks + first
+  return columns.astype(np.int32), np.take_along_axis(mask, first, axis=1)
 
 
 @functools.partial(jax.jit, inline=True)

@@ -1,6 +1,6 @@
 """Evaluation of formulas on a panel: `compile` one, or thousands by `Store`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,9 @@ from alphajax.factor.compile import compile
 from alphajax.factor.store import DEFAULT_BUDGET, MIN_VALUES, Store
 from alphajax.language.formula import Formula
 
-__all__ = ['Store', 'compile', 'make_store', 'values']
+__all__ = ['Store', 'compile', 'make_store', 'one_by_one', 'values']
+
+CHUNK = 32  # Formulas whose values are held at a time.
 
 
 def values(formulas: Sequence[Formula], panel: Panel) -> jax.Array:
@@ -23,3 +25,11 @@ def make_store(panel: Panel) -> Store:
   """A store of the default budget, or of what the panel needs at least."""
   plane = 4 * int(np.prod(np.shape(panel.mask)))
   return Store(panel, max(DEFAULT_BUDGET, plane * MIN_VALUES))
+
+
+def one_by_one(
+  store: Store, formulas: Sequence[Formula]
+) -> Iterator[jax.Array]:
+  """Values f32[T, S] of any number of formulas, `CHUNK` held at a time."""
+  for start in range(0, len(formulas), CHUNK):
+    yield from store.take(formulas[start : start + CHUNK])

@@ -1,12 +1,13 @@
 """What a signal is worth on a split: daily series and their figures."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from alphajax.data import universe
 from alphajax.data.device import by_days
 from alphajax.data.panel import LabelSpec, Split
 from alphajax.factor import metrics
@@ -41,26 +42,40 @@ def of_signal(
 
 def on_scored_days(signal: jax.Array, split: Split) -> np.ndarray:
   """IC and RankIC of a signal on the scored days of a split, `[2, days]`."""
-  return daily(signal, split.target, split.panel.mask)[:, split.scored]
+  return daily(*_scored(signal, split))
+
+
+def _scored(signal: jax.Array, split: Split) -> tuple[np.ndarray, ...]:
+  """The signal, the label and the members on the scored days, on the host."""
+  days = np.flatnonzero(split.scored)
+  planes = signal, split.target, split.panel.mask
+  return tuple(np.asarray(plane)[days] for plane in planes)
 
 
 def of_factors(
-  values: Sequence[jax.Array], split: Split, label: LabelSpec
+  values: Iterable[jax.Array], split: Split, label: LabelSpec
 ) -> tuple[list[dict[str, Any]], Series]:
   """Figures and daily series of several signals, and how alike they are.
+
+  Args:
+    values: of one factor after the other, f32[T, S] each, one or more.
+    split, label: as in `of_signal`.
 
   Returns:
     The figures of each; and `factor_ic [P, days]`, `correlation [P, P]`, the
     mean over scored days of their cross-sectional correlation.
   """
   # One after the other: any number of them shares the compiled programs.
-  parts = [of_signal(each, split, label) for each in values]
-  days = np.flatnonzero(split.scored)
-  units = [_unit_days(each, split.target, split.panel.mask) for each in values]
-  correlation = _mean_product(units, days)
+  parts, units = [], []
+  for each in values:
+    parts.append(of_signal(each, split, label))
+    units.append(by_days(_unit_days, *_side_by_side(*_scored(each, split))))
+  # Every day has length 1, so that all days at once have their mean.
+  rows = np.stack(units).reshape(len(units), -1)
+  correlation = rows @ rows.T / max(len(units[0]), 1)
   return [figures for figures, _ in parts], {
     'factor_ic': np.stack([series['ic'] for _, series in parts]),
-    'correlation': np.asarray(correlation),
+    'correlation': correlation,
   }
 
 
@@ -70,8 +85,18 @@ def daily(
   members: jax.Array | np.ndarray,
 ) -> np.ndarray:
   """IC and RankIC of one signal, f32[2, T]."""
-  # Ranks take long to compile.
-  return by_days(_some_days, values, target, members, axis=1)
+  # Ranks take long to compile, and their time grows with the square of stocks.
+  planes = _side_by_side(values, target, members)
+  return by_days(_some_days, *planes, axis=1)
+
+
+def _side_by_side(values, target, members) -> tuple[np.ndarray, ...]:
+  """The same of members alone, `[T, M]` each; missing in the padding."""
+  values, target, members = map(np.asarray, (values, target, members))
+  columns, present = universe.side_by_side(members)
+  if columns is None:
+    return values, target, members
+  return values.reshape(-1)[columns], target.reshape(-1)[columns], present
 
 
 @jax.jit
@@ -90,11 +115,3 @@ def _unit_days(values, target, members):
   z = pool_lib.prepare(values, members, metrics.make_target(target, members))
   norm = jnp.sqrt(jnp.sum(z * z, -1, keepdims=True))
   return z / jnp.where(norm > 0, norm, 1.0)
-
-
-@jax.jit
-def _mean_product(units, days):
-  """Mean over days of the inner products of factors, `[P, P]`."""
-  units = jnp.stack(units)
-  daily = jnp.einsum('pts,qts->pqt', units, units, precision='highest')
-  return daily[..., days].mean(-1)

@@ -42,7 +42,8 @@ def describe(
   factors: list[dict[str, Any]] = []
   if formulas:
     store = evaluate.make_store(split.panel)
-    found, more = figures.of_factors(store.take(list(formulas)), split, label)
+    values = evaluate.one_by_one(store, formulas)
+    found, more = figures.of_factors(values, split, label)
     series |= more
     scored = np.asarray(split.scored)
     lost = float_range.lost_share(formulas, split.panel, store, scored)

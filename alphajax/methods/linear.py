@@ -13,7 +13,7 @@ from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 from alphajax.methods.base import Found
 
-CHUNK = 32  # Factors whose values are held at a time.
+CHUNK = evaluate.CHUNK  # Factors whose values are held at a time.
 
 
 def predict(found: Found | None, panel: Panel) -> jax.Array:

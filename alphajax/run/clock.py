@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import jax
 
+FIRST = 60.0  # Seconds of a run in which no result is kept.
+
 
 class Clock:
   """Adds up the seconds of named parts of an iteration."""
@@ -54,13 +56,14 @@ class Seldom:
   """Keeps better results only so often that it takes a small share of the time.
 
   What a run keeps of its best result tells everything about every factor, which
-  can take longer than the iterations between two better results. So on the way
-  `pool.json` may be behind the checkpoint for a while; at the end it never is.
+  can take longer than the iterations between two better results, and than a
+  short run. So on the way `pool.json` may be behind the checkpoint for a while,
+  and comes after `FIRST` seconds; at the end it never is.
   """
 
-  def __init__(self, keep, share: float = 0.1):
+  def __init__(self, keep, share: float = 0.05):
     self._keep, self._share = keep, share
-    self._next = 0.0
+    self._next = time.perf_counter() + FIRST
     self._is_due = True  # A run that was killed may have left one behind.
 
   def __call__(self, state, is_better: bool) -> None:
