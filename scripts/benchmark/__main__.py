@@ -2,15 +2,18 @@ r"""Measures alphajax on this machine: one command, one table, JSON beside it.
 
 python -m scripts.benchmark [--quick] [--out=runs/benchmark] [--data=FOLDER] \
   [--parts=operators,formulas,search,pool,iteration,methods,backtest,
-  assess,startup,scaling]
+  assess,startup,scaling,peers]
 
-All parts but `scaling` run by default, about 8 minutes on two cores. `--quick`
+All parts but `scaling` and `peers` run by default, about 8 minutes on two
+cores; `peers`, what others evaluate on one core, takes some 15. `--quick`
 takes tiny sizes, and leaves `startup` out as well: it shows that everything
 runs and measures nothing. Each part is a process of its own, but under
 `--quick`, so peak memory is its own. Nothing else should run on the machine
 meanwhile.
 
-The peer of `formulas` needs PyTorch, which the requirements do not name.
+The peer of `formulas` needs PyTorch, which the requirements do not name; those
+of `peers` are PyTorch, pandas, polars, numba with bottleneck, and KunQuant with
+a C++ compiler, each left out with a word where it is not installed.
 """
 
 import argparse
@@ -46,8 +49,9 @@ PARTS = {
     'scaling:search_scaling',
     'scaling:large_panel',
   ),
+  'peers': ('peers:peers_part', 'peers:peer_stocks'),
 }
-DEFAULT = [part for part in PARTS if part != 'scaling']
+DEFAULT = [part for part in PARTS if part not in ('scaling', 'peers')]
 QUICK = [part for part in DEFAULT if part != 'startup']
 POLL_SECONDS = 0.02
 WITH_DATA = (
@@ -93,7 +97,7 @@ def main() -> None:
   if 'startup' in args.parts:
     found['parts']['startup'] = startup(args.data)
   workers = {
-    worker.split(':')[1] if part == 'scaling' else part: worker
+    worker.split(':')[1] if len(PARTS[part]) > 1 else part: worker
     for part in args.parts
     for worker in PARTS[part]
   }

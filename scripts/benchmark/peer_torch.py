@@ -214,3 +214,19 @@ def daily_ic(values, target, members):
   counts = seen.sum(-1) >= MIN_COVERAGE * labelled.sum(-1)
   counts &= ~constant_x & ~constant_y
   return torch.where(counts, (x * y).sum(-1) / norm, 0)
+
+
+def prepare(features, members, label):
+  """(leaves, apply, daily IC) of a panel, see `peers.one_by_one`."""
+  torch.set_num_threads(1)
+  universe, target = torch.tensor(members), torch.tensor(label)
+
+  def operate(name, operands, window):
+    planes = [
+      torch.full(universe.shape, x) if isinstance(x, float) else x
+      for x in operands
+    ]
+    return apply(name, planes, window, universe)
+
+  leaves = {name: finite(torch.tensor(x)) for name, x in features.items()}
+  return leaves, operate, lambda values: daily_ic(values, target, universe)

@@ -1,6 +1,6 @@
 """The table of the benchmark. Figures in, text out."""
 
-from scripts.benchmark import emission_report, goals
+from scripts.benchmark import emission_report, goals, peers_report
 
 GIB = 1 << 30
 
@@ -326,4 +326,6 @@ SECTIONS = {
   'stock_scaling': lambda r: f'## Growth, stocks\n\n{_counts(r)}',
   'search_scaling': lambda r: f'## Growth, search\n\n{_search_rows(r)}',
   'large_panel': lambda r: f'## Large panel\n\n{_counts(r)}',
+  'peers_part': lambda r: peers_report.section(r, _rows),
+  'peer_stocks': lambda r: peers_report.section(r, _rows),
 }
