@@ -24,7 +24,7 @@ from alphajax.run import (
   clock,
   files,
   folder,
-  lock,
+  hosts,
   progress,
   provenance,
   seeds,
@@ -62,10 +62,10 @@ def train(config, workdir: str | os.PathLike, load_market=None) -> Trained:
   market, data_hash = (load_market or markets.load_market)(config)
   method = experiment.make_method(config, market)
   workdir.mkdir(parents=True, exist_ok=True)
-  with lock.hold(workdir, _say):
+  with hosts.hold(workdir, _say) as place:
     for line in changed:
       _say(f'Other than before: {line}')
-    return _train(config, workdir, method, market, data_hash)
+    return _train(config, place, method, market, data_hash)
 
 
 def prepare() -> None:
@@ -118,6 +118,7 @@ def _iterate(config, workdir, method, state, done, rng_key, keep_result):
         'compile_seconds': compiling.take(),
       }
       start = now
+      hosts.compare(record)
       state_lib.keep(workdir, method, state, record)
       found = method.found(state)
       keep_result(state, found is not None and found.iteration == iteration)
@@ -135,11 +136,13 @@ def define_flags() -> None:
   config_flags.DEFINE_config_file('config', None, 'Path of a config.')
   flags.DEFINE_string('workdir', None, 'Folder of the run.')
   flags.mark_flags_as_required(['config', 'workdir'])
+  hosts.define_flags()
 
 
 def main(argv):
   """The command."""
   cli.no_more(argv)
+  hosts.start()
   prepare()
   seeds.train_each(flags.FLAGS.config, Path(flags.FLAGS.workdir), train)
 

@@ -27,7 +27,7 @@ PYTHON
 # Values, statistics, pool and search against their float64 oracles.
 files=(operators metrics pool numerics evaluate_store compile causality lasso
   pool_rules library mcts tree_lstm sequence gumbel environment rollout
-  objectives neutral learning resume)
+  objectives neutral learning resume waves flows dealing)
 tests=("${files[@]/#/tests/}")
 tests=("${tests[@]/%/_test.py}")
 

@@ -48,7 +48,7 @@ def device() -> jax.Device:
   has no public name for it: where it is not found, the default device does the
   same more slowly, with a warning.
   """
-  default = jax.devices()[0]
+  default = jax.local_devices()[0]
   if default.platform != 'cpu':
     return default
   make_client = _client_maker()
@@ -93,7 +93,7 @@ def _environment(name: str, value: str) -> Iterator[None]:
 
 def to_device(tree: Any) -> Any:
   """Arrays where programs read them, from the default device."""
-  if device() == jax.devices()[0]:
+  if device() == jax.local_devices()[0]:
     return tree
   return jax.device_put(tree, device())
 
@@ -104,7 +104,7 @@ def to_default(value: jax.Array) -> jax.Array:
   Not committed to the device, so that it is no other argument to a jitted
   function than an array made there.
   """
-  if device() == jax.devices()[0]:
+  if device() == jax.local_devices()[0]:
     return value
   return jax.device_put(np.asarray(value), may_alias=True)
 
@@ -257,7 +257,7 @@ def _compile(
   # Where nothing is said the default device computes, and its results may be
   # mixed with any other: said, they would be bound to it.
   here = None
-  if device() != jax.devices()[0]:
+  if device() != jax.local_devices()[0]:
     here = jax.sharding.SingleDeviceSharding(device())
   args = jax.tree.unflatten(
     structure,

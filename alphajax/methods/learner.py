@@ -291,7 +291,8 @@ def _make_play(recipe: Recipe) -> Callable:
     params = (learner.params, *told) if told else learner.params
     table = learner.table if uses_table else None
     known = dealing.tell(mesh, (params, table, rng_key, iteration))
-    return dealing.collect(mesh, play_all(known, (drawn, forms)))
+    own = dealing.hand_out(mesh, (drawn, forms))
+    return dealing.collect(mesh, play_all(known, own))
 
   return play
 

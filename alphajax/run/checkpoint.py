@@ -297,11 +297,26 @@ def _check_digest(name: str, content: bytes, expected: str) -> None:
 @contextlib.contextmanager
 def _checkpointer():
   """A checkpointer of the two items, closed afterwards."""
+  alone = _alone()
   handler = ocp.CompositeCheckpointHandler(
-    arrays=ocp.PyTreeCheckpointHandler(), host=ocp.JsonCheckpointHandler()
+    composite_options=ocp.CompositeOptions(multiprocessing_options=alone),
+    arrays=ocp.PyTreeCheckpointHandler(multiprocessing_options=alone),
+    host=ocp.JsonCheckpointHandler(multiprocessing_options=alone),
   )
-  with ocp.Checkpointer(handler) as checkpointer:
+  with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
     yield checkpointer
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+  """Of several processes of a job each writes and reads by itself."""
+  if jax.process_count() == 1:
+    return ocp.options.MultiprocessingOptions()
+  here = jax.process_index()
+  return ocp.options.MultiprocessingOptions(
+    primary_host=here,
+    active_processes={here},
+    barrier_sync_key_prefix=f'process_{here}',
+  )
 
 
 def _is_key(leaf: Any) -> bool:

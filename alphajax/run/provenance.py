@@ -55,7 +55,7 @@ def _describe_start() -> dict[str, Any]:
     ),
     'versions': {'python': platform.python_version(), **versions},
     'git': git_state(Path(__file__).parent),
-    'device': jax.devices()[0].device_kind,
+    'device': jax.local_devices()[0].device_kind,
   }
 
 

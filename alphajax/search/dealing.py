@@ -1,4 +1,4 @@
-"""A batch of games dealt over the devices of this process.
+"""A batch of games dealt over the devices of this process, or of a whole job.
 
 Games do not know of each other, so each device plays its own, and devices tell
 each other nothing. Random numbers are drawn as for the whole batch, so that a
@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 GAMES = 'games'
@@ -19,15 +21,20 @@ GAMES = 'games'
 def make_mesh(num_games: int, devices: int = 0) -> Mesh | None:
   """As many local devices as share the games evenly; None: one has all.
 
+  Of a job of several processes the devices of all, so many of each; where they
+  cannot share the games evenly, every process plays them all.
+
   Args:
     num_games: of a batch.
-    devices: so many at most; 0: all there are.
+    devices: of a process, so many at most; 0: all there are.
 
   Raises:
     ValueError: more devices than there are, or a number that cannot share the
       games evenly.
   """
   local = jax.local_devices()
+  if jax.process_count() > 1:
+    return _make_wide_mesh(num_games, devices)
   if devices:
     if not 0 < devices <= len(local) or num_games % devices:
       raise ValueError(
@@ -41,6 +48,45 @@ def make_mesh(num_games: int, devices: int = 0) -> Mesh | None:
   if count == 1:
     return None
   return Mesh(np.array(local[:count]), (GAMES,))
+
+
+def _make_wide_mesh(num_games: int, devices: int) -> Mesh | None:
+  """The same over all processes of a job."""
+  of_process: dict[int, list] = {}
+  for device in jax.devices():
+    of_process.setdefault(device.process_index, []).append(device)
+  most = min(map(len, of_process.values()))
+  if devices > most or devices < 0:
+    raise ValueError(
+      f'config.mesh.devices is {devices}: expected at most {most}, the devices '
+      'that every process has; 0 takes what there is'
+    )
+  for count in range(devices or most, 0, -1):
+    chosen = [each for own in of_process.values() for each in own[:count]]
+    if num_games % len(chosen) == 0:
+      return Mesh(np.array(chosen), (GAMES,))
+  return None
+
+
+def _is_wide(mesh: Mesh) -> bool:
+  """Whether some of its devices are another process's."""
+  return any(d.process_index != jax.process_index() for d in mesh.devices.flat)
+
+
+def _spread(mesh: Mesh, tree: Any, spec: PartitionSpec) -> Any:
+  """What every process has whole, as arrays of all devices."""
+  sharding = NamedSharding(mesh, spec)
+
+  def put(leaf):
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+      words = put(jax.random.key_data(leaf))
+      return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
+    whole = np.asarray(leaf)
+    return jax.make_array_from_callback(
+      whole.shape, sharding, lambda index: whole[index]
+    )
+
+  return jax.tree.map(put, jax.tree.map(jnp.asarray, tree))
 
 
 def share(
@@ -87,9 +133,22 @@ def tell(mesh: Mesh | None, known: Any) -> Any:
   """Brings what every game must know, such as parameters, to all devices."""
   if mesh is None:
     return known
+  if _is_wide(mesh):
+    return _spread(mesh, known, PartitionSpec())
   return jax.device_put(known, NamedSharding(mesh, PartitionSpec()))
 
 
+def hand_out(mesh: Mesh | None, own: Any) -> Any:
+  """Brings what belongs to each game, `[B, ...]`, to where it is played."""
+  if mesh is None or not _is_wide(mesh):
+    return own  # The program does.
+  return _spread(mesh, own, PartitionSpec(GAMES))
+
+
 def collect(mesh: Mesh | None, games: Any) -> Any:
-  """Brings what was played to the first device, where the rest is."""
-  return games if mesh is None else jax.device_put(games, mesh.devices.flat[0])
+  """Brings what was played to the first device here, where the rest is."""
+  if mesh is None:
+    return games
+  if _is_wide(mesh):
+    return multihost_utils.process_allgather(games, tiled=True)
+  return jax.device_put(games, mesh.devices.flat[0])
