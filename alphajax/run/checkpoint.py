@@ -67,6 +67,9 @@ def save(
     RunError: the system refuses, on a full disk say.
   """
   folder = Path(folder).absolute()
+  target = folder / f'iteration_{iteration:06d}'
+  if jax.process_index():  # The first process of a job does it for all.
+    return target
   with files.naming(folder):
     folder.mkdir(parents=True, exist_ok=True)
   done = iterations(folder)
@@ -86,7 +89,6 @@ def save(
       str(jax.random.key_impl(leaf)) if _is_key(leaf) else None
     )
     description['sha256'] = _digest(value.tobytes())
-  target = folder / f'iteration_{iteration:06d}'
   text = json.dumps({'host': host, 'leaves': described})
   _write(target, text, _sized(stored))
   for old in (*done, iteration)[:-keep]:
@@ -308,7 +310,7 @@ def _checkpointer():
 
 
 def _alone() -> ocp.options.MultiprocessingOptions:
-  """Of several processes of a job each writes and reads by itself."""
+  """Of several processes of a job each reads, and the first writes, alone."""
   if jax.process_count() == 1:
     return ocp.options.MultiprocessingOptions()
   here = jax.process_index()

@@ -2,9 +2,10 @@
 
 Every process does the same from the same seed, so that all have the same state
 without telling each other; games alone are dealt over the devices of all (see
-`search.dealing`). The first process keeps the run's folder. What the others
-write goes to a folder of their own, which ends with them: each can go on from
-the same checkpoint. After an iteration they compare what came out.
+`search.dealing`). The first process keeps the run's folder and its checkpoints.
+What the others write goes to a folder of their own, which ends with them; they
+begin with a copy of what is there. After an iteration all compare what came
+out.
 """
 
 import contextlib
@@ -94,7 +95,7 @@ def hold(workdir: Path, say: Callable[[str], None]) -> Iterator[Path]:
   """The folder in which this process trains, held, see `lock.hold`.
 
   It is `workdir` for the first; the others have a copy of what is there now,
-  which they read and write, and say nothing.
+  which they go on from, and say nothing.
 
   Raises:
     RunError: another process holds the folder, or this machine cannot see it;
