@@ -152,7 +152,7 @@ def make(config, market: Market) -> Method:
     known = screen_lib.load(screen, host, archive.formulas(bench, mined))
     return State(mined, known, tuner.load(more, host['tuned']) if tuner else ())
 
-  return miner.make(config, init=init, step=step, save=save, load=load)
+  return miner.make(config, bench, init=init, step=step, save=save, load=load)
 
 
 def check(config) -> None:

@@ -74,6 +74,7 @@ def make(config, market: Market) -> Method:
   setup = _prepare(config, market)
   return miner.make(
     config,
+    setup.bench,
     init=functools.partial(_init, setup),
     step=functools.partial(_step, setup),
     save=_save,

@@ -84,7 +84,7 @@ def make(config, market: Market) -> Method:
     known = screen_lib.load(screen, host, archive.formulas(bench, mined))
     return State(mined, known)
 
-  return miner.make(config, init=init, step=step, save=save, load=load)
+  return miner.make(config, bench, init=init, step=step, save=save, load=load)
 
 
 def to_evaluate(count: int, book: Collection[str], max_evaluated: int) -> int:
