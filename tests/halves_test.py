@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 import tiny
@@ -96,13 +97,14 @@ def test_the_last_label_of_a_half_ends_within_it():
 
 
 def test_it_goes_on_where_it_stopped(results, workdir, monkeypatch):
-  """A second call trains nothing and says the same."""
+  """A second call trains nothing and says the same, in 64 bits as well."""
 
   def refuse(*args):
     raise AssertionError('an iteration was run again')
 
   monkeypatch.setattr('alphajax.methods.random_search.propose', refuse)
-  again = halves.halves(config_of(), workdir, RULES)
+  with jax.enable_x64(True):
+    again = halves.halves(config_of(), workdir, RULES)
   assert again == results
 
 
