@@ -15,7 +15,14 @@ from alphajax.judge import selection
 from alphajax.judge.result import Predict
 from alphajax.language import environment, row_text
 from alphajax.language.formula import Formula
-from alphajax.methods import ensemble, given, published, registry
+from alphajax.methods import (
+  choice,
+  ensemble,
+  given,
+  published,
+  registry,
+  screen,
+)
 from alphajax.methods.base import Found, Market, Method
 from alphajax.run import config as config_lib
 from alphajax.run import folder, ranges, writer
@@ -29,7 +36,7 @@ def make_method(config, data: Market) -> Method:
   Raises:
     ValueError: a config of which it cannot be made.
   """
-  ranges.check(config)
+  _check_values(config)
   return registry.module(config).make(config, data)
 
 
@@ -69,8 +76,15 @@ def check_start(config) -> None:
       f'{path}: no such file or folder; say where the data are with '
       '--config.data.path=PATH'
     )
-  ranges.check(config)
+  _check_values(config)
   markets.backtest_spec(config)
+
+
+def _check_values(config) -> None:
+  """Refuses values that no method could read."""
+  ranges.check(config)
+  choice.check(config)
+  screen.check(config)
 
 
 def check(config, workdir: Path) -> tuple[Any, list[str]]:

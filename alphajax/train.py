@@ -18,6 +18,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from alphajax import cli, experiment, markets
+from alphajax.methods import screen
 from alphajax.methods.base import Market, Method
 from alphajax.run import (
   cache,
@@ -32,6 +33,7 @@ from alphajax.run import (
   writer,
 )
 from alphajax.run import state as state_lib
+from alphajax.search import dealing
 
 
 class Trained(NamedTuple):
@@ -59,6 +61,7 @@ def train(config, workdir: str | os.PathLike, load_market=None) -> Trained:
   """
   workdir = Path(workdir).expanduser()
   config, changed = experiment.check(config, workdir)
+  dealing.check(config.get('mesh', {}).get('devices', 0))
   market, data_hash = (load_market or markets.load_market)(config)
   method = experiment.make_method(config, market)
   workdir.mkdir(parents=True, exist_ok=True)
@@ -79,7 +82,9 @@ def _train(config, workdir, method, market, data_hash) -> Trained:
   folder.clean(workdir)
   provenance.record(workdir, config.seed, data_hash)
   files.write_json(workdir / 'config.json', config.to_dict())
-  for note in dict.fromkeys(note for s in market for note in s.panel.notes):
+  notes = screen.without_effect(config)
+  notes += [note for split in market for note in split.panel.notes]
+  for note in dict.fromkeys(notes):
     _say(note)
   rng_key = jax.random.key(config.seed)
   state = method.init(jax.random.fold_in(rng_key, 0))

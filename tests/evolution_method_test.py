@@ -156,6 +156,10 @@ def test_it_stops_at_the_budget(market):
     ({'fresh': 2.0}, 'config.evolution.fresh is 2.0'),
     ({'num_parents': 0}, 'config.evolution.num_parents is 0'),
     ({'candidates': 0}, 'config.evolution.candidates is 0'),
+    ({'niche_corr': 0.0}, 'config.evolution.niche_corr is 0.0'),
+    ({'niche_corr': 1.5}, 'config.evolution.niche_corr is 1.5'),
+    ({'niche_corr': float('nan')}, 'config.evolution.niche_corr is nan'),
+    ({'start': -1}, 'config.evolution.start is -1'),
     ({'policy': 'wise'}, "config.evolution.policy is 'wise'"),
   ],
 )

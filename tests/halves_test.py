@@ -133,7 +133,7 @@ def test_points_need_rules(tmp_path):
 
 
 def test_bad_rules(tmp_path):
-  with pytest.raises(ValueError, match="--rules has 'best'"):
+  with pytest.raises(ValueError, match="--rules is 'best'"):
     halves.halves(config_of(), tmp_path, ('best',))
   with pytest.raises(ValueError, match='set --config.pool.rule=elastic_net'):
     halves.halves(config_of(rule='algorithm1'), tmp_path, ('lasso',))

@@ -77,12 +77,7 @@ def make_recorder(
   """
   if num_days < 1:
     raise ValueError(f'config.pool.days is {num_days}: expected >= 1')
-  unknown = [name for name in labels if name not in LABELS]
-  if unknown or not labels:
-    raise ValueError(
-      f'config.pool.labels is {tuple(labels)}: expected one or more of '
-      f'{", ".join(LABELS)}'
-    )
+  check_labels(labels)
   if spec.neutralize and any(name.startswith('half') for name in labels):
     raise ValueError(
       f'config.pool.labels is {tuple(labels)}: with config.label.neutralize '
@@ -107,6 +102,16 @@ def make_recorder(
     scored=scored,
     overlap=max(spec.exit - spec.entry - 1, 1),
   )
+
+
+def check_labels(labels: Sequence[str]) -> None:
+  """Refuses labels of which one is unknown, or none."""
+  unknown = [name for name in labels if name not in LABELS]
+  if unknown or not labels:
+    raise ValueError(
+      f'config.pool.labels is {tuple(labels)}: expected one or more of '
+      f'{", ".join(LABELS)}'
+    )
 
 
 def label_of(name: str, split: Split, spec: LabelSpec) -> jax.Array:

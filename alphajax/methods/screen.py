@@ -19,6 +19,8 @@ from alphajax.factor import evaluate, metrics
 from alphajax.factor.store import MIN_VALUES
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
+from alphajax.methods import registry
+from alphajax.run import ranges
 from alphajax.run.clock import Clock
 from alphajax.search import nearest
 
@@ -28,6 +30,11 @@ SPREAD = 4
 # A language, or what is left of it, may have no formula more to offer.
 MAX_DRAWS = 50
 MIN_NORM = 1e-6
+RANKS = ('none', 'ic', 'gain')  # See `surrogate`.
+# Methods that read `config.screen`, and those that rank by it. AlphaCFG reads
+# it with a prior.
+RANKED = ('evolution', 'random_search')
+USERS = ('alphaformer', 'pretraining', 'retrieval', *RANKED)
 
 
 Rank = Callable[[np.ndarray], np.ndarray]
@@ -64,25 +71,46 @@ class Known(NamedTuple):
     return {'dead': reasons.count('dead'), 'twins': reasons.count('twin')}
 
 
+def check(config) -> None:
+  """Refuses what `config.screen` cannot hold, whether it is read or not.
+
+  Raises:
+    ValueError: names the key and what is expected.
+  """
+  ranges.check(config, 'screen.')
+  rank = config.get('screen', {}).get('rank', 'none')
+  if rank not in RANKS:
+    raise ValueError(f'config.screen.rank is {rank!r}: expected one of {RANKS}')
+
+
+def without_effect(config) -> list[str]:
+  """What `config.screen` says in vain, a line each, of methods of ours."""
+  options = config.get('screen', {})
+  if config.method not in registry.METHODS:
+    return []
+  said = []
+  if options.get('twin') and config.method not in USERS:
+    if 'prior' not in config:
+      said.append(('twin', USERS))
+  if options.get('rank', 'none') != 'none' and config.method not in RANKED:
+    said.append(('rank', RANKED))
+  return [
+    f'config.screen.{name} = {options[name]} changes nothing of '
+    f'{config.method}: it is read by {", ".join(methods)}'
+    for name, methods in said
+  ]
+
+
 def make(config, split: Split) -> Screen | None:
   """The screen that `config.screen` asks for; None where its twin is 0.
 
   Raises:
     ValueError: an option that cannot be; names its key.
   """
+  check(config)
   options = config.get('screen')
   if options is None or not options.twin:
     return None
-  if not 0 < options.twin <= 1:
-    raise ValueError(
-      f'config.screen.twin is {options.twin}: expected a correlation above 0, '
-      'up to 1, or 0 for no screen'
-    )
-  for name in ('stocks', 'days'):
-    if options[name] < 2:
-      raise ValueError(
-        f'config.screen.{name} is {options[name]}: expected >= 2'
-      )
   scored = np.flatnonzero(split.scored)
   mask = np.asarray(split.panel.mask)
   days_of = mask[scored].sum(0)
