@@ -97,8 +97,17 @@ def _train(config, workdir, method, market, data_hash) -> Trained:
   state = _iterate(config, workdir, method, state, done, rng_key, keep_seldom)
   keep_result(state)
   reason = method.finished(state) or f'{config.num_iterations} iterations done'
+  record = (writer.read(workdir / 'metrics.jsonl') or [{}])[-1]
+  if record.get('forgotten'):
+    _say(
+      f'config.pool.keep = {config.pool.keep}: {record["forgotten"]} of the '
+      f'{record["valued"]} formulas with a value were let go, the weakest; '
+      'pools are chosen from the others'
+    )
   result = workdir / 'pool.json'
-  what = f'The result is {result}.' if result.exists() else 'No pool was found.'
+  what = f'The result is {result}.'
+  if not result.exists():
+    what = experiment.why_no_pool(config, workdir, market.train, record)
   _say(f'Finished: {reason}. {what}')
   return Trained(method, state, market, reason)
 

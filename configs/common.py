@@ -150,7 +150,8 @@ def get_config() -> config_dict.ConfigDict:
   config.pool.labels = ('plain',)
   config.pool.days = 100  # Whose values are kept of every formula.
   # Formulas of which that is kept at most: the weakest are left out of pools
-  # chosen later. 0: all.
+  # chosen later. 0: all. It bounds no other memory: texts, and what a screen
+  # saw, stay of every formula.
   config.pool.keep = 0
 
   # Tests on a part of the market that a formula must pass to be evaluated, by

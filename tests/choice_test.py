@@ -207,6 +207,8 @@ def test_the_weakest_are_forgotten(bench, mined, formulas):
   np.testing.assert_array_equal(
     np.concatenate(kept.memory.rows), [rows[i] for i in kept.memory.ids]
   )
+  _, figures = validation.validate(bounded, kept, Clock())
+  assert figures['forgotten'] == 2 and figures['valued'] == 7
   # A run that goes on remembers the same ones.
   arrays, host = archive.save(kept)
   again = archive.load(bounded, jax.device_get(arrays), host)

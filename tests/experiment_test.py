@@ -321,6 +321,25 @@ def test_a_screen_without_effect_is_said():
   assert screen.without_effect(config) == []
 
 
+def test_why_there_is_no_pool():
+  config = tiny.get_config('random_search')
+  split = markets.load_market(config)[0].train
+
+  def why(split, **record):
+    return experiment.why_no_pool(config, 'run', split, record)
+
+  found = {'evaluated': 9, 'valued': 4}
+  constant = split.replace(target=np.zeros_like(split.target))
+  assert 'on no day do the returns' in why(constant, **found)
+  assert 'all are constant' in why(split, evaluated=0, valued=0, dead=7)
+  assert 'of 9 formulas evaluated none' in why(split, evaluated=9, valued=0)
+  config.pool.l1 = 8.0
+  assert 'A smaller --config.pool.l1 does, such as 2;' in why(split, **found)
+  config.pool.rule = 'bagged'
+  assert 'bagged gave none of 4 formulas a weight, for' in why(split, **found)
+  assert why(split, some_loss=1.0) == 'No pool was found.'
+
+
 def test_the_ranges_are_of_keys_that_there_are():
   found = alphacfg.get_config()
   keys = config_lib.flatten(found.to_dict())

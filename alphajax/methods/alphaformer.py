@@ -130,6 +130,7 @@ def make(config, market: Market) -> Method:
     return state, {
       **metrics,
       **made.known.counts(),
+      'proposed': len(mined.book) + sum(made.known.counts().values()),
       **retrieval.diagnostics(made.plan, outcomes),
       'written': made.written,
       'sampled': made.sampled,

@@ -154,7 +154,7 @@ def _step(
   return State(mined, known, state.derivations + derivations, policy), {
     **metrics,
     **learned,
-    **known.counts(),
+    **known.tally(len(mined.book)),
     **surrogate.figures(config.screen, evidence, mined, known, len(formulas)),
     'parents': len(chosen),
     'mean_own_ic': mean_own_ic(mined, len(formulas)),

@@ -51,7 +51,9 @@ def make(config, market: Market) -> Method:
     mined, _ = archive.commit(bench, state.mined, formulas, clock)
     mined, metrics = validation.validate(bench, mined, clock)
     if screen is not None:
-      metrics |= known.counts()
+      metrics |= known.tally(len(mined.book))
+    else:
+      metrics['duplicates'] = mined.proposed - len(mined.book)
     metrics |= surrogate.figures(
       config.screen, evidence, mined, known, len(formulas)
     )

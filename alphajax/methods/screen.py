@@ -59,16 +59,32 @@ class Known(NamedTuple):
     their products are correlations.
   turned_away: canonical key -> 'dead' or 'twin'.
   shadow: of the rows, where there are enough of them.
+  duplicates: proposals that were known, or had come before in the same draw.
+  passed_over: proposals that nobody looked at, for there were enough.
   """
 
   rows: tuple[np.ndarray, ...] = ()
   turned_away: dict[str, str] = {}
   shadow: nearest.Shadow | None = None
+  duplicates: int = 0
+  passed_over: int = 0
 
   def counts(self) -> dict[str, int]:
     """How many formulas were turned away, and why."""
     reasons = list(self.turned_away.values())
     return {'dead': reasons.count('dead'), 'twins': reasons.count('twin')}
+
+  def tally(self, evaluated: int) -> dict[str, int]:
+    """What became of all proposals of `fill`; `proposed` is the sum.
+
+    evaluated: formulas so far, those that a run began with among them.
+    """
+    parts = {
+      **self.counts(),
+      'duplicates': self.duplicates,
+      'passed_over': self.passed_over,
+    }
+    return {'proposed': evaluated + sum(parts.values()), **parts}
 
 
 def check(config) -> None:
@@ -88,7 +104,7 @@ def without_effect(config) -> list[str]:
   options = config.get('screen', {})
   if config.method not in registry.METHODS:
     return []
-  said = []
+  said: list[tuple[str, tuple[str, ...]]] = []
   if options.get('twin') and config.method not in USERS:
     if 'prior' not in config:
       said.append(('twin', USERS))
@@ -198,7 +214,9 @@ def sift(
     shadow = nearest.extend(shadow, rows[kept])
   return (
     [formulas[i] for i in kept],
-    Known(known.rows + added, turned_away, shadow),
+    known._replace(
+      rows=known.rows + added, turned_away=turned_away, shadow=shadow
+    ),
   )
 
 
@@ -223,13 +241,16 @@ def fill(
   kept: list[Formula] = []
   new: dict[str, Formula] = {}
   seen = set(book) | set(known.turned_away)
+  before, turned_away, duplicates = len(seen), len(known.turned_away), 0
   for number in range(MAX_DRAWS):
     if len(kept) == wanted:
       break
     drawn = len(new)
     for formula in draw(number):
       key = formula_lib.key(formula)
-      if key not in seen:
+      if key in seen:
+        duplicates += 1
+      else:
         new[key] = formula
         seen.add(key)
     enough = len(new) >= candidates * (wanted - len(kept))
@@ -244,7 +265,11 @@ def fill(
         )
     kept += worth_it
     new = {}
-  return kept, known
+  looked_at = len(kept) + len(known.turned_away) - turned_away
+  return kept, known._replace(
+    duplicates=known.duplicates + duplicates,
+    passed_over=known.passed_over + len(seen) - before - looked_at,
+  )
 
 
 def start(screen: Screen | None, formulas: Sequence[Formula]) -> Known:
@@ -254,7 +279,11 @@ def start(screen: Screen | None, formulas: Sequence[Formula]) -> Known:
 
 def save(known: Known) -> dict:
   """What a checkpoint keeps; `load` evaluates the rows again."""
-  return {'turned_away': known.turned_away}
+  return {
+    'turned_away': known.turned_away,
+    'duplicates': known.duplicates,
+    'passed_over': known.passed_over,
+  }
 
 
 def load(
@@ -267,4 +296,5 @@ def load(
   rows: tuple[np.ndarray, ...] = ()
   if screen is not None and formulas:
     rows = (behaviours(screen, formulas),)
-  return Known(rows, host['turned_away'])
+  counts = (host.get(key, 0) for key in ('duplicates', 'passed_over'))
+  return Known(rows, host['turned_away'], None, *counts)
