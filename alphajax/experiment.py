@@ -27,6 +27,7 @@ from alphajax.methods import (
 from alphajax.methods.base import Found, Market, Method
 from alphajax.run import config as config_lib
 from alphajax.run import folder, ranges, writer
+from alphajax.run import rows as rows_lib
 from alphajax.run import state as state_lib
 from alphajax.run.files import RunError
 
@@ -119,6 +120,8 @@ def restore(config, workdir: Path) -> tuple[Method, Any]:
   """
   market, _ = markets.load_market(config)
   method = make_method(config, market)
+  for name, rows in method.kept:
+    rows.read(rows_lib.path_of(workdir, name))
   start = method.init(jax.random.key(0))
   iteration, state = state_lib.restore(workdir, method, start, set_aside=False)
   if not iteration:

@@ -32,6 +32,7 @@ from alphajax.run import (
   tensorboard,
   writer,
 )
+from alphajax.run import rows as rows_lib
 from alphajax.run import state as state_lib
 from alphajax.search import dealing
 
@@ -86,9 +87,14 @@ def _train(config, workdir, method, market, data_hash) -> Trained:
   notes += [note for split in market for note in split.panel.notes]
   for note in dict.fromkeys(notes):
     _say(note)
+  for name, rows in method.kept:
+    rows.open(rows_lib.path_of(workdir, name))
   rng_key = jax.random.key(config.seed)
   state = method.init(jax.random.fold_in(rng_key, 0))
   done, state = state_lib.restore(workdir, method, state, _say)
+  for _, rows in method.kept:
+    for note in dict.fromkeys(rows.notes):
+      _say(note)
   writer.truncate(workdir / 'metrics.jsonl', done)
   keep_result = functools.partial(
     experiment.keep_result, config, workdir, method, market
@@ -133,6 +139,8 @@ def _iterate(config, workdir, method, state, done, rng_key, keep_result):
       }
       start = now
       state_lib.keep(workdir, method, state, record)
+      for _, rows in method.kept:
+        rows.flush()
       found = method.found(state)
       keep_result(state, found is not None and found.iteration == iteration)
       show(record)

@@ -34,6 +34,10 @@ def get_config() -> config_dict.ConfigDict:
   # A run, of any method, whose formulas this one begins with: its folder, or a
   # file of a formula a line. They are evaluated first, and count as evaluated.
   config.archive = ''
+  # Keeps beside the checkpoints what is known of every formula, so that a run
+  # that goes on, or whose archive this one is, need not evaluate it again where
+  # a rule chooses the pool (config.pool.rule). Some 90 KB a formula.
+  config.keep_rows = False
   # The notation of that file and of config.pool.base: ours, qlib, alphagen, ...
   config.dialect = 'ours'
 

@@ -153,7 +153,9 @@ def make(config, market: Market) -> Method:
     known = screen_lib.load(screen, host, archive.formulas(bench, mined))
     return State(mined, known, tuner.load(more, host['tuned']) if tuner else ())
 
-  return miner.make(config, bench, init=init, step=step, save=save, load=load)
+  return miner.make(
+    config, bench, init=init, step=step, save=save, load=load, screen=screen
+  )
 
 
 def check(config) -> None:

@@ -85,11 +85,16 @@ def make_recorder(
   config, split: Split, members: universe.Universe, target: metrics.Target
 ) -> memory_lib.Recorder:
   """How what stays of a formula is taken, as `config.pool` says."""
-  return memory_lib.make_recorder(
+  recorder = memory_lib.make_recorder(
     split, members, target,
     labels=config.pool.labels, num_days=config.pool.days,
     spec=LabelSpec(**config.label),
   )  # fmt: skip
+  value = config.get('value', {})
+  objective = value.get('objective', 'ic')
+  if objective != 'ic':
+    objective = f'{objective}, beta {value.beta}'
+  return memory_lib.with_kept(config, recorder, split, target, objective)
 
 
 def options_of(pool) -> pool_rules.Options:

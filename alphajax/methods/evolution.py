@@ -79,6 +79,7 @@ def make(config, market: Market) -> Method:
     step=functools.partial(_step, setup),
     save=_save,
     load=functools.partial(_load, setup),
+    screen=setup.screen,
   )
 
 

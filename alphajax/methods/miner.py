@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from alphajax.methods import archive, linear, stopping, validation
+from alphajax.methods import screen as screen_lib
 from alphajax.methods.base import Method
 from alphajax.run.clock import Clock
 
@@ -29,11 +30,14 @@ def make(
   step: Callable,
   save: Callable,
   load: Callable,
+  screen: screen_lib.Screen | None = None,
 ) -> Method:
   """A method whose state has `mined`, an `archive.Mined`; see `base.Method`.
 
   Where what is given leaves no formula to evaluate, the first iteration is
   none of its steps: a pool is chosen from what was read.
+
+  screen: that the method looks through.
   """
   given = sum(map(len, bench.given))
   filled = bool(config.max_evaluated and given >= config.max_evaluated)
@@ -56,6 +60,11 @@ def make(
     finished=lambda state: stopping.finished(config, state.mined, given),
     save=save,
     load=load,
+    kept=[
+      (name, part.kept)
+      for name, part in (('memory', bench.recorder), ('screen', screen))
+      if part is not None and part.kept is not None
+    ],
   )
 
 

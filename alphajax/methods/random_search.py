@@ -86,7 +86,9 @@ def make(config, market: Market) -> Method:
     known = screen_lib.load(screen, host, archive.formulas(bench, mined))
     return State(mined, known)
 
-  return miner.make(config, bench, init=init, step=step, save=save, load=load)
+  return miner.make(
+    config, bench, init=init, step=step, save=save, load=load, screen=screen
+  )
 
 
 def to_evaluate(count: int, book: Collection[str], max_evaluated: int) -> int:

@@ -21,6 +21,7 @@ from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 from alphajax.methods import registry
 from alphajax.run import ranges
+from alphajax.run import rows as rows_lib
 from alphajax.run.clock import Clock
 from alphajax.search import nearest
 
@@ -44,12 +45,14 @@ class Screen(NamedTuple):
   """A part of the train split on the device; made once a run.
 
   twin: mean correlation, by its size, above which two formulas are one.
+  kept: behaviours on disk; None: none are.
   """
 
   store: evaluate.Store
   members: jax.Array  # bool[n, s]
   days: jax.Array  # i[n], positions in the panel
   twin: float
+  kept: rows_lib.Rows | None = None
 
 
 class Known(NamedTuple):
@@ -147,7 +150,11 @@ def make(config, split: Split) -> Screen | None:
     members=jnp.asarray(np.asarray(panel.mask)[days]),
     days=jnp.asarray(days),
     twin=options.twin,
-  )
+    kept=rows_lib.make(
+      config, 'screen', 2 * len(days) * len(stocks),
+      panel.features, panel.mask, panel.feature_names, panel.groups, days,
+    ),
+  )  # fmt: skip
 
 
 def behaviours(screen: Screen, formulas: Sequence[Formula]) -> np.ndarray:
@@ -210,6 +217,7 @@ def sift(
       reason = 'twin' if rows[i].any() else 'dead'
       turned_away[formula_lib.key(formula)] = reason
   added = (rows[kept],) if kept else ()
+  _keep(screen, [formulas[i] for i in kept], rows[kept])
   if shadow is not None and kept:
     shadow = nearest.extend(shadow, rows[kept])
   return (
@@ -272,6 +280,30 @@ def fill(
   )
 
 
+def _keep(screen: Screen, formulas: Sequence[Formula], rows: np.ndarray):
+  """Writes behaviours to disk."""
+  if screen.kept is not None:
+    for formula, row in zip(formulas, rows, strict=True):
+      screen.kept.put(formula_lib.key(formula), row.tobytes())
+
+
+def _read(screen: Screen, formulas: Sequence[Formula]) -> np.ndarray:
+  """`behaviours`, read where they are on disk."""
+  if screen.kept is None:
+    return behaviours(screen, formulas)
+  kept = [screen.kept.get(formula_lib.key(formula)) for formula in formulas]
+  new = [f for f, row in zip(formulas, kept, strict=True) if row is None]
+  found = behaviours(screen, new) if new else np.zeros((0, 0), np.float16)
+  _keep(screen, new, found)
+  rest = iter(found)
+  return np.stack(
+    [
+      next(rest) if row is None else np.frombuffer(row, np.float16)
+      for row in kept
+    ]
+  )
+
+
 def start(screen: Screen | None, formulas: Sequence[Formula]) -> Known:
   """What is known of formulas that are in the book from the beginning."""
   return load(screen, {'turned_away': {}}, formulas)
@@ -295,6 +327,6 @@ def load(
   """
   rows: tuple[np.ndarray, ...] = ()
   if screen is not None and formulas:
-    rows = (behaviours(screen, formulas),)
+    rows = (_read(screen, formulas),)
   counts = (host.get(key, 0) for key in ('duplicates', 'passed_over'))
   return Known(rows, host['turned_away'], None, *counts)
