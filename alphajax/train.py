@@ -103,7 +103,15 @@ def _train(config, workdir, method, market, data_hash) -> Trained:
   state = _iterate(config, workdir, method, state, done, rng_key, keep_seldom)
   keep_result(state)
   reason = method.finished(state) or f'{config.num_iterations} iterations done'
-  record = (writer.read(workdir / 'metrics.jsonl') or [{}])[-1]
+  _say_end(config, workdir, market, reason)
+  return Trained(method, state, market, reason)
+
+
+def _say_end(config, workdir, market, reason) -> None:
+  """Where the result is, or why there is none."""
+  metrics = workdir / 'metrics.jsonl'
+  records = writer.read(metrics) if metrics.exists() else []
+  record = records[-1] if records else {}  # Some need no iteration.
   if record.get('forgotten'):
     _say(
       f'config.pool.keep = {config.pool.keep}: {record["forgotten"]} of the '
@@ -115,7 +123,6 @@ def _train(config, workdir, method, market, data_hash) -> Trained:
   if not result.exists():
     what = experiment.why_no_pool(config, workdir, market.train, record)
   _say(f'Finished: {reason}. {what}')
-  return Trained(method, state, market, reason)
 
 
 def _iterate(config, workdir, method, state, done, rng_key, keep_result):
