@@ -1,11 +1,12 @@
 """From a config to the method, and what a run of it keeps."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from alphajax import markets
 from alphajax.configs import common
@@ -15,10 +16,18 @@ from alphajax.judge import selection
 from alphajax.judge.result import Predict
 from alphajax.language import environment, row_text
 from alphajax.language.formula import Formula
-from alphajax.methods import ensemble, given, published, registry
+from alphajax.methods import (
+  choice,
+  ensemble,
+  given,
+  published,
+  registry,
+  screen,
+)
 from alphajax.methods.base import Found, Market, Method
 from alphajax.run import config as config_lib
 from alphajax.run import folder, ranges, writer
+from alphajax.run import rows as rows_lib
 from alphajax.run import state as state_lib
 from alphajax.run.files import RunError
 
@@ -29,7 +38,7 @@ def make_method(config, data: Market) -> Method:
   Raises:
     ValueError: a config of which it cannot be made.
   """
-  ranges.check(config)
+  _check_values(config)
   return registry.module(config).make(config, data)
 
 
@@ -69,8 +78,15 @@ def check_start(config) -> None:
       f'{path}: no such file or folder; say where the data are with '
       '--config.data.path=PATH'
     )
-  ranges.check(config)
+  _check_values(config)
   markets.backtest_spec(config)
+
+
+def _check_values(config) -> None:
+  """Refuses values that no method could read."""
+  ranges.check(config)
+  choice.check(config)
+  screen.check(config)
 
 
 def check(config, workdir: Path) -> tuple[Any, list[str]]:
@@ -104,11 +120,63 @@ def restore(config, workdir: Path) -> tuple[Method, Any]:
   """
   market, _ = markets.load_market(config)
   method = make_method(config, market)
+  for name, rows in method.kept:
+    rows.read(rows_lib.path_of(workdir, name))
   start = method.init(jax.random.key(0))
   iteration, state = state_lib.restore(workdir, method, start, set_aside=False)
   if not iteration:
     raise RunError(f'{workdir / "checkpoints"} is empty: train the run first')
   return method, state
+
+
+def why_no_pool(
+  config, workdir: Path, split: Split, record: Mapping[str, Any]
+) -> str:
+  """Why a run ends without a result, and what to type.
+
+  split: train.
+  record: of the last iteration.
+  """
+  said, rule = 'No pool was found', config.get('pool', {}).get('rule')
+  evaluated, valued = record.get('evaluated'), record.get('valued')
+  columns = (
+    'look at the prices, or name their columns with --config.data.columns'
+  )
+  if not _labels_differ(split):
+    return f'{said}: on no day do the returns of two stocks differ; {columns}.'
+  if evaluated == 0 and record.get('dead'):
+    return (
+      f'{said}: {record["dead"]} formulas were proposed and all are constant '
+      f'or without a value on the days of the screen; {columns}.'
+    )
+  if evaluated and valued == 0:
+    return (
+      f'{said}: of {evaluated} formulas evaluated none has a value on a scored '
+      f'day that differs between stocks; {columns}.'
+    )
+  if not valued:
+    return f'{said}.'
+  key = {
+    choice.ALGORITHM_1: 'l1', 'elastic_net': 'penalty', 'lasso': 'penalty',
+    'distilled': 'penalty',
+  }.get(rule)  # fmt: skip
+  said += f': {rule} gave none of {valued} formulas a weight'
+  if key is None or not config.pool[key]:
+    return f'{said}, for none tells anything of the label; evaluate others.'
+  return (
+    f'{said}. A smaller --config.pool.{key} does, such as '
+    f'{config.pool[key] / 4:g}; with --config.archive={workdir}, '
+    f'--config.max_evaluated={evaluated} and another --workdir a pool is '
+    'chosen from the same formulas.'
+  )
+
+
+def _labels_differ(split: Split) -> bool:
+  """Whether on some scored day two members have different labels."""
+  label = np.where(split.panel.mask, split.target, np.nan)[split.scored]
+  known = np.isfinite(label)
+  high, low = np.where(known, label, -np.inf), np.where(known, label, np.inf)
+  return bool(np.any(high.max(1) > low.min(1)))
 
 
 def random_formulas(config, workdir: Path, most: int) -> Sequence[Formula]:

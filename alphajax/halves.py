@@ -40,6 +40,8 @@ SPANS = ('other', 'valid')
 DAILY = 'daily_halves.npz'  # What a finished run leaves last.
 
 
+# Rules choose in 32 bits, as the run does, whatever the process does with JAX.
+@jax.enable_x64(False)
 def halves(
   config,
   workdir: str | os.PathLike,

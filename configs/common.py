@@ -34,6 +34,10 @@ def get_config() -> config_dict.ConfigDict:
   # A run, of any method, whose formulas this one begins with: its folder, or a
   # file of a formula a line. They are evaluated first, and count as evaluated.
   config.archive = ''
+  # Keeps beside the checkpoints what is known of every formula, so that a run
+  # that goes on, or whose archive this one is, need not evaluate it again where
+  # a rule chooses the pool (config.pool.rule). Some 90 KB a formula.
+  config.keep_rows = False
   # The notation of that file and of config.pool.base: ours, qlib, alphagen, ...
   config.dialect = 'ours'
 
@@ -150,7 +154,8 @@ def get_config() -> config_dict.ConfigDict:
   config.pool.labels = ('plain',)
   config.pool.days = 100  # Whose values are kept of every formula.
   # Formulas of which that is kept at most: the weakest are left out of pools
-  # chosen later. 0: all.
+  # chosen later. 0: all. It bounds no other memory: texts, and what a screen
+  # saw, stay of every formula.
   config.pool.keep = 0
 
   # Tests on a part of the market that a formula must pass to be evaluated, by

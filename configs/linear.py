@@ -9,8 +9,8 @@ from ml_collections import config_dict
 from alphajax.configs import common
 
 UNUSED = (
-  'language', 'pool', 'screen', 'refine', 'archive', 'num_trajectories',
-  'mesh', 'early_stop', 'max_evaluated',
+  'language', 'pool', 'screen', 'refine', 'archive', 'keep_rows',
+  'num_trajectories', 'mesh', 'early_stop', 'max_evaluated',
 )  # fmt: skip
 
 

@@ -162,7 +162,7 @@ def test_published_settings():
     ('network.width', 0, 'config.network.width is 0: expected >= 1'),
     ('network.num_layers', 0, 'config.network.num_layers is 0: expected 1'),
     ('num_trajectories', 7, 'num_minibatches = 2 does not divide'),
-    ('pool.accept', 'new', "'always', 'improve' or 'distinct', not 'new'"),
+    ('pool.accept', 'new', "accept is 'new': expected one of"),
   ],
 )
 def test_bad_options_are_refused(market, key, value, text):

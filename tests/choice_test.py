@@ -207,6 +207,8 @@ def test_the_weakest_are_forgotten(bench, mined, formulas):
   np.testing.assert_array_equal(
     np.concatenate(kept.memory.rows), [rows[i] for i in kept.memory.ids]
   )
+  _, figures = validation.validate(bounded, kept, Clock())
+  assert figures['forgotten'] == 2 and figures['valued'] == 7
   # A run that goes on remembers the same ones.
   arrays, host = archive.save(kept)
   again = archive.load(bounded, jax.device_get(arrays), host)
@@ -220,10 +222,17 @@ def test_the_weakest_are_forgotten(bench, mined, formulas):
 @pytest.mark.parametrize(
   'changes, message',
   [
-    ({'rule': 'ridge_net'}, "config.pool.rule is 'ridge_net'"),
+    (
+      {'rule': 'ridge_net'},
+      "rule is 'ridge_net': expected one of algorithm1, elastic_net, ",
+    ),
+    ({'rule': 'average'}, "rule is 'average': .*configs/ensemble.py does"),
+    ({'accept': 'x', 'rule': 'algorithm1'}, "config.pool.accept is 'x'"),
+    ({'weighting': 'x', 'rule': 'algorithm1'}, "config.pool.weighting is 'x'"),
+    ({'labels': ('x',), 'rule': 'algorithm1'}, 'config.pool.labels is '),
     ({'every': 0}, 'config.pool.every is 0: expected >= 1'),
     ({'penalty': -1.0}, r'config.pool.penalty is -1.0: expected >= 0'),
-    ({'max_corr': 0.0}, 'config.pool.max_corr is 0.0: expected above 0'),
+    ({'max_corr': 0.0}, 'config.pool.max_corr is 0.0: expected > 0'),
     ({'weighting': 'best'}, "config.pool.weighting is 'best'"),
     ({'labels': ('cubed',)}, r"config.pool.labels is \('cubed',\)"),
     ({'days': 0}, 'config.pool.days is 0'),
@@ -240,8 +249,19 @@ def test_a_rule_with_options_of_its_own():
   rule, changed = choice.parse('distilled@capacity=20@penalty=1.5', options)
   assert rule is pool_rules.distilled
   assert (changed.capacity, changed.penalty) == (20, 1.5)
+  path = 'alphajax.factor.pool_rules.lasso_rule'
+  assert choice.parse(f'{path}@penalty=2', options) == (
+    pool_rules.lasso_rule, options._replace(penalty=2.0)
+  )  # fmt: skip
   for text, message in (
-    ('nothing', "--rules has 'nothing': expected some of algorithm1"),
+    ('nothing', "--rules is 'nothing': expected one of algorithm1"),
+    ('algorithm1@capacity=3', '--config.pool.capacity=20'),
+    ('distilled@capacity=0', "capacity=0': capacity is 0: expected >= 1"),
+    ('bagged@bags=0', 'bags is 0: expected >= 1'),
+    ('elastic_net@penalty=nan', 'penalty is nan: expected >= 0'),
+    ('elastic_net@ridge=-1', 'ridge is -1.0: expected >= 0'),
+    ('best_distinct@max_corr=2', 'max_corr is 2.0: expected > 0 and <= 1'),
+    ('best_distinct@weighting=foo', "weighting is 'foo': expected one of"),
     ('lasso@size=3', 'an option being one of capacity'),
     ('lasso@capacity=many', "'many' is no int"),
   ):

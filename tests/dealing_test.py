@@ -17,6 +17,9 @@ def test_as_many_devices_as_share_the_games_evenly(monkeypatch):
   for games, devices in ((100, 3), (100, 5), (100, -1)):
     with pytest.raises(ValueError, match=f'mesh.devices is {devices}: .* 4'):
       dealing.make_mesh(games, devices)
+  dealing.check(4)
+  with pytest.raises(ValueError, match='mesh.devices is 5: expected at most 4'):
+    dealing.check(5)
 
 
 def test_one_device_has_all():

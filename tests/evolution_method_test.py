@@ -86,8 +86,13 @@ def test_everything_evaluated_has_its_derivation(evolved):
     formula = evolution.evolution.formula_of(grammar, rules, derivation)
     assert formula_lib.key(formula) == key
   assert [r['parents'] for r in records] == [0, 4, 4, 4]
-  assert records[-1]['evaluated'] == records[-1]['proposed'] == 24
   assert records[-1]['dead'] + records[-1]['twins'] > 0
+  for record in records:
+    parts = ('evaluated', 'dead', 'twins', 'duplicates', 'passed_over')
+    assert record['proposed'] == sum(record[part] for part in parts)
+  # Some candidates at a time for each that is evaluated.
+  assert records[-1]['evaluated'] == 24
+  assert records[-1]['proposed'] % (3 * 6) == 0
 
 
 def test_niches_are_the_strongest_that_are_unlike(evolved, market):
@@ -156,6 +161,10 @@ def test_it_stops_at_the_budget(market):
     ({'fresh': 2.0}, 'config.evolution.fresh is 2.0'),
     ({'num_parents': 0}, 'config.evolution.num_parents is 0'),
     ({'candidates': 0}, 'config.evolution.candidates is 0'),
+    ({'niche_corr': 0.0}, 'config.evolution.niche_corr is 0.0'),
+    ({'niche_corr': 1.5}, 'config.evolution.niche_corr is 1.5'),
+    ({'niche_corr': float('nan')}, 'config.evolution.niche_corr is nan'),
+    ({'start': -1}, 'config.evolution.start is -1'),
     ({'policy': 'wise'}, "config.evolution.policy is 'wise'"),
   ],
 )

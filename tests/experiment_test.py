@@ -17,7 +17,7 @@ from alphajax.data import panel as panel_lib
 from alphajax.judge import result
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
-from alphajax.methods import linear
+from alphajax.methods import linear, screen
 from alphajax.methods.base import Found
 from alphajax.run import config as config_lib
 from alphajax.run import ranges
@@ -276,7 +276,7 @@ def test_a_split_is_two_days(days):
     ('num_iterations', 0, '>= 1'),
     ('search.dirichlet_fraction', 1.5, '>= 0 and <= 1'),
     ('network.dropout', 1.0, '>= 0 and < 1'),
-    ('training.learning_rate', 0.0, '> 0'),
+    ('training.learning_rate', 0.0, '> 0'), ('mesh.devices', -1, '>= 0'),
   ],
 )  # fmt: skip
 def test_numbers_that_cannot_be_are_refused_early(key, value, expected):
@@ -288,6 +288,56 @@ def test_numbers_that_cannot_be_are_refused_early(key, value, expected):
     experiment.check_start(config)
   with pytest.raises(ValueError, match=message):
     experiment.make_method(config, None)
+
+
+@pytest.mark.parametrize(
+  'key, value, message',
+  [
+    ('screen.explore', float('nan'), 'config.screen.explore is nan: '),
+    ('backtest.slippage', float('nan'), 'config.backtest.slippage is nan: '),
+    ('language.constants', (float('nan'),), 'config.language.constants is nan'),
+    ('screen.twin', 1.5, 'config.screen.twin is 1.5: '),
+    ('screen.rank', 'zzz', "config.screen.rank is 'zzz': expected one of"),
+    ('pool.accept', 'x', "config.pool.accept is 'x': expected one of"),
+  ],
+)
+def test_values_that_nothing_could_read_are_refused_early(key, value, message):
+  config = tiny.get_config()
+  config.update_from_flattened_dict({key: value})
+  with pytest.raises(ValueError, match=message):
+    experiment.check_start(config)
+
+
+def test_a_screen_without_effect_is_said():
+  config = tiny.get_config()
+  assert screen.without_effect(config) == []
+  config.screen.update({'twin': 0.99, 'rank': 'ic'})
+  twin, rank = screen.without_effect(config)
+  assert twin.startswith('config.screen.twin = 0.99 changes nothing of alpha')
+  assert rank.endswith('it is read by evolution, random_search')
+  config.prior = {}  # Which looks through the screen.
+  assert screen.without_effect(config) == [rank]
+  config.method = 'evolution'
+  assert screen.without_effect(config) == []
+
+
+def test_why_there_is_no_pool():
+  config = tiny.get_config('random_search')
+  split = markets.load_market(config)[0].train
+
+  def why(split, **record):
+    return experiment.why_no_pool(config, 'run', split, record)
+
+  found = {'evaluated': 9, 'valued': 4}
+  constant = split.replace(target=np.zeros_like(split.target))
+  assert 'on no day do the returns' in why(constant, **found)
+  assert 'all are constant' in why(split, evaluated=0, valued=0, dead=7)
+  assert 'of 9 formulas evaluated none' in why(split, evaluated=9, valued=0)
+  config.pool.l1 = 8.0
+  assert 'A smaller --config.pool.l1 does, such as 2;' in why(split, **found)
+  config.pool.rule = 'bagged'
+  assert 'bagged gave none of 4 formulas a weight, for' in why(split, **found)
+  assert why(split, some_loss=1.0) == 'No pool was found.'
 
 
 def test_the_ranges_are_of_keys_that_there_are():

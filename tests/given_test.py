@@ -15,6 +15,7 @@ from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.methods import archive, given, validation
 from alphajax.report import page
+from alphajax.run import writer
 from alphajax.run.clock import Clock
 
 BASE = '# Mine.\n\nclose/open\nStd(close,10)/close  \n'
@@ -122,6 +123,45 @@ def test_a_run_goes_on_where_another_stopped(tmp_path, method):
   assert sum(map(len, second.state.known.rows)) == len(keys)
   if method == 'evolution':
     assert len(second.state.derivations) == len(keys)
+
+
+@pytest.mark.parametrize('rule', ['algorithm1', 'elastic_net'])
+def test_an_archive_that_fills_the_budget_gives_a_pool(
+  tmp_path, monkeypatch, capsys, rule
+):
+  """Chosen from what was read; nothing is proposed."""
+  file = tmp_path / 'archive.txt'
+  file.write_text(f'{BASE}high/low\n')
+  config = config_of(archive=str(file), max_evaluated=2)
+  config.pool.update(rule=rule, keep=2)
+  monkeypatch.setattr('alphajax.methods.random_search.propose', None)
+  trained = train.train(config, tmp_path / 'run')
+  let_go = 'keep = 2: 1 of the 3 formulas with a value were let go'
+  assert capsys.readouterr().err.count(let_go) == (rule == 'elastic_net')
+  assert 'chosen from the 3 formulas that the run began' in trained.reason
+  result = json.loads((tmp_path / 'run' / 'pool.json').read_text())
+  assert result['iteration'] == 1 and result['factors']
+  (record,) = writer.read(tmp_path / 'run' / 'metrics.jsonl')
+  assert record['evaluated'] == record['proposed'] == 3
+  # The reason is said of a run that is finished, and the report is written.
+  assert train.train(config, tmp_path / 'run').reason == trained.reason
+  page.write_report(tmp_path / 'run')
+
+
+def test_a_run_without_a_pool_says_what_to_type(tmp_path, capsys):
+  file = tmp_path / 'archive.txt'
+  file.write_text(f'{BASE}high/low\n')
+  config = config_of(archive=str(file), max_evaluated=3)
+  config.pool.update(rule='elastic_net', penalty=1000.0)
+  train.train(config, tmp_path / 'none')
+  said = capsys.readouterr().err
+  assert 'No pool was found: elastic_net gave none of 3 formulas' in said
+  remedy = f'--config.archive={tmp_path / "none"}, --config.max_evaluated=3'
+  assert '--config.pool.penalty does, such as 250' in said and remedy in said
+  config.archive = str(tmp_path / 'none')
+  config.pool.penalty = 0.0
+  train.train(config, tmp_path / 'some')
+  assert (tmp_path / 'some' / 'pool.json').exists()
 
 
 def test_a_pool_is_a_base(tmp_path, market):

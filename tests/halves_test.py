@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 import tiny
@@ -96,13 +97,14 @@ def test_the_last_label_of_a_half_ends_within_it():
 
 
 def test_it_goes_on_where_it_stopped(results, workdir, monkeypatch):
-  """A second call trains nothing and says the same."""
+  """A second call trains nothing and says the same, in 64 bits as well."""
 
   def refuse(*args):
     raise AssertionError('an iteration was run again')
 
   monkeypatch.setattr('alphajax.methods.random_search.propose', refuse)
-  again = halves.halves(config_of(), workdir, RULES)
+  with jax.enable_x64(True):
+    again = halves.halves(config_of(), workdir, RULES)
   assert again == results
 
 
@@ -131,7 +133,7 @@ def test_points_need_rules(tmp_path):
 
 
 def test_bad_rules(tmp_path):
-  with pytest.raises(ValueError, match="--rules has 'best'"):
+  with pytest.raises(ValueError, match="--rules is 'best'"):
     halves.halves(config_of(), tmp_path, ('best',))
   with pytest.raises(ValueError, match='set --config.pool.rule=elastic_net'):
     halves.halves(config_of(rule='algorithm1'), tmp_path, ('lasso',))

@@ -103,7 +103,26 @@ def test_fill_draws_until_there_are_enough(screen):
   free, same = screen_lib.fill(
     None, Known(), book, lambda n: batches[min(n, 2)], 2, Clock()
   )
-  assert list(map(str, free)) == ['volume', 'volume*2'] and same == Known()
+  assert list(map(str, free)) == ['volume', 'volume*2']
+  assert same == Known(duplicates=1)
+
+
+def test_every_proposal_is_counted_once(screen):
+  """As dead, a twin, a duplicate, evaluated, or one that nobody looked at."""
+  batches = [
+    parse('volume', 'volume*2', 'close', 'Log(close*-1)', 'volume'),
+    parse('volume*2', 'open/close', 'high/low', 'close-open'),
+  ]
+  kept, known = screen_lib.fill(
+    screen, Known(), {}, lambda n: batches[n], 3, Clock()
+  )
+  assert list(map(str, kept)) == ['volume', 'close', 'open/close']
+  expected = {
+    'proposed': 9, 'dead': 1, 'twins': 1, 'duplicates': 2, 'passed_over': 2,
+  }  # fmt: skip
+  assert known.tally(len(kept)) == expected
+  again = screen_lib.load(None, screen_lib.save(known), kept)
+  assert again.tally(len(kept)) == expected
 
 
 def test_loaded_it_knows_the_same(screen):

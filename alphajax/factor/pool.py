@@ -26,6 +26,7 @@ from alphajax.factor.metrics import Target
 # The least coverage there is: some factor of some weight has a value.
 HEARD = float(jnp.finfo(jnp.float32).tiny)
 DAYS = 128  # Days per step of that computation, to bound its memory.
+ACCEPTS = ('always', 'improve', 'distinct')  # See `insert`.
 TWIN = 0.99  # AlphaGen's bound of the mean correlation with a member.
 
 
@@ -307,10 +308,8 @@ def insert(
   Returns:
     The new pool and a `Trace`.
   """
-  if accept not in ('always', 'improve', 'distinct'):
-    raise ValueError(
-      f"accept is 'always', 'improve' or 'distinct', not {accept!r}"
-    )
+  if accept not in ACCEPTS:
+    raise ValueError(f'accept is {accept!r}: expected one of {ACCEPTS}')
   candidates = tuple(candidates)
   rest, item, trace = _insert(
     pool, candidates, ids, target, scored, config, accept, objective, protected

@@ -130,6 +130,7 @@ def make(config, market: Market) -> Method:
     return state, {
       **metrics,
       **made.known.counts(),
+      'proposed': len(mined.book) + sum(made.known.counts().values()),
       **retrieval.diagnostics(made.plan, outcomes),
       'written': made.written,
       'sampled': made.sampled,
@@ -152,7 +153,9 @@ def make(config, market: Market) -> Method:
     known = screen_lib.load(screen, host, archive.formulas(bench, mined))
     return State(mined, known, tuner.load(more, host['tuned']) if tuner else ())
 
-  return miner.make(config, init=init, step=step, save=save, load=load)
+  return miner.make(
+    config, bench, init=init, step=step, save=save, load=load, screen=screen
+  )
 
 
 def check(config) -> None:

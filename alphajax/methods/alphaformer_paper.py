@@ -98,7 +98,9 @@ def make(config, market: Market) -> Method:
     mined = archive.load(setup.bench, arrays['mined'], host)
     return State(mined, arrays['learner'], host['updates'])
 
-  return miner.make(config, init=init, step=step, save=save, load=load)
+  return miner.make(
+    config, setup.bench, init=init, step=step, save=save, load=load
+  )
 
 
 def check(config) -> None:

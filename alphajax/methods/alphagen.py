@@ -100,7 +100,7 @@ def make(config, market: Market) -> Method:
     mined = archive.load(bench, arrays['mined'], host)
     return State(mined, arrays['learner'], tuple(host['twins']))
 
-  return miner.make(config, init=init, step=step, save=save, load=load)
+  return miner.make(config, bench, init=init, step=step, save=save, load=load)
 
 
 def make_agent(config, language: environment.Language) -> Agent:

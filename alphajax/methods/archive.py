@@ -182,19 +182,15 @@ def _insert_new(bench, mined, new, clock):
   items = list(new.items())
   for i in range(0, len(items), CHUNK):
     chunk = items[i : i + CHUNK]
-    with clock('evaluation'):
-      prepared, ics = _prepare(bench, [formula for _, formula in chunk])
+    prepared, facts = _look(bench, chunk, clock, read=not bench.tracks)
     ids = np.full(CHUNK, -1, np.int32)
     for n, (key, _) in enumerate(chunk):
       # A formula without a value on any day is no factor.
-      valueless = bool(np.isnan(ics[n]))
+      valueless = bool(np.isnan(facts[n].own_ic))
       ids[n] = -1 if valueless else len(book)
-      book[key] = None if valueless else float(ics[n])
+      book[key] = None if valueless else facts[n].own_ic
     if bench.recorder is not None:
-      with clock('memory'):
-        memory = memory_lib.record(
-          bench.recorder, memory, ids[: len(chunk)].tolist(), prepared
-        )
+      memory = memory_lib.add(memory, ids[: len(chunk)].tolist(), facts)
     if not bench.tracks:
       after |= {key: _UNTRACKED for key, _ in chunk}
       continue
@@ -213,6 +209,32 @@ def _insert_new(bench, mined, new, clock):
         bool(trace.is_twin[n]),
       )  # fmt: skip
   return pool, book, memory, after
+
+
+def _look(
+  bench: Bench, chunk: Sequence[tuple[str, Formula]], clock: Clock, read: bool
+) -> tuple[list[jax.Array], list[memory_lib.Fact]]:
+  """The factors of what had to be evaluated, and what is known of all.
+
+  read: what is on disk is not evaluated.
+  """
+  keys, recorder = [key for key, _ in chunk], bench.recorder
+  known: dict[str, memory_lib.Fact] = {}
+  if recorder is not None and read:
+    with clock('memory'):
+      known = memory_lib.look_up(recorder, keys)
+  new = {key: formula for key, formula in chunk if key not in known}
+  if not new:
+    return [], [known[key] for key in keys]
+  with clock('evaluation'):
+    prepared, ics = _prepare(bench, list(new.values()))
+  facts = [memory_lib.Fact(float(ic)) for ic in ics]
+  if recorder is not None:
+    with clock('memory'):
+      facts = memory_lib.facts(recorder, ics, prepared)
+      memory_lib.keep(recorder, new, facts)
+  known |= zip(new, facts, strict=True)
+  return prepared, [known[key] for key in keys]
 
 
 def _protected(bench: Bench, book: dict[str, float | None]) -> int:
@@ -337,7 +359,7 @@ def _load_pool(bench: Bench, arrays: dict, known: Sequence[str]):
 
 
 def _remember(bench: Bench, book: dict[str, float | None], ids):
-  """The memory of formulas of a book, evaluated again to the same bits.
+  """The memory of formulas of a book: read, or evaluated to the same bits.
 
   ids: whose; None: of all with a value.
   """
@@ -350,8 +372,9 @@ def _remember(bench: Bench, book: dict[str, float | None], ids):
   valued = [(i, known[i]) for i in ids]
   for n in range(0, len(valued), CHUNK):
     ids, keys = zip(*valued[n : n + CHUNK], strict=True)
-    prepared, _ = _prepare(bench, read(keys, bench.features))
-    memory = memory_lib.record(bench.recorder, memory, ids, prepared)
+    chunk = list(zip(keys, read(keys, bench.features), strict=True))
+    _, facts = _look(bench, chunk, Clock(), read=True)
+    memory = memory_lib.add(memory, ids, facts)
   return memory
 
 

@@ -6,11 +6,12 @@ bars that it needs before the first scored one; without it they are what the
 longest formula of `config.language` can need.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from alphajax.data.panel import Split
 from alphajax.language.formula import Formula
+from alphajax.run.rows import Rows
 
 
 class Market(NamedTuple):
@@ -49,6 +50,8 @@ class Method(NamedTuple):
   save: state -> (pytree of arrays, JSON-able dict), the whole state.
   load: (arrays, dict) -> state, bit for bit what `save` was given. Called with
     arrays like those that `save(init(key))` returns.
+  kept: (name, `run.rows.Rows`) of what `train` keeps beside the checkpoints, so
+    that `init` and `load` need not evaluate it.
   """
 
   init: Callable[..., Any]
@@ -58,3 +61,4 @@ class Method(NamedTuple):
   finished: Callable[[Any], str | None]
   save: Callable[[Any], tuple[Any, dict[str, Any]]]
   load: Callable[[Any, dict[str, Any]], Any]
+  kept: Sequence[tuple[str, Rows]] = ()

@@ -9,7 +9,9 @@ from alphajax import lookup
 from alphajax.data import universe
 from alphajax.data.panel import LabelSpec, Split
 from alphajax.factor import metrics, pool_rules
+from alphajax.factor import pool as pool_lib
 from alphajax.methods import memory as memory_lib
+from alphajax.run import ranges
 
 ALGORITHM_1 = 'algorithm1'
 WEIGHTINGS = ('ridge', 'equal')
@@ -61,20 +63,16 @@ def make(
   Raises:
     ValueError: an unknown rule, or an option that it cannot have.
   """
+  check(config)
   pool = config.pool
   name = pool.get('rule', ALGORITHM_1)
   if name == ALGORITHM_1:
     return None
-  rule = lookup.function(
-    name, pool_rules.RULES, 'choose(evidence, options, seed)',
-    key='config.pool.rule',
-  )  # fmt: skip
-  check_options(pool)
   recorder = make_recorder(config, split, members, target)
   return Chooser(
     recorder=recorder,
     label=np.asarray(target.label)[recorder.days],
-    rule=rule,
+    rule=_rule(name, 'config.pool.rule'),
     options=options_of(pool),
     every=pool.every,
     last=config.num_iterations,
@@ -87,11 +85,16 @@ def make_recorder(
   config, split: Split, members: universe.Universe, target: metrics.Target
 ) -> memory_lib.Recorder:
   """How what stays of a formula is taken, as `config.pool` says."""
-  return memory_lib.make_recorder(
+  recorder = memory_lib.make_recorder(
     split, members, target,
     labels=config.pool.labels, num_days=config.pool.days,
     spec=LabelSpec(**config.label),
   )  # fmt: skip
+  value = config.get('value', {})
+  objective = value.get('objective', 'ic')
+  if objective != 'ic':
+    objective = f'{objective}, beta {value.beta}'
+  return memory_lib.with_kept(config, recorder, split, target, objective)
 
 
 def options_of(pool) -> pool_rules.Options:
@@ -101,21 +104,39 @@ def options_of(pool) -> pool_rules.Options:
   )
 
 
+def _rule(name: str, key: str) -> Callable[..., np.ndarray]:
+  """The rule of a name other than `algorithm1`; key: for the message."""
+  if name == 'average':
+    raise ValueError(
+      f'{key} is {name!r}: no rule averages pools, configs/ensemble.py does '
+      "with --config.runs=\"('runs/a','runs/b')\""
+    )
+  return lookup.function(
+    # The first is named, where none is found, and never looked up.
+    name, {ALGORITHM_1: '', **pool_rules.RULES},
+    'choose(evidence, options, seed)', key=key,
+  )  # fmt: skip
+
+
 def parse(text: str, options: pool_rules.Options):
   """A rule by its name, maybe with options of its own.
 
-  text: `distilled` or `distilled@capacity=20`, `elastic_net@penalty=3@ridge=1`.
+  text: `distilled` or `distilled@capacity=20`, `elastic_net@penalty=3@ridge=1`,
+    or the import path of a rule in place of the name.
 
   Returns:
     (rule, options).
 
   Raises:
-    ValueError: an unknown rule or option, or a value that is none.
+    ValueError: an unknown rule or option, or a value that it cannot have.
   """
   name, *changes = text.split('@')
-  if name not in pool_rules.RULES:
-    known = ', '.join((ALGORITHM_1, *pool_rules.RULES))
-    raise ValueError(f'--rules has {name!r}: expected some of {known}')
+  if name == ALGORITHM_1:
+    raise ValueError(
+      f'--rules has {text!r}: {name} takes what config.pool says, as in '
+      '--config.pool.capacity=20'
+    )
+  rule = _rule(name, '--rules')
   for change in changes:
     key, _, value = change.partition('=')
     if key not in options._fields:
@@ -130,27 +151,32 @@ def parse(text: str, options: pool_rules.Options):
       raise ValueError(
         f'--rules has {text!r}: {value!r} is no {kind.__name__}'
       ) from error
-  return pool_rules.RULES[name], options
+    named = f'--rules has {text!r}: {key}'
+    if key == 'weighting':
+      _check_word(value, WEIGHTINGS, named)
+    else:
+      ranges.check_number(f'pool.{key}', getattr(options, key), named)
+  return rule, options
 
 
-def check_options(pool) -> None:
-  """Refuses options that no rule can have, by their key."""
-  for name, least in (
-    ('penalty', 0), ('ridge', 0), ('bags', 1), ('every', 1), ('keep', 0),
-  ):  # fmt: skip
-    if not pool.get(name, least) >= least:
-      raise ValueError(
-        f'config.pool.{name} is {pool[name]}: expected >= {least}'
-      )
-  if not 0 < pool.max_corr <= 1:
-    raise ValueError(
-      f'config.pool.max_corr is {pool.max_corr}: expected above 0, up to 1'
-    )
-  if pool.weighting not in WEIGHTINGS:
-    raise ValueError(
-      f'config.pool.weighting is {pool.weighting!r}: expected one of '
-      f'{WEIGHTINGS}'
-    )
+def check(config) -> None:
+  """Refuses what `config.pool` cannot hold, whether it is read or not.
+
+  Raises:
+    ValueError: names the key and what is expected.
+  """
+  pool = config.get('pool', {})
+  ranges.check(config, 'pool.')
+  for name, known in (('accept', pool_lib.ACCEPTS), ('weighting', WEIGHTINGS)):
+    _check_word(pool.get(name, known[0]), known, f'config.pool.{name}')
+  memory_lib.check_labels(pool.get('labels', memory_lib.LABELS))
+  if (rule := pool.get('rule', ALGORITHM_1)) != ALGORITHM_1:
+    _rule(rule, 'config.pool.rule')
+
+
+def _check_word(value: str, known: tuple[str, ...], name: str) -> None:
+  if value not in known:
+    raise ValueError(f'{name} is {value!r}: expected one of {known}')
 
 
 def due(chooser: Chooser, iteration: int, ends: bool) -> bool:

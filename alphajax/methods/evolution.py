@@ -74,10 +74,12 @@ def make(config, market: Market) -> Method:
   setup = _prepare(config, market)
   return miner.make(
     config,
+    setup.bench,
     init=functools.partial(_init, setup),
     step=functools.partial(_step, setup),
     save=_save,
     load=functools.partial(_load, setup),
+    screen=setup.screen,
   )
 
 
@@ -153,7 +155,7 @@ def _step(
   return State(mined, known, state.derivations + derivations, policy), {
     **metrics,
     **learned,
-    **known.counts(),
+    **known.tally(len(mined.book)),
     **surrogate.figures(config.screen, evidence, mined, known, len(formulas)),
     'parents': len(chosen),
     'mean_own_ic': mean_own_ic(mined, len(formulas)),

@@ -84,7 +84,7 @@ def make(config, market: Market) -> Method:
     )
     return State(archive.load(bench, arrays, host), population)
 
-  return miner.make(config, init=init, step=step, save=save, load=load)
+  return miner.make(config, bench, init=init, step=step, save=save, load=load)
 
 
 def breed(

@@ -3,11 +3,12 @@
 Of each formula with a value: its daily correlation with the label that pools
 are fitted to, and its standardised values on some days, side by side over the
 members. Some 70 KB a formula of a market of 300 members, on the host; the
-weakest may be forgotten. They are not written to disk: a run that goes on
-evaluates its formulas again, to the same bits.
+weakest may be forgotten. With `config.keep_rows` they are written to disk
+(`run.rows`); else a run that goes on evaluates its formulas again, to the same
+bits.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from alphajax.data.device import by_days, put
 from alphajax.data.panel import LabelSpec, Split
 from alphajax.factor import metrics, pool_rules, sorting
 from alphajax.factor.metrics import Target
+from alphajax.run import rows as rows_lib
 
 # Of a label, a day's largest and smallest share that is pulled in.
 WINSOR = 0.025
@@ -36,6 +38,7 @@ class Recorder(NamedTuple):
   days: positions of the days whose values are kept.
   scored: positions of the scored days.
   overlap: days on which the labels of neighbouring days overlap.
+  kept: what is known on disk, of `pack`; None: nothing is.
   """
 
   label: jax.Array  # f32[T, M]
@@ -43,6 +46,21 @@ class Recorder(NamedTuple):
   days: np.ndarray  # i[n]
   scored: np.ndarray  # i[days]
   overlap: int
+  kept: rows_lib.Rows | None = None
+
+
+class Fact(NamedTuple):
+  """What is known of one formula.
+
+  own_ic: see `archive.Outcome`; NaN for a formula without a value, of which
+    nothing else is known.
+  rows: f16[D], see `pool_rules.Evidence`.
+  daily: f32[days].
+  """
+
+  own_ic: float
+  rows: np.ndarray = np.zeros(0, np.float16)
+  daily: np.ndarray = np.zeros(0, np.float32)
 
 
 class Memory(NamedTuple):
@@ -77,12 +95,7 @@ def make_recorder(
   """
   if num_days < 1:
     raise ValueError(f'config.pool.days is {num_days}: expected >= 1')
-  unknown = [name for name in labels if name not in LABELS]
-  if unknown or not labels:
-    raise ValueError(
-      f'config.pool.labels is {tuple(labels)}: expected one or more of '
-      f'{", ".join(LABELS)}'
-    )
+  check_labels(labels)
   if spec.neutralize and any(name.startswith('half') for name in labels):
     raise ValueError(
       f'config.pool.labels is {tuple(labels)}: with config.label.neutralize '
@@ -107,6 +120,16 @@ def make_recorder(
     scored=scored,
     overlap=max(spec.exit - spec.entry - 1, 1),
   )
+
+
+def check_labels(labels: Sequence[str]) -> None:
+  """Refuses labels of which one is unknown, or none."""
+  unknown = [name for name in labels if name not in LABELS]
+  if unknown or not labels:
+    raise ValueError(
+      f'config.pool.labels is {tuple(labels)}: expected one or more of '
+      f'{", ".join(LABELS)}'
+    )
 
 
 def label_of(name: str, split: Split, spec: LabelSpec) -> jax.Array:
@@ -134,6 +157,23 @@ def label_of(name: str, split: Split, spec: LabelSpec) -> jax.Array:
   return label
 
 
+def with_kept(
+  config, recorder: Recorder, split: Split, target: Target, objective: str
+) -> Recorder:
+  """The recorder with what `config.keep_rows` keeps on disk.
+
+  objective: the name of what `own_ic` is.
+  """
+  panel = split.panel
+  kept = rows_lib.make(
+    config, 'memory', _size(recorder),
+    panel.features, panel.mask, panel.feature_names, panel.groups,
+    split.scored, target.label, recorder.label, recorder.num_labelled,
+    recorder.days, recorder.scored, objective,
+  )  # fmt: skip
+  return recorder._replace(kept=kept)
+
+
 def record(
   recorder: Recorder,
   memory: Memory,
@@ -145,19 +185,83 @@ def record(
   ids: positions in the book, -1 for a formula without a value: left out.
   factors: f32[T, M] each, from `pool.prepare`.
   """
-  kept = [(i, z) for i, z in zip(ids, factors, strict=True) if i >= 0]
+  ics = [0.0 if i >= 0 else np.nan for i in ids]
+  return add(memory, ids, facts(recorder, ics, factors))
+
+
+def facts(
+  recorder: Recorder, ics: Sequence[float], factors: Sequence[jax.Array]
+) -> list[Fact]:
+  """What is known of formulas with these `own_ic`; see `record`."""
+  days = jnp.asarray(recorder.days)
+  taken = iter(
+    jax.device_get(
+      [
+        _take(z, recorder.label, recorder.num_labelled, days)
+        for ic, z in zip(ics, factors, strict=True)
+        if not np.isnan(ic)
+      ]
+    )
+  )
+  found = []
+  for ic in map(float, ics):
+    if np.isnan(ic):
+      found.append(Fact(ic))
+    else:
+      rows, daily = next(taken)
+      found.append(Fact(ic, rows.ravel(), daily[recorder.scored]))
+  return found
+
+
+def add(memory: Memory, ids: Sequence[int], known: Sequence[Fact]) -> Memory:
+  """The memory with what is known of more formulas; ids: see `record`."""
+  kept = [(i, fact) for i, fact in zip(ids, known, strict=True) if i >= 0]
   if not kept:
     return memory
-  days = jnp.asarray(recorder.days)
-  taken = jax.device_get(
-    [_take(z, recorder.label, recorder.num_labelled, days) for _, z in kept]
-  )
-  rows = np.stack([rows.ravel() for rows, _ in taken])
-  daily = np.stack([daily for _, daily in taken])[:, recorder.scored]
   return Memory(
     memory.ids + tuple(i for i, _ in kept),
-    (*memory.rows, rows),
-    (*memory.daily, daily),
+    (*memory.rows, np.stack([fact.rows for _, fact in kept])),
+    (*memory.daily, np.stack([fact.daily for _, fact in kept])),
+  )
+
+
+def look_up(recorder: Recorder, keys: Iterable[str]) -> dict[str, Fact]:
+  """What is on disk of formulas."""
+  if recorder.kept is None:
+    return {}
+  found = {key: recorder.kept.get(key) for key in keys}
+  return {
+    key: _unpack(recorder, row) for key, row in found.items() if row is not None
+  }
+
+
+def keep(recorder: Recorder, keys: Iterable[str], known: Iterable[Fact]):
+  """Writes what is known of formulas."""
+  if recorder.kept is None:
+    return
+  for key, fact in zip(keys, known, strict=True):
+    row = b''.join(
+      part.tobytes() for part in (np.float64(fact.own_ic), *fact[1:])
+    )
+    recorder.kept.put(key, row.ljust(_size(recorder), b'\0'))
+
+
+def _size(recorder: Recorder) -> int:
+  """Bytes of a formula's row."""
+  width = len(recorder.days) * recorder.label.shape[1]
+  return 8 + 2 * width + 4 * len(recorder.scored)
+
+
+def _unpack(recorder: Recorder, row: bytes) -> Fact:
+  """What `keep` was given."""
+  own_ic = float(np.frombuffer(row, np.float64, 1)[0])
+  if np.isnan(own_ic):
+    return Fact(own_ic)
+  width = len(recorder.days) * recorder.label.shape[1]
+  return Fact(
+    own_ic,
+    np.frombuffer(row, np.float16, width, 8),
+    np.frombuffer(row, np.float32, len(recorder.scored), 8 + 2 * width),
   )
 
 

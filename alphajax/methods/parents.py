@@ -29,6 +29,15 @@ def check(config) -> None:
     raise ValueError(
       f'config.evolution.num_parents is {options.num_parents}: expected >= 1'
     )
+  if not 0 < options.niche_corr <= 1:
+    raise ValueError(
+      f'config.evolution.niche_corr is {options.niche_corr}: expected a '
+      'correlation above 0, up to 1'
+    )
+  if not options.start >= 0:
+    raise ValueError(
+      f'config.evolution.start is {options.start}: expected >= 0'
+    )
   if not config.screen.twin:
     raise ValueError(
       'config.screen.twin is 0: evolution tells niches apart by what the '

@@ -51,7 +51,9 @@ def make(config, market: Market) -> Method:
     mined, _ = archive.commit(bench, state.mined, formulas, clock)
     mined, metrics = validation.validate(bench, mined, clock)
     if screen is not None:
-      metrics |= known.counts()
+      metrics |= known.tally(len(mined.book))
+    else:
+      metrics['duplicates'] = mined.proposed - len(mined.book)
     metrics |= surrogate.figures(
       config.screen, evidence, mined, known, len(formulas)
     )
@@ -84,7 +86,9 @@ def make(config, market: Market) -> Method:
     known = screen_lib.load(screen, host, archive.formulas(bench, mined))
     return State(mined, known)
 
-  return miner.make(config, init=init, step=step, save=save, load=load)
+  return miner.make(
+    config, bench, init=init, step=step, save=save, load=load, screen=screen
+  )
 
 
 def to_evaluate(count: int, book: Collection[str], max_evaluated: int) -> int:

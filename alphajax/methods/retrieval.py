@@ -127,12 +127,12 @@ def make(config, market: Market) -> Method:
     return archive.save(state.mined)
 
   def finished(state):
-    reason = stopping.finished(config, state.mined)
     if not state.mined.iteration:  # The first step draws, and is timed.
-      return reason
+      return None
+    reason = stopping.finished(config, state.mined, sum(map(len, bench.given)))
     return reason or _read_out(library(), len(state.mined.book))
 
-  method = miner.make(config, init=init, step=step, save=save, load=load)
+  method = miner.make(config, bench, init=init, step=step, save=save, load=load)
   return method._replace(finished=finished)
 
 

@@ -19,6 +19,9 @@ from alphajax.factor import evaluate, metrics
 from alphajax.factor.store import MIN_VALUES
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
+from alphajax.methods import registry
+from alphajax.run import ranges
+from alphajax.run import rows as rows_lib
 from alphajax.run.clock import Clock
 from alphajax.search import nearest
 
@@ -28,6 +31,11 @@ SPREAD = 4
 # A language, or what is left of it, may have no formula more to offer.
 MAX_DRAWS = 50
 MIN_NORM = 1e-6
+RANKS = ('none', 'ic', 'gain')  # See `surrogate`.
+# Methods that read `config.screen`, and those that rank by it. AlphaCFG reads
+# it with a prior.
+RANKED = ('evolution', 'random_search')
+USERS = ('alphaformer', 'pretraining', 'retrieval', *RANKED)
 
 
 Rank = Callable[[np.ndarray], np.ndarray]
@@ -37,12 +45,14 @@ class Screen(NamedTuple):
   """A part of the train split on the device; made once a run.
 
   twin: mean correlation, by its size, above which two formulas are one.
+  kept: behaviours on disk; None: none are.
   """
 
   store: evaluate.Store
   members: jax.Array  # bool[n, s]
   days: jax.Array  # i[n], positions in the panel
   twin: float
+  kept: rows_lib.Rows | None = None
 
 
 class Known(NamedTuple):
@@ -52,16 +62,62 @@ class Known(NamedTuple):
     their products are correlations.
   turned_away: canonical key -> 'dead' or 'twin'.
   shadow: of the rows, where there are enough of them.
+  duplicates: proposals that were known, or had come before in the same draw.
+  passed_over: proposals that nobody looked at, for there were enough.
   """
 
   rows: tuple[np.ndarray, ...] = ()
   turned_away: dict[str, str] = {}
   shadow: nearest.Shadow | None = None
+  duplicates: int = 0
+  passed_over: int = 0
 
   def counts(self) -> dict[str, int]:
     """How many formulas were turned away, and why."""
     reasons = list(self.turned_away.values())
     return {'dead': reasons.count('dead'), 'twins': reasons.count('twin')}
+
+  def tally(self, evaluated: int) -> dict[str, int]:
+    """What became of all proposals of `fill`; `proposed` is the sum.
+
+    evaluated: formulas so far, those that a run began with among them.
+    """
+    parts = {
+      **self.counts(),
+      'duplicates': self.duplicates,
+      'passed_over': self.passed_over,
+    }
+    return {'proposed': evaluated + sum(parts.values()), **parts}
+
+
+def check(config) -> None:
+  """Refuses what `config.screen` cannot hold, whether it is read or not.
+
+  Raises:
+    ValueError: names the key and what is expected.
+  """
+  ranges.check(config, 'screen.')
+  rank = config.get('screen', {}).get('rank', 'none')
+  if rank not in RANKS:
+    raise ValueError(f'config.screen.rank is {rank!r}: expected one of {RANKS}')
+
+
+def without_effect(config) -> list[str]:
+  """What `config.screen` says in vain, a line each, of methods of ours."""
+  options = config.get('screen', {})
+  if config.method not in registry.METHODS:
+    return []
+  said: list[tuple[str, tuple[str, ...]]] = []
+  if options.get('twin') and config.method not in USERS:
+    if 'prior' not in config:
+      said.append(('twin', USERS))
+  if options.get('rank', 'none') != 'none' and config.method not in RANKED:
+    said.append(('rank', RANKED))
+  return [
+    f'config.screen.{name} = {options[name]} changes nothing of '
+    f'{config.method}: it is read by {", ".join(methods)}'
+    for name, methods in said
+  ]
 
 
 def make(config, split: Split) -> Screen | None:
@@ -70,19 +126,10 @@ def make(config, split: Split) -> Screen | None:
   Raises:
     ValueError: an option that cannot be; names its key.
   """
+  check(config)
   options = config.get('screen')
   if options is None or not options.twin:
     return None
-  if not 0 < options.twin <= 1:
-    raise ValueError(
-      f'config.screen.twin is {options.twin}: expected a correlation above 0, '
-      'up to 1, or 0 for no screen'
-    )
-  for name in ('stocks', 'days'):
-    if options[name] < 2:
-      raise ValueError(
-        f'config.screen.{name} is {options[name]}: expected >= 2'
-      )
   scored = np.flatnonzero(split.scored)
   mask = np.asarray(split.panel.mask)
   days_of = mask[scored].sum(0)
@@ -103,7 +150,11 @@ def make(config, split: Split) -> Screen | None:
     members=jnp.asarray(np.asarray(panel.mask)[days]),
     days=jnp.asarray(days),
     twin=options.twin,
-  )
+    kept=rows_lib.make(
+      config, 'screen', 2 * len(days) * len(stocks),
+      panel.features, panel.mask, panel.feature_names, panel.groups, days,
+    ),
+  )  # fmt: skip
 
 
 def behaviours(screen: Screen, formulas: Sequence[Formula]) -> np.ndarray:
@@ -166,11 +217,14 @@ def sift(
       reason = 'twin' if rows[i].any() else 'dead'
       turned_away[formula_lib.key(formula)] = reason
   added = (rows[kept],) if kept else ()
+  _keep(screen, [formulas[i] for i in kept], rows[kept])
   if shadow is not None and kept:
     shadow = nearest.extend(shadow, rows[kept])
   return (
     [formulas[i] for i in kept],
-    Known(known.rows + added, turned_away, shadow),
+    known._replace(
+      rows=known.rows + added, turned_away=turned_away, shadow=shadow
+    ),
   )
 
 
@@ -195,13 +249,16 @@ def fill(
   kept: list[Formula] = []
   new: dict[str, Formula] = {}
   seen = set(book) | set(known.turned_away)
+  before, turned_away, duplicates = len(seen), len(known.turned_away), 0
   for number in range(MAX_DRAWS):
     if len(kept) == wanted:
       break
     drawn = len(new)
     for formula in draw(number):
       key = formula_lib.key(formula)
-      if key not in seen:
+      if key in seen:
+        duplicates += 1
+      else:
         new[key] = formula
         seen.add(key)
     enough = len(new) >= candidates * (wanted - len(kept))
@@ -216,7 +273,35 @@ def fill(
         )
     kept += worth_it
     new = {}
-  return kept, known
+  looked_at = len(kept) + len(known.turned_away) - turned_away
+  return kept, known._replace(
+    duplicates=known.duplicates + duplicates,
+    passed_over=known.passed_over + len(seen) - before - looked_at,
+  )
+
+
+def _keep(screen: Screen, formulas: Sequence[Formula], rows: np.ndarray):
+  """Writes behaviours to disk."""
+  if screen.kept is not None:
+    for formula, row in zip(formulas, rows, strict=True):
+      screen.kept.put(formula_lib.key(formula), row.tobytes())
+
+
+def _read(screen: Screen, formulas: Sequence[Formula]) -> np.ndarray:
+  """`behaviours`, read where they are on disk."""
+  if screen.kept is None:
+    return behaviours(screen, formulas)
+  kept = [screen.kept.get(formula_lib.key(formula)) for formula in formulas]
+  new = [f for f, row in zip(formulas, kept, strict=True) if row is None]
+  found = behaviours(screen, new) if new else np.zeros((0, 0), np.float16)
+  _keep(screen, new, found)
+  rest = iter(found)
+  return np.stack(
+    [
+      next(rest) if row is None else np.frombuffer(row, np.float16)
+      for row in kept
+    ]
+  )
 
 
 def start(screen: Screen | None, formulas: Sequence[Formula]) -> Known:
@@ -226,7 +311,11 @@ def start(screen: Screen | None, formulas: Sequence[Formula]) -> Known:
 
 def save(known: Known) -> dict:
   """What a checkpoint keeps; `load` evaluates the rows again."""
-  return {'turned_away': known.turned_away}
+  return {
+    'turned_away': known.turned_away,
+    'duplicates': known.duplicates,
+    'passed_over': known.passed_over,
+  }
 
 
 def load(
@@ -238,5 +327,6 @@ def load(
   """
   rows: tuple[np.ndarray, ...] = ()
   if screen is not None and formulas:
-    rows = (behaviours(screen, formulas),)
-  return Known(rows, host['turned_away'])
+    rows = (_read(screen, formulas),)
+  counts = (host.get(key, 0) for key in ('duplicates', 'passed_over'))
+  return Known(rows, host['turned_away'], None, *counts)

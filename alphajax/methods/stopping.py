@@ -6,12 +6,22 @@ from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 
 
-def finished(config, mined) -> str | None:
-  """Why mining should end.
+def finished(config, mined, given: int = 0) -> str | None:
+  """Why mining should end; never before a pool was chosen once.
 
   A pool that a rule chooses from all formulas has no early stop: the more there
   are the better it chooses, whatever validation says.
+
+  given: formulas that the run began with.
   """
+  if not mined.iteration:
+    return None
+  if config.max_evaluated and given >= config.max_evaluated:
+    return (
+      f'a pool was chosen from the {given} formulas that the run began with, '
+      f'and config.max_evaluated = {config.max_evaluated} leaves none to '
+      'evaluate beside them'
+    )
   waited = mined.iteration - mined.found.iteration
   if config.pool.get('rule', 'algorithm1') != 'algorithm1':
     waited = 0

@@ -18,7 +18,6 @@ from alphajax.methods import screen as screen_lib
 from alphajax.methods.base import Market
 from alphajax.search import kernel, nearest
 
-RANKS = ('none', 'ic', 'gain')
 LEAST = 100  # Formulas with a value before any is ranked.
 LANDMARKS = 400  # Formulas that others are foreseen by: strongest and others.
 BLOCKS = 8  # Of days, whose ICs are compared.
@@ -42,25 +41,12 @@ class Evidence(NamedTuple):
 
 def check(config) -> None:
   """Refuses options that cannot be, by their key."""
+  screen_lib.check(config)
   options = config.screen
-  if options.rank not in RANKS:
-    raise ValueError(
-      f'config.screen.rank is {options.rank!r}: expected one of {RANKS}'
-    )
-  if options.rank == 'none':
-    return
-  if not options.twin:
+  if options.rank != 'none' and not options.twin:
     raise ValueError(
       f'config.screen.rank is {options.rank!r}, by what a screen sees: set '
       'config.screen.twin, such as 0.99'
-    )
-  if options.candidates < 1:
-    raise ValueError(
-      f'config.screen.candidates is {options.candidates}: expected >= 1'
-    )
-  if not options.explore >= 0:
-    raise ValueError(
-      f'config.screen.explore is {options.explore}: expected >= 0'
     )
 
 

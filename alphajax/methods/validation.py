@@ -22,13 +22,16 @@ def validate(bench: Bench, mined: Mined, clock: Clock) -> tuple[Mined, dict]:
     mined, figures = _validate_pool(bench, mined, clock)
   else:
     mined, figures = _validate_choice(bench, mined, clock)
+  # Those that have a value on some day.
+  valued = sum(ic is not None for ic in mined.book.values())
+  if bench.keep and bench.recorder is not None:
+    figures['forgotten'] = valued - len(mined.memory.ids)
   return mined, {
     **figures,
     'best_valid_ic': mined.best_valid_ic if mined.found.iteration else None,
     'proposed': mined.proposed,
     'evaluated': len(mined.book),
-    # Those that have a value on some day.
-    'valued': sum(ic is not None for ic in mined.book.values()),
+    'valued': valued,
   }
 
 

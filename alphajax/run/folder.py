@@ -16,7 +16,7 @@ from alphajax.run.files import RunError
 # By which rules it is traded is asked of what it has found.
 MAY_CHANGE = (
   'data.path', 'store_bytes', 'num_iterations', 'early_stop', 'max_evaluated',
-  'num_seeds', 'log', 'mesh', 'backtest',
+  'num_seeds', 'log', 'mesh', 'backtest', 'keep_rows',
 )  # fmt: skip
 
 

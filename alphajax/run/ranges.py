@@ -39,7 +39,7 @@ RANGES = {
       'label.exit', 'language.max_length',
       'pool.capacity', 'pool.every', 'pool.bags', 'pool.days',
       'refine.tune_starts',
-      'search.num_simulations', 'search.num_considered',
+      'screen.candidates', 'search.num_simulations', 'search.num_considered',
       'network.width', 'training.batch_size', 'training.replay_size',
     ),
     _COUNT,
@@ -47,6 +47,7 @@ RANGES = {
   **dict.fromkeys(
     (
       'early_stop', 'max_evaluated', 'lookback', 'label.entry',
+      'mesh.devices', 'screen.explore',
       'pool.l1', 'pool.penalty', 'pool.ridge', 'pool.keep',
       'refine.beta', 'refine.extra_length', 'refine.max_length',
       'refine.tune_steps', 'search.c_puct', 'training.num_updates',
@@ -61,22 +62,46 @@ RANGES = {
     ),
     _POSITIVE,
   ),
-  'search.dirichlet_fraction': Range(0, 1),
+  **dict.fromkeys(('screen.stocks', 'screen.days'), Range(2)),
+  **dict.fromkeys(('screen.twin', 'search.dirichlet_fraction'), Range(0, 1)),
   'pool.max_corr': Range(0, 1, above=True),
   'network.dropout': Range(0, 1, below=True),
 }  # fmt: skip
 
 
-def check(config) -> None:
+def check(config, section: str = '') -> None:
   """Refuses a number that cannot be; a key that a config lacks is no matter.
+
+  section: `pool` for the keys of `config.pool` alone.
 
   Raises:
     ValueError: names the key and what is expected.
   """
-  for key, allowed in RANGES.items():
+  for key in RANGES:
+    if not key.startswith(section):
+      continue
     value = config
     for name in key.split('.'):
       value = value.get(name) if hasattr(value, 'get') else None
-    is_number = isinstance(value, int | float)
-    if is_number and not allowed.holds(value):
-      raise ValueError(f'config.{key} is {value}: expected {allowed}')
+    if isinstance(value, int | float):
+      check_number(key, value, f'config.{key}')
+  if not section:
+    _refuse_nan(config, 'config')
+
+
+def check_number(key: str, value: float, name: str) -> None:
+  """Refuses a number that a key of a config cannot have; `name` says whose."""
+  if key in RANGES and not RANGES[key].holds(value):
+    raise ValueError(f'{name} is {value}: expected {RANGES[key]}')
+
+
+def _refuse_nan(value: Any, name: str) -> None:
+  """Refuses what is no number, wherever in a config it is."""
+  if hasattr(value, 'items'):
+    for key, part in value.items():
+      _refuse_nan(part, f'{name}.{key}')
+  elif isinstance(value, tuple | list):
+    for part in value:
+      _refuse_nan(part, name)
+  elif isinstance(value, float) and value != value:
+    raise ValueError(f'{name} is nan: expected a number')

@@ -18,6 +18,16 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 GAMES = 'games'
 
 
+def check(devices: int) -> None:
+  """Refuses more devices than there are, whether games are played or not."""
+  count = len(jax.local_devices())
+  if devices > count:
+    raise ValueError(
+      f'config.mesh.devices is {devices}: expected at most {count}, the '
+      'devices that are here; 0 takes what there is'
+    )
+
+
 def make_mesh(num_games: int, devices: int = 0) -> Mesh | None:
   """As many local devices as share the games evenly; None: one has all.
 

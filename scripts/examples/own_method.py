@@ -47,6 +47,7 @@ def make(config, market: Market) -> Method:
 
   return miner.make(
     config,
+    bench,
     init=lambda rng_key: State(archive.start(bench)),
     step=step,
     save=lambda state: archive.save(state.mined),
