@@ -12,6 +12,8 @@ from jax import monitoring
 
 from alphajax.run import cache
 
+importlib.import_module('one_context')
+
 KEPT_BYTES = 1 << 30  # Of compiled programs; all tests need a tenth of it.
 MOST_PROGRAMS = 1_000  # That are kept from one file to the next.
 
