@@ -15,7 +15,7 @@ from alphajax.run import cache
 importlib.import_module('one_context')
 
 KEPT_BYTES = 1 << 30  # Of compiled programs; all tests need a tenth of it.
-MOST_PROGRAMS = 1_000  # That are kept from one file to the next.
+MOST_PROGRAMS = 4_000  # That are kept from one file to the next.
 
 
 # Files of few tests that take long come first: else one worker would wait for

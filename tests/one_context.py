@@ -22,8 +22,8 @@ class _Lent:
     except IndexError:
       self.context = _make()
 
-  def __del__(self):
-    _free.append(self.context)
+  def __del__(self, free=_free):  # By name it may be gone at the exit.
+    free.append(self.context)
 
 
 _of_thread = threading.local()
