@@ -21,6 +21,7 @@ PRELOAD = [
   'alphajax.refine',
   'alphajax.report.__main__',
   'frozen',
+  'one_context',
 ]
 
 

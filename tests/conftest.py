@@ -12,8 +12,12 @@ from jax import monitoring
 
 from alphajax.run import cache
 
+importlib.import_module('one_context')
+
 KEPT_BYTES = 1 << 30  # Of compiled programs; all tests need a tenth of it.
-MOST_PROGRAMS = 1_000  # That are kept from one file to the next.
+# That are kept from one file to the next, a megabyte of memory each with what
+# was traced for it.
+MOST_PROGRAMS = 2_500
 
 
 # Files of few tests that take long come first: else one worker would wait for
@@ -130,11 +134,7 @@ monitoring.register_event_duration_secs_listener(_compiled)
 
 @pytest.fixture(scope='module', autouse=True)
 def few_programs():
-  """Forgets programs after a file once there are many.
-
-  With each that lives the next takes longer to make, twice as long with 2,000;
-  files share some, so that those of one alone stay.
-  """
+  """Forgets programs after a file once there are many; files share some."""
   yield
   if _compiled.count > MOST_PROGRAMS:
     jax.clear_caches()

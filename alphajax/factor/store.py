@@ -63,7 +63,7 @@ class Store:
     """
     features = _put(panel)
     self.shape = features.shape[1:]  # (T, S)
-    plane = features[0].nbytes
+    plane = features.nbytes // len(features)
     self.capacity = budget // plane
     if self.capacity < MIN_VALUES:
       raise ValueError(
