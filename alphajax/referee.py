@@ -18,7 +18,7 @@ that share the folder, and no table.
 
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +91,7 @@ def run(
 
   Raises:
     ValueError, RunError: see `matrix.plan`, `sweep.train_all`; or nothing is
-      done.
-    FloatingPointError: at the end, of runs whose loss is not finite.
+      done; at the end, of runs that failed, which are no part of the table.
   """
   workdir = Path(workdir).expanduser()
   wanted = matrix.plan(config, workdir, methods, markets)
@@ -137,10 +136,16 @@ def read(config, members: Sequence[Member], name: str) -> list[Board]:
   """
   runs: dict[str, dict[str, tuple[Member, folder.Run]]] = {}
   missing: dict[str, list[str]] = {}
+  failed: dict[str, dict[str, str]] = {}
   for member in members:
     market, method = matrix.names_of(member)
+    which = f'{method}, seed {member.seed}'
+    why = sweep.failure(member.workdir)
+    if why is not None:
+      failed.setdefault(market, {})[which] = why
+      continue
     if not is_judged(member, name):
-      missing.setdefault(market, []).append(f'{method}, seed {member.seed}')
+      missing.setdefault(market, []).append(which)
       continue
     loaded = folder.load_run(member.workdir)
     runs.setdefault(market, {})[str(member.workdir)] = member, loaded
@@ -152,11 +157,23 @@ def read(config, members: Sequence[Member], name: str) -> list[Board]:
     assert loaded.pool is not None  # It was judged.
     days = member.config.splits['test' if name == 'test' else 'valid']
     board = _board(config, market, entries, loaded.pool['label'], days)
+    board = _with_failed(board, failed.get(market, {}))
     if market in missing:
       said = f'Not done, or nothing was found: {"; ".join(missing[market])}.'
       board = board._replace(notes=[*board.notes, said])
     boards.append(board)
   return boards + _walked(config)
+
+
+def _with_failed(board: Board, failed: Mapping[str, str]) -> Board:
+  """A board that marks the runs that failed, by `METHOD, seed N`."""
+  methods = dict.fromkeys(which.rpartition(', seed')[0] for which in failed)
+  none = tuple(name for name in methods if name not in board.table.index)
+  # An error may have lines of its own.
+  told = [
+    f'{which} failed: {" ".join(why.split())}' for which, why in failed.items()
+  ]
+  return board._replace(failed=none, notes=[*board.notes, *told])
 
 
 def is_judged(member: Member, name: str) -> bool:
