@@ -13,7 +13,8 @@ days instead and opens nothing. Writes `table.csv`, `table.md`, `runs.csv`,
 `ranking.csv` too. `--part=I/N` does a part of the runs, for several machines
 that share the folder, and no table.
 
-`--add="NAME:CONFIG KEY=VALUE ..."` adds a method.
+`--add="NAME:CONFIG KEY=VALUE ..."` adds a method; with `formulas=False` one
+that evaluates no formulas, with `budget=N` one that has its own budget.
 """
 
 import functools
@@ -318,7 +319,8 @@ def add(config, text: str) -> None:
 
   Args:
     config: gets it in `methods`.
-    text: NAME:CONFIG KEY=VALUE KEY=VALUE; CONFIG may have a variant.
+    text: NAME:CONFIG KEY=VALUE KEY=VALUE; CONFIG may have a variant. Besides
+      keys of it, `formulas=False` and `budget=N` of the row.
 
   Raises:
     ValueError: another form, or a name that is there.
@@ -333,8 +335,19 @@ def add(config, text: str) -> None:
   if name in config.methods:
     raise ValueError(f'--add={text}: config.methods has {name} already')
   path, _, variant = source.partition(':')
+  options: dict[str, Any] = {}
+  for word in list(settings):
+    key, _, value = word.partition('=')
+    # Of published.py `formulas` is a file.
+    if key == 'formulas' and value in ('True', 'False'):
+      options[key] = value == 'True'
+    elif key == 'budget' and value.lstrip('-').isdecimal():
+      options[key] = int(value)
+    else:
+      continue
+    settings.remove(word)
   with config.methods.unlocked():  # Flags lock it.
-    config.methods[name] = rows.method(path, variant, settings)
+    config.methods[name] = rows.method(path, variant, settings, **options)
 
 
 def _say(text: str) -> None:

@@ -156,10 +156,9 @@ def train_all(
 
   One after the other in this process, which keeps their programs and shares
   the market, or `jobs` at a time in processes of their own. Before that each
-  method whose variant has no run yet is made once: an option that it
-  does not know should not be found out after hours. What a user can mend, a
-  loss that is not finite or a file that is gone, ends its own run alone; it is
-  told of by its name at once and at the end, and the folder keeps it.
+  method whose variant has no run yet is made once, for options that it does not
+  know. What a user can mend, such as a loss that is not finite, ends its own
+  run alone; it is named at once and at the end, and the folder keeps why.
 
   Args:
     members: of `plan`.
@@ -186,17 +185,16 @@ def train_all(
     else:
       failed[str(member.workdir)] = why
   if failed:
-    lines = '\n'.join(f'  {name}: {why}' for name, why in failed.items())
-    raise RunError(
+    lines = [f'  {name}: {why}' for name, why in failed.items()]
+    raise RunError('\n'.join([
       f'{len(failed)} of {len(members)} runs failed; the same command goes on '
-      f'where they stopped:\n{lines}'
-    )
+      'where they stopped:', *lines,
+    ]))  # fmt: skip
 
 
 def failure(workdir: Path) -> str | None:
   """Why a run failed when it was last tried; None where it did not."""
-  known = files.read_json(workdir / FAILED)
-  return None if known is None else known['error']
+  return (files.read_json(workdir / FAILED) or {}).get('error')
 
 
 def _in_turn(members, load_market, then) -> Iterator[tuple[Member, bool]]:
@@ -210,8 +208,7 @@ def _in_turn(members, load_market, then) -> Iterator[tuple[Member, bool]]:
 def _apart(members, jobs, then) -> Iterator[tuple[Member, bool]]:
   """Those that are not finished in processes, then the finished ones.
 
-  With each, whether its process came to an end that it did not tell of; then
-  no more are begun.
+  With each, whether its process crashed; then no more are begun.
   """
   wanted = [m for m in members if not is_finished(m.workdir, m.config)]
   work = functools.partial(_train_one, load_market=None, then=then)
@@ -272,7 +269,7 @@ def is_finished(workdir: Path, config, name: str = 'finished.json') -> bool:
   """Whether this config was brought to its end there, on the data of now.
 
   Rules of the backtest do not count, for they are asked of what was found, nor
-  do devices, which change nothing of it.
+  do devices, which change nothing of it, nor what became of bad lines.
 
   name: of the file that says so, with the `config`.
   """
@@ -282,7 +279,8 @@ def is_finished(workdir: Path, config, name: str = 'finished.json') -> bool:
   changes = config_lib.changes(
     finished['config'], config.to_dict(), experiment.defaults_of(config)
   )
-  if any(not key.startswith(('backtest.', 'mesh.')) for key, _ in changes):
+  aside = 'backtest.', 'mesh.', 'strict', 'published.strict'
+  if any(not key.startswith(aside) for key, _ in changes):
     return False
   known = files.read_json(workdir / 'provenance.json') or {}
   return known.get('data_hash') == markets.data_hash(config)
@@ -371,12 +369,9 @@ def define_flags() -> None:
   )  # fmt: skip
   flags.DEFINE_string('control', None, 'The variant to compare with.')
   flags.DEFINE_integer(
-    'jobs',
-    None,
-    'Runs at a time in processes of their own; by default all '
-    'are run in this one.',
-    lower_bound=1,
-  )
+    'jobs', None, 'Runs at a time in processes of their own; by default all '
+    'are run in this one.', lower_bound=1,
+  )  # fmt: skip
   parts.define_flag()
   flags.mark_flags_as_required(['config', 'workdir'])
 

@@ -375,6 +375,15 @@ def test_a_method_of_ones_own_enters_the_table(copy, monkeypatch):
     assert re.fullmatch(r'Mean\(\w+,\d+\)/Mean\(\w+,\d+\)', factor['formula'])
 
 
+def test_what_of_an_addition_is_of_the_row():
+  config = get_config()
+  referee.add(config, 'a:random.py formulas=False method=my.volume')
+  referee.add(config, 'b:published.py formulas=ideas.txt budget=7')
+  a, b = config.methods.a, config.methods.b
+  assert (a.formulas, a.budget, a.set) == (False, None, ('method=my.volume',))
+  assert (b.formulas, b.budget, b.set) == (True, 7, ('formulas=ideas.txt',))
+
+
 @pytest.mark.parametrize(
   'text, message',
   [
