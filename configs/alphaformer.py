@@ -7,14 +7,15 @@ The market is read as a set of evaluated formulas and their statistics. The
 variant after the market says what is done: `zero_shot`, the default, mines with
 parameters that stay; `finetune` goes on learning from what it evaluates;
 `pretrain` makes parameters on planted tasks, in less than an hour of two cores;
-`pretrain_gpu` those that come with alphajax, see `scripts/pretrain.py`.
+`pretrain_gpu` those that come with alphajax, see `scripts/pretrain.py`;
+`paper` is the model of the paper (`alphaformer_paper.py`).
 """
 
 from ml_collections import config_dict
 
-from alphajax.configs import common
+from alphajax.configs import alphaformer_paper, common
 
-VARIANTS = ('zero_shot', 'finetune', 'pretrain', 'pretrain_gpu')
+VARIANTS = ('zero_shot', 'finetune', 'pretrain', 'pretrain_gpu', 'paper')
 
 
 def get_config(variant='csi300'):
@@ -25,6 +26,8 @@ def get_config(variant='csi300'):
       f'unknown variant {variant!r}: expected a market, and after it one of '
       f'{", ".join("," + each for each in VARIANTS)}'
     )
+  if kind == 'paper':
+    return alphaformer_paper.get_config(market)
   config = common.get_config()
   common.use_market(config, market)
   config.early_stop = 0.0
