@@ -104,8 +104,12 @@ def _pretrain(config):
   config.method = 'pretraining'
   config.num_iterations = 200
   config.pretrain = config_dict.ConfigDict()
-  # Files of more panels, with commas, such as those of alphajax synthesize.
+  # Files of more panels, or folders of alphajax synthesize, with commas.
   config.pretrain.panels = ''
+  # Where labels are planted: `real`, the training split and those panels; the
+  # `panels` alone; or of them one family: bootstrap, garch, gru, transformer,
+  # diffusion, ensemble, each maybe with _independent behind it.
+  config.pretrain.markets = 'real'
   # FILE.npz that the library and what was measured of it are read from, or
   # written to where it does not exist yet; empty: made anew at every start.
   config.pretrain.bank = ''

@@ -342,6 +342,10 @@ def test_bad_options(market, pretrained, changes, message):
     ({'num_probes': 7}, 'config.tokens.anchors is 8: expected 1 to the 7'),
     ({'held_share': 1.0}, 'config.pretrain.held_share is 1.0: expected above'),
     ({'horizons': (20,)}, r'horizons is \(20,\): .* the 5 of config.label'),
+    (
+      {'markets': 'gan'},
+      "pretrain.markets is 'gan': expected one of real, pan",
+    ),
   ],
 )
 def test_bad_options_of_pretraining(market, changes, message):
