@@ -94,6 +94,7 @@ def defaults_of(config) -> dict[str, Any]:
   # Where a folder is older than this key, the hash of its data decides.
   defaults.data.source = config.data.get('source', defaults.data.source)
   defaults.pretrain = {'markets': 'real'}
+  defaults.alphaformer = {'other': ''}
   return defaults.to_dict()
 
 

@@ -65,8 +65,10 @@ def _mine(config):
   config.alphaformer.explore = 1.0  # See configs/retrieval.py.
   config.alphaformer.max_corr = 0.5  # Of two formulas of an iteration.
   # What is taken from the network, to see what it is good for:
-  # random_parameters, zero_memory, no_pool, no_retrieved, permuted_probes.
+  # random_parameters, zero_memory, no_pool, no_retrieved, permuted_probes; or
+  # other_market: its probes have the ICs that they have on the panel `other`.
   config.alphaformer.ablate = ''
+  config.alphaformer.other = ''
 
 
 def _finetune(config):
