@@ -1,6 +1,7 @@
 """What a matrix of runs is planned as, and what is refused before it runs."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from ml_collections import config_dict
 from alphajax import cli, matrix
 from alphajax.configs import referee as rows
 from alphajax.methods import gflownet
+from alphajax.run import config as config_lib
 from alphajax.run import files
 
 TINY = str(Path(tiny.__file__))
@@ -324,3 +326,21 @@ def test_the_configs_of_the_referee():
   assert planted == {0, 1, 2, 3, 4, 6} and {3, 10} <= lengths
   with pytest.raises(ValueError, match="unknown variant 'nikkei'"):
     rows.get_config('nikkei')
+
+
+def test_the_documented_settings_are_those_of_the_configs(tmp_path):
+  """The table of configs/README.md: ours, and those of the referee."""
+  text = (cli.CONFIGS / 'README.md').read_text()
+  found = re.findall(
+    r'^\| `(\w+)` \| `([\w.]+)` \| [^|]+ \| ([^|]+) \| ([^|]+) \|$', text, re.M
+  )
+  assert len(found) > 15
+  names = list(dict.fromkeys(name for name, *_ in found))
+  config = rows.get_config('csi300')
+  config.seeds, config.markets.csi300.set = 1, (f'data.path={tmp_path}',)
+  cut = planned(config, tmp_path / 'runs', names)
+  for name, key, ours, referees in found:
+    own = cli.read_config(f'{config.methods[name].config}:csi300')
+    for made, said in ((own, ours), (cut[name], referees)):
+      value = config_lib.flatten(made.to_dict())[key]
+      assert str(value) == said, f'{name}, {key}'
