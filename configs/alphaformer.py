@@ -66,9 +66,9 @@ def _mine(config):
   config.alphaformer.max_corr = 0.5  # Of two formulas of an iteration.
   # What is taken from the network, to see what it is good for:
   # random_parameters, zero_memory, no_pool, no_retrieved, permuted_probes; or
-  # other_market: its probes have the ICs that they have on the panel `other`.
+  # other_market: its probes have the ICs that they have on another panel.
   config.alphaformer.ablate = ''
-  config.alphaformer.other = ''
+  config.alphaformer.other = ''  # File or folder of that panel.
 
 
 def _finetune(config):

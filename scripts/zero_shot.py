@@ -12,7 +12,7 @@ other half and on validation, beside those of random search with the same
 screen, the same rule and as many formulas. `best_distinct@capacity=100` is a
 pool of 100. Then, for each search, the formulas that it needs for the best that
 random search reaches, over those of random search, with its 95 % interval over
-days and seeds: AlphaFormer's paper says a third of AlphaGen's.
+days and seeds: AlphaFormer's paper says some third of what other methods need.
 """
 
 from pathlib import Path
