@@ -84,9 +84,10 @@ def by_market(
 
   Columns: `planted`, how many formulas; `seeds`; `share_N` of the planted
   validation IC after N evaluated formulas, of what counts none what it ended
-  with; `share` of the planted IC of the span that was opened, `expected` of it
-  without the noise of the labels, `recovered` of the planted formulas; and of
-  all seeds `pool_claims`, `claims` of `formulas`, see `claims`.
+  with, NaN where a seed had no pool by then; `share` of the planted IC of the
+  span that was opened, `expected` of it without the noise of the labels,
+  `recovered` of the planted formulas; and of all seeds `pool_claims`, `claims`
+  of `formulas`, see `claims`.
   """
   rows = {}
   for market, entries in boards.items():
@@ -115,9 +116,8 @@ def _share(entry: Entry, count: int) -> float:
     return np.nan
   if not np.isfinite(curve.evaluated).all():
     return float(curve.valid_ic[-1] / ceiling)
-  # Nothing is held yet where the first pool is still to be chosen.
-  reached = anytime.at(curve.evaluated, curve.valid_ic, count)
-  return float(np.nan_to_num(reached) / ceiling)
+  # Where the first pool is still to be chosen what it is worth is not known.
+  return float(anytime.at(curve.evaluated, curve.valid_ic, count) / ceiling)
 
 
 def ranking(rows: pd.DataFrame, level: float) -> tuple[pd.DataFrame, list[str]]:
@@ -137,7 +137,10 @@ def ranking(rows: pd.DataFrame, level: float) -> tuple[pd.DataFrame, list[str]]:
   planted = rows[rows['planted'] > 0]
   empty = rows[rows['planted'] == 0]
   names = [n for n in rows if n.startswith('share')] + ['expected', 'recovered']
-  found = planted.groupby('method', sort=False)[names].mean()
+  # What is not known on one market has no mean over all of them.
+  found = planted.groupby('method', sort=False)[names].agg(
+    lambda shares: shares.mean(skipna=False)
+  )
   found.insert(0, 'markets', planted.groupby('method', sort=False).size())
   notes = []
   if len(planted):

@@ -80,13 +80,17 @@ def _overview() -> str:
 def run(module_name: str, argv: Sequence[str] | None = None) -> None:
   """Runs the command of a module; leaves the process where it fails."""
   argv = list(sys.argv if argv is None else argv)
-  debug = {'--debug', '--debug=true', '--debug=True'} & set(argv)
   name = next((n for n, (m, _) in COMMANDS.items() if m == module_name), '')
   with_errors(
     lambda: _run(module_name, argv),
-    debug=bool(debug),
+    debug=wants_debug(argv),
     resumed=RESUMED.get(name, ''),
   )
+
+
+def wants_debug(argv: Sequence[str]) -> bool:
+  """Whether a command is asked where its errors come from."""
+  return bool({'--debug', '--debug=true', '--debug=True'} & set(argv))
 
 
 def _run(module_name: str, argv: Sequence[str]) -> None:

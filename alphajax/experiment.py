@@ -109,6 +109,8 @@ def defaults_of(config) -> dict[str, Any]:
   defaults = common.get_config()
   # Where a folder is older than this key, the hash of its data decides.
   defaults.data.source = config.data.get('source', defaults.data.source)
+  defaults.pretrain = {'markets': 'real'}
+  defaults.alphaformer = {'other': ''}
   return defaults.to_dict()
 
 

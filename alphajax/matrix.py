@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from alphajax import cli, sweep
+from alphajax import cli, lookup, sweep
+from alphajax.factor import pool_rules
+from alphajax.methods import choice, schedules
 from alphajax.run import config as config_lib
 from alphajax.run import files, folder
 from alphajax.sweep import Member
@@ -20,6 +22,8 @@ from alphajax.sweep import Member
 MATRIX = 'matrix.json'  # In the folder: what all of its runs share.
 # Of a config: what is compared on, and by which rules it is traded.
 SHARED = ('data', 'splits', 'label', 'backtest')
+# Libraries that an extra of alphajax brings, see pyproject.toml.
+EXTRAS = {'lightgbm': 'gbdt', 'xgboost': 'gbdt'}
 # What other commands leave in their folders.
 _OTHERS = {
   'config.json': 'a run',
@@ -59,13 +63,21 @@ def plan(
     methods, markets: those alone; none: all.
 
   Raises:
-    ValueError: a method, market, budget or number of seeds that cannot be, runs
-      that disagree in data, splits or label, or the folder of something else.
+    ValueError: a method, market, pool rule, budget or number of seeds that
+      cannot be, runs that disagree in data, splits or label, or the folder of
+      something else.
   """
   if config.seeds < 1:
     raise ValueError(f'config.seeds is {config.seeds}: expected 1 or more')
+  _check_rule(config.pool_rule)
   chosen = _chosen(methods, config.methods, 'method')
   places = _chosen(markets, config.markets, 'market')
+  if not methods:
+    chosen = [
+      name
+      for name in chosen
+      if config.methods[name].default or _is_begun(workdir, places, name)
+    ]
   skipped = {}
   for name in chosen:
     missing = _missing(name, config.methods[name])
@@ -77,8 +89,9 @@ def plan(
   if not kept:
     said = '; '.join(f'{name}: {why}' for name, why in skipped.items())
     raise ValueError(f'no method is left to run: {said}')
+  budget = _scheduled(config, workdir)
   variants = {
-    f'{market},{name}': _config(config, market, name)
+    f'{market},{name}': _config(config, market, name, budget)
     for market in places
     for name in kept
   }
@@ -100,9 +113,31 @@ def begin(config, matrix: Matrix, workdir: Path) -> None:
     path,
     {
       'budget': config.budget,
+      'scheduled': _scheduled(config, workdir),
       'markets': known.get('markets', {}) | shared,
     },
   )
+
+
+def _scheduled(config, workdir: Path) -> int:
+  """The budget that schedules are cut to: that which a folder began with.
+
+  Runs that go on with a larger one keep theirs.
+  """
+  known = files.read_json(Path(workdir) / MATRIX) or {}
+  return known.get('scheduled', known.get('budget', config.budget))
+
+
+def _is_begun(workdir: Path, markets: Sequence[str], name: str) -> bool:
+  """Whether a method that is no default was asked for here before."""
+  return any((Path(workdir) / f'{each},{name}').exists() for each in markets)
+
+
+def _check_rule(name: str) -> None:
+  """Refuses a pool rule that cannot be, and says which can."""
+  if name and name != choice.ALGORITHM_1:
+    known = {choice.ALGORITHM_1: None, **pool_rules.RULES}
+    lookup.resolve(name, known, key='config.pool_rule')
 
 
 def _chosen(asked: Sequence[str], known, what: str) -> list[str]:
@@ -134,12 +169,17 @@ def _missing(name: str, row) -> str:
       raise ValueError(f'method {name}: {error}') from error
     return f'there is no config {row.config}'
   if row.needs and importlib.util.find_spec(row.needs) is None:
-    return f'it needs {row.needs}: pip install {row.needs}'
+    extra = EXTRAS.get(row.needs)
+    what = f'"alphajax[{extra}]"' if extra else row.needs
+    return f'it needs {row.needs}: pip install {what}'
   return ''
 
 
-def _config(config, market: str, name: str):
-  """The config of a method on a market, with its budget."""
+def _config(config, market: str, name: str, scheduled: int):
+  """The config of a method on a market, with its budget.
+
+  scheduled: the budget that schedules are cut to, of a row without its own.
+  """
   place, row = config.markets[market], config.methods[name]
   variant = ','.join(part for part in (place.variant, row.variant) if part)
   settings = [*place.set, *row.set]
@@ -148,13 +188,22 @@ def _config(config, market: str, name: str):
   source = f'{row.config}:{variant}' if variant else row.config
   try:
     made = cli.read_config(source, settings)
+    if config.pool_rule and (row.formulas or made.method == 'published'):
+      settings.append(f'pool.rule={config.pool_rule}')
+      made = cli.read_config(source, settings)
+    if row.formulas:
+      # What is set goes before what a budget asks for.
+      cut = schedules.of_budget(made, row.budget or scheduled)
+      made = cli.read_config(source, [*cut, *settings])
   except ValueError as error:
     raise ValueError(f'method {name} on {market}: {error}') from error
   if row.formulas and not any(
     x.startswith('num_iterations=') for x in settings
   ):
     rounds = config.patience * made.max_evaluated / made.num_trajectories
-    made.num_iterations = max(round(rounds), 1)
+    unpaid = schedules.unpaid(made)
+    made = made.copy_and_resolve_references()
+    made.num_iterations = max(round(rounds), 1) + unpaid
   return made
 
 

@@ -13,12 +13,13 @@ days instead and opens nothing. Writes `table.csv`, `table.md`, `runs.csv`,
 `ranking.csv` too. `--part=I/N` does a part of the runs, for several machines
 that share the folder, and no table.
 
-`--add="NAME:CONFIG KEY=VALUE ..."` adds a method.
+`--add="NAME:CONFIG KEY=VALUE ..."` adds a method; with `formulas=False` one
+that evaluates no formulas, with `budget=N` one that has its own budget.
 """
 
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,7 @@ def run(
 
   Raises:
     ValueError, RunError: see `matrix.plan`, `sweep.train_all`; or nothing is
-      done.
-    FloatingPointError: at the end, of runs whose loss is not finite.
+      done; at the end, of runs that failed, which are no part of the table.
   """
   workdir = Path(workdir).expanduser()
   wanted = matrix.plan(config, workdir, methods, markets)
@@ -137,10 +137,16 @@ def read(config, members: Sequence[Member], name: str) -> list[Board]:
   """
   runs: dict[str, dict[str, tuple[Member, folder.Run]]] = {}
   missing: dict[str, list[str]] = {}
+  failed: dict[str, dict[str, str]] = {}
   for member in members:
     market, method = matrix.names_of(member)
+    which = f'{method}, seed {member.seed}'
+    why = sweep.failure(member.workdir)
+    if why is not None:
+      failed.setdefault(market, {})[which] = why
+      continue
     if not is_judged(member, name):
-      missing.setdefault(market, []).append(f'{method}, seed {member.seed}')
+      missing.setdefault(market, []).append(which)
       continue
     loaded = folder.load_run(member.workdir)
     runs.setdefault(market, {})[str(member.workdir)] = member, loaded
@@ -152,11 +158,23 @@ def read(config, members: Sequence[Member], name: str) -> list[Board]:
     assert loaded.pool is not None  # It was judged.
     days = member.config.splits['test' if name == 'test' else 'valid']
     board = _board(config, market, entries, loaded.pool['label'], days)
+    board = _with_failed(board, failed.get(market, {}))
     if market in missing:
       said = f'Not done, or nothing was found: {"; ".join(missing[market])}.'
       board = board._replace(notes=[*board.notes, said])
     boards.append(board)
   return boards + _walked(config)
+
+
+def _with_failed(board: Board, failed: Mapping[str, str]) -> Board:
+  """A board that marks the runs that failed, by `METHOD, seed N`."""
+  methods = dict.fromkeys(which.rpartition(', seed')[0] for which in failed)
+  none = tuple(name for name in methods if name not in board.table.index)
+  # An error may have lines of its own.
+  told = [
+    f'{which} failed: {" ".join(why.split())}' for which, why in failed.items()
+  ]
+  return board._replace(failed=none, notes=[*board.notes, *told])
 
 
 def is_judged(member: Member, name: str) -> bool:
@@ -301,7 +319,8 @@ def add(config, text: str) -> None:
 
   Args:
     config: gets it in `methods`.
-    text: NAME:CONFIG KEY=VALUE KEY=VALUE; CONFIG may have a variant.
+    text: NAME:CONFIG KEY=VALUE KEY=VALUE; CONFIG may have a variant. Besides
+      keys of it, `formulas=False` and `budget=N` of the row.
 
   Raises:
     ValueError: another form, or a name that is there.
@@ -316,8 +335,19 @@ def add(config, text: str) -> None:
   if name in config.methods:
     raise ValueError(f'--add={text}: config.methods has {name} already')
   path, _, variant = source.partition(':')
+  options: dict[str, Any] = {}
+  for word in list(settings):
+    key, _, value = word.partition('=')
+    # Of published.py `formulas` is a file.
+    if key == 'formulas' and value in ('True', 'False'):
+      options[key] = value == 'True'
+    elif key == 'budget' and value.lstrip('-').isdecimal():
+      options[key] = int(value)
+    else:
+      continue
+    settings.remove(word)
   with config.methods.unlocked():  # Flags lock it.
-    config.methods[name] = rows.method(path, variant, settings)
+    config.methods[name] = rows.method(path, variant, settings, **options)
 
 
 def _say(text: str) -> None:

@@ -16,6 +16,7 @@ import functools
 import itertools
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,8 @@ from alphajax.run import config as config_lib
 from alphajax.run.files import RunError
 
 _NAME = re.compile(r"[\w(=+-][\w.,=+()' -]*")  # Of a folder, on any system.
+
+FAILED = 'failed.json'  # In the folder of a run that an error ended.
 
 
 class Member(NamedTuple):
@@ -153,9 +156,9 @@ def train_all(
 
   One after the other in this process, which keeps their programs and shares
   the market, or `jobs` at a time in processes of their own. Before that each
-  method whose variant has no run yet is made once: an option that it
-  does not know should not be found out after hours. A loss that is not finite
-  ends its own run alone.
+  method whose variant has no run yet is made once, for options that it does not
+  know. What a user can mend, such as a loss that is not finite, ends its own
+  run alone; it is named at once and at the end, and the folder keeps why.
 
   Args:
     members: of `plan`.
@@ -165,8 +168,7 @@ def train_all(
 
   Raises:
     ValueError: a method or market that cannot be made; names the variant.
-    RunError: runs that failed in a process of their own.
-    FloatingPointError: at the end; names the runs that ended so.
+    RunError: at the end; names the runs that failed, and why.
   """
   load_market = markets.sharing_market()
   _try_methods(members, load_market)
@@ -175,57 +177,70 @@ def train_all(
     ended = _apart(members, jobs, then)
   else:
     ended = _in_turn(members, load_market, then)
-  failed = []
-  for member in ended:
-    if is_finished(member.workdir, member.config):
+  failed = {}
+  for member, crashed in ended:
+    why = 'see above' if crashed else failure(member.workdir)
+    if why is None:
       yield member, folder.load_run(member.workdir)
     else:
-      failed.append(str(member.workdir))
+      failed[str(member.workdir)] = why
   if failed:
-    raise FloatingPointError(
-      f'{len(failed)} of {len(members)} runs ended with what is not finite: '
-      + ', '.join(failed)
-    )
+    lines = [f'  {name}: {why}' for name, why in failed.items()]
+    raise RunError('\n'.join([
+      f'{len(failed)} of {len(members)} runs failed; the same command goes on '
+      'where they stopped:', *lines,
+    ]))  # fmt: skip
 
 
-def _in_turn(members, load_market, then) -> Iterator[Member]:
+def failure(workdir: Path) -> str | None:
+  """Why a run failed when it was last tried; None where it did not."""
+  return (files.read_json(workdir / FAILED) or {}).get('error')
+
+
+def _in_turn(members, load_market, then) -> Iterator[tuple[Member, bool]]:
   for number, member in enumerate(members, start=1):
     if not is_finished(member.workdir, member.config):
       _tell(len(members), number, member)
     _train_one(member, load_market, then)
-    yield member
+    yield member, False
 
 
-def _apart(members, jobs, then) -> Iterator[Member]:
-  """Those that are not finished in processes, then the finished ones."""
+def _apart(members, jobs, then) -> Iterator[tuple[Member, bool]]:
+  """Those that are not finished in processes, then the finished ones.
+
+  With each, whether its process crashed; then no more are begun.
+  """
   wanted = [m for m in members if not is_finished(m.workdir, m.config)]
   work = functools.partial(_train_one, load_market=None, then=then)
   begin = functools.partial(_tell, len(wanted))
-  failed = []
+  crashed = False
   for member, went_well in apart.run(wanted, work, jobs, begin):
-    if went_well:
-      yield member
-    else:
-      failed.append(str(member.workdir))
-  if failed:
-    raise RunError(
-      f'{", ".join(failed)} failed, see above; the same command goes on where '
-      'they stopped'
-    )
+    crashed = crashed or not went_well
+    yield member, not went_well
   for member in members:
-    if all(member is not each for each in wanted):
+    if not crashed and all(member is not each for each in wanted):
       _train_one(member, None, then)
-      yield member
+      yield member, False
 
 
 def _train_one(member: Member, load_market, then: Then | None) -> None:
+  """Brings a run to its end, or says and keeps why it failed."""
+  kept = member.workdir / FAILED
+  kept.unlink(missing_ok=True)
+  try:
+    _finish(member, load_market, then)
+  except (ValueError, RunError, FloatingPointError) as error:
+    if cli.wants_debug(sys.argv):
+      traceback.print_exc()
+    _say(f'error: {member.variant}, seed {member.seed}: {error}')
+    member.workdir.mkdir(parents=True, exist_ok=True)
+    files.write_json(kept, {'error': str(error)})
+
+
+def _finish(member: Member, load_market, then: Then | None) -> None:
   """Brings a run to its end, and does with it what is done then."""
   if not is_finished(member.workdir, member.config):
-    try:
-      trained = train.train(member.config, member.workdir, load_market)
-    except FloatingPointError as error:
-      _say(f'error: {error}')
-      return
+    trained = train.train(member.config, member.workdir, load_market)
     files.write_json(
       member.workdir / 'finished.json',
       {'reason': trained.reason, 'config': member.config.to_dict()},
@@ -254,7 +269,7 @@ def is_finished(workdir: Path, config, name: str = 'finished.json') -> bool:
   """Whether this config was brought to its end there, on the data of now.
 
   Rules of the backtest do not count, for they are asked of what was found, nor
-  do devices, which change nothing of it.
+  do devices, which change nothing of it, nor what became of bad lines.
 
   name: of the file that says so, with the `config`.
   """
@@ -264,7 +279,8 @@ def is_finished(workdir: Path, config, name: str = 'finished.json') -> bool:
   changes = config_lib.changes(
     finished['config'], config.to_dict(), experiment.defaults_of(config)
   )
-  if any(not key.startswith(('backtest.', 'mesh.')) for key, _ in changes):
+  aside = 'backtest.', 'mesh.', 'strict', 'published.strict'
+  if any(not key.startswith(aside) for key, _ in changes):
     return False
   known = files.read_json(workdir / 'provenance.json') or {}
   return known.get('data_hash') == markets.data_hash(config)
@@ -292,7 +308,7 @@ def sweep(
 
   Raises:
     ValueError: a figure or control that there is none of, or see `train_all`.
-    FloatingPointError: see `train_all`.
+    RunError: see `train_all`.
   """
   variants = dict.fromkeys(member.variant for member in members)
   if control is not None and control not in variants:
@@ -353,12 +369,9 @@ def define_flags() -> None:
   )  # fmt: skip
   flags.DEFINE_string('control', None, 'The variant to compare with.')
   flags.DEFINE_integer(
-    'jobs',
-    None,
-    'Runs at a time in processes of their own; by default all '
-    'are run in this one.',
-    lower_bound=1,
-  )
+    'jobs', None, 'Runs at a time in processes of their own; by default all '
+    'are run in this one.', lower_bound=1,
+  )  # fmt: skip
   parts.define_flag()
   flags.mark_flags_as_required(['config', 'workdir'])
 

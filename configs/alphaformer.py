@@ -7,14 +7,15 @@ The market is read as a set of evaluated formulas and their statistics. The
 variant after the market says what is done: `zero_shot`, the default, mines with
 parameters that stay; `finetune` goes on learning from what it evaluates;
 `pretrain` makes parameters on planted tasks, in less than an hour of two cores;
-`pretrain_gpu` those that come with alphajax, see `scripts/pretrain.py`.
+`pretrain_gpu` those that come with alphajax, see `scripts/pretrain.py`;
+`paper` is the model of the paper (`alphaformer_paper.py`).
 """
 
 from ml_collections import config_dict
 
-from alphajax.configs import common
+from alphajax.configs import alphaformer_paper, common
 
-VARIANTS = ('zero_shot', 'finetune', 'pretrain', 'pretrain_gpu')
+VARIANTS = ('zero_shot', 'finetune', 'pretrain', 'pretrain_gpu', 'paper')
 
 
 def get_config(variant='csi300'):
@@ -25,6 +26,8 @@ def get_config(variant='csi300'):
       f'unknown variant {variant!r}: expected a market, and after it one of '
       f'{", ".join("," + each for each in VARIANTS)}'
     )
+  if kind == 'paper':
+    return alphaformer_paper.get_config(market)
   config = common.get_config()
   common.use_market(config, market)
   config.early_stop = 0.0
@@ -62,8 +65,10 @@ def _mine(config):
   config.alphaformer.explore = 1.0  # See configs/retrieval.py.
   config.alphaformer.max_corr = 0.5  # Of two formulas of an iteration.
   # What is taken from the network, to see what it is good for:
-  # random_parameters, zero_memory, no_pool, no_retrieved, permuted_probes.
+  # random_parameters, zero_memory, no_pool, no_retrieved, permuted_probes; or
+  # other_market: its probes have the ICs that they have on another panel.
   config.alphaformer.ablate = ''
+  config.alphaformer.other = ''  # File or folder of that panel.
 
 
 def _finetune(config):
@@ -101,8 +106,12 @@ def _pretrain(config):
   config.method = 'pretraining'
   config.num_iterations = 200
   config.pretrain = config_dict.ConfigDict()
-  # Files of more panels, with commas, such as those of alphajax synthesize.
+  # Files of more panels, or folders of alphajax synthesize, with commas.
   config.pretrain.panels = ''
+  # Where labels are planted: `real`, the training split and those panels; the
+  # `panels` alone; or of them one family: bootstrap, garch, gru, transformer,
+  # diffusion, ensemble, each maybe with _independent behind it.
+  config.pretrain.markets = 'real'
   # FILE.npz that the library and what was measured of it are read from, or
   # written to where it does not exist yet; empty: made anew at every start.
   config.pretrain.bank = ''

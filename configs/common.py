@@ -40,6 +40,9 @@ def get_config() -> config_dict.ConfigDict:
   config.keep_rows = False
   # The notation of that file and of config.pool.base: ours, qlib, alphagen, ...
   config.dialect = 'ours'
+  # Lines of these files that are no formula are an error that names each;
+  # False: they are left out, and told of.
+  config.strict = True
 
   config.mesh = config_dict.ConfigDict()
   # Of this process, that games are dealt over; 0: all that share them evenly.

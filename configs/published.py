@@ -21,7 +21,9 @@ def get_config(variant='csi300'):
   # those of config.formulas.
   config.published.name = 'table9'
   config.published.dialect = 'ours'  # The notation of the file.
-  config.published.strict = False  # Whether a bad line of it is an error.
+  # Lines of it that are no formula are an error that names each; False: they
+  # are left out, and told of.
+  config.published.strict = True
   config.published.held = ''  # What was read; set by the run.
   # How formulas are weighted; as of other pools.
   config.pool.rule = 'elastic_net'

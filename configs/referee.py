@@ -28,6 +28,16 @@ DEPTHS = {
   'two_of_8': 'planted_8_10_2_10',
 }
 
+# AlphaCFG in the languages besides its own. A formula of alpha-Sem-k with K 10
+# has eleven symbols, and RPN is read by an LSTM: as in Figure 4.
+LANGUAGES = {
+  'sem': ('language.name=sem',),
+  'syn': ('language.name=syn',),
+  'rpn': (
+    'language.name=rpn', 'language.max_length=11', 'network.encoder=lstm',
+  ),
+}  # fmt: skip
+
 
 def method(config, variant='', settings=(), **options):
   """A row of the table.
@@ -38,7 +48,8 @@ def method(config, variant='', settings=(), **options):
     settings: KEY=VALUE of it; `method=my_package.my_module` is one of your own.
     options: `budget` in place of config.budget; `formulas=False` of what trains
       without evaluating formulas, which no budget ends; `needs`, a library;
-      `optional`: left out where there is no such config.
+      `optional`: left out where there is no such config; `default=False`: run
+      where --methods names it, and where it was begun.
   """
   row = dict(
     config=config,
@@ -48,6 +59,7 @@ def method(config, variant='', settings=(), **options):
     formulas=True,
     needs='',
     optional=False,
+    default=True,
   )
   return config_dict.ConfigDict(row | options)
 
@@ -63,25 +75,47 @@ def methods() -> config_dict.ConfigDict:
     'random': method('random.py', settings=('num_trajectories=50',)),
     'alphacfg': method('alphacfg.py', settings=('num_trajectories=50',)),
   }
-  for name in ('best', 'evolution', 'retrieval'):
-    # A pool every 100 formulas, so that one sees how it gets there.
-    rows[name] = method(f'{name}.py', settings=('pool.every=2',))
-  # Generations of 100 of the 1,000 that are published: the budget has several.
-  population = ('num_trajectories=100', 'gp.tournament=60')
-  rows['gp'] = method('gp.py', settings=population, optional=True)
+  # `methods/schedules.py` cuts to the budget what is published for a hundred
+  # times as many formulas, and says how often pools are chosen on the way.
+  for name in ('best', 'evolution', 'retrieval', 'gp'):
+    rows[name] = method(f'{name}.py')
   for name in ('alphagen', 'alphaqcm', 'gflownet', 'alphaformer'):
     rows[name] = method(f'{name}.py', optional=True)
-  for name in ('published', 'linear', 'lstm', 'alstm', 'tcn', 'transformer'):
+  rows['published'] = method('published.py', formulas=False)  # Table 9.
+  for name in ('alpha101', 'gtja191', 'alpha158'):
+    rows[name] = method(
+      'published.py', settings=(f'published.name={name}',), formulas=False
+    )
+  for name in ('linear', 'lstm', 'alstm', 'tcn', 'transformer'):
     rows[name] = method(f'{name}.py', formulas=False, optional=True)
   for name in ('lightgbm', 'xgboost'):
     rows[name] = method(f'{name}.py', formulas=False, needs=name, optional=True)
-  return config_dict.ConfigDict(rows)
+  return config_dict.ConfigDict(rows | more_methods())
+
+
+def more_methods():
+  """Rows that run where --methods names them."""
+  rows = {}
+  for name, settings in LANGUAGES.items():
+    rows[f'alphacfg_{name}'] = method(
+      'alphacfg.py',
+      settings=('num_trajectories=50', *settings), default=False,
+    )  # fmt: skip
+  rows['gp_published'] = method(
+    'gp.py', default=False,
+    settings=('pool.rule=best_distinct', 'pool.capacity=20',
+              'pool.max_corr=0.7'),
+  )  # fmt: skip
+  # Its pre-training evaluates nothing and counts nothing: the budget is of the
+  # formulas that it then writes for the real market.
+  rows['alphaformer_paper'] = method('alphaformer_paper.py', default=False)
+  return rows
 
 
 def get_config(variant='paper'):
   config = config_dict.ConfigDict()
   # Rows of the table by name, see `method` in configs/referee.py; --add of the
-  # command adds others.
+  # command adds others, --methods names those to run.
   config.methods = methods()
   # Where each is run: `variant` of the configs, and KEY=VALUE in `set`.
   config.markets = config_dict.ConfigDict()
@@ -92,6 +126,9 @@ def get_config(variant='paper'):
   config.budget = 1000
   # A run that proposes what it knows ends after so many times the budget.
   config.patience = 3
+  # Whose pool is the result of all that mine, and how published ones are
+  # weighted: algorithm1, elastic_net, ...; empty: each as its config has it.
+  config.pool_rule = ''
   # Methods that the others are compared with, day by day.
   config.controls = ('alphacfg', 'random')
   config.level = 0.9  # Of the model confidence set.

@@ -5,23 +5,26 @@ python -m alphajax.synthesize --config=configs/synthesize.py:csi300 \
 
 Every panel is a file of WORKDIR/panels that `alphajax.load` reads, and any
 command as its `config.data.path`; `quality.txt` and `quality.png` put them
-beside the real days.
+beside the real days. `paper` after the market makes those of AlphaFormer's own
+model: each stock by itself, of the three networks the likeliest.
 """
 
 from ml_collections import config_dict
 
-from alphajax.configs import common
+from alphajax.configs import alphaformer_paper, common
 
 MARKETS = ('csi300', 'sp500', 'simulated')
 
 
 def get_config(variant='csi300'):
-  if variant not in MARKETS:
+  market, comma, kind = variant.partition(',')
+  if market not in MARKETS or (comma and kind != 'paper'):
     raise ValueError(
-      f'unknown variant {variant!r}: expected one of {", ".join(MARKETS)}'
+      f'unknown variant {variant!r}: expected one of {", ".join(MARKETS)}, and '
+      'after it nothing or ,paper'
     )
   whole = common.get_config()
-  common.use_market(whole, variant)
+  common.use_market(whole, market)
   config = config_dict.ConfigDict()
   for name in ('seed', 'data', 'splits', 'label'):
     config[name] = whole[name]
@@ -39,7 +42,7 @@ def get_config(variant='csi300'):
   config.synthetic.num_panels = 2  # Of each family.
   config.synthetic.num_days = 750  # Of a panel.
   # The stocks with most days as members in the training split.
-  config.synthetic.num_stocks = 100 if variant == 'simulated' else 200
+  config.synthetic.num_stocks = 100 if market == 'simulated' else 200
   config.synthetic.block = 20.0  # Mean length in days, of bootstrap.
   config.synthetic.num_factors = 4  # Statistical ones, of garch.
 
@@ -99,4 +102,19 @@ def get_config(variant='csi300'):
   config.quality.num_probes = 48  # Formulas that look at them; 0: none.
   # Of the training days in blocks, for how far figures vary by chance; 0: none.
   config.quality.num_resamples = 40
+  if kind:
+    _use_paper(config, market)
   return config
+
+
+def _use_paper(config, market: str) -> None:
+  """As many panels of its size as `alphaformer.py:MARKET,paper` reads.
+
+  The paper has 1,000, of 300 to 800 stocks and 500 to 1,000 days.
+  """
+  config.synthetic.families = ('ensemble_independent',)
+  config.ensemble.rule = 'argmax'
+  config.ensemble.num_candidates = 1  # The path of each network.
+  panels = alphaformer_paper.get_config(market).panels
+  for name in ('num_panels', 'num_days', 'num_stocks'):
+    config.synthetic[name] = panels[name]

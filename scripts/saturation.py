@@ -10,6 +10,7 @@ nothing after 2019 is read. `--table` prints every mean with its difference to
 random search under Algorithm 1, and writes `saturation.png`.
 """
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from matplotlib.figure import Figure
 
 from alphajax import halves
 from alphajax.factor import runtime
-from alphajax.run import cache, folder
+from alphajax.run import cache, files, folder
 
 
 class Plan(NamedTuple):
@@ -56,7 +57,7 @@ def run(
     for market, file in DATA.items():
       for search in searches:
         place = workdir / market / search / f'seed_{seed}'
-        if (place / halves.DAILY).exists():
+        if is_done(plan, place, search):
           continue
         config = search_config(search, market)
         config.data.path = str(data / file)
@@ -69,6 +70,16 @@ def run(
         print(market, search, seed)
         print(halves.table(results), flush=True)
         runtime.forget()  # The next market has other days.
+
+
+def is_done(plan: Plan, place: Path, search: str) -> bool:
+  """Whether a run is judged by all rules after all numbers of formulas."""
+  known = files.read_arrays(place / halves.DAILY)
+  return all(
+    f'{rule} of {point}_{halves.HALVES[0]}_other' in known
+    for rule in rules_of(plan, search)
+    for point in plan.points
+  )
 
 
 def rules_of(plan: Plan, search: str) -> tuple[str, ...]:
@@ -84,6 +95,8 @@ def load(plan: Plan, workdir: Path, market: str, search: str):
     (workdir / market / search).glob(f'seed_*/{halves.DAILY}')
   ):
     seed = int(path.parent.name.removeprefix('seed_'))
+    if not is_done(plan, path.parent, search):
+      continue  # Judged after other numbers of formulas.
     for rule in rules_of(plan, search):
       for point in plan.points:
         days = read_days(path, f'{rule} of {point}')
@@ -189,25 +202,55 @@ def picture(plan: Plan, workdir: Path) -> None:
   figure.savefig(workdir / plan.picture, dpi=110)
 
 
+def numbers(texts: Sequence[str]) -> tuple[int, ...]:
+  """Numbers of formulas as a flag has them.
+
+  Raises:
+    UsageError: they do not rise from 1 on.
+  """
+  whole = [int(text) if text.isdecimal() else 0 for text in texts]
+  if not whole or whole[0] < 1 or sorted(set(whole)) != whole:
+    raise app.UsageError(
+      f'--points={",".join(texts)}: expected numbers of formulas that rise, as '
+      'in --points=10,30,100'
+    )
+  return tuple(whole)
+
+
 FLAGS = flags.FLAGS
 
 
-def start(plan: Plan, workdir: str) -> None:
-  """Runs a script of `plan`; workdir: where, by default."""
+def start(
+  plan: Plan, workdir: str, more: Callable[[Plan, Path], str] | None = None
+) -> None:
+  """Runs a script of `plan`.
+
+  workdir: where, by default.
+  more: (plan, workdir) -> what is said after the table.
+  """
 
   def main(argv):
     del argv
     cache.use_disk_cache()
     logging.set_verbosity(logging.WARNING)
     place = Path(FLAGS.workdir)
+    given = plan._replace(
+      points=numbers(FLAGS.points), rules=tuple(FLAGS.rules)
+    )
     if not FLAGS.table:
-      run(plan, place, Path(FLAGS.data), FLAGS.searches, FLAGS.seeds)
-    print(table(plan, place))
-    picture(plan, place)
+      run(given, place, Path(FLAGS.data), FLAGS.searches, FLAGS.seeds)
+    print(table(given, place))
+    picture(given, place)
+    if more is not None:
+      print(more(given, place))
 
   flags.DEFINE_string('workdir', workdir, 'Folder of all runs.')
   flags.DEFINE_string('data', '../shared/data', 'Folder of the two markets.')
   flags.DEFINE_list('searches', list(plan.searches), 'Which of them.')
+  flags.DEFINE_list('rules', list(plan.rules), 'Of the pools.')
+  flags.DEFINE_list(
+    'points', [str(n) for n in plan.points], 'Numbers of formulas, rising.'
+  )
   flags.DEFINE_integer('seeds', 5, 'Runs of each.')
   flags.DEFINE_bool('table', False, 'Only the table of what has been run.')
   app.run(main)

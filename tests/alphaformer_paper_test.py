@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 import tiny
 
-from alphajax import experiment, markets
+from alphajax import cli, experiment, markets
 from alphajax.data import long_table
 from alphajax.factor import pool as pool_lib
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
-from alphajax.methods import market_writer, synthetic_tasks
+from alphajax.methods import (
+  alphaformer_paper,
+  market_writer,
+  synthetic_tasks,
+)
 
 UPDATES, ITERATIONS = 2, 2
 
@@ -154,6 +158,25 @@ def test_tokens_of_members():
   spelled = environment.tokens_of(language, formulas[0])
   assert tokens[0, : len(spelled)].tolist() == spelled
   assert not tokens[1:].any(), 'unknown to the language, too long, or none'
+
+
+def test_two_iterations_of_a_simulated_market_are_one_of_each_kind():
+  """Whatever the length of a run there, it both learns and mines."""
+  for variant in ('simulated', 'simulated_large', 'planted_3_5_2_7'):
+    short = cli.read_config(
+      f'alphaformer.py:{variant},paper', ['num_iterations=2']
+    )
+    alphaformer_paper.check(short)
+    assert short.pretrain.num_updates == 1 and short.network.width == 32
+    both = ['num_iterations=9', 'pretrain.num_updates=8']
+    assert cli.read_config(
+      f'alphaformer_paper.py:{variant}', both
+    ).pretrain.num_updates == 8  # fmt: skip
+  for market in ('csi300', 'sp500'):  # As published, as far as it can be.
+    whole = cli.read_config(f'alphaformer.py:{market},paper')
+    alphaformer_paper.check(whole)
+    assert (whole.network.width, whole.pool.capacity) == (128, 100)
+    assert (whole.panels.num_panels, whole.pretrain.num_updates) == (64, 100)
 
 
 def test_panels_of_a_folder(market, tmp_path):

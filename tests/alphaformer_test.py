@@ -1,5 +1,6 @@
 """AlphaFormer: pre-training, then mining with what it made."""
 
+import functools
 import json
 import pathlib
 import sys
@@ -11,6 +12,7 @@ import tiny
 
 from alphajax import experiment, markets
 from alphajax.configs import alphaformer as config_file
+from alphajax.data import long_table
 from alphajax.data import panel as panel_lib
 from alphajax.language import formula as formula_lib
 from alphajax.language import orders as orders_lib
@@ -19,6 +21,7 @@ from alphajax.methods import (
   finetune,
   formula_model,
   mined_tokens,
+  other_market,
   planted_tasks,
   pretraining,
 )
@@ -207,6 +210,35 @@ def test_a_market_is_read_as_tasks_are(begun):
   np.testing.assert_allclose(np.diag(tokens[:8, :8]), 1.0, atol=5e-3)
 
 
+def test_probes_may_say_what_they_do_on_another_market(
+  begun, pretrained, market, tmp_path
+):
+  """On the same one they say the same."""
+  tools, state = begun
+  path = tmp_path / 'other.parquet'
+  path.write_bytes(long_table.to_bytes(market.train.panel))
+  config = config_of(pretrained, ablate='other_market', other=str(path))
+  found = other_market.probe_blocks(config, tools.model)
+  seen = evidence_of(tools, state)
+  for key, blocks in list(zip(seen.keys, seen.blocks, strict=True))[:8]:
+    np.testing.assert_allclose(found[key], blocks, atol=2e-3)
+  read = functools.partial(
+    mined_tokens.read, tools.model, tools.shelf, tools.screen, tools.bench,
+    seen, tools.horizon, 'other_market',
+  )  # fmt: skip
+  turned = {key: -blocks for key, blocks in found.items()}
+  ours, theirs = (np.asarray(read(x).tokens) for x in (found, turned))
+  np.testing.assert_allclose(ours[:8, 8:12], -theirs[:8, 8:12], atol=1e-6)
+  for changes, message in (
+    ({'other': ''}, "is 'other_market': name the panel"),
+    ({'ablate': ''}, 'alphaformer.other is .* is read with --config.alphaform'),
+  ):
+    config.alphaformer.update({'other': str(path), 'ablate': 'other_market'})
+    config.alphaformer.update(changes)
+    with pytest.raises(ValueError, match=message):
+      alphaformer.check(config)
+
+
 def test_each_ablation_takes_what_it_says(begun):
   tools, state = begun
   seen = evidence_of(tools, state)
@@ -342,6 +374,10 @@ def test_bad_options(market, pretrained, changes, message):
     ({'num_probes': 7}, 'config.tokens.anchors is 8: expected 1 to the 7'),
     ({'held_share': 1.0}, 'config.pretrain.held_share is 1.0: expected above'),
     ({'horizons': (20,)}, r'horizons is \(20,\): .* the 5 of config.label'),
+    (
+      {'markets': 'gan'},
+      "pretrain.markets is 'gan': expected one of real, pan",
+    ),
   ],
 )
 def test_bad_options_of_pretraining(market, changes, message):

@@ -60,9 +60,16 @@ def test_a_method_without_formulas_has_what_it_ended_with():
   assert row['share_100'] == pytest.approx(300 / 6000 / 0.1)
 
 
-def test_before_the_first_pool_nothing_is_held():
-  row = arena.by_market({'deep': [make_entry('a', 0, 0.4)]}, (50,))
-  assert row.loc[('deep', 'a'), 'share_50'] == 0
+def test_before_the_first_pool_nothing_is_known():
+  entries = [make_entry('a', 0, 0.4)]
+  late = entries[0].curve._replace(evaluated=np.array([10.0, 60.0, 70.0]))
+  boards = {'deep': entries, 'other': [entries[0]._replace(curve=late)]}
+  rows = arena.by_market(boards, (50, 300))
+  assert np.isnan(rows.loc[('deep', 'a'), 'share_50'])
+  assert np.isfinite(rows.loc[('other', 'a'), 'share_50'])
+  ranked, _ = arena.ranking(rows, 0.9)
+  assert np.isnan(ranked.loc['a', 'share_50'])  # Not that of one market.
+  assert np.isfinite(ranked.loc['a', 'share_300'])
 
 
 def test_the_ranking_is_over_planted_markets(rows):

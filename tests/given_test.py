@@ -191,6 +191,26 @@ def test_a_base_that_cannot_be(market, base, message):
     archive.make_bench(config_of(base), market)
 
 
+def test_all_bad_lines_are_named_or_left_out(market, tmp_path):
+  path = tmp_path / 'base.txt'
+  path.write_text('close\nMaen(close,5)\nhigh/low\nMean(close,5\n')
+  config = config_of(str(path), archive=str(path))
+  names = market.train.panel.feature_names
+  with pytest.raises(
+    ValueError,
+    match=r'(?s)base.txt, line 2: .*Maen.*\n.*base.txt, line 4: .*\n'
+    r'--config.strict=False leaves such lines out',
+  ):
+    given.read(config, names)
+  config.strict = False
+  with pytest.warns(UserWarning, match=r'2 lines are left out\n.*line 2'):
+    read = given.read(config, names)
+  assert list(map(str, read.base)) == ['close', 'high/low'] and not read.archive
+  with pytest.warns(UserWarning):
+    config.pool.base = given.as_text(config)
+  assert 'Mean(close,5' not in config.pool.base  # What a run holds is sound.
+
+
 def test_files_in_another_notation(tmp_path):
   """Skew is another one there: nothing of it is read with our meaning."""
   path = tmp_path / 'base.txt'

@@ -1,6 +1,7 @@
 """What a matrix of runs is planned as, and what is refused before it runs."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from ml_collections import config_dict
 
 from alphajax import cli, matrix
 from alphajax.configs import referee as rows
+from alphajax.methods import gflownet
+from alphajax.run import config as config_lib
 from alphajax.run import files
 
 TINY = str(Path(tiny.__file__))
@@ -66,6 +69,112 @@ def test_the_budget_and_nothing_else_ends_a_run(tmp_path):
   assert found['more'] == (30, 15, 0.0)
   assert found['mine'] == (12, 2, 0.0)
   assert found['predictor'] == (0, 3, 0.0)  # As its config has it.
+
+
+METHODS = ('alphaqcm', 'gflownet', 'gp', 'alphaformer', 'random', 'published')
+
+
+def referee(budget=1000, **changes):
+  """Rows of the command on a market that needs no data, one seed."""
+  config = rows.get_config('simulated')
+  config.seeds, config.budget = 1, budget
+  config.update(changes)
+  return config
+
+
+def planned(config, workdir, methods=METHODS):
+  members = matrix.plan(config, workdir, methods).members
+  return {matrix.names_of(m)[1]: m.config for m in members}
+
+
+def test_schedules_are_cut_to_the_budget(tmp_path):
+  """Every one of them ends before the budget does, and is the published one
+  where that is large."""
+  for budget in (100, 1000, 5000):
+    found = planned(referee(budget), tmp_path)
+    qcm = found['alphaqcm']
+    moves = budget * qcm.language.max_length
+    assert qcm.qcm.start_steps < 0.2 * moves
+    assert qcm.qcm.random_decay_steps <= 0.5 * moves
+    assert qcm.training.target_interval < 0.1 * moves
+    assert budget / qcm.num_trajectories >= 20
+    flow = found['gflownet']
+    last = budget - flow.num_trajectories  # Evaluated before the last batch.
+    weights = [gflownet.novelty_weight(flow, 0, n) for n in (0, last)]
+    assert weights[0] == 0.3 and weights[1] == 0
+    gp = found['gp']
+    assert (gp.num_trajectories, gp.gp.tournament) == (
+      min(budget // 10, 1000), min(budget // 10, 1000) * 6 // 10
+    )  # fmt: skip
+    former = found['alphaformer']
+    assert former.num_trajectories * former.pool.every <= 100
+  large = planned(referee(1_000_000), tmp_path, ['alphaqcm'])['alphaqcm']
+  theirs = cli.read_config('alphaqcm.py:simulated')
+  for part in ('qcm', 'training'):
+    assert large[part].to_dict() == theirs[part].to_dict()
+
+
+def test_what_is_set_goes_before_what_a_budget_asks_for(tmp_path):
+  config = referee()
+  config.methods.alphaqcm.set = ('qcm.start_steps=77',)
+  config.methods.alphaformer.set = ('pool.every=9',)
+  found = planned(config, tmp_path)
+  assert found['alphaqcm'].qcm.start_steps == 77
+  assert found['alphaformer'].pool.every == 9
+
+
+def test_a_folder_that_goes_on_keeps_its_schedules(tmp_path):
+  config = referee()
+  matrix.begin(config, matrix.plan(config, tmp_path, ['gp']), tmp_path)
+  config.budget = 3000
+  gp = planned(config, tmp_path, ['gp'])['gp']
+  assert (gp.num_trajectories, gp.max_evaluated) == (100, 3000)
+  matrix.begin(config, matrix.plan(config, tmp_path, ['gp']), tmp_path)
+  assert planned(config, tmp_path, ['gp'])['gp'].num_trajectories == 100
+
+
+def test_one_pool_rule_for_all(tmp_path):
+  own = planned(referee(), tmp_path)
+  assert {n: c.pool.rule for n, c in own.items()} == {
+    'alphaqcm': 'algorithm1', 'gflownet': 'algorithm1', 'gp': 'algorithm1',
+    'alphaformer': 'bagged', 'random': 'algorithm1', 'published': 'elastic_net',
+  }  # fmt: skip
+  one = planned(referee(pool_rule='distilled'), tmp_path)
+  assert {c.pool.rule for c in one.values()} == {'distilled'}
+  assert one['random'].pool.every == 2  # Of 50: a pool every 100 formulas.
+  with pytest.raises(
+    ValueError,
+    match="config.pool_rule is 'bag': expected one of algorithm1, .*bagged.*, "
+    "or an import path .* mean 'bagged'",
+  ):
+    planned(referee(pool_rule='bag'), tmp_path)
+
+
+def test_rows_that_are_no_default_run_where_they_are_named(tmp_path):
+  config = referee()
+  usual = {matrix.names_of(m)[1] for m in matrix.plan(config, tmp_path).members}
+  more = {'alphacfg_sem', 'alphacfg_syn', 'alphacfg_rpn', 'gp_published',
+          'alphaformer_paper'}  # fmt: skip
+  assert not usual & more
+  assert {'published', 'alpha101', 'gtja191', 'alpha158'} <= usual
+  found = planned(config, tmp_path, sorted(more))
+  names = {n: c.language.name for n, c in found.items()}
+  assert [names[f'alphacfg_{n}'] for n in ('sem', 'syn', 'rpn')] == [
+    'sem', 'syn', 'rpn'
+  ]  # fmt: skip
+  assert found['gp_published'].pool.rule == 'best_distinct'
+  assert found['gp_published'].pool.capacity == 20
+  (tmp_path / 'simulated,gp_published').mkdir()  # It was asked for here.
+  again = {matrix.names_of(m)[1] for m in matrix.plan(config, tmp_path).members}
+  assert again == usual | {'gp_published'}
+
+
+def test_pretraining_is_beside_the_budget(tmp_path):
+  found = planned(referee(), tmp_path, ['alphaformer_paper'])
+  paper = found['alphaformer_paper']
+  updates = paper.pretrain.num_updates
+  assert updates > 0
+  assert paper.num_iterations == updates + 30  # 3 x 1,000 of 100.
 
 
 def test_a_part_is_planned_in_the_order_of_the_config(tmp_path):
@@ -192,6 +301,14 @@ def test_a_part_keeps_what_is_known_of_the_rest(tmp_path):
   assert known['markets']['tiny']['label']['exit'] == 5
 
 
+def test_what_an_extra_brings_is_named(monkeypatch):
+  monkeypatch.setattr(matrix.importlib.util, 'find_spec', lambda name: None)
+  for name in ('lightgbm', 'xgboost'):
+    row = rows.get_config().methods[name]
+    said = f'it needs {name}: pip install "alphajax[gbdt]"'
+    assert matrix._missing(name, row) == said
+
+
 def test_the_configs_of_the_referee():
   paper = rows.get_config()
   assert sorted(paper.markets) == ['csi300', 'sp500']
@@ -209,3 +326,21 @@ def test_the_configs_of_the_referee():
   assert planted == {0, 1, 2, 3, 4, 6} and {3, 10} <= lengths
   with pytest.raises(ValueError, match="unknown variant 'nikkei'"):
     rows.get_config('nikkei')
+
+
+def test_the_documented_settings_are_those_of_the_configs(tmp_path):
+  """The table of configs/README.md: ours, and those of the referee."""
+  text = (cli.CONFIGS / 'README.md').read_text()
+  found = re.findall(
+    r'^\| `(\w+)` \| `([\w.]+)` \| [^|]+ \| ([^|]+) \| ([^|]+) \|$', text, re.M
+  )
+  assert len(found) > 15
+  names = list(dict.fromkeys(name for name, *_ in found))
+  config = rows.get_config('csi300')
+  config.seeds, config.markets.csi300.set = 1, (f'data.path={tmp_path}',)
+  cut = planned(config, tmp_path / 'runs', names)
+  for name, key, ours, referees in found:
+    own = cli.read_config(f'{config.methods[name].config}:csi300')
+    for made, said in ((own, ours), (cut[name], referees)):
+      value = config_lib.flatten(made.to_dict())[key]
+      assert str(value) == said, f'{name}, {key}'

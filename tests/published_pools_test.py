@@ -82,7 +82,7 @@ def test_a_library_is_read_whole():
 def run(tmp_path_factory):
   """A run of a file with a bad line, and what was warned of."""
   folder = tmp_path_factory.mktemp('published')
-  config = of_file(folder / 'ideas.txt', IDEAS)
+  config = of_file(folder / 'ideas.txt', IDEAS, **{'published.strict': False})
   with pytest.warns(UserWarning, match=r'ideas.txt, line 5: .*clse') as told:
     trained = train.train(config, folder / 'run')
   (folder / 'ideas.txt').unlink()  # The run holds what it was.
@@ -150,11 +150,16 @@ def test_bad_input(changes, message):
 
 def test_bad_lines(tmp_path):
   path = tmp_path / 'ideas.txt'
-  config = of_file(path, IDEAS, **{'published.strict': True})
+  config = of_file(path, IDEAS + 'Mean(opn,5)\n')
   with pytest.raises(
-    ValueError, match=r'1 of its lines are no formula\n.*line 5'
+    ValueError,
+    match=r'2 of its lines are no formula; --config.published.strict=False '
+    r'takes the others(?s:.*)line 5: .*clse(?s:.*)line 7: .*opn',
   ):
     published.as_text(config)
+  config.published.strict = False
+  with pytest.warns(UserWarning, match='2 lines are left out'):
+    assert len(json.loads(published.as_text(config))['left_out']) == 2
   config = of_file(path, 'Mean(clse,5)\nRef(close,-1)\n')
   with pytest.raises(ValueError, match=r'(?s)line 1: .*clse.*line 2: .*ahead'):
     published.as_text(config)

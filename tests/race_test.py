@@ -98,7 +98,8 @@ def test_the_text_has_the_columns_of_the_paper(board):
   head = text.splitlines()[2]
   assert head == (
     '| method | seeds | RankIC | IC | RankICIR | ICIR | Sharpe | MaxDD | IC '
-    'less method_0 | IC less method_1 | in the set | formulas | seconds |'
+    'less method_0 | IC less method_1 | in the set | pool rule | formulas | '
+    'seconds |'
   )
   row = board.table.loc['method_3']
   line = next(x for x in text.splitlines() if x.startswith('| method_3 '))

@@ -52,7 +52,7 @@ def untrained(monkeypatch):
   """Whoever trains or opens a split fails."""
 
   def refuse(*args, **options):
-    raise AssertionError('trained or opened again')
+    raise RunError('trained or opened again')
 
   monkeypatch.setattr(train, 'train', refuse)
   monkeypatch.setattr(evaluate, 'evaluate', refuse)
@@ -156,6 +156,22 @@ def test_what_is_planted_is_looked_for(workdir):
   assert ranked['markets'].tolist() == [1, 1]
 
 
+def test_the_table_says_by_which_rule_pools_were_chosen(workdir):
+  table = pd.read_csv(workdir / 'table.csv', index_col='method')
+  assert table['pool_rule'].to_dict() == {
+    'best': 'best_distinct', 'random': 'algorithm1'
+  }  # fmt: skip
+  head, _, *lines = [
+    line.split(' | ')
+    for line in (workdir / 'table.md').read_text().splitlines()
+    if line.startswith('|')
+  ]
+  column = head.index('pool rule')
+  assert {lines[0][column], lines[1][column]} == {
+    'best_distinct', 'algorithm1'
+  }  # fmt: skip
+
+
 def test_where_nothing_is_planted_that_is_said(copy, monkeypatch):
   planted = arena.markets.simulated
   monkeypatch.setattr(
@@ -239,7 +255,7 @@ def test_a_process_that_fails_is_named(copy, monkeypatch):
   monkeypatch.setattr(
     apart, 'run', lambda tasks, *given: ((task, False) for task in tasks)
   )
-  with pytest.raises(RunError, match='tiny,random/seed_0 failed, see above'):
+  with pytest.raises(RunError, match=r'1 of 4 (?s:.*)seed_0: see above'):
     referee.run(get_config(), copy, jobs=2)
 
 
@@ -359,6 +375,15 @@ def test_a_method_of_ones_own_enters_the_table(copy, monkeypatch):
     assert re.fullmatch(r'Mean\(\w+,\d+\)/Mean\(\w+,\d+\)', factor['formula'])
 
 
+def test_what_of_an_addition_is_of_the_row():
+  config = get_config()
+  referee.add(config, 'a:random.py formulas=False method=my.volume')
+  referee.add(config, 'b:published.py formulas=ideas.txt budget=7')
+  a, b = config.methods.a, config.methods.b
+  assert (a.formulas, a.budget, a.set) == (False, None, ('method=my.volume',))
+  assert (b.formulas, b.budget, b.set) == (True, 7, ('formulas=ideas.txt',))
+
+
 @pytest.mark.parametrize(
   'text, message',
   [
@@ -370,6 +395,23 @@ def test_a_method_of_ones_own_enters_the_table(copy, monkeypatch):
 def test_bad_additions_are_refused(text, message):
   with pytest.raises(ValueError, match=message):
     referee.add(get_config(), text)
+
+
+def test_a_run_that_fails_is_marked_and_the_others_go_on(copy, untrained):
+  for run in RUNS[:2]:  # Of `best`.
+    (copy / run / 'finished.json').unlink()
+  with pytest.raises(RunError, match='2 of 4 runs failed'):
+    referee.run(get_config(), copy)
+  (copy / RUNS[2] / 'failed.json').write_text('{"error": "x was\\n  gone"}')
+  board = referee.run(get_config(), copy, train_now=False)[0]
+  assert board.table['seeds'].to_dict() == {'random': 1}
+  text = (copy / 'table.md').read_text()
+  assert re.search(r'\| best \| failed \| [^|\d]+ \|', text)
+  assert 'best, seed 1 failed: trained or opened again' in text
+  assert 'random, seed 0 failed: x was gone' in text
+  assert 'Not done' not in text
+  page = (copy / 'referee.html').read_text()
+  assert '<span>failed</span>' in page
 
 
 def test_a_run_that_finds_nothing_is_told_of(copy, untrained, capsys):

@@ -8,7 +8,9 @@ import made_run
 import numpy as np
 import pandas as pd
 import pytest
+from absl import app
 
+from alphajax.judge import needed
 from alphajax.language import vocab
 from alphajax.run.folder import Run, load_run
 
@@ -16,8 +18,10 @@ SCRIPTS = Path(__file__).resolve().parents[1] / 'scripts'
 sys.path.insert(0, str(SCRIPTS))
 import figure10_grid  # noqa: E402
 import learning_curves  # noqa: E402
+import saturation  # noqa: E402
 import search_options  # noqa: E402
 import table9_pool  # noqa: E402
+import zero_shot  # noqa: E402
 
 # Those that run; the others are imported by them.
 RUN = sorted(
@@ -101,3 +105,61 @@ def test_the_pool_in_words(tmp_path):
   assert table['rank'].tolist() == [1, 2, 3]
   assert table['weight'].abs().tolist() == pytest.approx(weights[:3], abs=1e-4)
   assert table['reading'].str.len().min() > 10
+
+
+def made_days(level, seeds, first):
+  """{(rule, point): {seed: {span: {day: IC}}}} of 60 days a span."""
+  return {
+    ('bagged', point): {
+      seed: {
+        span: {f'{span}{day}': level * np.log(point) + 1e-4 * (day % 7)
+               for day in range(first, 60)}
+        for span in zero_shot.SPANS
+      }
+      for seed in range(seeds)
+    }
+    for point in (10, 100, 1000)
+  }  # fmt: skip
+
+
+def test_formulas_needed_on_the_days_that_all_have():
+  fast, slow = made_days(0.02, 2, 0), made_days(0.01, 3, 1)
+  for found in (fast, slow):  # Validation has the same days for both halves.
+    for each in found.values():
+      for days in each.values():
+        first, second = (s for s in zero_shot.SPANS if s.endswith('valid'))
+        days[second] = {
+          day: days[second][f'{second}{day.removeprefix(first)}']
+          for day in days[first]
+        }
+  points = (10, 100, 1000)
+  ours, other = zero_shot.spans_of(points, 'bagged', fast, slow)
+  assert [x.shape for x in ours] == [(2, 3, 59)] * 3
+  assert [x.shape for x in other] == [(3, 3, 59)] * 3
+  found = needed.ratio(points, ours, other, weights=zero_shot.WEIGHTS, draws=9)
+  # .02 ln n = .01 ln 1000 at its root.
+  assert found.ratio == pytest.approx(1000**0.5 / 1000)
+  assert zero_shot.text(found) == (
+    '  0.03 [0.03, 0.03] of the formulas, reached in 100% of the draws'
+  )
+  back = zero_shot.text(needed.ratio(points, other, ours, draws=9))
+  assert back.startswith(' never [never, never]')
+
+
+def test_numbers_of_formulas_rise(tmp_path):
+  assert saturation.numbers(['10', '3000']) == (10, 3000)
+  for bad in ([], ['0', '5'], ['30', '10'], ['10', 'x']):
+    with pytest.raises(app.UsageError, match='expected numbers of formulas'):
+      saturation.numbers(bad)
+
+
+def test_a_run_judged_after_other_numbers_is_judged_anew(tmp_path):
+  plan = zero_shot.PLAN._replace(points=(10, 30), rules=('bagged',))
+  assert not saturation.is_done(plan, tmp_path, 'retrieval')
+  np.savez(tmp_path / 'daily_halves.npz', **{
+    f'bagged of {n}_first_other': np.zeros(3) for n in (30, 100)
+  })  # fmt: skip
+  assert not saturation.is_done(plan, tmp_path, 'retrieval')
+  assert saturation.is_done(
+    plan._replace(points=(30, 100)), tmp_path, 'retrieval'
+  )

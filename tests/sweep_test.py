@@ -11,6 +11,7 @@ import tiny
 
 from alphajax import markets, sweep, train
 from alphajax.run import folder
+from alphajax.run.files import RunError
 
 TINY = str(Path(tiny.__file__))
 RANDOM = f'{TINY}:random_search'
@@ -250,10 +251,58 @@ def test_a_run_that_diverges_ends_alone(tmp_path, monkeypatch, capsys):
     return run(config, workdir, load_market)
 
   monkeypatch.setattr(train, 'train', diverge)
-  with pytest.raises(FloatingPointError, match='1 of 2 runs .*a/seed_0'):
+  with pytest.raises(
+    RunError, match=r'(?s)1 of 2 runs .*a/seed_0: loss is not finite'
+  ):
     sweep.sweep(members, tmp_path, control='a')
   assert pd.read_csv(tmp_path / 'runs.csv')['variant'].tolist() == ['b']
   assert '| b | 1 |' in capsys.readouterr().out
+
+
+def test_errors_of_a_user_end_their_run_alone(tmp_path, monkeypatch, capsys):
+  """While it trains or when it is done; the next try forgets them."""
+  config = tiny.get_config('random_search')
+  members = sweep.plan(dict.fromkeys('abc', config), tmp_path, [0])
+  ended, broken = [], {members[0].workdir, members[1].workdir}
+
+  def ends(config, workdir, load_market):
+    if workdir == members[0].workdir and broken:
+      raise ValueError('the rule leaves out all 1 formulas')
+    ended.append(workdir.parent.name)
+    workdir.mkdir(parents=True, exist_ok=True)
+    return train.Trained(None, None, 'done', 1)
+
+  def then(workdir):
+    if workdir in broken:
+      raise RunError('pool.json is damaged')
+
+  monkeypatch.setattr(train, 'train', ends)
+  monkeypatch.setattr(sweep, '_try_methods', lambda *given: None)
+  monkeypatch.setattr(sweep, 'is_finished', lambda *given: False)
+  monkeypatch.setattr(folder, 'load_run', lambda workdir: workdir)
+  monkeypatch.setattr(sweep.apart, 'run', alone)
+  for jobs in (None, 2):
+    ended.clear()
+    runs = sweep.train_all(members, jobs, then)
+    assert next(runs)[0] == members[2]
+    with pytest.raises(
+      RunError,
+      match=r'(?s)2 of 3 runs failed.*a/seed_0: the rule leaves out all 1 '
+      r'formulas\n.*b/seed_0: pool.json is damaged',
+    ):
+      next(runs)
+    assert ended == ['b', 'c']
+    assert 'error: a, seed 0: the rule leaves' in capsys.readouterr().err
+  broken.clear()
+  assert len(list(sweep.train_all(members, then=then))) == 3
+  assert sweep.failure(members[0].workdir) is None
+
+
+def alone(tasks, work, jobs, begin):
+  """As `apart.run`, in this process."""
+  for task in tasks:
+    work(task)
+    yield task, True
 
 
 def test_the_command(tmp_path):

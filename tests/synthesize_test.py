@@ -8,7 +8,7 @@ import pytest
 
 from alphajax import markets, synthesize
 from alphajax.analysis import market_contest
-from alphajax.configs import alphacfg, common
+from alphajax.configs import alphacfg, alphaformer, common
 from alphajax.configs import synthesize as configs
 from alphajax.data import market
 from alphajax.data import panel as panel_lib
@@ -45,6 +45,22 @@ def small():
   config.quality.num_panels = 1
   config.quality.num_probes, config.quality.num_resamples = 4, 3
   return config
+
+
+@pytest.mark.parametrize('name', configs.MARKETS)
+def test_what_the_paper_reads_is_what_is_made(name):
+  """Its two commands, one after the other."""
+  made = configs.get_config(f'{name},paper')
+  if name == 'simulated':
+    synthesize.check(made)
+  assert made.synthetic.families == ('ensemble_independent',)
+  assert made.ensemble.rule == 'argmax' and made.ensemble.num_candidates == 1
+  read = alphaformer.get_config(f'{name},paper')
+  assert read.method == 'alphaformer_paper'
+  for size in ('num_panels', 'num_days', 'num_stocks'):
+    assert made.synthetic[size] == read.panels[size]
+  with pytest.raises(ValueError, match='after it nothing or ,paper'):
+    configs.get_config(f'{name},papers')
 
 
 @pytest.fixture(scope='module', autouse=True)

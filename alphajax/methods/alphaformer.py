@@ -25,6 +25,7 @@ from alphajax.methods import (
   mined_tokens,
   miner,
   model_candidates,
+  other_market,
   planted_tasks,
   random_search,
   retrieval,
@@ -61,6 +62,7 @@ class Miner(NamedTuple):
   encode: (params, inputs) -> (memory, value).
   sample: see `sampling.sampler`.
   scores: see `mined_tokens.scorer`.
+  other: what probes say on another market, where that is the ablation.
   """
 
   options: Any
@@ -72,6 +74,7 @@ class Miner(NamedTuple):
   encode: Callable
   sample: Callable
   scores: Callable
+  other: dict[str, np.ndarray] | None = None
 
 
 class Proposed(NamedTuple):
@@ -170,6 +173,7 @@ def check(config) -> None:
         f'config.alphaformer.{name} is {options[name]!r}: expected one of '
         f'{known}'
       )
+  other_market.check(config)
   for name, least in (('num_probes', 1), ('samples', 1)):
     if options[name] < least:
       raise ValueError(
@@ -221,6 +225,11 @@ def make_miner(config, market: Market) -> Miner:
     encode=jax.jit(encoder(model.network, ablate)),
     sample=sampling.sampler(model.network, model.orders),
     scores=mined_tokens.scorer(model.network),
+    other=(
+      other_market.probe_blocks(config, model)
+      if ablate == other_market.ABLATION
+      else None
+    ),
   )
 
 
@@ -326,7 +335,7 @@ def _evidence(tools: Miner, mined, known) -> Evidence:
 def _read(tools: Miner, seen: Evidence) -> Inputs:
   return mined_tokens.read(
     tools.model, tools.shelf, tools.screen, tools.bench, seen, tools.horizon,
-    tools.options.ablate,
+    tools.options.ablate, tools.other,
   )  # fmt: skip
 
 

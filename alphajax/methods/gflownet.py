@@ -63,7 +63,7 @@ def make(config, market: Market) -> Method:
     formulas = stopping.within_budget(
       config, mined.book, environment.formulas_of(language, played.final_tokens)
     )
-    bonus = novelty_weight(config, mined.iteration)
+    bonus = novelty_weight(config, mined.iteration, len(mined.book))
     with clock('targets'):
       similar = np.zeros(len(formulas), np.float32)
       if bonus:
@@ -153,10 +153,23 @@ def with_log_z(learner: Learner, estimate, games, count: int) -> Learner:
   return learner._replace(params={**learner.params, 'log_z': log_z})
 
 
-def novelty_weight(config, iteration: int) -> float:
-  """What novelty counts: from `novelty` down to 0 in a straight line."""
-  left = 1 - iteration / config.num_iterations
-  return config.gflownet.novelty * max(left, 0.0)
+def novelty_weight(config, iteration: int, evaluated: int) -> float:
+  """What novelty counts: from `novelty` down to 0 in a straight line.
+
+  At 0 it is where the run ends: by its iterations, or by its budget of
+  evaluated formulas, whichever comes first.
+
+  Args:
+    config: of the run.
+    iteration: how many it has done.
+    evaluated: formulas so far.
+  """
+  spent = iteration / config.num_iterations
+  # The last batch that the budget has room for is the last of the line.
+  before = config.max_evaluated - config.num_trajectories
+  if before > 0:
+    spent = max(spent, evaluated / before)
+  return config.gflownet.novelty * max(1 - spent, 0.0)
 
 
 def log_reward(options, own: np.ndarray, bonus: np.ndarray) -> np.ndarray:

@@ -7,17 +7,21 @@ Files of a formula a line are in the notation `config.dialect`; runs and what a
 config holds itself are in ours.
 """
 
+import functools
 import json
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from alphajax.data import panel as panel_lib
 from alphajax.language import dialects, formula_files
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 from alphajax.run import checkpoint
+
+T = TypeVar('T')
 
 
 class Given(NamedTuple):
@@ -35,8 +39,8 @@ def read(config, features: Sequence[str]) -> Given:
   """The formulas that the config names.
 
   Raises:
-    ValueError: a file that cannot be read, or a line that is no formula; names
-      both.
+    ValueError: a file that cannot be read, or lines that are no formula; names
+      each. Without `config.strict` such lines are left out, and told of.
   """
   base_path, archive_path = (
     config.pool.get('base', ''),
@@ -46,11 +50,9 @@ def read(config, features: Sequence[str]) -> Given:
   parts = []
   for key, path in (('pool.base', base_path), ('archive', archive_path)):
     part = {}
-    for where, text in in_ours(config, path, f'config.{key}'):
-      try:
-        formula = formula_lib.parse(text, features)
-      except ValueError as error:
-        raise ValueError(f'{where}: {error}') from error
+    texts = in_ours(config, path, f'config.{key}')
+    parse = functools.partial(formula_lib.parse, features=features)
+    for _, formula in _each(config, texts, parse):
       if formula_lib.key(formula) not in seen:
         part[formula_lib.key(formula)] = formula
         seen.add(formula_lib.key(formula))
@@ -109,11 +111,29 @@ def _lines(name: str, text: str) -> list[tuple[str, str]]:
   ]
 
 
+def _each(
+  config, found: Sequence[tuple[str, str]], read: Callable[[str], T]
+) -> list[tuple[str, T]]:
+  """What `read` makes of each text; all that it refuses are named at once."""
+  kept, refused = [], []
+  for where, text in found:
+    try:
+      kept.append((where, read(text)))
+    except ValueError as error:
+      refused.append(f'{where}: {error}')
+  told = '\n'.join(refused)
+  if refused and config.get('strict', True):
+    raise ValueError(f'{told}\n--config.strict=False leaves such lines out')
+  if refused:
+    warnings.warn(f'{len(refused)} lines are left out\n{told}', stacklevel=2)
+  return kept
+
+
 def in_ours(config, path: str, key: str) -> list[tuple[str, str]]:
   """`lines` in our notation, of a path or of nothing.
 
   Raises:
-    ValueError: as `lines`; no such dialect, or a formula that is none of it.
+    ValueError: as `lines`; no such dialect, or lines that are no formula of it.
   """
   found = lines(path, key) if path else []
   place = Path(path).expanduser() if '\n' not in path else None
@@ -127,12 +147,12 @@ def in_ours(config, path: str, key: str) -> list[tuple[str, str]]:
     )
   if dialect != formula_lib.OURS:
     return _translated(config, found, dialect)
-  for where, text in found:
-    try:
-      formula_files.check_notation(text, dialect, '--config.dialect')
-    except ValueError as error:
-      raise ValueError(f'{where}: {error}') from error
-  return found
+
+  def check(text: str) -> str:
+    formula_files.check_notation(text, dialect, '--config.dialect')
+    return text
+
+  return _each(config, found, check)
 
 
 def _translated(config, found, dialect: str) -> list[tuple[str, str]]:
@@ -144,19 +164,20 @@ def _translated(config, found, dialect: str) -> list[tuple[str, str]]:
     *marked,
   )
   features = tuple(dict.fromkeys(features))
-  ours = []
-  for where, text in found:
-    try:
-      formula = formula_lib.parse(text, features, dialect=dialect)
-    except ValueError as error:
-      raise ValueError(f'{where}: {error}') from error
-    ours.append((where, formula_lib.to_text(formula)))
-  return ours
+
+  def ours(text: str) -> str:
+    formula = formula_lib.parse(text, features, dialect=dialect)
+    return formula_lib.to_text(formula)
+
+  return _each(config, found, ours)
 
 
 def as_text(config) -> str:
   """The base as the config holds it, whatever becomes of the file."""
   base = in_ours(config, config.pool.get('base', ''), 'config.pool.base')
+  if not config.get('strict', True):  # What is held has no bad line any more.
+    good = dict(_each(config, base, formula_lib.unchecked))
+    base = [(where, text) for where, text in base if where in good]
   return ''.join(f'{text}\n' for _, text in base)
 
 
@@ -165,13 +186,8 @@ def base_formulas(config) -> list[Formula]:
   path = config.get('pool', {}).get('base', '')
   if not path:
     return []
-  found = []
-  for where, text in in_ours(config, path, 'config.pool.base'):
-    try:
-      found.append(formula_lib.unchecked(text))
-    except ValueError as error:
-      raise ValueError(f'{where}: {error}') from error
-  return found
+  texts = in_ours(config, path, 'config.pool.base')
+  return [f for _, f in _each(config, texts, formula_lib.unchecked)]
 
 
 def columns(config) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ How formulas behave is known from the screen, their ICs from the archive; what
 `planted_tasks` says of a task is said here of a market.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -37,7 +37,7 @@ from alphajax.search import kernel
 CHUNK = 256  # Formulas whose scores are computed at a time.
 ABLATIONS = (
   '', 'random_parameters', 'zero_memory', 'no_pool', 'no_retrieved',
-  'permuted_probes',
+  'permuted_probes', 'other_market',
 )  # fmt: skip
 
 
@@ -232,10 +232,12 @@ def read(
   seen: Evidence,
   horizon: int,
   ablate: str = '',
+  other: Mapping[str, np.ndarray] | None = None,
 ) -> Inputs:
   """The market as the network reads it.
 
   ablate: one of `ABLATIONS`.
+  other: see `other_market.probe_blocks`.
   """
   sizes = model.sizes
   if ablate == 'no_pool':
@@ -246,6 +248,8 @@ def read(
   blocks = seen.blocks[probes]
   if ablate == 'permuted_probes':
     blocks = np.random.default_rng(0).permutation(blocks)
+  if other is not None:
+    blocks = np.stack([other[key] for key in _keys(seen, probes)])
   if ablate == 'no_retrieved':
     retrieved, predicted = retrieved[:0], predicted[:0]
   groups = [

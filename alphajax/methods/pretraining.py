@@ -15,10 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from alphajax.data import market as market_lib
-from alphajax.data import panel as panel_lib
-from alphajax.data.panel import LabelSpec, Split
-from alphajax.language import environment
+from alphajax.data.panel import LabelSpec
 from alphajax.language import orders as orders_lib
 from alphajax.methods import (
   formula_model,
@@ -26,6 +23,7 @@ from alphajax.methods import (
   hidden_signals,
   planted_tasks,
   pretraining_gate,
+  pretraining_markets,
   task_bank,
   task_file,
   task_library,
@@ -130,7 +128,7 @@ def prepare(
   """Reads the library and its bank, or makes them: minutes on a real market."""
   path = config.pretrain.bank
   if not path or not Path(path).expanduser().exists():
-    splits = [market.train, *_more_panels(config)]
+    splits = pretraining_markets.splits(config, market)
     library, bank = task_library.make(
       config, orders, splits, LabelSpec(**config.label)
     )
@@ -174,6 +172,7 @@ def _load(arrays, host) -> State:
 def check(config) -> None:
   """Refuses options that cannot be, by their key."""
   options = config.pretrain
+  pretraining_markets.name_of(config)
   for name, least in (
     ('library', 2 * hidden_signals.HIDDEN), ('num_probes', 1),
     ('probe_size', 1), ('stocks', 2), ('days', 2), ('draws', 8),
@@ -248,27 +247,6 @@ def learning_rate(share: jax.Array, peak: float, warmup: float) -> jax.Array:
   rest = (share - warmup) / max(1.0 - warmup, 1e-6)
   down = 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(rest, 0.0, 1.0)))
   return peak * jnp.where(share < warmup, share / max(warmup, 1e-6), down)
-
-
-def _more_panels(config) -> list[Split]:
-  """Panels of `config.pretrain.panels`, each whole a split.
-
-  Raises:
-    ValueError: see `market.load` and `panel.split`.
-  """
-  splits = []
-  language = environment.make(**config.language)
-  before = config.lookback or environment.lookback(language)
-  for path in filter(None, config.pretrain.panels.split(',')):
-    panel = market_lib.load(path.strip())
-    splits.append(
-      panel_lib.split(
-        panel, path, panel.dates[0], panel.dates[-1],
-        lookback=min(before, len(panel.dates) // 4),
-        label=LabelSpec(**config.label)._replace(neutralize=()),
-      )
-    )  # fmt: skip
-  return splits
 
 
 def make_update(

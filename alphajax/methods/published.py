@@ -2,8 +2,9 @@
 
 `config.published.name` is a library of the field, or the pool that the paper
 shows, or `file` for the formulas of `config.formulas`. Their weights are fitted
-on train by `config.pool.rule`, as those of any pool are. What cannot be read,
-or reads what the data do not have, is left out, and the run tells of it.
+on train by `config.pool.rule`, as those of any pool are. What of a library
+reads columns that there are not is left out, and the run tells of it; lines of
+a file that are no formula are refused, unless the config lets the rest through.
 """
 
 import functools
@@ -40,7 +41,6 @@ TABLE_9_FORMULAS = (
   'Greater(-0.01,Log(Abs(Log(Abs(low)))))',
   'Cov(volume,vwap,40)',
 )
-TOLD = 5  # Lines that are told of.
 
 
 class State(NamedTuple):
@@ -59,8 +59,8 @@ def as_text(config) -> str:
   `formulas` in our notation, and `left_out`: [where, why] each.
 
   Raises:
-    ValueError: an unknown name, a file that cannot be read, a line that is no
-      formula where `config.published.strict` is set, or no formula at all.
+    ValueError: an unknown name, a file that cannot be read, lines that are no
+      formula unless `config.published.strict` is False, or no formula at all.
   """
   options = config.published
   if options.name not in NAMES:
@@ -106,11 +106,12 @@ def _of_file(config, features: Sequence[str]):
     '--config.published.dialect',
   )  # fmt: skip
   refused = [(each.where, each.reason) for each in batch.refused]
-  told = '\n'.join(f'{where}: {reason}' for where, reason in refused[:TOLD])
+  told = '\n'.join(f'{where}: {reason}' for where, reason in refused)
   if refused and (options.strict or not batch.formulas):
+    rest = '; --config.published.strict=False takes the others'
     raise ValueError(
       f'config.formulas is {config.formulas}: {len(refused)} of its lines are '
-      f'no formula\n{told}'
+      f'no formula{rest if batch.formulas else ""}\n{told}'
     )
   if refused:
     warnings.warn(f'{len(refused)} lines are left out\n{told}', stacklevel=2)

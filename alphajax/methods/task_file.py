@@ -143,6 +143,8 @@ def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
   found = {f'pretrain.{name}': config['pretrain'][name] for name in _OPTIONS}
   for name in ('language', 'label', 'screen'):
     found |= {f'{name}.{key}': value for key, value in config[name].items()}
+  # Of before there was the key.
+  found['pretrain.markets'] = config['pretrain'].get('markets', 'real')
   found |= {
     'tokens.blocks': config['tokens']['blocks'],
     'splits.train': config['splits']['train'],

@@ -55,7 +55,7 @@ def fit(config, split: Split, formulas: Sequence[Formula]) -> list[float]:
   return weights
 
 
-def _prepared(store, target, split, formulas):
+def prepared(store, target, split, formulas):
   """Factors as a pool takes them; which of them speak on a scored day."""
   scored = np.flatnonzero(split.scored)
   factors = [
@@ -73,7 +73,7 @@ def _prepare(values, members, target):
 
 def _of_pool(config, store, target, split, formulas) -> np.ndarray:
   """The fit of Algorithm 1, f32[N]."""
-  factors, speak = _prepared(store, target, split, formulas)
+  factors, speak = prepared(store, target, split, formulas)
   ids = np.where(speak, np.arange(len(formulas)), -1).astype(np.int32)
   pool, _ = pool_lib.insert(
     pool_lib.empty(len(formulas), *target.label.shape),
@@ -93,7 +93,7 @@ def _of_rule(chooser, store, target, split, formulas) -> np.ndarray:
   """What a rule gives, f64[N]."""
   memory = memory_lib.Memory()
   for n in range(0, len(formulas), linear.CHUNK):
-    factors, speak = _prepared(
+    factors, speak = prepared(
       store, target, split, formulas[n : n + linear.CHUNK]
     )
     ids = [n + i if speaks else -1 for i, speaks in enumerate(speak)]

@@ -32,6 +32,7 @@ class Board(NamedTuple):
   table: of `bench.table`.
   entries: what it was made of.
   notes: sentences on what is left out.
+  failed: methods of which every run that was tried failed.
   """
 
   title: str
@@ -40,6 +41,7 @@ class Board(NamedTuple):
   table: pd.DataFrame
   entries: Sequence[Entry]
   notes: Sequence[str]
+  failed: Sequence[str] = ()
 
 
 class Arena(NamedTuple):
@@ -93,15 +95,17 @@ def _cells(board: Board) -> tuple[list[str], list[list[str]]]:
   controls = controls_of(board)
   heads = ['method', 'seeds', *TITLES.values()]
   heads += [f'IC less {name}' for name in controls]
-  heads += ['in the set', 'formulas', 'seconds']
+  heads += ['in the set', 'pool rule', 'formulas', 'seconds']
   rows = []
   for method, row in board.table.iterrows():
     cells = [str(method), str(int(row['seeds']))]
     cells += [_figure(row, name) for name in TITLES]
     cells += [_less(row, f'less_{name}') for name in controls]
-    cells.append(_in_set(row))
+    cells += [_in_set(row), row.get('pool_rule') or DASH]
     cells += [_spent(row['evaluated']), _spent(row['seconds'])]
     rows.append(cells)
+  blank = [DASH] * (len(heads) - 2)
+  rows += [[name, 'failed', *blank] for name in board.failed]
   return heads, rows
 
 

@@ -13,10 +13,12 @@ from alphajax.run.files import RunError
 # Keys of a config that may differ when a folder is started again. Where the
 # data lie and how much memory is used leave the result alone (the hash of the
 # data is compared apart); a run may be told to go on longer, or to end sooner.
-# By which rules it is traded is asked of what it has found.
+# By which rules it is traded is asked of what it has found. What is held of a
+# file of formulas is compared itself.
 MAY_CHANGE = (
   'data.path', 'store_bytes', 'num_iterations', 'early_stop', 'max_evaluated',
-  'num_seeds', 'log', 'mesh', 'backtest', 'keep_rows',
+  'num_seeds', 'log', 'mesh', 'backtest', 'keep_rows', 'strict',
+  'published.strict',
 )  # fmt: skip
 
 
