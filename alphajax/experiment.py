@@ -1,12 +1,11 @@
 """From a config to the method, and what a run of it keeps."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from alphajax import markets
 from alphajax.configs import common
@@ -30,6 +29,7 @@ from alphajax.run import folder, ranges, writer
 from alphajax.run import rows as rows_lib
 from alphajax.run import state as state_lib
 from alphajax.run.files import RunError
+from alphajax.search import dealing
 
 
 def make_method(config, data: Market) -> Method:
@@ -39,6 +39,7 @@ def make_method(config, data: Market) -> Method:
     ValueError: a config of which it cannot be made.
   """
   _check_values(config)
+  dealing.check(config.get('mesh', {}).get('devices', 0))
   return registry.module(config).make(config, data)
 
 
@@ -104,6 +105,12 @@ def check(config, workdir: Path) -> tuple[Any, list[str]]:
   )
 
 
+def notes(config, market: Sequence[Split]) -> list[str]:
+  """What a user should know before a run begins, each once."""
+  of_data = [note for split in market for note in split.panel.notes]
+  return list(dict.fromkeys([*screen.without_effect(config), *of_data]))
+
+
 def defaults_of(config) -> dict[str, Any]:
   """What was done before there were the keys of a config, nested."""
   defaults = common.get_config()
@@ -129,56 +136,6 @@ def restore(config, workdir: Path) -> tuple[Method, Any]:
   if not iteration:
     raise RunError(f'{workdir / "checkpoints"} is empty: train the run first')
   return method, state
-
-
-def why_no_pool(
-  config, workdir: Path, split: Split, record: Mapping[str, Any]
-) -> str:
-  """Why a run ends without a result, and what to type.
-
-  split: train.
-  record: of the last iteration.
-  """
-  said, rule = 'No pool was found', config.get('pool', {}).get('rule')
-  evaluated, valued = record.get('evaluated'), record.get('valued')
-  columns = (
-    'look at the prices, or name their columns with --config.data.columns'
-  )
-  if not _labels_differ(split):
-    return f'{said}: on no day do the returns of two stocks differ; {columns}.'
-  if evaluated == 0 and record.get('dead'):
-    return (
-      f'{said}: {record["dead"]} formulas were proposed and all are constant '
-      f'or without a value on the days of the screen; {columns}.'
-    )
-  if evaluated and valued == 0:
-    return (
-      f'{said}: of {evaluated} formulas evaluated none has a value on a scored '
-      f'day that differs between stocks; {columns}.'
-    )
-  if not valued:
-    return f'{said}.'
-  key = {
-    choice.ALGORITHM_1: 'l1', 'elastic_net': 'penalty', 'lasso': 'penalty',
-    'distilled': 'penalty',
-  }.get(rule)  # fmt: skip
-  said += f': {rule} gave none of {valued} formulas a weight'
-  if key is None or not config.pool[key]:
-    return f'{said}, for none tells anything of the label; evaluate others.'
-  return (
-    f'{said}. A smaller --config.pool.{key} does, such as '
-    f'{config.pool[key] / 4:g}; with --config.archive={workdir}, '
-    f'--config.max_evaluated={evaluated} and another --workdir a pool is '
-    'chosen from the same formulas.'
-  )
-
-
-def _labels_differ(split: Split) -> bool:
-  """Whether on some scored day two members have different labels."""
-  label = np.where(split.panel.mask, split.target, np.nan)[split.scored]
-  known = np.isfinite(label)
-  high, low = np.where(known, label, -np.inf), np.where(known, label, np.inf)
-  return bool(np.any(high.max(1) > low.min(1)))
 
 
 def random_formulas(config, workdir: Path, most: int) -> Sequence[Formula]:

@@ -17,8 +17,7 @@ import jax
 from absl import flags, logging
 from ml_collections import config_flags
 
-from alphajax import cli, experiment, markets
-from alphajax.methods import screen
+from alphajax import cli, ending, experiment, markets
 from alphajax.methods.base import Market, Method
 from alphajax.run import (
   cache,
@@ -32,9 +31,7 @@ from alphajax.run import (
   tensorboard,
   writer,
 )
-from alphajax.run import rows as rows_lib
 from alphajax.run import state as state_lib
-from alphajax.search import dealing
 
 
 class Trained(NamedTuple):
@@ -62,13 +59,11 @@ def train(config, workdir: str | os.PathLike, load_market=None) -> Trained:
   """
   workdir = Path(workdir).expanduser()
   config, changed = experiment.check(config, workdir)
-  dealing.check(config.get('mesh', {}).get('devices', 0))
   market, data_hash = (load_market or markets.load_market)(config)
   method = experiment.make_method(config, market)
   workdir.mkdir(parents=True, exist_ok=True)
   with hosts.hold(workdir, _say) as place:
-    for line in changed:
-      _say(f'Other than before: {line}')
+    _say(*[f'Other than before: {line}' for line in changed])
     return _train(config, place, method, market, data_hash)
 
 
@@ -83,46 +78,20 @@ def _train(config, workdir, method, market, data_hash) -> Trained:
   folder.clean(workdir)
   provenance.record(workdir, config.seed, data_hash)
   files.write_json(workdir / 'config.json', config.to_dict())
-  notes = screen.without_effect(config)
-  notes += [note for split in market for note in split.panel.notes]
-  for note in dict.fromkeys(notes):
-    _say(note)
-  for name, rows in method.kept:
-    rows.open(rows_lib.path_of(workdir, name))
+  _say(*experiment.notes(config, market))
   rng_key = jax.random.key(config.seed)
-  state = method.init(jax.random.fold_in(rng_key, 0))
-  done, state = state_lib.restore(workdir, method, state, _say)
-  for _, rows in method.kept:
-    for note in dict.fromkeys(rows.notes):
-      _say(note)
+  start = jax.random.fold_in(rng_key, 0)
+  done, state = state_lib.begin(workdir, method, start, _say)
   writer.truncate(workdir / 'metrics.jsonl', done)
   keep_result = functools.partial(
     experiment.keep_result, config, workdir, method, market
   )
-  keep_seldom = clock.Seldom(keep_result)
-  state = _iterate(config, workdir, method, state, done, rng_key, keep_seldom)
+  seldom = clock.Seldom(keep_result)
+  state = _iterate(config, workdir, method, state, done, rng_key, seldom)
   keep_result(state)
   reason = method.finished(state) or f'{config.num_iterations} iterations done'
-  _say_end(config, workdir, market, reason)
+  _say(*ending.lines(config, workdir, market.train, reason))
   return Trained(method, state, market, reason)
-
-
-def _say_end(config, workdir, market, reason) -> None:
-  """Where the result is, or why there is none."""
-  metrics = workdir / 'metrics.jsonl'
-  records = writer.read(metrics) if metrics.exists() else []
-  record = records[-1] if records else {}  # Some need no iteration.
-  if record.get('forgotten'):
-    _say(
-      f'config.pool.keep = {config.pool.keep}: {record["forgotten"]} of the '
-      f'{record["valued"]} formulas with a value were let go, the weakest; '
-      'pools are chosen from the others'
-    )
-  result = workdir / 'pool.json'
-  what = f'The result is {result}.'
-  if not result.exists():
-    what = experiment.why_no_pool(config, workdir, market.train, record)
-  _say(f'Finished: {reason}. {what}')
 
 
 def _iterate(config, workdir, method, state, done, rng_key, keep_result):
@@ -147,8 +116,6 @@ def _iterate(config, workdir, method, state, done, rng_key, keep_result):
       start = now
       hosts.compare(record)
       state_lib.keep(workdir, method, state, record)
-      for _, rows in method.kept:
-        rows.flush()
       found = method.found(state)
       keep_result(state, found is not None and found.iteration == iteration)
       show(record)
@@ -156,8 +123,9 @@ def _iterate(config, workdir, method, state, done, rng_key, keep_result):
   return state
 
 
-def _say(text: str) -> None:
-  print(text, file=sys.stderr, flush=True)
+def _say(*lines: str) -> None:
+  for line in lines:
+    print(line, file=sys.stderr, flush=True)
 
 
 def define_flags() -> None:

@@ -21,7 +21,6 @@ PRELOAD = [
   'alphajax.refine',
   'alphajax.report.__main__',
   'frozen',
-  'one_context',
 ]
 
 

@@ -10,9 +10,9 @@ import jax
 import pytest
 from jax import monitoring
 
-from alphajax.run import cache
+from alphajax.run import cache, contexts
 
-importlib.import_module('one_context')
+contexts.share()
 
 KEPT_BYTES = 1 << 30  # Of compiled programs; all tests need a tenth of it.
 # That are kept from one file to the next, a megabyte of memory each with what

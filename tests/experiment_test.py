@@ -11,7 +11,7 @@ import pytest
 import tiny
 from ml_collections import config_dict
 
-from alphajax import experiment, markets
+from alphajax import ending, experiment, markets
 from alphajax.configs import alphacfg
 from alphajax.data import panel as panel_lib
 from alphajax.judge import result
@@ -326,7 +326,7 @@ def test_why_there_is_no_pool():
   split = markets.load_market(config)[0].train
 
   def why(split, **record):
-    return experiment.why_no_pool(config, 'run', split, record)
+    return ending.why_no_pool(config, 'run', split, record)
 
   found = {'evaluated': 9, 'valued': 4}
   constant = split.replace(target=np.zeros_like(split.target))

@@ -12,6 +12,7 @@ from alphajax.run.files import RunError
 METHOD = types.SimpleNamespace(
   save=lambda state: ({'x': np.asarray(state)}, {'n': int(state[0])}),
   load=lambda arrays, host: arrays['x'],
+  kept=(),
 )
 
 

@@ -5,6 +5,7 @@ import os
 import jax
 
 from alphajax.data import panel_cache
+from alphajax.run import contexts
 
 
 def use_disk_cache() -> None:
@@ -12,7 +13,9 @@ def use_disk_cache() -> None:
 
   In a folder beside the loaded panels, see `panel_cache.home`. From how many
   seconds of compilation on: all, or as JAX's own environment variable says.
+  What else makes a start quick is done too, see `contexts`.
   """
+  contexts.share()
   # By its real path: JAX looks a program up by the folder's name as well.
   folder = (panel_cache.home() / 'xla').resolve()
   jax.config.update('jax_compilation_cache_dir', str(folder))

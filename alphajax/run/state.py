@@ -5,9 +5,26 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
-from alphajax.run import checkpoint, files, writer
+from alphajax.run import checkpoint, files, rows, writer
+
+
+def begin(
+  workdir: Path, method, rng_key: jax.Array, say: Callable[[str], None]
+) -> tuple[int, Any]:
+  """Where a run begins or goes on, as (iteration, state); see `restore`.
+
+  What the method keeps of formulas beside its checkpoints is read first.
+  """
+  for name, kept in method.kept:
+    kept.open(rows.path_of(workdir, name))
+  done, state = restore(workdir, method, method.init(rng_key), say)
+  for _, kept in method.kept:
+    for note in dict.fromkeys(kept.notes):
+      say(note)
+  return done, state
 
 
 def restore(
@@ -68,6 +85,8 @@ def keep(workdir: Path, method, state, record: Mapping[str, Any]) -> None:
     )
   writer.append(workdir / 'metrics.jsonl', record)
   checkpoint.save(workdir / 'checkpoints', record['iteration'], arrays, host)
+  for _, kept in method.kept:
+    kept.flush()
 
 
 def write_result(
