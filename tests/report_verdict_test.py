@@ -1,8 +1,10 @@
 """The verdict in words: what is said of made-up figures, word for word."""
 
+import types
+
 import pytest
 
-from alphajax.report import verdict
+from alphajax.report import notices, verdict
 from alphajax.report.verdict import Sentence
 
 MINUS = '\N{MINUS SIGN}'
@@ -244,3 +246,13 @@ def test_all_together_in_their_order():
   # Runs of older versions have neither sheet nor backtest.
   old = verdict.sentences({'test': figures(HOLDS)}, 20)
   assert old == [verdict.of_ic(figures(HOLDS)), verdict.NO_CONTROL]
+
+
+def test_a_run_that_ended_at_its_budget_is_not_unfinished():
+  config = {'num_iterations': 50, 'max_evaluated': 300}
+  for evaluated, count in ((300, 0), (299, 1), (None, 1)):
+    metrics = [{'iteration': 6, 'evaluated': evaluated}]
+    run = types.SimpleNamespace(config=config, metrics=metrics)
+    assert len(notices._unfinished(run)) == count
+  run.config = {'num_iterations': 6}
+  assert not notices._unfinished(run)

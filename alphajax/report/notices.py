@@ -11,10 +11,13 @@ def notices(run: Run) -> list[str]:
 
 
 def _unfinished(run: Run) -> list[str]:
-  total = (run.config or {}).get('num_iterations')
-  done = run.metrics[-1]['iteration']
+  config, last = run.config or {}, run.metrics[-1]
+  total, done = config.get('num_iterations'), last['iteration']
   if total is None or done >= total:
     return []
+  budget = config.get('max_evaluated')
+  if budget and (last.get('evaluated') or 0) >= budget:
+    return []  # It ended as it was told to.
   return [
     f'{done} of {total} iterations: the run stopped early, was interrupted, '
     'or is still under way.'
