@@ -1,5 +1,6 @@
 """What is said at the end of a run: where its result is, or why it has none."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -71,9 +72,10 @@ def why_no_pool(
   said += f': {rule} gave none of {valued} formulas a weight'
   if key is None or not config.pool[key]:
     return f'{said}, for none tells anything of the label; evaluate others.'
+  archive = shlex.quote(str(workdir))
   return (
-    f'{said}. A smaller --config.pool.{key} does, such as '
-    f'{config.pool[key] / 4:g}; with --config.archive={workdir}, '
+    f'{said}. Try a smaller --config.pool.{key}, such as '
+    f'{config.pool[key] / 4:g}; with --config.archive={archive}, '
     f'--config.max_evaluated={evaluated} and another --workdir a pool is '
     'chosen from the same formulas.'
   )

@@ -141,11 +141,11 @@ def read(config, members: Sequence[Member], name: str) -> list[Board]:
   for member in members:
     market, method = matrix.names_of(member)
     which = f'{method}, seed {member.seed}'
-    why = sweep.failure(member.workdir)
-    if why is not None:
-      failed.setdefault(market, {})[which] = why
-      continue
     if not is_judged(member, name):
+      why = sweep.failure(member.workdir)
+      if why is not None:
+        failed.setdefault(market, {})[which] = why
+        continue
       missing.setdefault(market, []).append(which)
       continue
     loaded = folder.load_run(member.workdir)

@@ -27,7 +27,7 @@ from absl import flags
 
 from alphajax import apart, cli, experiment, markets, parts, train
 from alphajax.methods import registry
-from alphajax.run import compare, files, folder, seeds
+from alphajax.run import compare, files, folder, lock, seeds
 from alphajax.run import config as config_lib
 from alphajax.run.files import RunError
 
@@ -224,11 +224,17 @@ def _apart(members, jobs, then) -> Iterator[tuple[Member, bool]]:
 
 
 def _train_one(member: Member, load_market, then: Then | None) -> None:
-  """Brings a run to its end, or says and keeps why it failed."""
+  """Brings a run to its end, or says and keeps why it failed.
+
+  Raises:
+    InUseError: another process trains it, and will say what became of it.
+  """
   kept = member.workdir / FAILED
-  kept.unlink(missing_ok=True)
   try:
     _finish(member, load_market, then)
+    kept.unlink(missing_ok=True)
+  except lock.InUseError:
+    raise
   except (ValueError, RunError, FloatingPointError) as error:
     if cli.wants_debug(sys.argv):
       traceback.print_exc()

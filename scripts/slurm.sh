@@ -41,9 +41,9 @@ fi
 
 printf -v line ' %q' "${ALPHAJAX:-alphajax}" "$@"
 job=$(sbatch --parsable --job-name="alphajax-$1" \
-  --array="0-$((tasks - 1))" "${options[@]}" \
+  --array="0-$((tasks - 1))" ${options[@]+"${options[@]}"} \
   --wrap="exec$line --part=\"\$SLURM_ARRAY_TASK_ID/$tasks\"")
 job=${job%%;*}  # On a federation the cluster's name follows.
 tables=$(sbatch --parsable --job-name="alphajax-$1-tables" \
-  --dependency="afterany:$job" "${options[@]}" --wrap="exec$line")
+  --dependency="afterany:$job" ${options[@]+"${options[@]}"} --wrap="exec$line")
 echo "$tasks tasks are job $job; the tables are job ${tables%%;*} after it."

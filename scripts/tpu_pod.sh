@@ -39,5 +39,5 @@ if ! command -v gcloud > /dev/null; then
 fi
 
 printf -v line ' %q' "${ALPHAJAX:-alphajax}" "$@" --distributed
-exec gcloud compute tpus tpu-vm ssh "$name" --worker=all "${options[@]}" \
+exec gcloud compute tpus tpu-vm ssh "$name" --worker=all ${options[@]+"${options[@]}"} \
   --command="exec$line"

@@ -25,6 +25,16 @@ def test_a_thread_has_one_and_leaves_it_to_the_next():
   assert seen[0] is not here and seen[1] is seen[0]
 
 
+def test_one_that_was_used_often_is_replaced(monkeypatch):
+  contexts.share()
+  monkeypatch.setattr(contexts, 'USES', 2)
+  monkeypatch.setattr(contexts, '_free', [])
+  monkeypatch.setattr(contexts, '_of_thread', threading.local())
+  first, same, other = (mlir.make_ir_context() for _ in range(3))
+  assert same is first and other is not first
+  assert not contexts._free
+
+
 def test_a_program_is_the_same_as_in_a_context_of_its_own(monkeypatch):
   contexts.share()
 

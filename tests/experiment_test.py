@@ -334,7 +334,7 @@ def test_why_there_is_no_pool():
   assert 'all are constant' in why(split, evaluated=0, valued=0, dead=7)
   assert 'of 9 formulas evaluated none' in why(split, evaluated=9, valued=0)
   config.pool.l1 = 8.0
-  assert 'A smaller --config.pool.l1 does, such as 2;' in why(split, **found)
+  assert 'Try a smaller --config.pool.l1, such as 2;' in why(split, **found)
   config.pool.rule = 'bagged'
   assert 'bagged gave none of 4 formulas a weight, for' in why(split, **found)
   assert why(split, some_loss=1.0) == 'No pool was found.'

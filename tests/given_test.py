@@ -157,7 +157,10 @@ def test_a_run_without_a_pool_says_what_to_type(tmp_path, capsys):
   said = capsys.readouterr().err
   assert 'No pool was found: elastic_net gave none of 3 formulas' in said
   remedy = f'--config.archive={tmp_path / "none"}, --config.max_evaluated=3'
-  assert '--config.pool.penalty does, such as 250' in said and remedy in said
+  assert (
+    'Try a smaller --config.pool.penalty, such as 250' in said
+    and remedy in said
+  )
   config.archive = str(tmp_path / 'none')
   config.pool.penalty = 0.0
   train.train(config, tmp_path / 'some')

@@ -83,6 +83,8 @@ def test_a_mesh_has_as_many_devices_of_every_process(monkeypatch):
   assert len(dealing.make_mesh(6)) == 2  # Four cannot share six games.
   assert len(dealing.make_mesh(8, devices=1)) == 2
   assert dealing.make_mesh(7) is None
+  with pytest.raises(ValueError, match='2 processes cannot share the 7 games'):
+    dealing.make_mesh(7, devices=1)
   with pytest.raises(ValueError, match='mesh.devices is 3: expected at most 2'):
     dealing.make_mesh(6, devices=3)
 

@@ -69,3 +69,8 @@ def test_what_does_not_fit_is_refused(points, days, message):
   ours = [curves(POINTS, 1.0)]
   with pytest.raises(ValueError, match=message):
     needed.ratio(points, ours, [curves(POINTS, 1.0, days=days)])
+
+
+def test_a_missing_value_is_refused():
+  with pytest.raises(ValueError, match='a curve has a missing value'):
+    needed.first(np.array([10.0, 100.0]), np.array([0.1, np.nan]), 0.05)

@@ -402,6 +402,9 @@ def test_a_run_that_fails_is_marked_and_the_others_go_on(copy, untrained):
     (copy / run / 'finished.json').unlink()
   with pytest.raises(RunError, match='2 of 4 runs failed'):
     referee.run(get_config(), copy)
+  # One that is finished did not fail, whatever was tried meanwhile.
+  (copy / RUNS[3] / 'failed.json').write_text('{"error": "in use"}')
+  (copy / RUNS[2] / 'finished.json').unlink()
   (copy / RUNS[2] / 'failed.json').write_text('{"error": "x was\\n  gone"}')
   board = referee.run(get_config(), copy, train_now=False)[0]
   assert board.table['seeds'].to_dict() == {'random': 1}

@@ -10,7 +10,7 @@ import pytest
 import tiny
 
 from alphajax import markets, sweep, train
-from alphajax.run import folder
+from alphajax.run import folder, lock
 from alphajax.run.files import RunError
 
 TINY = str(Path(tiny.__file__))
@@ -336,3 +336,14 @@ def test_a_run_of_before_a_key_is_finished(tmp_path):
   assert sweep.is_finished(tmp_path, config)
   config.seed += 1
   assert not sweep.is_finished(tmp_path, config)
+
+
+def test_a_run_that_another_process_trains_is_not_marked(tmp_path, monkeypatch):
+  def finish(*_):
+    raise lock.InUseError('it is in use by process 7')
+
+  monkeypatch.setattr(sweep, '_finish', finish)
+  member = sweep.Member('a', 0, None, tmp_path)
+  with pytest.raises(RunError, match='in use by process 7'):
+    sweep._train_one(member, None, None)
+  assert sweep.failure(tmp_path) is None

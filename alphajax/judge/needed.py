@@ -39,7 +39,14 @@ def first(points: np.ndarray, curve: np.ndarray, level: float) -> float:
   Args:
     points: f64[P], rising; curve: f64[P].
     level: to be reached.
+
+  Raises:
+    ValueError: a curve with a missing value.
   """
+  if not np.isfinite(curve).all():
+    raise ValueError(
+      'a curve has a missing value: expected a number at every point'
+    )
   best = np.maximum.accumulate(curve)
   if level > best[-1]:
     return np.inf

@@ -32,6 +32,7 @@ from alphajax.methods.base import Market, Method
 from alphajax.methods.task_library import Tables
 from alphajax.networks import formula_transformer
 from alphajax.networks.formula_transformer import FormulaTransformer
+from alphajax.run import hosts
 from alphajax.run.clock import Clock
 
 SCORE_WEIGHT, VALUE_WEIGHT = 0.5, 0.25
@@ -98,7 +99,7 @@ def make(config, market: Market) -> Method:
       with clock('gate'):
         figures = pretraining_gate.judge(ready.gate, state.average, gate_key)
       metrics |= figures
-      if config.pretrain.out:
+      if config.pretrain.out and hosts.is_first():
         tasks = updates * config.pretrain.batch_size
         formula_model.save(
           config.pretrain.out, state.average, config, ready.library,
@@ -132,9 +133,10 @@ def prepare(
     library, bank = task_library.make(
       config, orders, splits, LabelSpec(**config.label)
     )
-    if path:
+    if path and hosts.is_first():
       task_file.save(path, config, library, bank)
   if path:
+    hosts.wait('bank')  # Until it is written, by whoever writes it.
     kept = task_file.load(path)
     task_file.check(path, kept, config)
     library, bank = kept.library, kept.bank

@@ -2,8 +2,10 @@
 
 Methods that learn have sizes and schedules for a hundred thousand formulas or
 millions of moves. Here is, in one place, what a run that ends after `budget`
-formulas takes instead. Nothing is ever more than a config has: it is cut, and
-with a large budget it is the published one. (The novelty of a GFlowNet reads
+formulas takes instead. Sizes and lengths are cut, never raised, and with a
+large budget are the published ones; a learning rate for millions of steps is
+raised where there are few, and a pool is chosen as often as a curve needs. (The
+novelty of a GFlowNet reads
 `config.max_evaluated` itself.)
 """
 

@@ -12,6 +12,8 @@ import warnings
 
 import jax
 
+# Programs of a context, which keeps the constants of all of them.
+USES = 200
 _MODULE, _NAME = 'jax._src.interpreters.mlir', 'make_ir_context'
 
 
@@ -40,19 +42,19 @@ _of_thread = threading.local()
 
 
 class _Lent:
-  """What a thread has until it ends."""
+  """What a thread has until it ends or has used it up: a context, its uses."""
 
   def __init__(self, make):
-    try:
-      self.context = _free.pop()
-    except IndexError:
-      self.context = make()
+    self.context, self.uses = _free.pop() if _free else (make(), 0)
 
   def __del__(self, free=_free):  # By name it may be gone at the exit.
-    free.append(self.context)
+    if getattr(self, 'uses', USES) < USES:
+      free.append((self.context, self.uses))
 
 
 def _lent(make):
-  if not hasattr(_of_thread, 'lent'):
-    _of_thread.lent = _Lent(make)
-  return _of_thread.lent.context
+  lent = getattr(_of_thread, 'lent', None)
+  if lent is None or lent.uses >= USES:
+    lent = _of_thread.lent = _Lent(make)
+  lent.uses += 1
+  return lent.context

@@ -28,6 +28,8 @@ from alphajax.run.files import RunError
 
 # Seconds after which a process that says nothing is taken for lost.
 SILENCE = 30
+# What an error of the connection to the others says, and no error of a program.
+_OF_OTHERS = 'Gloo', 'NCCL', 'coordination', 'arrier', 'UNAVAILABLE'
 
 
 def define_flags() -> None:
@@ -99,7 +101,8 @@ def hold(workdir: Path, say: Callable[[str], None]) -> Iterator[Path]:
 
   Raises:
     RunError: another process holds the folder, or this machine cannot see it;
-      or a process of the job was lost.
+      or a process of the job was lost. Where JAX's own service notices that
+      first it ends the process at once, and says so.
   """
   if jax.process_count() == 1:
     with lock.hold(workdir, say):
@@ -108,7 +111,10 @@ def hold(workdir: Path, say: Callable[[str], None]) -> Iterator[Path]:
   try:
     with _hold_one(workdir, say) as place:
       yield place
+      wait('done')  # What comes next may read what the first has written.
   except jax.errors.JaxRuntimeError as error:
+    if not any(word in str(error) for word in _OF_OTHERS):
+      raise
     raise RunError(
       f'a process of the job was lost, or its machine ({_first_line(error)}); '
       f'start all of them again with the same flags: {workdir} goes on where '
@@ -126,15 +132,15 @@ def _hold_one(workdir: Path, say: Callable[[str], None]) -> Iterator[Path]:
   if is_first():
     workdir.mkdir(parents=True, exist_ok=True)
     with lock.hold(workdir, say):
-      _wait('held')
-      _wait('copied')
+      wait('held')
+      wait('copied')
       yield workdir
     return
-  _wait('held')
+  wait('held')
   with tempfile.TemporaryDirectory(prefix='alphajax_') as folder:
     place = Path(folder) / workdir.name
     _copy(workdir, place)
-    _wait('copied')
+    wait('copied')
     logging.set_verbosity(logging.ERROR)
     with open(os.devnull, 'w') as nowhere, contextlib.redirect_stderr(nowhere):
       yield place
@@ -150,9 +156,10 @@ def _copy(workdir: Path, place: Path) -> None:
   shutil.copytree(workdir, place, ignore=leave)
 
 
-def _wait(name: str) -> None:
-  """Until all processes are here."""
-  multihost_utils.sync_global_devices(name)
+def wait(name: str) -> None:
+  """Until all processes of the job are here."""
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(name)
 
 
 def compare(record: Mapping[str, Any]) -> None:

@@ -20,6 +20,10 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 _BOOT = Path('/proc/sys/kernel/random/boot_id')
 
 
+class InUseError(RunError):
+  """Another process holds the folder."""
+
+
 @contextlib.contextmanager
 def hold(
   workdir: str | os.PathLike, say: Callable[[str], None] = lambda text: None
@@ -35,14 +39,15 @@ def hold(
     say: is told of a lock that was taken over.
 
   Raises:
-    RunError: another process holds it; says which, where, since when, and what
-      to do. Or the folder cannot be written.
+    InUseError: another process holds it; says which, where, since when, and
+      what to do.
+    RunError: the folder cannot be written.
   """
   path = Path(workdir) / '.lock'
   with _locked(path) as file:
     owner = _read(file)
     if owner and not _is_here(owner):
-      raise RunError(
+      raise InUseError(
         f'{workdir} is in use by {_name(owner)}, which cannot be seen from '
         f'{socket.gethostname()}; where that has ended, remove its lock: '
         f'rm {shlex.quote(str(path))}'
@@ -93,7 +98,7 @@ def _lock(path: Path, file: BinaryIO) -> None:
     raise RunError(f'{path} cannot be locked: {os.strerror(code or 0)}')
   if taken:
     who = _name(owner) if owner else 'a process that has just begun'
-    raise RunError(
+    raise InUseError(
       f'{path.parent} is in use by {who}; wait for it, end it, or take another '
       '--workdir'
     )

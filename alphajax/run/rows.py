@@ -1,8 +1,8 @@
 """What evaluating gave, kept on disk by formula: rows of one size, appended.
 
 Beside the checkpoints of a run lies a file of rows. A row is a copy of what
-evaluating its formula gives again, so the file may be lost, cut or damaged at
-any moment: what cannot be read, or was made otherwise, is evaluated.
+evaluating its formula gives again, so from one run to the next the file may be
+lost, cut or damaged: what cannot be read, or was made otherwise, is evaluated.
 """
 
 import functools

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import special
 
 from alphajax.run import config as config_lib
-from alphajax.run import files, writer
+from alphajax.run import files, hosts, writer
 
 
 def train_each(config, workdir: Path, train: Callable) -> None:
@@ -37,10 +37,13 @@ def train_each(config, workdir: Path, train: Callable) -> None:
     one.seed, one.num_seeds = seed, 1
     folder = workdir / f'seed_{seed}'
     train(one, folder)
+    if not hosts.is_first():
+      continue  # The first process of a job tells of them all.
     runs.append({'seed': seed, **writer.read(folder / 'metrics.jsonl')[-1]})
-  summary = seed_summary(runs)
-  files.write_json(workdir / 'seeds.json', summary)
-  print(seed_table(summary))
+  if runs:
+    summary = seed_summary(runs)
+    files.write_json(workdir / 'seeds.json', summary)
+    print(seed_table(summary))
 
 
 # What comes first in the table.

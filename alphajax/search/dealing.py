@@ -71,6 +71,12 @@ def _make_wide_mesh(num_games: int, devices: int) -> Mesh | None:
       f'config.mesh.devices is {devices}: expected at most {most}, the devices '
       'that every process has; 0 takes what there is'
     )
+  if devices and num_games % (devices * len(of_process)):
+    raise ValueError(
+      f'config.mesh.devices is {devices}: {devices} devices of each of '
+      f'{len(of_process)} processes cannot share the {num_games} games of '
+      'config.num_trajectories evenly; 0 takes what can'
+    )
   for count in range(devices or most, 0, -1):
     chosen = [each for own in of_process.values() for each in own[:count]]
     if num_games % len(chosen) == 0:

@@ -8,11 +8,13 @@ packages are missing is left out with a word. Times are the processor's, a
 compiler's too, so that other work on the machine counts for little.
 """
 
+import contextlib
 import gc
 import importlib
 import os
 import sys
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -34,6 +36,7 @@ PEERS = {
 }
 RANDOM = 300  # Formulas of that set.
 ALIKE = 1e-3  # Mean ICs that far apart are of other definitions.
+SLOW = 60.0  # Seconds.
 NEW = 100  # Formulas that are compiled together.
 STOCKS = {1_200: 60, 5_000: 40}  # Formulas, random ones.
 LARGE_BYTES = 4 << 30  # Of the store on the largest panel.
@@ -52,11 +55,17 @@ class Timed(NamedTuple):
   compiling: float | None = None
 
 
-def alone() -> None:
-  """Keeps this process, and what it starts from now on, on one core."""
-  os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+  """Keeps this process, and what it starts, on one core; of Linux."""
+  cores = os.sched_getaffinity(0)
+  os.sched_setaffinity(0, {min(cores)})
   # Of their thread pools, which begin when they are imported.
   os.environ |= {'POLARS_MAX_THREADS': '1', 'NUMBA_NUM_THREADS': '1'}
+  try:
+    yield
+  finally:
+    os.sched_setaffinity(0, cores)
 
 
 def clock() -> float:
@@ -65,9 +74,9 @@ def clock() -> float:
   return time.process_time() + times.children_user + times.children_system
 
 
+@alone()
 def peers_part(quick: bool) -> dict:
   """Formulas a second of alphajax and of every peer, S = 300."""
-  alone()
   panel = _full(*tools.sizes(quick))
   sets = {
     'Alpha101': alpha101()[:: 9 if quick else 1],
@@ -97,9 +106,9 @@ def peers_part(quick: bool) -> dict:
   return {'days': len(panel.dates), 'stocks': panel.mask.shape[1], 'rows': rows}
 
 
+@alone()
 def peer_stocks(quick: bool) -> list[dict]:
   """The same of random formulas on wider panels, of the fastest peers."""
-  alone()
   found = []
   for stocks, count in {48: 4}.items() if quick else STOCKS.items():
     days, _ = tools.sizes(quick)
@@ -203,15 +212,17 @@ def _mean_ic(values: jax.Array, target: metrics.Target) -> jax.Array:
 
 
 def _each(run, formulas, chosen) -> Timed:
-  """One formula after the other, each once before it is timed."""
-  ics, total = {}, 0.0
-  for i in chosen:
-    run(formulas[i])
+  """One formula after the other; the best of three passes after the first.
+
+  In that numba compiles; what takes more than `SLOW` has no more of them.
+  """
+  ics, seconds = {}, []
+  while len(seconds) < 4 and sum(seconds) < SLOW:
     start = clock()
-    daily = run(formulas[i])
-    total += clock() - start
-    ics[i] = _mean(daily)
-  return Timed(ics, total)
+    for i in chosen:
+      ics[i] = _mean(run(formulas[i]))
+    seconds.append(clock() - start)
+  return Timed(ics, min(seconds[1:] or seconds))
 
 
 def _mean(daily: np.ndarray) -> float:
