@@ -11,7 +11,8 @@ days: signal, IC, RankIC; `walk_forward.json` what they say, their tear sheet
 and backtest too, which `alphajax report --workdir=WORKDIR` shows.
 `config.splits` are not read, but for the day on which training begins.
 
---compare=WORKDIR pairs the days with those of another walk, --average=A,B makes
+--compare=WORKDIR pairs the days with those of another walk (--seeds=B,C and
+--compare=D,E,F: the means of several seeds of each), --average=A,B makes
 a walk of the mean signal of others, of any methods and seeds.
 """
 
@@ -326,7 +327,13 @@ def define_flags() -> None:
     'another process.'
   )  # fmt: skip
   parts.define_flag()
-  flags.DEFINE_string('compare', None, 'Folder of another walk.')
+  flags.DEFINE_list(
+    'compare', [], 'Folder of another walk, or of several seeds of it.'
+  )
+  flags.DEFINE_list(
+    'seeds', [], 'With --compare: other seeds of --workdir; daily figures are '
+    'averaged over the seeds of each side before they are paired.'
+  )  # fmt: skip
   flags.DEFINE_list('average', [], 'Folders of walks whose mean is judged.')
   flags.DEFINE_string('data', None, 'Of --average: where the data lie now.')
 
@@ -336,6 +343,8 @@ def main(argv: Sequence[str]) -> None:
   cli.no_more(argv)
   given = flags.FLAGS
   workdir = Path(given.workdir).expanduser()
+  if given.seeds and not given.compare:
+    raise ValueError('--seeds are of --compare=WORKDIR,...: add it')
   if given.config is not None and given.average:
     raise ValueError('--average joins walks that are done: it has no --config')
   if given.average:
@@ -350,8 +359,8 @@ def main(argv: Sequence[str]) -> None:
     )
   print(walk_text.table(walks.load(workdir)[0]))
   if given.compare:
-    found = walks.compare(workdir, given.compare)
-    print(walk_text.difference(found, given.compare))
+    found = walks.compare([workdir, *given.seeds], given.compare)
+    print(walk_text.difference(found, ', '.join(given.compare)))
   print(f'Written to {workdir / walks.SUMMARY} and {workdir / walks.SERIES}')
 
 

@@ -79,17 +79,30 @@ def judge(
 
 
 def compare(
-  workdir: str | os.PathLike, other: str | os.PathLike
+  workdir: str | os.PathLike | Sequence[str | os.PathLike],
+  other: str | os.PathLike | Sequence[str | os.PathLike],
 ) -> dict[str, Any]:
-  """`joined.difference` of two walks.
+  """`joined.difference` of two walks, or of several seeds of each.
+
+  Of several the daily figures are averaged before they are paired, so that what
+  the seeds differ by counts for less.
 
   Raises:
-    ValueError: they are of other labels.
+    ValueError: they are of other labels, or those of one side of other days.
     RunError: one of them is not done.
   """
-  (one, here), (two, there) = load(workdir), load(other)
-  _same_label((workdir, other), (one, two))
-  return joined_lib.difference(here, there, lag_of(one))
+  sides = [
+    [each] if isinstance(each, str | os.PathLike) else list(each)
+    for each in (workdir, other)
+  ]
+  loaded = {place: load(place) for side in sides for place in side}
+  summaries = [summary for summary, _ in loaded.values()]
+  _same_label(list(loaded), summaries)
+  one, two = ([loaded[place][1] for place in side] for side in sides)
+  return joined_lib.difference(
+    joined_lib.mean_figures(one), joined_lib.mean_figures(two),
+    lag_of(summaries[0]),
+  )  # fmt: skip
 
 
 def lag_of(summary: dict[str, Any]) -> int:

@@ -466,11 +466,16 @@ def test_the_difference_of_two_walks(summary, workdir, copy):
   with np.load(copy / 'walk_forward.npz') as file:
     values = dict(file)
   values['ic'] = values['ic'] - np.float32(0.25)
+  np.savez(copy / 'walk_forward.npz', **values)
+  found = walks.compare([copy, workdir], [workdir, workdir])  # Of two seeds.
+  assert found['ic']['mean'] == pytest.approx(-0.125, abs=1e-6)
   # The other began earlier and has another last day.
   values = {
     k: v[:-1] if k not in ('symbols',) else v for k, v in values.items()
   }
   np.savez(copy / 'walk_forward.npz', **values)
+  with pytest.raises(ValueError, match='expected the same years'):
+    walks.compare([workdir, copy], [workdir])
   found = walks.compare(workdir, copy)
   assert found['days'] == len(values['dates'])
   assert found['ic']['mean'] == pytest.approx(0.25, abs=1e-6)

@@ -107,6 +107,24 @@ def _figures(joined: Joined, days: np.ndarray, lag: int) -> dict[str, Any]:
   return found
 
 
+def mean_figures(walks: Sequence[Joined]) -> Joined:
+  """The first of walks over the same days, its IC and RankIC the mean of all.
+
+  Raises:
+    ValueError: they are of other days.
+  """
+  first = walks[0]
+  if any(not np.array_equal(first.dates, each.dates) for each in walks):
+    raise ValueError(
+      'walks of several seeds are averaged day by day: expected the same years '
+      'of the same data'
+    )
+  return first._replace(
+    ic=np.mean([each.ic for each in walks], 0, np.float64),
+    rank_ic=np.mean([each.rank_ic for each in walks], 0, np.float64),
+  )
+
+
 def difference(one: Joined, other: Joined, lag: int) -> dict[str, Any]:
   """IC and RankIC of one less those of another, on the days of both.
 
