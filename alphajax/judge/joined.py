@@ -120,8 +120,8 @@ def mean_figures(walks: Sequence[Joined]) -> Joined:
       'of the same data'
     )
   return first._replace(
-    ic=np.mean([each.ic for each in walks], 0, np.float64),
-    rank_ic=np.mean([each.rank_ic for each in walks], 0, np.float64),
+    ic=np.stack([each.ic for each in walks]).mean(0, np.float64),
+    rank_ic=np.stack([each.rank_ic for each in walks]).mean(0, np.float64),
   )
 
 
