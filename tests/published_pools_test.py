@@ -78,6 +78,15 @@ def test_a_library_is_read_whole():
   assert len(held['formulas']) == 158 and not held['left_out']
 
 
+@pytest.mark.parametrize('name', library.LIBRARIES)
+def test_signs_of_a_library_are_read_as_the_parser_reads_them(name):
+  texts = library.load(name).values()
+  parsed = list(map(formula_lib.parse, texts))
+  assert list(map(formula_lib.unchecked, texts)) == parsed
+  bars = published.lookback(config_of(**{'published.name': name}))
+  assert bars == max(map(formula_lib.lookback, parsed))
+
+
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
   """A run of a file with a bad line, and what was warned of."""

@@ -280,8 +280,8 @@ def unchecked(text: str) -> Formula:
   def build(tree):
     if tree.data == 'number':
       return literal(tree, text)
-    if tree.data == 'negative':
-      return number(-float(build(tree.children[0]).symbol))
+    if tree.data in SIGNS:
+      return SIGNS[tree.data](build(tree.children[0]))
     head, *rest = tree.children
     if tree.data in ('call', 'name'):
       return Formula(str(head), tuple(map(build, rest)))
@@ -293,6 +293,20 @@ def unchecked(text: str) -> Formula:
 def start(tree: lark.Tree) -> int:
   """Where a part of a text begins; 0 where positions are not kept."""
   return getattr(tree.meta, 'start_pos', 0)
+
+
+def _negative(operand: Formula) -> Formula:
+  """`-x`: a number with its sign, or -1 times a formula."""
+  if is_number(operand):
+    return number(-float(operand.symbol))
+  return Formula('Mul', (Formula('-1'), operand))
+
+
+# What is written by a sign and not by a name, as a formula of its operand.
+SIGNS = {
+  'negative': _negative,
+  'absolute': lambda operand: Formula('Abs', (operand,)),
+}
 
 
 def literal(tree: lark.Tree, text: str) -> Formula:
@@ -323,13 +337,8 @@ def _build(
     if name not in features and not (holes and name == HOLE):
       raise fault(text, start(tree), hints.unknown(name, 'feature', features))
     return Formula(name)
-  if tree.data == 'negative':
-    child = build(tree.children[0])
-    if is_number(child):
-      return number(-float(child.symbol))
-    return Formula('Mul', (Formula('-1'), child))
-  if tree.data == 'absolute':
-    return Formula('Abs', (build(tree.children[0]),))
+  if tree.data in SIGNS:
+    return SIGNS[tree.data](build(tree.children[0]))
   if tree.data == 'call':
     return _call(tree, text, build, holes)
   return Formula(tree.data.capitalize(), tuple(map(build, tree.children)))
