@@ -83,6 +83,9 @@ def get_config(variant='csi300'):
   config.value.normalize = 'none'
   # A formula that was evaluated before is worth the `same`, or `nothing`.
   config.value.duplicates = 'same'
+  # States in the replay learn what their formulas are worth beside the pool of
+  # now, of the rewards 'unexplained', under another pool.rule than algorithm1.
+  config.value.refresh = False
   # What of the daily series counts: ic, icir or lcb (mean - beta * std); for
   # the reward of a factor also rank_ic, rank_icir, rank_lcb; or the import path
   # of an Objective of yours.

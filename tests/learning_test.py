@@ -4,6 +4,7 @@ import functools
 import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import parameters
@@ -14,7 +15,7 @@ from alphajax import experiment, markets
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
-from alphajax.methods import alphacfg, openings, rewards
+from alphajax.methods import alphacfg, fitting, openings, rewards
 from alphajax.methods import learner as learner_lib
 from alphajax.networks import heads
 from alphajax.search import evolution, losses, mcts, replay
@@ -84,7 +85,10 @@ def test_opened_nodes_in_training(market, source):
     search_openings=1.0, search_openings_at='node',
     search_openings_from=source, search_known_rewards=source == 'niches',
     value_reward='unexplained',
-    value_normalize='rank', value_duplicates='nothing',
+    value_normalize='rank',
+    # Both have what is kept of all formulas; refreshed worths no table.
+    value_refresh=source == 'pool',
+    value_duplicates='same' if source == 'pool' else 'nothing',
     value_similarity='none', pool_rule='elastic_net', pool_penalty=0.2,
   )  # fmt: skip
   method = experiment.make_method(config, market)
@@ -94,6 +98,11 @@ def test_opened_nodes_in_training(market, source):
   for name in ('target_spread', 'mean_own_ic', 'dead', 'duplicates'):
     assert np.isfinite(metrics[name])
   assert metrics['evaluated'] >= 6
+  if source == 'pool':
+    rows = state.learner.replay.rows
+    numbers = np.asarray(rows.number)[: int(state.learner.replay.size)]
+    assert 0 < numbers.max() < metrics['evaluated']
+    assert not np.asarray(rows.batch.value_target).any()
 
 
 def test_ranks_of_rewards():
@@ -142,6 +151,15 @@ def test_diagnostics_tell_what_the_value_knows():
     ({'search_openings_from': 'all'}, "config.search.openings_from is 'all'"),
     ({'search_openings_from': 'niches'}, 'set config.pool.rule'),
     ({'value_normalize': 'log'}, "config.value.normalize is 'log'"),
+    ({'value_refresh': True}, "set config.value.reward='unexplained'"),
+    (
+      {
+        'value_refresh': True,
+        'value_reward': 'unexplained',
+        'value_similarity': 'none',
+      },
+      'set config.pool.rule',
+    ),
   ],
 )
 def test_bad_options(market, changes, message):
@@ -173,12 +191,12 @@ def test_states_are_cut_and_the_bits_stay():
   network = heads.make(PAPERS, width=8)
   params, optimizer = parameters.random(network, PAPERS), optax.adam(0.01)
   row = losses.row(PAPERS.max_tokens, PAPERS.num_actions)
-  learner = learner_lib.Learner(
+  learner = fitting.Learner(
     params, optimizer.init(params), replay.empty(20, row)
   )
   fit = jax.jit(
     functools.partial(
-      learner_lib.fit_network,
+      fitting.fit_network,
       apply_fn=functools.partial(heads.apply_batch, network),
       optimizer=optimizer, batch_size=8, num_updates=3, l2=1e-4,
       replay_size=20, learning_rate=0.01,
@@ -203,7 +221,7 @@ def test_states_are_cut_where_none_that_is_drawn_is_longer(monkeypatch):
     asked.append(num_tokens)
     return learner, {}
 
-  monkeypatch.setattr(learner_lib, 'fit_network', fit_network)
+  monkeypatch.setattr(fitting, 'fit_network', fit_network)
   config = tiny.get_config()
   config.training.learning_rate = 0.123  # Nobody else gets this agent.
   agent = learner_lib.make(config, PAPERS)
@@ -216,6 +234,37 @@ def test_states_are_cut_where_none_that_is_drawn_is_longer(monkeypatch):
     games, targets = games_of(texts, active)
     agent.learn(learner, jax.random.key(1), games, targets, ())
   assert asked == [14, None, 14]
+
+
+def test_targets_are_looked_up_when_states_are_drawn():
+  games, targets = games_of(SHORT)
+  numbers = np.broadcast_to(
+    np.arange(targets.shape[1], dtype=np.int32), targets.shape
+  )
+  worths = jnp.linspace(0.1, 0.9, 30)
+  params = {'w': np.zeros(PAPERS.num_actions, np.float32)}
+
+  def apply_fn(params, tokens, rng_key):
+    del rng_key
+    logits = np.ones((len(tokens), 1)) * params['w']
+    return logits, params['w'].sum() + tokens[:, 0]
+
+  def fitted(targets, numbered, worths):
+    memory = replay.empty(
+      20, fitting.row(PAPERS.max_tokens, PAPERS.num_actions, numbered)
+    )
+    optimizer = optax.sgd(0.1)
+    learner = fitting.Learner(params, optimizer.init(params), memory)
+    return fitting.fit_network(
+      learner, jax.random.key(0), games, targets, worths=worths,
+      apply_fn=apply_fn, optimizer=optimizer, batch_size=8, num_updates=3,
+      l2=0.0, replay_size=20, learning_rate=0.1,
+    )[0].params['w']  # fmt: skip
+
+  now = fitted(numbers, True, worths)
+  np.testing.assert_array_equal(now, fitted(worths[numbers], False, None))
+  # What formulas are worth may change when their states are in the replay.
+  assert not np.array_equal(now, fitted(numbers, True, worths[::-1]))
 
 
 def test_rpn_has_no_nodes_to_open(market):

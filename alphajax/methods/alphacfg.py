@@ -14,6 +14,7 @@ import numpy as np
 
 from alphajax.factor import pool_rules
 from alphajax.language import environment, tree
+from alphajax.language import formula as formula_lib
 from alphajax.methods import (
   advice,
   archive,
@@ -21,6 +22,7 @@ from alphajax.methods import (
   foresight,
   miner,
   rewards,
+  unexplained,
   validation,
 )
 from alphajax.methods import learner as learner_lib
@@ -75,9 +77,13 @@ def make(config, market: Market) -> Method:
     with clock('targets'):
       targets, worths = targets_of(games, outcomes)
       predicted = np.asarray(agent.value(state.learner, games.final_tokens))
+      learn_of, now = targets, None
+      if config.value.refresh:
+        learn_of = numbers_of(games, formulas, mined.book)
+        now = worths_now(config, bench, mined)
     with clock('update'):
       learner, fitted = agent.learn(
-        state.learner, learn_key, games, targets, worths
+        state.learner, learn_key, games, learn_of, worths, now
       )
     mined, metrics = validation.validate(bench, mined, clock)
     return miner.State(mined, learner), {
@@ -103,6 +109,7 @@ def _check_choices(config) -> None:
         f'config.value.{name} is {config.value[name]!r}: expected one of '
         f'{choices}'
       )
+  _check_refresh(config)
   source = config.search.openings_from
   if source not in SOURCES:
     raise ValueError(
@@ -113,6 +120,55 @@ def _check_choices(config) -> None:
       "config.search.openings_from = 'niches' tells formulas apart by what "
       'is kept of all of them: set config.pool.rule, such as elastic_net'
     )
+
+
+def _check_refresh(config) -> None:
+  """Refuses targets of now that are not known of every formula."""
+  if not config.value.refresh:
+    return
+  for key, wanted in (
+    ('value.reward', 'unexplained'), ('value.objective', 'ic'),
+    ('value.similarity', 'none'), ('value.duplicates', 'same'),
+    ('search.known_rewards', False),
+  ):  # fmt: skip
+    part, _, name = key.partition('.')
+    if config[part][name] != wanted:
+      raise ValueError(
+        f'config.value.refresh sets targets anew by what the pool leaves '
+        f'unexplained: set config.{key}={wanted!r}, which is '
+        f'{config[part][name]!r}'
+      )
+  if config.pool.rule == choice.ALGORITHM_1:
+    raise ValueError(
+      'config.value.refresh reads what is kept of all formulas: set '
+      'config.pool.rule, such as elastic_net'
+    )
+
+
+def numbers_of(games, formulas, book) -> np.ndarray:
+  """The place in the book of what each state came to, i32[M, B]."""
+  place = {key: i for i, key in enumerate(book)}
+  ends = [place[formula_lib.key(formula)] for formula in formulas]
+  return np.broadcast_to(
+    np.array(ends, np.int32), np.asarray(games.active).shape
+  )
+
+
+def worths_now(config, bench: archive.Bench, mined: archive.Mined):
+  """What every formula of the book is worth beside the pool of now, f32[C].
+
+  C, at least the formulas of the book, does not change as a run goes on.
+  """
+  left = np.abs(unexplained.of_formulas(bench, mined))
+  options = config.value
+  worths = rewards.normalized(
+    options.scale * left, np.ones(len(left), bool), options.normalize
+  )
+  given = sum(map(len, bench.given))
+  most = given + config.num_iterations * config.num_trajectories
+  table = np.zeros(max(most, len(worths)), np.float32)
+  table[: len(worths)] = worths
+  return table
 
 
 def openings_of(config, bench: archive.Bench, mined: archive.Mined):

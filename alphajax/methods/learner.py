@@ -3,41 +3,27 @@
 import functools
 import typing
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from ml_collections import ConfigDict
 
 from alphajax.language import environment
 from alphajax.language import grammar as grammar_lib
-from alphajax.methods import openings
+from alphajax.methods import fitting, openings
+from alphajax.methods.fitting import Learner
 from alphajax.methods.recipe import Recipe
 from alphajax.networks import heads
 from alphajax.search import (
   dealing,
   evaluators,
-  losses,
   mcts,
   puct,
   replay,
   transpositions,
 )
-
-
-class Learner(NamedTuple):
-  """The network and what it learns from.
-
-  table: `transpositions.Table` under config.search.known_rewards, else nothing.
-  """
-
-  params: Any
-  opt_state: Any
-  replay: replay.Replay
-  table: Any = ()
 
 
 class Agent(NamedTuple):
@@ -46,7 +32,9 @@ class Agent(NamedTuple):
   play: (learner, rng_key, iteration, formulas of the pool, told) ->
     `mcts.Trajectories`; told: what `prior` of `make` reads beside the network.
   learn: (learner, rng_key, games, value targets f32[M, B], rewards of the
-    finished formulas from now on f32[B]) -> (learner, losses).
+    finished formulas from now on f32[B], worths) -> (learner, losses). Where
+    `config.value.refresh` is set targets are numbers i32[M, B] of formulas, and
+    worths what each of them is worth now, see `fitting`; else None.
   value: (learner, tokens i32[B, L]) -> f32[B], what the network predicts.
   """
 
@@ -83,6 +71,7 @@ def make(
     Recipe(
       grammar=grammar,
       options={name: parts[name] for name in ('network', 'training')},
+      numbered=bool(config.get('value', {}).get('refresh', False)),
       capacity=capacity if config.search.known_rewards else 0,
       encoder=encoder,
     )
@@ -115,14 +104,17 @@ def _make_learning(recipe: Recipe) -> tuple[Callable, Callable, Callable]:
   apply_fn = functools.partial(heads.apply_batch, network)
   fit = jax.jit(
     functools.partial(
-      fit_network, apply_fn=apply_fn, optimizer=optimizer, **config.training
+      fitting.fit_network,
+      apply_fn=apply_fn,
+      optimizer=optimizer,
+      **config.training,
     ),
     static_argnames='num_tokens',
   )
   short = _short(network, grammar)
   longest = jax.jit(
     functools.partial(
-      longest_drawn,
+      fitting.longest_drawn,
       batch_size=config.training.batch_size,
       num_updates=config.training.num_updates,
     )
@@ -138,12 +130,14 @@ def _make_learning(recipe: Recipe) -> tuple[Callable, Callable, Callable]:
       optimizer.init(params),
       replay.empty(
         config.training.replay_size,
-        losses.row(grammar.max_tokens, grammar.num_actions),
+        fitting.row(
+          grammar.max_tokens, grammar.num_actions, recipe.parts['numbered']
+        ),
       ),
       transpositions.empty(capacity) if capacity else (),
     )
 
-  def learn(learner, rng_key, games, targets, rewards):
+  def learn(learner, rng_key, games, targets, rewards, worths=None):
     if capacity:
       table = remember(learner.table, games.final_tokens, rewards)
       learner = learner._replace(table=table)
@@ -151,7 +145,7 @@ def _make_learning(recipe: Recipe) -> tuple[Callable, Callable, Callable]:
     if short and longest(learner.replay, rng_key, games, targets) <= short:
       num_tokens = short
     learner, metrics = fit(
-      learner, rng_key, games, targets, num_tokens=num_tokens
+      learner, rng_key, games, targets, num_tokens=num_tokens, worths=worths
     )
     return learner, {name: float(value) for name, value in metrics.items()}
 
@@ -309,83 +303,3 @@ def _remember(
     tokens
   )
   return transpositions.add(table, hashes, rewards)
-
-
-def fit_network(
-  learner: Learner,
-  rng_key: jax.Array,
-  games: mcts.Trajectories,
-  targets: jax.Array,
-  *,
-  apply_fn: Callable,
-  optimizer: optax.GradientTransformation,
-  batch_size: int,
-  num_updates: int,
-  l2: float,
-  replay_size: int,
-  learning_rate: float,
-  num_tokens: int | None = None,
-) -> tuple[Learner, dict[str, jax.Array]]:
-  """Adds the games to the replay and takes `num_updates` gradient steps.
-
-  num_tokens: states are cut to so many, of which none that is drawn has more;
-    see `longest_drawn`. The same bits in less time.
-  """
-  del replay_size, learning_rate  # In the replay and the optimizer already.
-  memory = _add_games(learner.replay, games, targets)
-  loss_fn = functools.partial(
-    losses.policy_value_loss, apply_fn=apply_fn, l2=l2
-  )
-
-  def update(carry, rng_key):
-    params, opt_state = carry
-    sample_key, dropout_key = jax.random.split(rng_key)
-    batch = replay.sample(memory, sample_key, batch_size)
-    batch = batch._replace(tokens=batch.tokens[:, :num_tokens])
-    grads, metrics = jax.grad(loss_fn, has_aux=True)(
-      params, batch=batch, rng_key=dropout_key
-    )
-    updates, opt_state = optimizer.update(grads, opt_state, params)
-    return (optax.apply_updates(params, updates), opt_state), metrics
-
-  (params, opt_state), metrics = jax.lax.scan(
-    update,
-    (learner.params, learner.opt_state),
-    jax.random.split(rng_key, num_updates),
-  )
-  metrics = jax.tree.map(jnp.mean, metrics)
-  learner = learner._replace(params=params, opt_state=opt_state, replay=memory)
-  return learner, metrics
-
-
-def longest_drawn(
-  memory: replay.Replay,
-  rng_key: jax.Array,
-  games: mcts.Trajectories,
-  targets: jax.Array,
-  *,
-  batch_size: int,
-  num_updates: int,
-) -> jax.Array:
-  """Tokens of the longest state that `fit_network` will draw, i32[]."""
-  memory = _add_games(memory, games, targets)
-  lengths = jnp.sum(memory.rows.tokens > 0, axis=1)
-  memory = replay.Replay(lengths, memory.next, memory.size)
-
-  def draw(rng_key):
-    sample_key, _ = jax.random.split(rng_key)
-    return replay.sample(memory, sample_key, batch_size)
-
-  return jnp.max(jax.vmap(draw)(jax.random.split(rng_key, num_updates)))
-
-
-def _add_games(
-  memory: replay.Replay, games: mcts.Trajectories, targets: jax.Array
-) -> replay.Replay:
-  """The replay with the moves that somebody chose."""
-  chex.assert_equal_shape([games.active, targets])
-  rows = losses.Batch(
-    games.tokens, games.action_weights, games.invalid_actions, targets
-  )
-  rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
-  return replay.add(memory, rows, games.active.reshape(-1))

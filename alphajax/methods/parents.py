@@ -5,9 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from alphajax.factor import pool_rules
-from alphajax.language import formula as formula_lib
-from alphajax.methods import archive
-from alphajax.methods import memory as memory_lib
+from alphajax.methods import archive, unexplained
 from alphajax.methods import screen as screen_lib
 from alphajax.search.evolution import Derivation
 
@@ -81,19 +79,6 @@ def choose(
 
 def fitness(options, bench: archive.Bench, mined: archive.Mined) -> np.ndarray:
   """What parents are chosen by, of every formula; 0 for one without value."""
-  own = np.array([ic or 0.0 for ic in mined.book.values()])
   if bench.chooser is None or options.fitness == 'own':
-    return own
-  if not mined.found.formulas:  # All is unexplained.
-    return own
-  evidence = memory_lib.evidence(bench.chooser.recorder, mined.memory)
-  place = {key: i for i, key in enumerate(mined.book)}
-  row_of = {i: n for n, i in enumerate(mined.memory.ids)}
-  pool = np.array(
-    [row_of[place[formula_lib.key(f)]] for f in mined.found.formulas]
-  )
-  signal = np.asarray(mined.found.weights) @ pool_rules.take(evidence, pool)
-  explained = pool_rules.products(evidence, signal[:, None].astype(np.float32))
-  left = np.zeros(len(mined.book))
-  left[list(mined.memory.ids)] = pool_rules.strength(evidence) - explained[:, 0]
-  return left
+    return unexplained.own_ics(mined)
+  return unexplained.of_formulas(bench, mined)

@@ -1,0 +1,44 @@
+"""What every formula knows of the label, and what of it a pool does not.
+
+Both move as a run goes on: what was worth something when it was evaluated may
+be worth nothing beside the pool of today.
+"""
+
+import numpy as np
+
+from alphajax.factor import pool_rules
+from alphajax.language import formula as formula_lib
+from alphajax.methods import archive
+from alphajax.methods import memory as memory_lib
+
+
+def own_ics(mined: archive.Mined) -> np.ndarray:
+  """`Outcome.own_ic` of every formula of the book, 0 for one without value."""
+  return np.array([ic or 0.0 for ic in mined.book.values()])
+
+
+def of_formulas(bench: archive.Bench, mined: archive.Mined) -> np.ndarray:
+  """Correlation of every formula with what the pool leaves of the label.
+
+  Args:
+    bench: with a chooser: what is kept of formulas is read.
+    mined: its pool is the one that the rule chose last; before there is one all
+      of the label is left, of which formulas know their own IC.
+
+  Returns:
+    f64[N] in the order of the book; 0 for a formula without value or forgotten.
+  """
+  if not mined.found.formulas:
+    return own_ics(mined)
+  assert bench.chooser is not None
+  evidence = memory_lib.evidence(bench.chooser.recorder, mined.memory)
+  place = {key: i for i, key in enumerate(mined.book)}
+  row_of = {i: n for n, i in enumerate(mined.memory.ids)}
+  pool = np.array(
+    [row_of[place[formula_lib.key(f)]] for f in mined.found.formulas]
+  )
+  signal = np.asarray(mined.found.weights) @ pool_rules.take(evidence, pool)
+  explained = pool_rules.products(evidence, signal[:, None].astype(np.float32))
+  left = np.zeros(len(mined.book))
+  left[list(mined.memory.ids)] = pool_rules.strength(evidence) - explained[:, 0]
+  return left
