@@ -74,6 +74,11 @@ def search_config(name: str, market: str):
   config.pool.rule, config.pool.penalty = 'elastic_net', 2.0
   # Rules are compared at the end, but where the pool says what is proposed.
   config.pool.every = 2 if name in READS_POOL else 1000
+  if name == 'alphacfg_refreshed':  # Known ones are worth what they are now.
+    use_learning(config)
+    config.search.known_rewards, config.value.duplicates = False, 'same'
+    config.value.similarity, config.value.refresh = 'none', True
+    config.pool.every = 5
   if name.endswith('_ranked'):  # By the gain beside the pool of the rule.
     config.screen.twin, config.screen.rank = 0.99, 'gain'
     config.pool.every = 10
@@ -104,6 +109,7 @@ SEARCHES = (
   'evolution_typed_ranked',
   'alphacfg',
   'alphacfg_learning',
+  'alphacfg_refreshed',
   'alphacfg_nodes',
   'alphacfg_nodes_max',
 )
