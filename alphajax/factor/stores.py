@@ -143,8 +143,9 @@ class Dealer:
     share = SLACK * self._work(below) / self._count
     loads, homes = [0] * self._count, {}
     for root, nodes in below.items():
-      homes[root] = home = self._home(nodes, loads, share)
-      loads[home] += HEAVY + self._cost(nodes, home)
+      costs = self._costs(nodes)
+      homes[root] = home = _home(costs, loads, share)
+      loads[home] += costs[home]
       self._give(nodes, home)
     return [homes[root] for root in roots]
 
@@ -155,28 +156,17 @@ class Dealer:
     """Of formulas, if what they share is computed once."""
     nodes = set(itertools.chain.from_iterable(below.values()))
     new = [n for n in nodes if not any(n in given for given in self._given)]
-    return HEAVY * len(below) + sum(map(self._weight, new))
+    work = sum(_weight(self._graph.groups[node][0]) for node in new)
+    return HEAVY * len(below) + work
 
-  def _weight(self, node: int) -> int:
-    return 1 if waves.is_light(self._graph.groups[node][0]) else HEAVY
-
-  def _cost(self, nodes: Sequence[int], home: int) -> int:
-    """Work of the nodes that a store was not given."""
-    given = self._given[home]
-    return sum(self._weight(node) for node in nodes if node not in given)
-
-  def _home(
-    self, nodes: Sequence[int], loads: Sequence[int], share: float
-  ) -> int:
-    """Where a formula is cheapest of where it fits, else the least busy."""
-    costs = [self._cost(nodes, home) for home in range(self._count)]
-    after = [
-      load + HEAVY + cost for load, cost in zip(loads, costs, strict=True)
+  def _costs(self, nodes: Sequence[int]) -> list[int]:
+    """Work of a formula on each store: of what it was not given."""
+    weights = [_weight(self._graph.groups[node][0]) for node in nodes]
+    each = list(zip(nodes, weights, strict=True))
+    return [
+      HEAVY + sum(weight for node, weight in each if node not in given)
+      for given in self._given
     ]
-    fitting = [home for home in range(self._count) if after[home] <= share]
-    if not fitting:
-      return min(range(self._count), key=after.__getitem__)
-    return min(fitting, key=lambda home: (costs[home], loads[home]))
 
   def _give(self, nodes: Sequence[int], home: int) -> None:
     given = self._given[home]
@@ -185,6 +175,24 @@ class Dealer:
       given.move_to_end(node)
     while len(given) > self._capacity:
       given.popitem(last=False)
+
+
+@functools.cache
+def _weight(name: str) -> int:
+  """Work of a node by its operator."""
+  return 1 if waves.is_light(name) else HEAVY
+
+
+def _home(costs: list[int], loads: list[int], share: float) -> int:
+  """Where a formula is cheapest of where it fits, else the least busy store.
+
+  What is cheap to compute twice is no reason to go where others went.
+  """
+  after = [load + cost for load, cost in zip(loads, costs, strict=True)]
+  fitting = [home for home, load in enumerate(after) if load <= share]
+  if not fitting:
+    return after.index(min(after))
+  return min(fitting, key=lambda i: costs[i] + HEAVY * loads[i] / share)
 
 
 def over_devices(panel: Panel, budget: int, devices: int = 0) -> Store | Stores:
