@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import pytest
 
@@ -10,6 +11,7 @@ from alphajax.factor import evaluate, plan, runtime, stores
 from alphajax.factor import store as store_lib
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
+from alphajax.methods import bench
 
 NAMES = ('open', 'high', 'low', 'close', 'volume', 'vwap')
 LARGE = 'Mean(Corr(high,volume,3),3)'
@@ -156,8 +158,12 @@ def test_a_cpu_and_one_device_have_one_store(panel, monkeypatch):
   if jax.default_backend() == 'cpu':
     assert type(evaluate.over_devices(panel, 1 << 20)) is evaluate.Store
   monkeypatch.setattr(runtime, 'in_waves', lambda *_: True)
-  one = evaluate.over_devices(panel, 1 << 20, devices=1)
-  assert type(one) is evaluate.Store
-  for wanted, count in ((0, 4), (3, 3)):
-    found = evaluate.over_devices(panel, 1 << 20, wanted)
-    assert type(found) is evaluate.Stores and len(found._devices) == count
+  for wanted, count in ((1, 1), (3, 3), (0, 4)):
+    config = ml_collections.ConfigDict(
+      {'store_bytes': 1 << 20, 'mesh': {'devices': wanted}}
+    )
+    found = bench.make_store(config, panel)
+    assert type(found) is (evaluate.Stores if count > 1 else evaluate.Store)
+    assert count == 1 or len(found._devices) == count
+  del config.mesh
+  assert len(bench.make_store(config, panel)._devices) == 4
