@@ -27,6 +27,7 @@ from collections.abc import (
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import jaxlib
 import numpy as np
 
@@ -105,14 +106,25 @@ def to_device(tree: Any, where: jax.Device | None = None) -> Any:
 def to_default(value: jax.Array) -> jax.Array:
   """A result on the default device; on a CPU it stays where it is in memory.
 
-  From another accelerator it comes by way of the host.
-
   Not committed to the device, so that it is no other argument to a jitted
   function than an array made there.
   """
-  if value.devices() == {jax.local_devices()[0]}:
+  default = jax.local_devices()[0]
+  (here,) = value.devices()
+  if here == default:
     return value
-  return jax.device_put(np.asarray(value), may_alias=True)
+  if here.client is not default.client:
+    return jax.device_put(np.asarray(value), may_alias=True)
+  # What is put on a device is committed to it, what a program makes there of it
+  # is not where nothing was said of the device.
+  moved = jax.device_put(value, default)
+  return _copy(signature((moved,)))(moved)
+
+
+@functools.cache
+def _copy(like: tuple) -> Callable:
+  """A program of the default device that copies an array."""
+  return _compile(jnp.copy, like, wide=True, where=jax.local_devices()[0])
 
 
 def in_waves(where: jax.Device | None = None) -> bool:
@@ -189,7 +201,7 @@ def forget_formulas() -> None:
 
   All else that was compiled stays.
   """
-  for programs in (operator, reduction, programs_of):
+  for programs in (operator, reduction, programs_of, _copy):
     programs.cache_clear()
   gc.collect()
   trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)  # Of glibc alone.

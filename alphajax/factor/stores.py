@@ -32,7 +32,8 @@ SLACK = 1.05
 class Stores:
   """A store on each of several devices, used as one `Store` is.
 
-  What it gives is the same to the bit as by one of them.
+  What it gives is the same to the bit as by one of them, for nothing but the
+  lanes of calls is another, see `waves.HEAVY` and `waves.REDUCED`.
   """
 
   def __init__(
