@@ -39,7 +39,7 @@ def make_method(config, data: Market) -> Method:
     ValueError: a config of which it cannot be made.
   """
   _check_values(config)
-  dealing.check(config.get('mesh', {}).get('devices', 0))
+  dealing.check(dealing.wanted(config))
   return registry.module(config).make(config, data)
 
 

@@ -28,7 +28,7 @@ def get_config() -> config_dict.ConfigDict:
   # Of num_iterations without a better validation IC; of the pool of algorithm1.
   config.early_stop = 0.2
   config.max_evaluated = 0  # Stop after so many evaluated formulas; 0: never.
-  config.store_bytes = 1 << 29  # Device memory for values of subexpressions.
+  config.store_bytes = 1 << 29  # Of each device, for values of subexpressions.
   config.lookback = 0  # Warm-up bars; 0: what the language can need.
 
   # A run, of any method, whose formulas this one begins with: its folder, or a
@@ -45,7 +45,8 @@ def get_config() -> config_dict.ConfigDict:
   config.strict = True
 
   config.mesh = config_dict.ConfigDict()
-  # Of this process, that games are dealt over; 0: all that share them evenly.
+  # Of this process, that games are dealt over, and where they are accelerators
+  # formulas too; 0: all, for games as many as share them evenly.
   config.mesh.devices = 0
 
   config.log = config_dict.ConfigDict()

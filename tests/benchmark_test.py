@@ -131,7 +131,7 @@ def test_an_unknown_part_is_refused():
 
 
 def test_on_an_accelerator_it_says_where_the_time_goes(monkeypatch):
-  monkeypatch.setattr(runtime, 'in_waves', lambda: True)
+  monkeypatch.setattr(runtime, 'in_waves', lambda *_: True)
   found = formulas.formula_part(quick=True)
   ours = found['alphajax']
   waves, count = ours['waves'], ours['formulas']

@@ -63,3 +63,11 @@ def test_imports_point_up_the_chain(path):
 
 def test_the_files_are_found():
   assert {part(path) for path in FILES} >= set(CHAIN)
+
+
+@pytest.mark.parametrize('folder', ['factor', 'networks', 'search'])
+def test_what_is_traced_asks_for_no_default_device(folder):
+  """It may run on another; `jax.lax.platform_dependent` knows which."""
+  for path in (ROOT / folder).rglob('*.py'):
+    text = path.read_text(encoding='utf-8')
+    assert 'default_backend' not in text, f'{path.name} asks for it'

@@ -467,7 +467,7 @@ def test_incremental_network_plays_the_same_games():
     )(params, jax.random.key(1))
     for evaluator in (
       whole,
-      evaluators.from_derivation(network, grammar, chunk=8),
+      evaluators.from_derivation(network, grammar),  # On a CPU in two chunks.
     )
   ]
   games = jax.device_get(games)

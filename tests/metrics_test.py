@@ -295,3 +295,15 @@ def test_information_ratio(as_array):
 def test_an_interval_refuses(daily, message):
   with pytest.raises(ValueError, match=message):
     metrics.mean_interval(daily, 19)
+
+
+@pytest.mark.parametrize('platform', ['cpu', 'cuda', 'tpu'])
+def test_each_platform_has_its_own_way_alone(platform):
+  """A CPU takes some days at a time, whatever the default device is."""
+  plane = jnp.zeros((2 * metrics.DAYS, 3))
+  goal = make_target(plane, plane == 0)
+  traced = jax.jit(jax.vmap(metrics.target_ic, (0, None))).trace(
+    plane[None], goal
+  )
+  lowered = traced.lower(lowering_platforms=(platform,)).as_text()
+  assert ('stablehlo.while' in lowered) == (platform == 'cpu')

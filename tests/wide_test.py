@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -41,6 +42,42 @@ def numbers():
   return {'values': values, 'daily': daily, 'ranks': ranks}
 
 
+def check_dealt():
+  """Formulas dealt over devices, by a process that has four of them."""
+  panel = market()
+  texts = [
+    f'Mean(Abs({one}-{other}),5)*{number}'
+    for one in ('open', 'high', 'low', 'close')
+    for other in ('volume', 'vwap')
+    for number in (2, 3, 5)
+  ]
+  formulas = [formula_lib.parse(text) for text in [*texts, 'close', texts[0]]]
+  target = metrics.make_target(
+    panel_lib.forward_return(panel), jnp.asarray(panel.mask)
+  )
+  local = jax.local_devices()
+  plain, *several = (
+    evaluate.Store(panel, 100 * 4 * 90 * 20, in_waves=True, device=local[0]),
+    evaluate.Stores(panel, 100 * 4 * 90 * 20, local[:2], in_waves=True),
+    evaluate.Stores(panel, 100 * 4 * 90 * 20, local, in_waves=True),
+  )
+  daily = plain.map(formulas, metrics.target_ic, target)
+  values = plain.take(formulas)
+  assert daily.shape == (26, 90) and np.abs(daily).max() > 0.5
+  for stores, count in zip(several, (2, 4), strict=True):
+    found = stores.map(formulas, metrics.target_ic, target)
+    np.testing.assert_array_equal(found, daily)
+    for ours, theirs in zip(stores.take(formulas), values, strict=True):
+      np.testing.assert_array_equal(ours, theirs)
+      assert ours.devices() == {local[0]} and not ours.committed
+    # Each has its own families, and beside them the numbers.
+    used = {i: each._planes._pool for i, each in stores._stores.items()}
+    assert {i: pool.devices() for i, pool in used.items()} == {
+      i: {local[i]} for i in range(count)
+    }
+    assert plain.computed <= stores.computed <= plain.computed + 3 * (count - 1)
+
+
 BEGIN = """
 import os, sys
 sys.path.insert(0, 'tests')
@@ -57,6 +94,7 @@ assert 'NPROC' not in os.environ
 NUMBERS = 'np.savez(sys.argv[1], **wide_test.numbers())'
 STEP = """
 from alphajax.search import dealing
+wide_test.check_dealt()
 config = tiny.with_few_programs(tiny.get_config())
 config.num_iterations = 2
 # Four devices cannot share six games evenly; three can.

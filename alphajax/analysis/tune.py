@@ -110,7 +110,7 @@ def parametrise(formula: Formula) -> tuple[Callable, list[Formula]]:
 
 def tune(
   formula: Formula,
-  store: evaluate.Store,
+  store: evaluate.AnyStore,
   target: metrics.Target,
   scored: jax.Array,
   *,

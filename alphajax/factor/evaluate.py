@@ -9,9 +9,21 @@ import numpy as np
 from alphajax.data.panel import Panel
 from alphajax.factor.compile import compile
 from alphajax.factor.store import DEFAULT_BUDGET, MIN_VALUES, Store
+from alphajax.factor.stores import Stores, over_devices
 from alphajax.language.formula import Formula
 
-__all__ = ['Store', 'compile', 'make_store', 'one_by_one', 'values']
+__all__ = [
+  'AnyStore',
+  'Store',
+  'Stores',
+  'compile',
+  'make_store',
+  'one_by_one',
+  'over_devices',
+  'values',
+]
+
+AnyStore = Store | Stores
 
 CHUNK = 32  # Formulas whose values are held at a time.
 

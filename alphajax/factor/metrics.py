@@ -197,8 +197,13 @@ def target_ic(values: jax.Array, target: Target) -> jax.Array:
   a stock without a value, all is done afresh from the raw label.
   """
   chex.assert_equal_shape([values, target.label], dims=(-2, -1))
-  if jax.default_backend() != 'cpu':
-    return _three_passes(values, target)
+  return jax.lax.platform_dependent(
+    values, target, cpu=_in_cache, default=_three_passes
+  )
+
+
+def _in_cache(values: jax.Array, target: Target) -> jax.Array:
+  """`target_ic` as a CPU computes it of one formula, some days at a time."""
 
   def correlate(arrays):
     values, target = arrays

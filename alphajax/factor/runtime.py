@@ -27,6 +27,7 @@ from collections.abc import (
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import jaxlib
 import numpy as np
 
@@ -91,11 +92,15 @@ def _environment(name: str, value: str) -> Iterator[None]:
       os.environ[name] = before
 
 
-def to_device(tree: Any) -> Any:
-  """Arrays where programs read them, from the default device."""
-  if device() == jax.local_devices()[0]:
+def to_device(tree: Any, where: jax.Device | None = None) -> Any:
+  """Arrays where programs read them, from the default device.
+
+  where: a device, here and below; None: `device()`.
+  """
+  where = where or device()
+  if where == jax.local_devices()[0]:
     return tree
-  return jax.device_put(tree, device())
+  return jax.device_put(tree, where)
 
 
 def to_default(value: jax.Array) -> jax.Array:
@@ -104,18 +109,31 @@ def to_default(value: jax.Array) -> jax.Array:
   Not committed to the device, so that it is no other argument to a jitted
   function than an array made there.
   """
-  if device() == jax.local_devices()[0]:
+  default = jax.local_devices()[0]
+  (here,) = value.devices()
+  if here == default:
     return value
-  return jax.device_put(np.asarray(value), may_alias=True)
+  if here.client is not default.client:
+    return jax.device_put(np.asarray(value), may_alias=True)
+  # What is put on a device is committed to it, what a program makes there of it
+  # is not where nothing was said of the device.
+  moved = jax.device_put(value, default)
+  return _copy(signature((moved,)))(moved)
 
 
-def in_waves() -> bool:
+@functools.cache
+def _copy(like: tuple) -> Callable:
+  """A program of the default device that copies an array."""
+  return _compile(jnp.copy, like, wide=True, where=jax.local_devices()[0])
+
+
+def in_waves(where: jax.Device | None = None) -> bool:
   """Whether one program computes many nodes where programs run.
 
   A CPU is busy with one; on an accelerator many share the cost of a launch.
   `Store` may be told otherwise.
   """
-  return device().platform != 'cpu'
+  return (where or device()).platform != 'cpu'
 
 
 def num_workers() -> int:
@@ -131,19 +149,22 @@ def signature(tree: Any) -> tuple:
   return structure, tuple(jax.typeof(leaf) for leaf in leaves)
 
 
-def host_operator(symbol: str, num_members: int) -> Callable | None:
+def host_operator(
+  symbol: str, num_members: int, where: jax.Device | None = None
+) -> Callable | None:
   """What NumPy computes faster than XLA on a CPU, called as an `operator` is.
 
   None where XLA is as fast, or there is no CPU.
   """
-  on_cpu = device().platform == 'cpu'
+  place = where or device()
+  on_cpu = place.platform == 'cpu'
   if symbol != 'CSRank' or num_members < host_ranks.LEAST_MEMBERS or not on_cpu:
     return None
 
   def run(universe: Universe, operands: tuple) -> jax.Array:
     (x,) = operands
     rank = host_ranks.cs_rank(np.asarray(x), universe)
-    return jax.device_put(rank, device(), may_alias=True)
+    return jax.device_put(rank, place, may_alias=True)
 
   return run
 
@@ -180,7 +201,7 @@ def forget_formulas() -> None:
 
   All else that was compiled stays.
   """
-  for programs in (operator, reduction, programs_of):
+  for programs in (operator, reduction, programs_of, _copy):
     programs.cache_clear()
   gc.collect()
   trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)  # Of glibc alone.
@@ -189,7 +210,9 @@ def forget_formulas() -> None:
 
 
 @functools.cache
-def operator(symbol: str, window: int | None, like: tuple) -> Callable:
+def operator(
+  symbol: str, window: int | None, like: tuple, where: jax.Device | None = None
+) -> Callable:
   """One operator on one node: `(universe, operands) -> value`.
 
   like: the signature of `(universe, operands)`, operands being a tuple.
@@ -198,11 +221,13 @@ def operator(symbol: str, window: int | None, like: tuple) -> Callable:
   def run(universe, operands):
     return operators.apply(symbol, list(operands), window, universe)
 
-  return _compile(run, like, wide=symbol not in NARROW)
+  return _compile(run, like, wide=symbol not in NARROW, where=where)
 
 
 @functools.cache
-def reduction(reduce: Callable, like: tuple) -> Callable:
+def reduction(
+  reduce: Callable, like: tuple, where: jax.Device | None = None
+) -> Callable:
   """`(value, args) -> reduce(value, *args)`, each result with an axis before.
 
   like: the signature of `(value, args)`.
@@ -211,20 +236,24 @@ def reduction(reduce: Callable, like: tuple) -> Callable:
   def run(value, args):
     return jax.tree.map(lambda leaf: leaf[None], reduce(value, *args))
 
-  return _compile(run, like, wide=True)
+  return _compile(run, like, wide=True, where=where)
 
 
 @functools.cache
-def programs_of(like: tuple, capacity: int) -> dict:
+def programs_of(
+  like: tuple, capacity: int, where: jax.Device | None = None
+) -> dict:
   """What has been compiled for one kind of pool; the keys are `waves.Planes`'s.
 
-  Stores of the same shape and capacity share it.
+  Stores of the same shape and capacity share it, on one device.
   """
-  del like, capacity
+  del like, capacity, where
   return {}
 
 
-def over_planes(reduce: Callable, like: tuple) -> Callable:
+def over_planes(
+  reduce: Callable, like: tuple, where: jax.Device | None = None
+) -> Callable:
   """`reduce(plane, *args)` of several planes of a pool, stacked.
 
   like: the signature of `(pool f32[N, T, S], args, places i32[B])`.
@@ -234,31 +263,41 @@ def over_planes(reduce: Callable, like: tuple) -> Callable:
     planes = pool.at[places].get(mode='promise_in_bounds')
     return jax.vmap(lambda value: reduce(value, *args))(planes)
 
-  return _compile(run, like, wide=True)
+  return _compile(run, like, wide=True, where=where)
 
 
-def program(function: Callable, like: tuple) -> Callable:
+def program(
+  function: Callable, like: tuple, where: jax.Device | None = None
+) -> Callable:
   """A function compiled for arguments of a signature."""
-  return _compile(function, like, wide=True)
+  return _compile(function, like, wide=True, where=where)
 
 
-def in_place(function: Callable, like: tuple) -> Callable:
+def in_place(
+  function: Callable, like: tuple, where: jax.Device | None = None
+) -> Callable:
   """A function that returns its first argument, changed where it lies.
 
   like: the signature of all arguments. The first is donated.
   """
-  return _compile(function, like, wide=True, donate=0)
+  return _compile(function, like, wide=True, donate=0, where=where)
 
 
 def _compile(
-  function: Callable, like: tuple, *, wide: bool, donate: int | None = None
+  function: Callable,
+  like: tuple,
+  *,
+  wide: bool,
+  donate: int | None = None,
+  where: jax.Device | None = None,
 ) -> Callable:
   structure, types = like
+  where = where or device()
   # Where nothing is said the default device computes, and its results may be
   # mixed with any other: said, they would be bound to it.
   here = None
-  if device() != jax.local_devices()[0]:
-    here = jax.sharding.SingleDeviceSharding(device())
+  if where != jax.local_devices()[0]:
+    here = jax.sharding.SingleDeviceSharding(where)
   args = jax.tree.unflatten(
     structure,
     [jax.ShapeDtypeStruct(
@@ -266,7 +305,7 @@ def _compile(
      ) for t in types],
   )  # fmt: skip
   options: dict[str, bool | int] = {}
-  if device().platform == 'cpu':
+  if where.platform == 'cpu':
     # Sets them apart in the cache on disk from the same, but split, programs.
     options['xla_cpu_multi_thread_eigen'] = False
     options['xla_cpu_prefer_vector_width'] = 512 if wide else 256

@@ -123,21 +123,20 @@ def cross_sectional_rank(x, members):
   # Stocks out of the ranking are never below nor level with anybody.
   keys = sortable(jnp.where(ranked, x, jnp.inf))
   size = jnp.sum(ranked, axis=1)
-  if jax.default_backend() == 'cpu':
-    doubled = _doubled_by_pairs(keys, size)
-  else:
-    doubled = _doubled_by_sort(keys)
-  doubled = doubled.astype(jnp.float32)
+  doubled = jax.lax.platform_dependent(
+    keys, size, cpu=_doubled_by_pairs, default=_doubled_by_sort
+  )
   rank = doubled / (2 * jnp.maximum(size, 1)[:, None]).astype(jnp.float32)
   return jnp.where(ranked, rank, jnp.nan)
 
 
-def _doubled_by_sort(keys):
+def _doubled_by_sort(keys, size):
   """Twice the average ranks of each day, `[T, S]`, on an accelerator.
 
   There a sort is no slower than a few passes over the plane, and where a key
   stands in the sorted day takes two searches by halves.
   """
+  del size  # Who is not ranked is last.
   ordered = jax.lax.sort(keys, dimension=1, is_stable=False)
   width = keys.shape[1]
 
@@ -150,7 +149,7 @@ def _doubled_by_sort(keys):
       found = jnp.where((more <= width) & compare(key, keys), more, found)
     return found
 
-  return count(jax.lax.lt) + count(jax.lax.le) + 1
+  return (count(jax.lax.lt) + count(jax.lax.le) + 1).astype(jnp.float32)
 
 
 def _doubled_by_pairs(keys, size):
@@ -169,7 +168,7 @@ def _doubled_by_pairs(keys, size):
   blocks = columns, jnp.pad(size, more).reshape(-1, DAYS)
   doubled = jax.lax.map(lambda block: _doubled_ranks(*block), blocks)
   doubled = doubled.transpose(0, 2, 1).reshape(days, width)
-  return doubled[:num_days, :num_stocks]
+  return doubled[:num_days, :num_stocks].astype(jnp.float32)
 
 
 def _doubled_ranks(keys, size):
@@ -245,10 +244,11 @@ def _in_blocks(function, x, group):
 
   blocks = columns(jnp.where(known, x, 0.0), 0.0), columns(codes, NOBODY)
   blocks = jax.lax.optimization_barrier(blocks)
-  if jax.default_backend() == 'cpu':
-    result = jax.lax.map(lambda block: function(*block), blocks)
-  else:
-    result = jax.vmap(function)(*blocks)
+  result = jax.lax.platform_dependent(
+    blocks,
+    cpu=functools.partial(jax.lax.map, lambda block: function(*block)),
+    default=lambda blocks: jax.vmap(function)(*blocks),
+  )
   result = result.transpose(0, 2, 1).reshape(days, width)
   return jnp.where(known, result[:num_days, :num_stocks], jnp.nan)
 

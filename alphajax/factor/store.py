@@ -33,10 +33,10 @@ def _fill(number, *, shape):
   return jnp.full(shape, number, jnp.float32)
 
 
-def _put(panel: panel_lib.Panel) -> jax.Array:
+def _put(panel: panel_lib.Panel, where: jax.Device | None) -> jax.Array:
   """The features of a panel on the device, f32[F, T, S]."""
   features = operators.finite(jnp.asarray(panel.features, jnp.float32))
-  return runtime.to_device(features)
+  return runtime.to_device(features, where)
 
 
 class Store:
@@ -51,17 +51,19 @@ class Store:
     panel: panel_lib.Panel,
     budget: int = DEFAULT_BUDGET,
     in_waves: bool | None = None,
+    device: jax.Device | None = None,
   ):
     """Puts the panel on the device; values may take `budget` bytes beside it.
 
     in_waves: many nodes by one program, see `waves`; None: where there is an
       accelerator. The budget is taken at once there, for `MAX_PLANES` values
       at most.
+    device: that computes; None: `runtime.device()`.
 
     Raises:
       ValueError: the budget holds fewer values than any formula needs.
     """
-    features = _put(panel)
+    features = _put(panel, device)
     self.shape = features.shape[1:]  # (T, S)
     plane = features.nbytes // len(features)
     self.capacity = budget // plane
@@ -73,13 +75,16 @@ class Store:
       )
     self.feature_names = tuple(panel.feature_names)
     self.universe = universe_lib.make(np.asarray(panel.mask))
-    self._universe = runtime.to_device(self.universe)
+    self._universe = runtime.to_device(self.universe, device)
+    self._where = device
     self._computed = 0
     self._programs: dict[tuple, Callable] = {}
     self._planes = None
-    if runtime.in_waves() if in_waves is None else in_waves:
+    if runtime.in_waves(device) if in_waves is None else in_waves:
       self.capacity = min(self.capacity, MAX_PLANES)
-      self._planes = waves.Planes(features, self._universe, self.capacity)
+      self._planes = waves.Planes(
+        features, self._universe, self.capacity, device
+      )
       self._panel = panel  # Features lie among the planes, which may be lost.
     self._start([None] * len(features) if self._planes else features)
 
@@ -121,7 +126,7 @@ class Store:
     """
     if not formulas:
       raise ValueError('no formulas to evaluate')
-    args = runtime.to_device(args)
+    args = runtime.to_device(args, self._where)
     self._limit_graph()
     if self._planes is None:
       roots, found = self._map_each(formulas, reduce, args)
@@ -140,7 +145,8 @@ class Store:
     """Roots, and (nodes, statistics of them stacked) until all are there."""
     roots, found = [], []
     plane = jax.ShapeDtypeStruct(self.shape, jnp.float32)
-    program = runtime.reduction(reduce, runtime.signature((plane, args)))
+    like = runtime.signature((plane, args))
+    program = runtime.reduction(reduce, like, self._where)
 
     def finish(node):
       statistics = jax.block_until_ready(program(self._peek(node), args))
@@ -181,7 +187,7 @@ class Store:
     Or where a call was broken off that had been given the planes.
     """
     if self._planes is not None and self._planes.is_lost():
-      self._planes.restore(_put(self._panel))
+      self._planes.restore(_put(self._panel, self._where))
       self._start([None] * len(self._features))
     if len(self.graph.nodes) > MAX_NODES:
       self._start(list(self._features.values()))
@@ -369,26 +375,23 @@ class Store:
   def _program(self, node: int) -> Callable:
     """What computes a node: `fn(universe, operands) -> value`."""
     key = name, window = self.graph.groups[node]
+    if name == 'number':
+      self._programs[key] = _fill
     if key not in self._programs:
-      if name == 'number':
-        self._programs[key] = _fill
-        return _fill
       members = self.universe.present.shape[1]
-      on_host = runtime.host_operator(name, members)
-      if on_host is not None:
-        self._programs[key] = on_host
-        return on_host
       plane = jax.ShapeDtypeStruct(self.shape, jnp.float32)
       operands = (plane,) * len(self.graph.nodes[node].inputs)
       like = runtime.signature((self._universe, operands))
-      self._programs[key] = runtime.operator(name, window, like)
+      self._programs[key] = runtime.host_operator(
+        name, members, self._where
+      ) or runtime.operator(name, window, like, self._where)
     return self._programs[key]
 
   def _run(self, program, node) -> None:
     """Computes a node whose operands are there."""
     if program is _fill:
       number = np.float32(self.graph.nodes[node].symbol)
-      number = runtime.to_device(number)
+      number = runtime.to_device(number, self._where)
       self._values[node] = _fill(number, shape=self.shape)
       return
     operands = tuple(self._peek(i) for i in self.graph.nodes[node].inputs)

@@ -8,6 +8,7 @@ waits for the device until statistics are fetched.
 
 import collections
 import functools
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -29,6 +30,9 @@ READ = (16,)  # Values that are handed out by one call.
 # So many calls fit into a store at least: its operands take as much memory
 # beside it as one of them, and intermediate results a few times as much.
 LEAST_CALLS = 4
+# One store compiles at a time: it does so on all cores, and where programs are
+# kept on disk, those of the first accelerator are the others' too.
+_COMPILING = threading.Lock()
 
 
 class Planes:
@@ -37,9 +41,18 @@ class Planes:
   Features come first, `F` of them, under the numbers of their nodes.
   """
 
-  def __init__(self, features: jax.Array, universe: Universe, capacity: int):
-    """Takes features f32[F, T, S]; makes room for `capacity` more planes."""
-    self._universe, self.capacity = universe, capacity
+  def __init__(
+    self,
+    features: jax.Array,
+    universe: Universe,
+    capacity: int,
+    where: jax.Device | None = None,
+  ):
+    """Takes features f32[F, T, S]; makes room for `capacity` more planes.
+
+    where: the device on which both lie; None: `runtime.device()`.
+    """
+    self._universe, self.capacity, self._where = universe, capacity, where
     # Features are the pool until it is needed.
     self._pool, self._is_whole = features, False
     self.first = len(features)  # The place of the first value, and its node.
@@ -47,7 +60,7 @@ class Planes:
     # Group, or (what reduces or does else, signature of its arguments) ->
     # size -> program.
     self._programs: dict[tuple, dict[int, Callable]] = runtime.programs_of(
-      runtime.signature((self._like_pool(), universe)), capacity
+      runtime.signature((self._like_pool(), universe)), capacity, where
     )
     self.computed = 0  # Nodes so far.
     self._light, self._heavy = self._fitting(LIGHT), self._fitting(HEAVY)
@@ -99,7 +112,7 @@ class Planes:
     data = self._data(name, [0.0] * size)
     program = _fill if name == 'number' else _wave(name, window)
     like = runtime.signature((self._like_pool(), data, places))
-    return runtime.in_place(program, like)
+    return runtime.in_place(program, like, self._where)
 
   def _data(self, name: str, numbers: Sequence[str | float]) -> Any:
     """What a program reads beside values; as little as it can, each costs."""
@@ -165,7 +178,8 @@ class Planes:
     """A program of the pool's shape alone, among those that are forgotten."""
     key = name, runtime.signature(args)
     if not self.knows(key):
-      self._programs[key] = {1: runtime.program(function, key[1])}
+      program = runtime.program(function, key[1], self._where)
+      self._programs[key] = {1: program}
     return self._programs[key][1]
 
   def reducer(self, reduce: Callable, args: Any) -> tuple[Callable, int]:
@@ -178,7 +192,7 @@ class Planes:
     def compiled(size):
       places = jax.ShapeDtypeStruct((size,), jnp.int32)
       like = runtime.signature((self._like_pool(), args, places))
-      return runtime.over_planes(reduce, like)
+      return runtime.over_planes(reduce, like, self._where)
 
     key = reduce, runtime.signature(args)
     if not self.knows(key):
@@ -282,7 +296,8 @@ def _all(keys: Sequence[tuple], compiled: Callable) -> dict[tuple, Callable]:
 
   if keys:
     needs: dict[int, tuple] = dict.fromkeys(range(len(keys)), ())
-    runtime.in_order(needs, work, runtime.num_workers())
+    with _COMPILING:
+      runtime.in_order(needs, work, runtime.num_workers())
   return found
 
 

@@ -9,19 +9,21 @@ import numpy as np
 
 from alphajax.data import universe
 from alphajax.data.device import by_days, put
+from alphajax.data.panel import Panel
 from alphajax.factor import evaluate, metrics, objectives
 from alphajax.factor import pool as pool_lib
 from alphajax.methods import choice, linear, rewards, stopping
 from alphajax.methods import given as given_lib
 from alphajax.methods import memory as memory_lib
 from alphajax.methods.base import Market
+from alphajax.search import dealing
 
 
 class Bench(NamedTuple):
   """Both splits, the label and how formulas are taken; made once a run."""
 
-  train: evaluate.Store
-  valid: evaluate.Store
+  train: evaluate.AnyStore
+  valid: evaluate.AnyStore
   target: pool_lib.Target  # Of the train split, members side by side.
   scored: jax.Array  # bool[T], train.
   score_valid: Callable  # (weights f32[P], values f32[P, T, S]) -> f32[days]
@@ -48,10 +50,10 @@ def make_bench(config, market: Market, reads_pool: bool = True) -> Bench:
     raise ValueError(f'pool.capacity is {config.pool.capacity}: expected >= 1')
   train, valid = market.train, market.valid
   of_valid = put((valid.target, valid.panel.mask, np.flatnonzero(valid.scored)))
-  valid_store = evaluate.Store(valid.panel, config.store_bytes // 4)
+  valid_store = make_store(config, valid.panel, config.store_bytes // 4)
   features = tuple(train.panel.feature_names)
   given = given_lib.read(config, features)
-  store = evaluate.Store(train.panel, config.store_bytes)
+  store = make_store(config, train.panel)
   target = make_target(store.universe, train.target)
   chooser = choice.make(config, train, store.universe, target, len(given.base))
   return Bench(
@@ -73,6 +75,17 @@ def make_bench(config, market: Market, reads_pool: bool = True) -> Bench:
     chooser=chooser,
     recorder=chooser and chooser.recorder,
   )
+
+
+def make_store(
+  config, panel: Panel, budget: int | None = None
+) -> evaluate.AnyStore:
+  """A store on each of the devices that a run has.
+
+  budget: bytes of each device; None: `config.store_bytes`.
+  """
+  devices = dealing.wanted(config)
+  return evaluate.over_devices(panel, budget or config.store_bytes, devices)
 
 
 def make_target(

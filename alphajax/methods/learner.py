@@ -82,9 +82,7 @@ def make(
       start=start,
       options={name: parts[name] for name in ('network', 'search')}
       | {'num_trajectories': config.num_trajectories},
-      mesh=dealing.make_mesh(
-        config.num_trajectories, config.get('mesh', {}).get('devices', 0)
-      ),
+      mesh=dealing.make_mesh(config.num_trajectories, dealing.wanted(config)),
       encoder=encoder,
       engine=mcts.find_engine(config.search.engine),
       prior=prior,

@@ -38,7 +38,7 @@ def _from(signal: jax.Array, first: int) -> jax.Array:
 
 
 def combine(
-  store: evaluate.Store,
+  store: evaluate.AnyStore,
   formulas: Sequence[Formula],
   weights: Sequence[float],
   members: jax.Array | np.ndarray,
@@ -55,7 +55,7 @@ def combine(
 
 
 def combine_each(
-  store: evaluate.Store,
+  store: evaluate.AnyStore,
   formulas: Sequence[Formula],
   weights: np.ndarray,
   members: jax.Array | np.ndarray,

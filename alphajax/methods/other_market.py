@@ -9,7 +9,6 @@ import numpy as np
 from alphajax.data import market as market_lib
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import LabelSpec
-from alphajax.factor import evaluate
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.methods import bench as bench_lib
@@ -54,7 +53,7 @@ def probe_blocks(config, model: Model) -> dict[str, np.ndarray]:
     panel, path, start, end, lookback=reach,
     label=LabelSpec(**config.label)._replace(neutralize=()),
   )  # fmt: skip
-  store = evaluate.Store(split.panel, config.store_bytes)
+  store = bench_lib.make_store(config, split.panel)
   target = bench_lib.make_target(store.universe, split.target)
   recorder = choice.make_recorder(config, split, store.universe, target)
   formulas = [model.library[i] for i in model.probes.tolist()]

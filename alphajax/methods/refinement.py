@@ -51,7 +51,7 @@ class Task(NamedTuple):
 class Bench(NamedTuple):
   """The train split on the device, ready to score single formulas."""
 
-  store: evaluate.Store
+  store: evaluate.AnyStore
   label: jax.Array  # f32[T, M], members side by side.
   target: metrics.Target  # The same standardised.
   scored: jax.Array  # bool[T]
@@ -122,7 +122,7 @@ def make_task(config) -> Task:
 
 def make_bench(config, split: Split) -> Bench:
   """Puts the train split on the device."""
-  store = evaluate.Store(split.panel, config.store_bytes)
+  store = bench_lib.make_store(config, split.panel)
   return Bench(
     store=store,
     label=universe.gather(store.universe, split.target),

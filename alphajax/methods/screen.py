@@ -23,7 +23,7 @@ from alphajax.methods import registry
 from alphajax.run import ranges
 from alphajax.run import rows as rows_lib
 from alphajax.run.clock import Clock
-from alphajax.search import nearest
+from alphajax.search import dealing, nearest
 
 # Stocks are taken from up to so many times as many that are members longest, so
 # that not all of them are of one kind.
@@ -48,7 +48,7 @@ class Screen(NamedTuple):
   kept: behaviours on disk; None: none are.
   """
 
-  store: evaluate.Store
+  store: evaluate.AnyStore
   members: jax.Array  # bool[n, s]
   days: jax.Array  # i[n], positions in the panel
   twin: float
@@ -146,7 +146,7 @@ def make(config, split: Split) -> Screen | None:
   plane = 4 * panel.mask.size
   budget = max(config.store_bytes // 8, plane * MIN_VALUES)
   return Screen(
-    store=evaluate.Store(panel, budget),
+    store=evaluate.over_devices(panel, budget, dealing.wanted(config)),
     members=jnp.asarray(np.asarray(panel.mask)[days]),
     days=jnp.asarray(days),
     twin=options.twin,

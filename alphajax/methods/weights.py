@@ -8,7 +8,6 @@ import numpy as np
 
 from alphajax.data import universe
 from alphajax.data.panel import Split
-from alphajax.factor import evaluate
 from alphajax.factor import pool as pool_lib
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
@@ -40,7 +39,7 @@ def fit(config, split: Split, formulas: Sequence[Formula]) -> list[float]:
   order = sorted(
     range(len(formulas)), key=lambda i: formula_lib.key(formulas[i]) not in base
   )
-  store = evaluate.Store(split.panel, config.store_bytes)
+  store = bench_lib.make_store(config, split.panel)
   target = bench_lib.make_target(store.universe, split.target)
   count = sum(formula_lib.key(formula) in base for formula in formulas)
   chooser = choice.make(config, split, store.universe, target, count)

@@ -18,6 +18,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 GAMES = 'games'
 
 
+def wanted(config) -> int:
+  """`config.mesh.devices`, 0 where a config has none: all there are."""
+  return config.get('mesh', {}).get('devices', 0)
+
+
 def check(devices: int) -> None:
   """Refuses more devices than there are, whether games are played or not."""
   count = len(jax.local_devices())
