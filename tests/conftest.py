@@ -46,10 +46,10 @@ QUICK = """
   progress provenance published_pools qcm quantiles readme recipe referee
   refine refit replay report report_browser report_figures report_judged
   resume retrieval reuse rewards rollout rows sampling score screen scripts
-  seeds selection sequence sheet signals simulate soundness space state stream
-  styles surrogate sweep symbols synthesize synthetic tensorboard token_policy
-  trading trading_rules train transpositions tree tree_lstm tune typed
-  universe walk_forward waves writer
+  seeds selection sequence sheet signals simulate soundness space state stores
+  stream styles surrogate sweep symbols synthesize synthetic tensorboard
+  token_policy trading trading_rules train transpositions tree tree_lstm tune
+  typed universe walk_forward waves writer
 """.split()
 
 
