@@ -345,8 +345,9 @@ def _worth(tools: Miner, params, memory, found, seen, expected) -> np.ndarray:
   if rank == 'kernel':
     return expected.hoped
   others = mined_tokens.others(
-    tools.model, tools.shelf, tools.screen, seen, found.formulas, found.rows
-  )
+    tools.model, tools.shelf, tools.screen, seen, found.formulas, found.rows,
+    found.facts,
+  )  # fmt: skip
   scores = tools.scores(params, memory, others)
   return scores if rank == 'score' else (scores + expected.hoped) / 2
 

@@ -77,17 +77,33 @@ def make_shelf(model: Model, screen: screen_lib.Screen) -> Shelf:
   """Looks at the library on the screen; seconds."""
   formulas = list(model.library)
   keys = tuple(formula_lib.key(f) for f in formulas)
-  rows = screen_lib.behaviours(screen, formulas)
+  rows, facts = look(screen, formulas)
   return Shelf(
     keys=keys,
     place={key: i for i, key in enumerate(keys)},
     rows=rows,
-    facts=facts_of(screen, formulas),
+    facts=facts,
     alive=np.asarray(rows.any(1)),
     sequences=np.stack(
       [orders_lib.encode(model.orders, f, 'rpn') for f in formulas]
     ),
     bags=np.stack([orders_lib.bag(model.orders, f) for f in formulas]),
+  )
+
+
+def look(
+  screen: screen_lib.Screen, formulas: Sequence[Formula]
+) -> tuple[np.ndarray, np.ndarray]:
+  """Rows f16[N, D], see `screen.behaviours`, and facts f32[N, 2], at once."""
+  return screen.store.map(
+    formulas, _look, screen.members, screen.store.universe.mask, screen.days
+  )
+
+
+def _look(values, on_days, members, days):
+  return (
+    screen_lib.behaviour(values, on_days, days),
+    task_bank.facts_of(values, members, days),
   )
 
 
@@ -166,6 +182,7 @@ def others(
   seen: Evidence,
   formulas: Sequence[Formula],
   rows: np.ndarray,
+  facts: np.ndarray | None = None,
 ) -> Others:
   """What `scores` reads of formulas that were not evaluated.
 
@@ -173,6 +190,7 @@ def others(
     model, shelf, screen: what looks at the market.
     seen: what was evaluated, of at least one formula.
     formulas: any number; rows: f[number, D], what they do.
+    facts: f32[number, 2] of them where they are known, see `look`.
   """
   across = correlations(rows, seen.rows).astype(np.float64)
   predicted = kernel.predict(seen.gram, across, seen.blocks, model.sizes.ridge)
@@ -189,8 +207,12 @@ def others(
     ]
   )
   missing = slots - len(keys)
+  if facts is None:
+    described = _describe(model, shelf, screen, keys)
+  else:
+    described = facts, np.array([formula_lib.size(f) for f in formulas])
   return Others(
-    formulas=_formulas(model, shelf, screen, seen, pool, [group]),
+    formulas=_formulas(model, shelf, seen, pool, [group], described),
     bags=np.pad(bags.astype(np.float32), [(0, missing), (0, 0)]),
     pool=pool,
   )
@@ -262,7 +284,9 @@ def read(
      [shelf.keys[i] for i in retrieved.tolist()], sizes.retrieved),
   ]  # fmt: skip
   pool = _pool(seen, sizes.pool, model.blocks)
-  formulas = _formulas(model, shelf, screen, seen, pool, groups)
+  keys = [key for *_, names, _ in groups for key in names]
+  described = _describe(model, shelf, screen, keys)
+  formulas = _formulas(model, shelf, seen, pool, groups, described)
   references = np.zeros((sizes.references, model.orders.length), np.int32)
   first = retrieved[: sizes.references]
   references[: len(first)] = shelf.sequences[first]
@@ -308,13 +332,15 @@ def _pool(seen, slots: int, blocks: int) -> Pool:
   )
 
 
-def _formulas(model, shelf, screen, seen, pool, groups) -> Formulas:
-  """Groups of (kind, rows, blocks, keys, slots) as the network sees them."""
+def _formulas(model, shelf, seen, pool, groups, described) -> Formulas:
+  """Groups of (kind, rows, blocks, keys, slots) as the network sees them.
+
+  described: facts and sizes of all of them, see `_describe`.
+  """
   anchors = shelf.rows[model.probes[: model.sizes.anchors]]
   in_pool = seen.rows[seen.pool]
   weights = np.asarray(formula_tokens.pool_weights(pool))
-  keys = [key for *_, names, _ in groups for key in names]
-  facts, sizes = _describe(model, shelf, screen, keys)
+  facts, sizes = described
   columns: dict[str, list] = {name: [] for name in Formulas._fields}
   start = 0
   for kind, rows, blocks, names, slots in groups:

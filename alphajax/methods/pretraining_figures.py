@@ -24,6 +24,7 @@ COUNTS = (1, 10, 100)
 MAX_CORR, SHORTLIST = 0.5, 6
 LEAST_LEFT = 0.05  # Of a signal's variance, for a task to be judged by it.
 RECOVERED = 0.9  # |Correlation| with a hidden formula.
+LEAST_NORM = 1e-6
 # Ends of groups of tasks: IC of the signal, mean nodes of what it hides, and
 # how many formulas it hides.
 GROUPS = {
@@ -345,8 +346,8 @@ def _best(
 def _found(rows: np.ndarray, hidden: np.ndarray) -> list[bool]:
   """Whether one of the first of some formulas behaves as a hidden one."""
   like = np.abs(pretraining_gate.like(rows, hidden))
-  norms = [_norm(rows)[:, None], _norm(hidden)]
-  like = np.where(norms[0] * norms[1] > 0, like / (norms[0] * norms[1]), 0.0)
+  # A formula without values is like nothing.
+  like /= np.maximum(_norm(rows)[:, None] * _norm(hidden), LEAST_NORM)
   return [bool(like[:k].max(initial=0.0) > RECOVERED) for k in COUNTS]
 
 
