@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DIRECTIONS = 100  # That the made-up correlations have.
 POLL_SECONDS = 0.02
 LONGEST = 600.0  # Seconds that a first pool is waited for.
+COMPILED = 3  # Iterations that need programs of all kinds.
 
 
 def alphaformer_part(quick: bool, data: str) -> dict:
@@ -62,19 +63,21 @@ def _tasks(change, quick: bool) -> dict:
   update = pretraining.make_update(config, network, optimizer)
   params = network.init(jax.random.key(0), pretraining.example(config, orders))
   carry = params, params, optimizer.init(params)
-  seconds = []
+  seconds, busy = [], []
   for number in range(2 if quick else 4):
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     carry, _ = jax.block_until_ready(
       update(carry, jax.random.key(number), bank, tables, 0, 1000)
     )
     seconds.append(time.perf_counter() - start)
+    busy.append(time.process_time() - used)
   count = config.pretrain.num_updates * config.pretrain.batch_size
   summary = tools.summary(seconds[1:])  # The first compiles.
   return {
     'parameters': formula_transformer.num_parameters(params),
     'tasks': count,
     'seconds': summary,
+    'core_seconds': tools.summary(busy[1:]),
     'tasks_per_s': count / summary['median'],
   }
 
@@ -115,9 +118,10 @@ def make_bank(config, orders) -> tuple[Bank, task_library.Tables]:
 
 
 def first_pool(panel: Path) -> dict:
-  """Seconds from the start of `train` to its first pool, and what it took.
+  """Seconds from the start of `train` to its first pool, of all cores too.
 
-  Twice, with a disk cache that is empty at first.
+  Twice, with a disk cache that is empty at first; the first run goes on until
+  the cache has what the second needs.
   """
   command = [sys.executable, '-m', 'alphajax.train']
   command += ['--config=configs/alphaformer.py:csi300']
@@ -125,13 +129,15 @@ def first_pool(panel: Path) -> dict:
   with tempfile.TemporaryDirectory() as folder:
     return {
       'command': ' '.join(command[1:]),
-      **{name: _wait(command, Path(folder), name) for name in ('cold', 'warm')},
+      'cold': _wait(command, Path(folder), 'cold', COMPILED),
+      'warm': _wait(command, Path(folder), 'warm'),
     }
 
 
-def _wait(command, folder: Path, name: str) -> float:
-  """Runs `train` until it has written a pool."""
+def _wait(command, folder: Path, name: str, iterations: int = 1) -> dict:
+  """Runs `train` until it has written a pool and done some iterations."""
   workdir, start = folder / name, time.perf_counter()
+  pool, metrics, found = workdir / 'pool.json', workdir / 'metrics.jsonl', {}
   cache = {'ALPHAJAX_CACHE': str(folder / 'cache'), 'PYTHONPATH': str(ROOT)}
   with open(folder / f'{name}.log', 'w+') as log:
     process = subprocess.Popen(
@@ -139,13 +145,25 @@ def _wait(command, folder: Path, name: str) -> float:
       stdout=log, stderr=log,
     )  # fmt: skip
     try:
-      while not (workdir / 'pool.json').exists():
+      while not found or len(metrics.read_bytes().splitlines()) < iterations:
         waited = time.perf_counter() - start
         if process.poll() is not None or waited > LONGEST:
           log.seek(0)
           raise RuntimeError(f'{" ".join(command)}: no pool\n{log.read()}')
+        if not found and pool.exists():
+          found = {'seconds': waited, 'core_seconds': _spent(process.pid)}
         time.sleep(POLL_SECONDS)
-      return time.perf_counter() - start
+      return found
     finally:
       process.kill()
       process.wait()
+
+
+def _spent(pid: int) -> float | None:
+  """Processor time of a running process; None where Linux does not say."""
+  path = Path(f'/proc/{pid}/stat')
+  if not path.exists():
+    return None
+  # User and system; the name before them may hold blanks.
+  ticks = path.read_text().rsplit(')', 1)[1].split()[11:13]
+  return sum(map(int, ticks)) / os.sysconf('SC_CLK_TCK')

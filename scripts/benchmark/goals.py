@@ -92,7 +92,7 @@ def _alphaformer(result, gpu: bool) -> Iterator[Goal]:
   del gpu
   if result['first_pool']:
     what = 'first pool of AlphaFormer after start, warm cache'
-    yield Goal(what, result['first_pool']['warm'], 30, 's', False)
+    yield Goal(what, result['first_pool']['warm']['seconds'], 30, 's', False)
 
 
 def _iteration(result, gpu: bool) -> Iterator[Goal]:
