@@ -15,8 +15,9 @@ from alphajax.factor import pool_rules
 from alphajax.language import formula as formula_lib
 from alphajax.language import orders as orders_lib
 from alphajax.language.formula import Formula
-from alphajax.methods import archive, formula_tokens, task_bank
+from alphajax.methods import archive, formula_tokens
 from alphajax.methods import screen as screen_lib
+from alphajax.methods import shelf as shelf_lib
 from alphajax.methods.formula_model import Model
 from alphajax.methods.formula_tokens import (
   POOL,
@@ -41,24 +42,6 @@ ABLATIONS = (
 )  # fmt: skip
 
 
-class Shelf(NamedTuple):
-  """The library of a model on the market's screen.
-
-  keys, place: canonical keys, and the position of each.
-  rows: f16[N, D], see `screen.behaviours`; facts: f32[N, 2].
-  alive: those with a value that differs between stocks.
-  sequences: i32[N, L], in RPN; bags: f32[N, V], see `orders.bag`.
-  """
-
-  keys: tuple[str, ...]
-  place: dict[str, int]
-  rows: np.ndarray
-  facts: np.ndarray
-  alive: np.ndarray
-  sequences: np.ndarray
-  bags: np.ndarray
-
-
 class Evidence(NamedTuple):
   """The formulas evaluated that have a value, in the order of the archive.
 
@@ -71,52 +54,6 @@ class Evidence(NamedTuple):
   blocks: np.ndarray  # f64[E, B]
   gram: np.ndarray  # f64[E, E]
   pool: np.ndarray
-
-
-def make_shelf(model: Model, screen: screen_lib.Screen) -> Shelf:
-  """Looks at the library on the screen; seconds."""
-  formulas = list(model.library)
-  keys = tuple(formula_lib.key(f) for f in formulas)
-  rows, facts = look(screen, formulas)
-  return Shelf(
-    keys=keys,
-    place={key: i for i, key in enumerate(keys)},
-    rows=rows,
-    facts=facts,
-    alive=np.asarray(rows.any(1)),
-    sequences=np.stack(
-      [orders_lib.encode(model.orders, f, 'rpn') for f in formulas]
-    ),
-    bags=np.stack([orders_lib.bag(model.orders, f) for f in formulas]),
-  )
-
-
-def look(
-  screen: screen_lib.Screen, formulas: Sequence[Formula]
-) -> tuple[np.ndarray, np.ndarray]:
-  """Rows f16[N, D], see `screen.behaviours`, and facts f32[N, 2], at once."""
-  return screen.store.map(
-    formulas, _look, screen.members, screen.store.universe.mask, screen.days
-  )
-
-
-def _look(values, on_days, members, days):
-  return (
-    screen_lib.behaviour(values, on_days, days),
-    task_bank.facts_of(values, members, days),
-  )
-
-
-def facts_of(
-  screen: screen_lib.Screen, formulas: Sequence[Formula]
-) -> np.ndarray:
-  """f32[N, 2], see `task_bank.facts_of`."""
-  if not formulas:
-    return np.zeros((0, 2), np.float32)
-  members = screen.store.universe.mask
-  return screen.store.map(
-    formulas, task_bank.facts_of, members, screen.days
-  )  # fmt: skip
 
 
 def correlations(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -177,7 +114,7 @@ class Others(NamedTuple):
 
 def others(
   model: Model,
-  shelf: Shelf,
+  shelf: shelf_lib.Shelf,
   screen: screen_lib.Screen,
   seen: Evidence,
   formulas: Sequence[Formula],
@@ -248,7 +185,7 @@ def scorer(network: FormulaTransformer) -> Callable:
 
 def read(
   model: Model,
-  shelf: Shelf,
+  shelf: shelf_lib.Shelf,
   screen: screen_lib.Screen,
   bench: archive.Bench,
   seen: Evidence,
@@ -377,7 +314,7 @@ def _describe(model, shelf, screen, keys) -> tuple[np.ndarray, np.ndarray]:
   features = screen.store.feature_names
   others = sorted({key for key in keys if key not in shelf.place})
   formulas = archive.read(others, features)
-  facts = dict(zip(others, facts_of(screen, formulas), strict=True))
+  facts = dict(zip(others, shelf_lib.facts_of(screen, formulas), strict=True))
   sizes = dict(zip(others, map(formula_lib.size, formulas), strict=True))
   for key in keys:
     if key in shelf.place:

@@ -7,10 +7,9 @@ import numpy as np
 
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
-from alphajax.methods import mined_tokens
 from alphajax.methods import screen as screen_lib
+from alphajax.methods import shelf as shelf_lib
 from alphajax.methods.formula_model import Model
-from alphajax.methods.mined_tokens import Shelf
 from alphajax.search import sampling
 
 PROPOSALS = ('model', 'library', 'both')
@@ -31,7 +30,7 @@ class Candidates(NamedTuple):
 
 def find(
   model: Model,
-  shelf: Shelf,
+  shelf: shelf_lib.Shelf,
   screen: screen_lib.Screen,
   write: Callable[[], sampling.Samples],
   proposals: str,
@@ -52,7 +51,7 @@ def find(
     on_shelf = shelf.place if proposals == 'both' else ()
     written = [f for f in written if formula_lib.key(f) not in on_shelf]
     if written:
-      rows, of_written = mined_tokens.look(screen, written)
+      rows, of_written = shelf_lib.look(screen, written)
       lively = np.flatnonzero(rows.any(1))
       written = [written[i] for i in lively.tolist()]
       parts.append(rows[lively])
