@@ -146,7 +146,8 @@ def get_config() -> config_dict.ConfigDict:
   config.pool.rule = 'algorithm1'
   # The rest of config.pool is read by those rules. `capacity` is how many
   # formulas best_distinct, bagged (a bag) and distilled choose.
-  config.pool.every = 10  # Iterations from one choice to the next.
+  # Iterations from one choice to the next; the first is made at once.
+  config.pool.every = 10
   # L1 of elastic_net, lasso and distilled, in standard errors of a mean IC.
   config.pool.penalty = 1.5
   config.pool.ridge = 0.3  # L2 on weights of factors of variance 1.

@@ -7,7 +7,8 @@ python scripts/pretrained.py --checkpoint=runs/alphaformer.npz \
 
 A run may be anywhere in its course: the newest state in its folder is taken.
 A checkpoint is what a run or `scripts/pretrain.py` wrote. Without a bank the
-library is drawn again, which takes minutes.
+library is drawn again, which takes minutes. Evolution beside the others takes
+about half of the time; --noevolution leaves it out.
 """
 
 from pathlib import Path
@@ -15,13 +16,20 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import pretrained_tables as tables
 from absl import app, flags
 from ml_collections import config_dict
 
 from alphajax import markets, train
 from alphajax.language import orders as orders_lib
 from alphajax.language.formula import Formula
-from alphajax.methods import formula_model, pretraining, pretraining_gate
+from alphajax.methods import (
+  formula_model,
+  pretraining,
+  pretraining_evolution,
+  pretraining_figures,
+  pretraining_gate,
+)
 from alphajax.run import folder, pretrained
 from alphajax.run import state as state_lib
 
@@ -63,9 +71,7 @@ def main(argv):
     params = jax.tree.map(
       lambda x: np.asarray(x).astype(np.float16).astype(np.float32), params
     )
-  figures = pretraining_gate.judge(
-    ready.gate, params, jax.random.key(config.seed)
-  )
+  figures = judge(ready.gate, params, config.seed)
   for name, value in figures.items():
     print(f'{name:<24}', '-' if value is None else f'{value:.4f}')
   if given.out:
@@ -75,6 +81,25 @@ def main(argv):
       half=given.half,
     )  # fmt: skip
     print(path)
+
+
+def judge(gate, params, seed: int) -> dict[str, float | None]:
+  """Judges parameters on the held-out tasks, and prints tables of them."""
+  tasks, proposed = pretraining_gate.propose(gate, params, jax.random.key(seed))
+  more = {}
+  if flags.FLAGS.evolution:
+    more['evolution'] = pretraining_evolution.evolve(gate, tasks, seed)
+  outcome = pretraining_figures.judged(gate, tasks, proposed, more)
+  if outcome.best:
+    print('## Best of the first\n', tables.proposers(outcome), sep='\n')
+    print('\n## Best of 10 / 100, by task\n', tables.groups(outcome), sep='\n')
+    print('\n## Share of the bound / recovered, of 100, by task\n')
+    print(tables.recovery(outcome))
+  for name, bins in pretraining_figures.calibration(tasks, proposed).items():
+    print(f'\n## Calibration: {name}\n', tables.reliability(bins), sep='\n')
+  silence = pretraining_figures.silence(tasks, proposed)
+  print('\n## Without signal\n', tables.silence(silence), '', sep='\n')
+  return pretraining_figures.figures(gate, tasks, proposed, outcome)
 
 
 def _of_run() -> Found:
@@ -122,5 +147,6 @@ if __name__ == '__main__':
   flags.DEFINE_string('out', '', 'FILE.npz to write; empty: judge only.')
   flags.DEFINE_integer('tasks', 96, 'Held-out tasks.')
   flags.DEFINE_integer('samples', 0, 'Formulas of each; 0: of the config.')
+  flags.DEFINE_bool('evolution', True, 'Judges evolution as well.')
   flags.DEFINE_bool('half', False, 'Writes 16 bits a number.')
   app.run(main)

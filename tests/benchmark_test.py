@@ -11,7 +11,12 @@ from alphajax.factor import runtime
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from scripts.benchmark import formulas, goals, report  # noqa: E402
+from scripts.benchmark import (  # noqa: E402
+  alphaformer_report,
+  formulas,
+  goals,
+  report,
+)
 
 
 @pytest.fixture(scope='module')
@@ -117,6 +122,22 @@ def test_goals_of_an_accelerator_are_higher():
     (goal,) = goals.of_parts({'search': {**part, 'backend': backend}})
     assert goal['goal'] == wanted
     assert goal['met'] == (backend == 'cpu')
+
+
+def test_a_first_pool_needs_data():
+  rate = {'parameters': 9, 'tasks': 64, 'tasks_per_s': 32.0}
+  rate['seconds'] = rate['core_seconds'] = {'best': 1.0, 'median': 2.0}
+  found = {'tasks': {'S': rate}, 'first_pool': None}
+  assert not goals.of_parts({'alphaformer': {'result': found}})
+  assert 'No data' in alphaformer_report.section(found, report._rows)
+  found['first_pool'] = {'command': 'train'}
+  for name, seconds in (('cold', 50.0), ('warm', 31.0)):
+    one = {'seconds': seconds, 'core_seconds': 2 * seconds}
+    found['first_pool'][name] = one
+  (goal,) = goals.of_parts({'alphaformer': {'result': found}})
+  assert not goal['met'] and goal['goal'] == 30
+  text = alphaformer_report.section(found, report._rows)
+  assert '31.0 s after its' in text and '62.0 and 100.0 s of all cores' in text
 
 
 def test_an_unknown_part_is_refused():

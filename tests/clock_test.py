@@ -58,8 +58,8 @@ def test_a_better_result_that_is_put_off_is_kept_later(monkeypatch):
   seldom = clock.Seldom(keep)
   # What a killed run may have put off; 20 times as long nothing is kept.
   for second, state, is_better in (
-    (0, '-', True), (59, '-', True), (60, 'a', False), (65, 'b', True),
-    (80, 'c', False), (81, 'd', False), (150, 'e', False), (160, 'f', True),
+    (0, '-', True), (4, '-', True), (5, 'a', False), (15, 'b', True),
+    (25, 'c', False), (26, 'd', False), (40, 'e', False), (110, 'f', True),
   ):  # fmt: skip
     now[0] = float(second)
     seldom(state, is_better)

@@ -27,6 +27,7 @@ from alphajax.methods import (
   planted_tasks,
 )
 from alphajax.methods import screen as screen_lib
+from alphajax.methods import shelf as shelf_lib
 from alphajax.methods.base import Market
 from alphajax.methods.formula_model import Model
 from alphajax.search import priors, sampling
@@ -95,7 +96,7 @@ def _make_tell(
 
   @functools.cache
   def look():
-    shelf = mined_tokens.make_shelf(model, screen)
+    shelf = shelf_lib.make(model, screen)
     alive = np.flatnonzero(shelf.alive)
     library = [model.library[i] for i in alive.tolist()]
     return shelf, library, shelf.rows[alive], shelf.bags[alive]

@@ -32,9 +32,10 @@ from alphajax.methods import (
   validation,
 )
 from alphajax.methods import screen as screen_lib
+from alphajax.methods import shelf as shelf_lib
 from alphajax.methods.base import Market, Method
 from alphajax.methods.formula_model import Model
-from alphajax.methods.mined_tokens import Evidence, Shelf
+from alphajax.methods.mined_tokens import Evidence
 from alphajax.networks.formula_transformer import FormulaTransformer, Inputs
 from alphajax.run.clock import Clock
 from alphajax.search import sampling
@@ -69,7 +70,7 @@ class Miner(NamedTuple):
   bench: archive.Bench
   screen: screen_lib.Screen
   model: Model
-  shelf: Shelf
+  shelf: shelf_lib.Shelf
   horizon: int
   encode: Callable
   sample: Callable
@@ -220,7 +221,7 @@ def make_miner(config, market: Market) -> Miner:
     bench=bench,
     screen=screen,
     model=model,
-    shelf=mined_tokens.make_shelf(model, screen),
+    shelf=shelf_lib.make(model, screen),
     horizon=config.label.exit - config.label.entry,
     encode=jax.jit(encoder(model.network, ablate)),
     sample=sampling.sampler(model.network, model.orders),
@@ -345,8 +346,9 @@ def _worth(tools: Miner, params, memory, found, seen, expected) -> np.ndarray:
   if rank == 'kernel':
     return expected.hoped
   others = mined_tokens.others(
-    tools.model, tools.shelf, tools.screen, seen, found.formulas, found.rows
-  )
+    tools.model, tools.shelf, tools.screen, seen, found.formulas, found.rows,
+    found.facts,
+  )  # fmt: skip
   scores = tools.scores(params, memory, others)
   return scores if rank == 'score' else (scores + expected.hoped) / 2
 

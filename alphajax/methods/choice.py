@@ -179,12 +179,14 @@ def _check_word(value: str, known: tuple[str, ...], name: str) -> None:
     raise ValueError(f'{name} is {value!r}: expected one of {known}')
 
 
-def due(chooser: Chooser, iteration: int, ends: bool) -> bool:
-  """A pool is chosen now: every few iterations, and at the end.
+def due(chooser: Chooser, iteration: int, ends: bool, known: bool) -> bool:
+  """A pool is chosen now: at first, every few iterations, and at the end.
 
   ends: the run ends here for another reason than its number of iterations.
+  known: there is a pool already.
   """
-  return ends or not iteration % chooser.every or iteration >= chooser.last
+  last = ends or iteration >= chooser.last
+  return last or not known or not iteration % chooser.every
 
 
 def choose(

@@ -82,13 +82,31 @@ def width(num_anchors: int, num_blocks: int) -> int:
   return num_anchors + num_blocks + NUM_STATISTICS + NUM_FLAGS
 
 
+def solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
+  """`matrix^-1 right` of a positive definite matrix, `[n, n], [n, m]`.
+
+  By Gauss and Jordan. LAPACK is what JAX calls, and in jaxlib 0.10 two such
+  calls of one program can wait for each other for ever on a CPU: a batch is
+  dealt to the threads that wait for it.
+  """
+  size = matrix.shape[0]
+
+  def eliminate(i, x):
+    row = x[i] / x[i, i]
+    others = jnp.where(jnp.arange(size) == i, 0.0, x[:, i])
+    return (x - others[:, None] * row).at[i].set(row)
+
+  both = jnp.concatenate([matrix, right], 1)
+  return jax.lax.fori_loop(0, size, eliminate, both)[:, size:]
+
+
 def pool_weights(pool: Pool) -> jax.Array:
   """Least squares weights, f32[K]; 0 in empty slots."""
   both = pool.used[:, None] & pool.used
   ridge = jnp.where(pool.used, POOL_RIDGE, 1.0)
   within = jnp.where(both, pool.within, 0.0) + jnp.diag(ridge)
   ics = jnp.where(pool.used, pool.blocks.mean(1), 0.0)
-  return jax.scipy.linalg.solve(within, ics, assume_a='pos')
+  return solve(within, ics[:, None])[:, 0]
 
 
 def pool_ic(pool: Pool, weights: jax.Array) -> jax.Array:
@@ -241,7 +259,7 @@ def regress(
   both = used[:, None] & used
   matrix = jnp.where(both, gram, 0.0) + jnp.diag(jnp.where(used, ridge, 1.0))
   blocks = jnp.where(used[:, None], blocks, 0.0)
-  alpha = jax.scipy.linalg.solve(matrix, blocks, assume_a='pos')
+  alpha = solve(matrix, blocks)
   energy = blocks.T @ alpha
   place = jnp.arange(blocks.shape[1])
   apart = jnp.abs(place[:, None] - place) > 1
@@ -274,7 +292,7 @@ def gain(
   both = pool.used[:, None] & pool.used
   ridge = jnp.where(pool.used, POOL_RIDGE, 1.0)
   within = jnp.where(both, pool.within, 0.0) + jnp.diag(ridge)
-  solved = jax.scipy.linalg.solve(within, with_pool.T, assume_a='pos')
+  solved = solve(within, with_pool.T)
   explained = jnp.sum(with_pool * solved.T, 1)
   before = jnp.where(pool.used, pool.blocks.mean(1), 0.0) @ weights
   before = jnp.maximum(before, 0.0)

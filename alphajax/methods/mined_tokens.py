@@ -15,8 +15,9 @@ from alphajax.factor import pool_rules
 from alphajax.language import formula as formula_lib
 from alphajax.language import orders as orders_lib
 from alphajax.language.formula import Formula
-from alphajax.methods import archive, formula_tokens, task_bank
+from alphajax.methods import archive, formula_tokens
 from alphajax.methods import screen as screen_lib
+from alphajax.methods import shelf as shelf_lib
 from alphajax.methods.formula_model import Model
 from alphajax.methods.formula_tokens import (
   POOL,
@@ -41,24 +42,6 @@ ABLATIONS = (
 )  # fmt: skip
 
 
-class Shelf(NamedTuple):
-  """The library of a model on the market's screen.
-
-  keys, place: canonical keys, and the position of each.
-  rows: f16[N, D], see `screen.behaviours`; facts: f32[N, 2].
-  alive: those with a value that differs between stocks.
-  sequences: i32[N, L], in RPN; bags: f32[N, V], see `orders.bag`.
-  """
-
-  keys: tuple[str, ...]
-  place: dict[str, int]
-  rows: np.ndarray
-  facts: np.ndarray
-  alive: np.ndarray
-  sequences: np.ndarray
-  bags: np.ndarray
-
-
 class Evidence(NamedTuple):
   """The formulas evaluated that have a value, in the order of the archive.
 
@@ -71,36 +54,6 @@ class Evidence(NamedTuple):
   blocks: np.ndarray  # f64[E, B]
   gram: np.ndarray  # f64[E, E]
   pool: np.ndarray
-
-
-def make_shelf(model: Model, screen: screen_lib.Screen) -> Shelf:
-  """Looks at the library on the screen; seconds."""
-  formulas = list(model.library)
-  keys = tuple(formula_lib.key(f) for f in formulas)
-  rows = screen_lib.behaviours(screen, formulas)
-  return Shelf(
-    keys=keys,
-    place={key: i for i, key in enumerate(keys)},
-    rows=rows,
-    facts=facts_of(screen, formulas),
-    alive=np.asarray(rows.any(1)),
-    sequences=np.stack(
-      [orders_lib.encode(model.orders, f, 'rpn') for f in formulas]
-    ),
-    bags=np.stack([orders_lib.bag(model.orders, f) for f in formulas]),
-  )
-
-
-def facts_of(
-  screen: screen_lib.Screen, formulas: Sequence[Formula]
-) -> np.ndarray:
-  """f32[N, 2], see `task_bank.facts_of`."""
-  if not formulas:
-    return np.zeros((0, 2), np.float32)
-  members = screen.store.universe.mask
-  return screen.store.map(
-    formulas, task_bank.facts_of, members, screen.days
-  )  # fmt: skip
 
 
 def correlations(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -161,11 +114,12 @@ class Others(NamedTuple):
 
 def others(
   model: Model,
-  shelf: Shelf,
+  shelf: shelf_lib.Shelf,
   screen: screen_lib.Screen,
   seen: Evidence,
   formulas: Sequence[Formula],
   rows: np.ndarray,
+  facts: np.ndarray | None = None,
 ) -> Others:
   """What `scores` reads of formulas that were not evaluated.
 
@@ -173,6 +127,7 @@ def others(
     model, shelf, screen: what looks at the market.
     seen: what was evaluated, of at least one formula.
     formulas: any number; rows: f[number, D], what they do.
+    facts: f32[number, 2] of them where they are known, see `look`.
   """
   across = correlations(rows, seen.rows).astype(np.float64)
   predicted = kernel.predict(seen.gram, across, seen.blocks, model.sizes.ridge)
@@ -189,8 +144,12 @@ def others(
     ]
   )
   missing = slots - len(keys)
+  if facts is None:
+    described = _describe(model, shelf, screen, keys)
+  else:
+    described = facts, np.array([formula_lib.size(f) for f in formulas])
   return Others(
-    formulas=_formulas(model, shelf, screen, seen, pool, [group]),
+    formulas=_formulas(model, shelf, seen, pool, [group], described),
     bags=np.pad(bags.astype(np.float32), [(0, missing), (0, 0)]),
     pool=pool,
   )
@@ -226,7 +185,7 @@ def scorer(network: FormulaTransformer) -> Callable:
 
 def read(
   model: Model,
-  shelf: Shelf,
+  shelf: shelf_lib.Shelf,
   screen: screen_lib.Screen,
   bench: archive.Bench,
   seen: Evidence,
@@ -262,7 +221,9 @@ def read(
      [shelf.keys[i] for i in retrieved.tolist()], sizes.retrieved),
   ]  # fmt: skip
   pool = _pool(seen, sizes.pool, model.blocks)
-  formulas = _formulas(model, shelf, screen, seen, pool, groups)
+  keys = [key for *_, names, _ in groups for key in names]
+  described = _describe(model, shelf, screen, keys)
+  formulas = _formulas(model, shelf, seen, pool, groups, described)
   references = np.zeros((sizes.references, model.orders.length), np.int32)
   first = retrieved[: sizes.references]
   references[: len(first)] = shelf.sequences[first]
@@ -308,13 +269,15 @@ def _pool(seen, slots: int, blocks: int) -> Pool:
   )
 
 
-def _formulas(model, shelf, screen, seen, pool, groups) -> Formulas:
-  """Groups of (kind, rows, blocks, keys, slots) as the network sees them."""
+def _formulas(model, shelf, seen, pool, groups, described) -> Formulas:
+  """Groups of (kind, rows, blocks, keys, slots) as the network sees them.
+
+  described: facts and sizes of all of them, see `_describe`.
+  """
   anchors = shelf.rows[model.probes[: model.sizes.anchors]]
   in_pool = seen.rows[seen.pool]
   weights = np.asarray(formula_tokens.pool_weights(pool))
-  keys = [key for *_, names, _ in groups for key in names]
-  facts, sizes = _describe(model, shelf, screen, keys)
+  facts, sizes = described
   columns: dict[str, list] = {name: [] for name in Formulas._fields}
   start = 0
   for kind, rows, blocks, names, slots in groups:
@@ -351,7 +314,7 @@ def _describe(model, shelf, screen, keys) -> tuple[np.ndarray, np.ndarray]:
   features = screen.store.feature_names
   others = sorted({key for key in keys if key not in shelf.place})
   formulas = archive.read(others, features)
-  facts = dict(zip(others, facts_of(screen, formulas), strict=True))
+  facts = dict(zip(others, shelf_lib.facts_of(screen, formulas), strict=True))
   sizes = dict(zip(others, map(formula_lib.size, formulas), strict=True))
   for key in keys:
     if key in shelf.place:

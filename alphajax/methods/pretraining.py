@@ -3,7 +3,8 @@
 Every update draws new tasks (`planted_tasks`). The decoder learns formulas by
 what they would really add to a pool, the score head how much that is, the value
 head how good the pool would then be. From time to time tasks with formulas that
-training never saw tell whether proposals beat retrieval (`pretraining_gate`).
+training never saw tell whether proposals beat retrieval
+(`pretraining_figures`).
 """
 
 import functools
@@ -22,6 +23,7 @@ from alphajax.methods import (
   formula_tokens,
   hidden_signals,
   planted_tasks,
+  pretraining_figures,
   pretraining_gate,
   pretraining_markets,
   task_bank,
@@ -97,7 +99,7 @@ def make(config, market: Market) -> Method:
     last = iteration == config.num_iterations
     if last or iteration % config.pretrain.every == 0:
       with clock('gate'):
-        figures = pretraining_gate.judge(ready.gate, state.average, gate_key)
+        figures = pretraining_figures.judge(ready.gate, state.average, gate_key)
       metrics |= figures
       if config.pretrain.out and hosts.is_first():
         tasks = updates * config.pretrain.batch_size

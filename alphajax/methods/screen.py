@@ -163,10 +163,13 @@ def behaviours(screen: Screen, formulas: Sequence[Formula]) -> np.ndarray:
   A day counts 0 on which fewer than half of the members have a value, or all
   the same.
   """
-  return screen.store.map(formulas, _behaviour, screen.members, screen.days)
+  return screen.store.map(formulas, behaviour, screen.members, screen.days)
 
 
-def _behaviour(values, members, days):
+def behaviour(
+  values: jax.Array, members: jax.Array, days: jax.Array
+) -> jax.Array:
+  """`behaviours` of one formula, f32[T, S], bool[D, S], i32[D] -> f16[D S]."""
   z = panel_lib.standardize(values[days], members)
   seen = jnp.isfinite(z)
   most = metrics.MIN_COVERAGE * jnp.sum(members, -1, keepdims=True)

@@ -59,12 +59,13 @@ def _validate_pool(bench, mined, clock):
 def _validate_choice(bench, mined, clock):
   """`validate` of what the rule chooses, in the iterations in which it does."""
   ends = bench.ends(len(mined.book), 0, '') is not None
-  if choice.due(bench.chooser, mined.iteration, ends):
+  known = mined.found.iteration > 0
+  if choice.due(bench.chooser, mined.iteration, ends, known):
     with clock('choice'):
       chosen = choice.choose(bench.chooser, mined.memory)
-    known = list(mined.book)
+    texts = list(mined.book)
     formulas = tuple(
-      archive.read([known[i] for i in chosen.ids], bench.features)
+      archive.read([texts[i] for i in chosen.ids], bench.features)
     )
     if formulas:
       with clock('evaluation'):

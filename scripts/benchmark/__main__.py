@@ -1,15 +1,15 @@
 r"""Measures alphajax on this machine: one command, one table, JSON beside it.
 
 python -m scripts.benchmark [--quick] [--out=runs/benchmark] [--data=FOLDER] \
-  [--parts=operators,formulas,search,pool,iteration,methods,backtest,
-  assess,startup,scaling,peers]
+  [--parts=operators,formulas,search,emission,alphaformer,pool,iteration,methods,\
+  backtest,assess,startup,scaling,peers]
 
-All parts but `scaling` and `peers` run by default, about 8 minutes on two
+All parts but `scaling` and `peers` run by default, about 12 minutes on two
 cores; `peers`, what others evaluate on one core, takes some 15. `--quick`
-takes tiny sizes, and leaves `startup` out as well: it shows that everything
-runs and measures nothing. Each part is a process of its own, but under
-`--quick`, so peak memory is its own. Nothing else should run on the machine
-meanwhile.
+takes tiny sizes, and leaves `startup` and `alphaformer` out as well: it shows
+that everything runs and measures nothing. Each part is a process of its own,
+but under `--quick`, so peak memory is its own. Nothing else should run on the
+machine meanwhile.
 
 The peer of `formulas` needs PyTorch, which the requirements do not name; those
 of `peers` are PyTorch, pandas, polars, numba with bottleneck, and KunQuant with
@@ -37,6 +37,7 @@ PARTS = {
   'formulas': ('formulas:formula_part',),
   'search': ('parts:search_part',),
   'emission': ('emission:emission_part',),
+  'alphaformer': ('alphaformer:alphaformer_part',),
   'pool': ('parts:pool_part',),
   'iteration': ('parts:iteration_part',),
   'methods': ('methods:methods_part',),
@@ -52,13 +53,14 @@ PARTS = {
   'peers': ('peers:peers_part', 'peers:peer_stocks'),
 }
 DEFAULT = [part for part in PARTS if part not in ('scaling', 'peers')]
-QUICK = [part for part in DEFAULT if part != 'startup']
+QUICK = [part for part in DEFAULT if part not in ('startup', 'alphaformer')]
 POLL_SECONDS = 0.02
 WITH_DATA = (
   'iteration_part',
   'methods_part',
   'backtest_part',
   'assess_part',
+  'alphaformer_part',
 )  # Take a folder of real panels.
 
 

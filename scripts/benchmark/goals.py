@@ -88,6 +88,13 @@ def _emission(result, gpu: bool) -> Iterator[Goal]:
     yield Goal(what, row['formulas_per_s'], 20_000 if gpu else 2_000, '/ s')
 
 
+def _alphaformer(result, gpu: bool) -> Iterator[Goal]:
+  del gpu
+  if result['first_pool']:
+    what = 'first pool of AlphaFormer after start, warm cache'
+    yield Goal(what, result['first_pool']['warm']['seconds'], 30, 's', False)
+
+
 def _iteration(result, gpu: bool) -> Iterator[Goal]:
   del gpu
   seconds = result['synthetic']['median_seconds']['total']
@@ -126,6 +133,7 @@ JUDGES: dict[str, Callable[..., Iterator[Goal]]] = {
   'operators': _operators,
   'search': _search,
   'emission': _emission,
+  'alphaformer': _alphaformer,
   'iteration': _iteration,
   'methods': _methods,
   'backtest': _backtest,

@@ -1,6 +1,11 @@
 """The table of the benchmark. Figures in, text out."""
 
-from scripts.benchmark import emission_report, goals, peers_report
+from scripts.benchmark import (
+  alphaformer_report,
+  emission_report,
+  goals,
+  peers_report,
+)
 
 GIB = 1 << 30
 
@@ -316,6 +321,7 @@ SECTIONS = {
   'formulas': _formulas,
   'search': _search,
   'emission': lambda r: emission_report.section(r, _rows),
+  'alphaformer': lambda r: alphaformer_report.section(r, _rows),
   'pool': _pool,
   'iteration': _iteration,
   'methods': _methods,
