@@ -58,8 +58,8 @@ def test_a_better_result_that_is_put_off_is_kept_later(monkeypatch):
   seldom = clock.Seldom(keep)
   # What a killed run may have put off; 20 times as long nothing is kept.
   for second, state, is_better in (
-    (0, '-', True), (4, '-', True), (5, 'a', False), (15, 'b', True),
-    (25, 'c', False), (26, 'd', False), (40, 'e', False), (110, 'f', True),
+    (0, '-', True), (14, '-', True), (15, 'a', False), (20, 'b', True),
+    (35, 'c', False), (36, 'd', False), (60, 'e', False), (110, 'f', True),
   ):  # fmt: skip
     now[0] = float(second)
     seldom(state, is_better)

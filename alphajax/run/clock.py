@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import jax
 
-FIRST = 5.0  # Seconds of a run in which no result is kept.
+FIRST = 15.0  # Seconds of a run in which no result is kept.
 
 
 class Clock:
