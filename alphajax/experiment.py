@@ -77,7 +77,7 @@ def check_start(config) -> None:
   if path and not Path(path).expanduser().exists():
     raise ValueError(
       f'{path}: no such file or folder; say where the data are with '
-      '--config.data.path=PATH'
+      f'{markets.HOW_TO_NAME}'
     )
   _check_values(config)
   markets.backtest_spec(config)

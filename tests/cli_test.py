@@ -44,7 +44,9 @@ def test_help_of_a_command(name, tmp_path):
     (['trian'], "unknown command 'trian'; .* Did you mean train?"),
     (['train', '--config=alphacgf.py', '--workdir=x'], 'mean alphacfg.py'),
     (['train', '--config=quickstart', '--workdir=x',
-      '--config.pool.capasity=3'], 'capasity'),
+      '--config.pool.capasity=3'], "--config.pool.capasity: the config has no "
+      "key 'capasity'; `alphajax configs quickstart` lists those that it has. "
+      "Did you mean capacity"),
     (['train', '--config=quickstart', '--workdir=x',
       '--config.pool.capacity=many'], 'many'),
     (['train', '--config=alphacfg:nikkei', '--workdir=x'], "'nikkei'"),
