@@ -108,7 +108,8 @@ def check(config, workdir: Path) -> tuple[Any, list[str]]:
 def notes(config, market: Sequence[Split]) -> list[str]:
   """What a user should know before a run begins, each once."""
   of_data = [note for split in market for note in split.panel.notes]
-  return list(dict.fromkeys([*screen.without_effect(config), *of_data]))
+  in_vain = screen.without_effect(config) + given.without_effect(config)
+  return list(dict.fromkeys([*in_vain, *of_data]))
 
 
 def defaults_of(config) -> dict[str, Any]:

@@ -83,6 +83,30 @@ def test_rules_choose_what_adds_to_the_base():
   assert np.flatnonzero(rule(only, options)).tolist() == [0]
 
 
+@pytest.mark.parametrize('key', ['archive', 'pool.base'])
+def test_what_looks_back_further_than_the_warm_up(market, key):
+  config = config_of(lookback=10)
+  config.update_from_flattened_dict({key: 'close\nMean(Ref(close,15),20)\n'})
+  short = markets.load_market(config)[0]
+  message = f'config.{key} has Mean.* looks back 34 bars, .*config.lookback=34'
+  with pytest.raises(ValueError, match=message):
+    archive.make_bench(config, short)
+  config.lookback = 34
+  assert archive.make_bench(config, markets.load_market(config)[0]).given
+
+
+def test_what_is_given_in_vain_is_said():
+  config = config_of(BASE, archive='runs/a')
+  assert given.without_effect(config) == []
+  for method in ('lstm', 'published'):
+    config.method = method
+    archived, base = given.without_effect(config)
+    assert archived.startswith(f'config.archive changes nothing of {method}')
+    assert base.startswith('config.pool.base changes nothing')
+  config.archive = config.pool.base = ''
+  assert given.without_effect(config) == []
+
+
 @pytest.mark.parametrize('rule', ['algorithm1', 'elastic_net'])
 def test_through_train_and_evaluate(tmp_path, rule):
   """The file may go: the run holds its base."""

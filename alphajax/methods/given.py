@@ -19,6 +19,7 @@ from alphajax.data import panel as panel_lib
 from alphajax.language import dialects, formula_files
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
+from alphajax.methods import registry
 from alphajax.run import checkpoint
 
 T = TypeVar('T')
@@ -204,3 +205,37 @@ def columns(config) -> tuple[str, ...]:
 def lookback(config) -> int:
   """Bars that the base needs before the first scored one."""
   return max(map(formula_lib.lookback, base_formulas(config)), default=0)
+
+
+def check_warmup(given: Given, warmup: int) -> None:
+  """Refuses formulas without a value on the first scored days.
+
+  warmup: bars of the train split before its first scored one.
+
+  Raises:
+    ValueError: names the longest-looking one, and what to type.
+  """
+  for key, formulas in (('pool.base', given.base), ('archive', given.archive)):
+    longest = max(formulas, key=formula_lib.lookback, default=None)
+    if longest is None or formula_lib.lookback(longest) <= warmup:
+      continue
+    needed = formula_lib.lookback(longest)
+    raise ValueError(
+      f'config.{key} has {formula_lib.to_text(longest)}, which looks back '
+      f'{needed} bars, and the warm-up is {warmup}: on the first days that are '
+      f'scored it would say nothing. Set --config.lookback={needed}'
+    )
+
+
+def without_effect(config) -> list[str]:
+  """Formulas that are given in vain, a line each key, of methods of ours."""
+  if config.method not in registry.MINE_NOTHING:
+    return []
+  keys = {'archive': config.get('archive', '')}
+  keys['pool.base'] = config.get('pool', {}).get('base', '')
+  return [
+    f'config.{key} changes nothing of {config.method}, which mines no formulas '
+    'to add to it'
+    for key, path in keys.items()
+    if path
+  ]
