@@ -145,7 +145,7 @@ def _parse(argv: Sequence[str], values=None) -> list[str]:
 
   try:
     values = flags.FLAGS if values is None else values
-    return values(_find_configs(argv), known_only=False)
+    return values(_last_ones(_find_configs(argv)), known_only=False)
   except (AttributeError, KeyError, TypeError) as error:
     # What ml_collections raises for a key that no config has.
     raise ValueError(_no_key(argv, str(error.args[0]))) from error
@@ -154,6 +154,20 @@ def _parse(argv: Sequence[str], values=None) -> list[str]:
     if 'Traceback' in text:  # Of a config that failed: its own last words.
       text = [line for line in text.splitlines() if line.strip()][-1]
     raise ValueError(f'{text} ({argv[0]} --help lists the flags)') from error
+
+
+def _last_ones(argv: Sequence[str]) -> list[str]:
+  """Arguments in which the last value of a key of the config is the only one.
+
+  A tuple that is given twice would be both, one behind the other.
+  """
+  keys = [
+    text.partition('=')[0] if text.startswith('--config.') and '=' in text
+    else i
+    for i, text in enumerate(argv)
+  ]  # fmt: skip
+  last = {key: i for i, key in enumerate(keys)}
+  return [text for i, text in enumerate(argv) if last[keys[i]] == i]
 
 
 def _no_key(argv: Sequence[str], said: str) -> str:
