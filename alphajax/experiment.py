@@ -109,7 +109,7 @@ def notes(config, market: Sequence[Split]) -> list[str]:
   """What a user should know before a run begins, each once."""
   of_data = [note for split in market for note in split.panel.notes]
   in_vain = screen.without_effect(config) + given.without_effect(config)
-  return list(dict.fromkeys([*in_vain, *of_data]))
+  return list(dict.fromkeys([*in_vain, *given.seen_later(config), *of_data]))
 
 
 def defaults_of(config) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.methods import archive, given, validation
 from alphajax.report import page
-from alphajax.run import writer
+from alphajax.run import files, writer
 from alphajax.run.clock import Clock
 
 BASE = '# Mine.\n\nclose/open\nStd(close,10)/close  \n'
@@ -93,6 +93,20 @@ def test_what_looks_back_further_than_the_warm_up(market, key):
     archive.make_bench(config, short)
   config.lookback = 34
   assert archive.make_bench(config, markets.load_market(config)[0]).given
+
+
+def test_an_archive_that_knows_later_days_is_said(tmp_path):
+  config = config_of(archive=str(tmp_path))
+  assert given.seen_later(config) == []  # A file of whatever origin.
+  made = config.to_dict()
+  files.write_json(tmp_path / 'config.json', made)
+  assert given.seen_later(config) == []
+  made['splits']['valid'] = config.splits.test
+  files.write_json(tmp_path / 'config.json', made)
+  (said,) = given.seen_later(config)
+  assert f'found on days until {config.splits.test[1]}, and' in said
+  config.archive = str(tmp_path / 'pool.json')
+  assert given.seen_later(config)
 
 
 def test_what_is_given_in_vain_is_said():

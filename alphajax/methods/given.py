@@ -20,7 +20,7 @@ from alphajax.language import dialects, formula_files
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 from alphajax.methods import registry
-from alphajax.run import checkpoint
+from alphajax.run import checkpoint, files
 
 T = TypeVar('T')
 
@@ -238,4 +238,24 @@ def without_effect(config) -> list[str]:
     'to add to it'
     for key, path in keys.items()
     if path
+  ]
+
+
+def seen_later(config) -> list[str]:
+  """What is said of an archive that was found on days of the test split."""
+  path = config.get('archive', '')
+  made = None
+  if path and '\n' not in path:
+    place = Path(path).expanduser()
+    folder = place if place.is_dir() else place.parent
+    made = files.read_json(folder / 'config.json')
+  splits = (made or {}).get('splits', {})
+  days = [splits[name][1] for name in ('train', 'valid') if name in splits]
+  last = config.splits.valid[1]
+  if not days or max(days) <= last:
+    return []
+  return [
+    f'config.archive = {path}: its formulas were found on days until '
+    f'{max(days)}, and config.splits.valid ends {last}: days between are not '
+    'unseen by what is found with them'
   ]
