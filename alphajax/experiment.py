@@ -108,8 +108,27 @@ def check(config, workdir: Path) -> tuple[Any, list[str]]:
 def notes(config, market: Sequence[Split]) -> list[str]:
   """What a user should know before a run begins, each once."""
   of_data = [note for split in market for note in split.panel.notes]
-  in_vain = screen.without_effect(config) + given.without_effect(config)
-  return list(dict.fromkeys([*in_vain, *given.seen_later(config), *of_data]))
+  of_config = [
+    *screen.without_effect(config),
+    *given.without_effect(config),
+    *given.seen_later(config),
+    *_short_warmup(config),
+  ]
+  return list(dict.fromkeys([*of_config, *of_data]))
+
+
+def _short_warmup(config) -> list[str]:
+  """What is said of a warm-up in which not all formulas begin to speak."""
+  if not config.get('lookback') or hasattr(registry.module(config), 'lookback'):
+    return []
+  needed = environment.lookback(environment.make(**config.language))
+  if needed <= config.lookback:
+    return []
+  return [
+    f'config.lookback = {config.lookback}: formulas of this language look back '
+    f'{needed} bars at most; those that do for longer than the warm-up have no '
+    'value on the first days of a split, which count as 0'
+  ]
 
 
 def defaults_of(config) -> dict[str, Any]:

@@ -321,6 +321,18 @@ def test_a_screen_without_effect_is_said():
   assert screen.without_effect(config) == []
 
 
+def test_a_warm_up_too_short_for_the_language_is_said():
+  config = tiny.get_config('random_search')
+  needed = markets.lookback(config)
+  for lookback, count in ((0, 0), (needed, 0), (needed - 1, 1)):
+    config.lookback = lookback
+    said = experiment.notes(config, ())
+    assert len(said) == count
+  assert f'look back {needed} bars at most' in said[0]
+  config.method = 'linear'  # What it reads says how far it looks.
+  assert experiment.notes(config, ()) == []
+
+
 def test_why_there_is_no_pool():
   config = tiny.get_config('random_search')
   split = markets.load_market(config)[0].train
