@@ -126,8 +126,9 @@ def _short_warmup(config) -> list[str]:
     return []
   return [
     f'config.lookback = {config.lookback}: formulas of this language look back '
-    f'{needed} bars at most; those that do for longer than the warm-up have no '
-    'value on the first days of a split, which count as 0'
+    f'{needed} bars at most; those that do for longer than the warm-up, and '
+    'pools of which one is a part, have no value on the first days of a split, '
+    'which count as 0'
   ]
 
 
