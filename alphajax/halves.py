@@ -110,6 +110,8 @@ def _mine_and_judge(config, workdir: Path, days, half: str, wanted):
 
 def check_rules(config, rules: Sequence[str]) -> None:
   """Refuses rules that are none, or that the run keeps nothing for."""
+  if rules and 'pool' not in config:
+    raise _no_formulas(config.method)
   for rule in rules:
     if rule != choice.ALGORITHM_1:
       choice.parse(rule, choice.options_of(config.pool))
@@ -214,11 +216,15 @@ def _mined(config, trained: train.Trained) -> archive.Mined:
   """
   mined = getattr(trained.state, 'mined', None)
   if mined is None:
-    raise ValueError(
-      f'config.method is {config.method!r}, which keeps no formulas for '
-      '--rules to choose from: without --rules its own result is judged'
-    )
+    raise _no_formulas(config.method)
   return mined
+
+
+def _no_formulas(method: str) -> ValueError:
+  return ValueError(
+    f'config.method is {method!r}, which keeps no formulas for --rules to '
+    'choose from: without --rules its own result is judged'
+  )
 
 
 def _pools_after(

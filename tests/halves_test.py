@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
-from alphajax import halves, markets, train
+from alphajax import cli, halves, markets, train
 from alphajax.language import formula as formula_lib
 from alphajax.methods import linear
 from alphajax.methods.base import Found
@@ -162,6 +162,8 @@ def test_points_need_rules(tmp_path):
 def test_bad_rules(tmp_path):
   with pytest.raises(ValueError, match="--rules is 'best'"):
     halves.halves(config_of(), tmp_path, ('best',))
+  with pytest.raises(ValueError, match="'lstm', which keeps no formulas"):
+    halves.check_rules(cli.read_config('lstm:simulated'), ('bagged',))
   with pytest.raises(ValueError, match='set --config.pool.rule=elastic_net'):
     halves.halves(config_of(rule='algorithm1'), tmp_path, ('lasso',))
 
