@@ -288,9 +288,11 @@ def _read(workdir: Path, name: str) -> dict[str, Any]:
     raise RunError(f'{workdir}: no such folder')
   value = read_json(workdir / name)
   if value is None:
+    runs = sorted(path.parent for path in workdir.glob('*/config.json'))
     missing = {
       'pool.json': 'the run has found no pool yet; train it first',
-      'config.json': 'it is not the folder of a run',
+      'config.json': 'it is not the folder of a run'
+      + (f', such as {runs[0]} in it' if runs else ''),
     }
     raise RunError(
       f'{workdir / name} is missing: {missing.get(name, "train again")}'
