@@ -113,6 +113,7 @@ def notes(config, market: Sequence[Split]) -> list[str]:
     *given.without_effect(config),
     *given.seen_later(config),
     *_short_warmup(config),
+    *published.left_out(config),
   ]
   return list(dict.fromkeys([*of_config, *of_data]))
 

@@ -11,7 +11,7 @@ import pytest
 import tiny
 from ml_collections import config_dict
 
-from alphajax import ending, experiment, markets
+from alphajax import cli, ending, experiment, markets
 from alphajax.configs import alphacfg
 from alphajax.data import panel as panel_lib
 from alphajax.judge import result
@@ -330,6 +330,15 @@ def test_a_warm_up_too_short_for_the_language_is_said():
     assert len(said) == count
   assert f'look back {needed} bars at most' in said[0]
   config.method = 'linear'  # What it reads says how far it looks.
+  assert experiment.notes(config, ()) == []
+
+
+def test_what_of_a_library_is_left_out_is_said():
+  config = cli.read_config('published:simulated', ['published.name=alpha101'])
+  (said,) = experiment.notes(config, ())
+  assert said.startswith('alpha101: 19 of 101 formulas are left out, for what')
+  assert 'market_cap (1)' in said
+  config.published.name = 'table9'
   assert experiment.notes(config, ()) == []
 
 
