@@ -21,6 +21,7 @@ from absl import flags
 
 from alphajax import cli, markets
 from alphajax.analysis import novelty
+from alphajax.configs import common
 from alphajax.data import market as market_lib
 from alphajax.data.panel import FEATURES, Split
 from alphajax.factor import evaluate
@@ -162,7 +163,15 @@ def read(config, options) -> tuple[Batch, dict[str, Formula]]:
 
 def make_config(options):
   """The config of the flags: data, label and features."""
-  config = cli.read_config(options.config or 'common.py', options.set)
+  config = common.get_config()
+  made = cli.read_config(options.config or 'common.py', options.set)
+  if 'data' not in made:
+    raise ValueError(
+      f'--config={options.config} is of no one market: expected that of a '
+      'method, such as --config=best.py:csi300'
+    )
+  for name in config:  # Some have no language, such as those of predictors.
+    config[name] = made.get(name, config[name])
   if options.data:
     config.data.path = options.data
   elif not config.data.path and config.data.source == 'file':

@@ -8,6 +8,7 @@ user said in a line, without a traceback.
 import difflib
 import importlib
 import os
+import re
 import select
 import sys
 import traceback
@@ -144,15 +145,50 @@ def _parse(argv: Sequence[str], values=None) -> list[str]:
 
   try:
     values = flags.FLAGS if values is None else values
-    return values(_find_configs(argv), known_only=False)
+    return values(_last_ones(_find_configs(argv)), known_only=False)
   except (AttributeError, KeyError, TypeError) as error:
     # What ml_collections raises for a key that no config has.
-    raise ValueError(f'--config: {error.args[0]}') from error
+    raise ValueError(_no_key(argv, str(error.args[0]))) from error
   except flags.Error as error:
     text = str(error)
     if 'Traceback' in text:  # Of a config that failed: its own last words.
       text = [line for line in text.splitlines() if line.strip()][-1]
     raise ValueError(f'{text} ({argv[0]} --help lists the flags)') from error
+
+
+def _last_ones(argv: Sequence[str]) -> list[str]:
+  """Arguments in which the last value of a key of the config is the only one.
+
+  A tuple that is given twice would be both, one behind the other.
+  """
+  keys = [
+    text.partition('=')[0] if text.startswith('--config.') and '=' in text
+    else i
+    for i, text in enumerate(argv)
+  ]  # fmt: skip
+  last = {key: i for i, key in enumerate(keys)}
+  return [text for i, text in enumerate(argv) if last[keys[i]] == i]
+
+
+def _no_key(argv: Sequence[str], said: str) -> str:
+  """What is said of a key that the config has not.
+
+  argv: as it was given.
+  said: by ml_collections, the key in quotes and maybe the one that was meant.
+  """
+  key = re.findall(r'\w+', said)[0]
+  given = [each.partition('=')[0] for each in argv]
+  given = [each for each in given if key in each.split('.')[1:]]
+  if not given:  # Of a value that has no keys: what is said names the flag.
+    return f'--config: {said}'
+  named = [x.removeprefix('--config=') for x in argv if '--config=' in x]
+  name = (named or ['NAME'])[0].removeprefix(f'{CONFIGS}/')
+  meant = re.findall(r'Did you mean "(\w+)"', said)
+  return (
+    f'{given[0]}: the config has no key {key!r}; `alphajax configs '
+    f'{name}` lists those that it has'
+    + (f'. Did you mean {meant[0]}?' if meant else '')
+  )
 
 
 def no_more(argv: Sequence[str]) -> None:

@@ -86,7 +86,7 @@ def evaluate(
     ValueError: the days or the data cannot be loaded; nothing is counted.
   """
   workdir = Path(workdir).expanduser()
-  config, predict, found = result_of(workdir)
+  config, predict, found = result_of(workdir, request.data_path)
   split, spec, data_hash = _load(workdir, config, request)
   drawn = experiment.random_formulas(config, workdir, request.best_of)
   valid = markets.load_split(config, 'valid') if drawn else None
@@ -208,15 +208,20 @@ def _judged(config, found: Found, path: str | None) -> dict[str, Any]:
   return {'judged': tally.judged, 'ledger': str(place)}
 
 
-def result_of(workdir: Path) -> tuple[Any, Callable, Found]:
+def result_of(
+  workdir: Path, data_path: str | None = None
+) -> tuple[Any, Callable, Found]:
   """The config of a run, what gives the signal of its result, and the result.
+
+  data_path: of data that a result which is no pool of formulas, and so comes
+    from a checkpoint, is restored with where its own have moved.
 
   Raises:
     RunError: no run, no result, or one that cannot be read.
   """
   config = config_dict.ConfigDict(_read(workdir, 'config.json'))
   pool = _read(workdir, 'pool.json')
-  return config, *_predictor(config, workdir, pool)
+  return config, *_predictor(config, workdir, pool, data_path)
 
 
 def _count(workdir: Path, name: str) -> tuple[dict, dict]:
@@ -234,12 +239,17 @@ def _count(workdir: Path, name: str) -> tuple[dict, dict]:
 
 
 def _predictor(
-  config, workdir: Path, pool: Mapping[str, Any]
+  config, workdir: Path, pool: Mapping[str, Any], data_path: str | None
 ) -> tuple[Callable, Found]:
   """What gives the signal of a run's result on a panel, and the result."""
   if pool['factors']:
     found = read_pool(workdir / 'pool.json', pool, _features(config))
     return functools.partial(linear.predict, found), found
+  if config.data.path and not Path(config.data.path).expanduser().exists():
+    if data_path is None:
+      raise _moved(config.data.path)
+    config = config.copy_and_resolve_references()
+    config.data.path = data_path
   method, state = experiment.restore(config, workdir)
   return functools.partial(method.predict, state), Found(pool['iteration'])
 
@@ -278,14 +288,20 @@ def _read(workdir: Path, name: str) -> dict[str, Any]:
     raise RunError(f'{workdir}: no such folder')
   value = read_json(workdir / name)
   if value is None:
+    runs = sorted(path.parent for path in workdir.glob('*/config.json'))
     missing = {
       'pool.json': 'the run has found no pool yet; train it first',
-      'config.json': 'it is not the folder of a run',
+      'config.json': 'it is not the folder of a run'
+      + (f', such as {runs[0]} in it' if runs else ''),
     }
     raise RunError(
       f'{workdir / name} is missing: {missing.get(name, "train again")}'
     )
   return value
+
+
+def _moved(path: str) -> RunError:
+  return RunError(f'{path}: no such data; say where they are now with --data')
 
 
 def _check_data(workdir: Path, config, request: Request) -> str:
@@ -295,7 +311,7 @@ def _check_data(workdir: Path, config, request: Request) -> str:
   """
   path = config.data.path
   if path and not Path(path).expanduser().exists():
-    raise RunError(f'{path}: no such data; say where they are now with --data')
+    raise _moved(path)
   expected = _read(workdir, 'provenance.json')['data_hash']
   actual = markets.data_hash(config)
   if actual != expected and request.name == 'test':

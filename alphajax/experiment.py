@@ -77,7 +77,7 @@ def check_start(config) -> None:
   if path and not Path(path).expanduser().exists():
     raise ValueError(
       f'{path}: no such file or folder; say where the data are with '
-      '--config.data.path=PATH'
+      f'{markets.HOW_TO_NAME}'
     )
   _check_values(config)
   markets.backtest_spec(config)
@@ -108,7 +108,29 @@ def check(config, workdir: Path) -> tuple[Any, list[str]]:
 def notes(config, market: Sequence[Split]) -> list[str]:
   """What a user should know before a run begins, each once."""
   of_data = [note for split in market for note in split.panel.notes]
-  return list(dict.fromkeys([*screen.without_effect(config), *of_data]))
+  of_config = [
+    *screen.without_effect(config),
+    *given.without_effect(config),
+    *given.seen_later(config),
+    *_short_warmup(config),
+    *published.left_out(config),
+  ]
+  return list(dict.fromkeys([*of_config, *of_data]))
+
+
+def _short_warmup(config) -> list[str]:
+  """What is said of a warm-up in which not all formulas begin to speak."""
+  if not config.get('lookback') or hasattr(registry.module(config), 'lookback'):
+    return []
+  needed = environment.lookback(environment.make(**config.language))
+  if needed <= config.lookback:
+    return []
+  return [
+    f'config.lookback = {config.lookback}: formulas of this language look back '
+    f'{needed} bars at most; those that do for longer than the warm-up, and '
+    'pools of which one is a part, have no value on the first days of a split, '
+    'which count as 0'
+  ]
 
 
 def defaults_of(config) -> dict[str, Any]:

@@ -6,8 +6,8 @@ python -m alphajax.export --file=pool.txt --to=polars --data=prices.parquet
 `--to` is python (plain NumPy), pandas, polars, qlib (expressions, not run) or
 latex. The file stands alone: it holds the definition of every operator that
 occurs, those of alphajax. What it computes is compared with our own values,
-formula by formula, on the last days of validation of the run, of `--data`, or
-of a simulated market.
+formula by formula, on the last days of validation of the run (a refit has none:
+of those that it was fitted to), of `--data`, or of a simulated market.
 """
 
 from collections.abc import Mapping, Sequence
@@ -125,12 +125,13 @@ def check_panel(
 def _real(
   workdir: Path | None, data: str | None, extra: tuple[str, ...]
 ) -> Panel:
-  """The validation split of a run, or all days of data, read as the run was."""
+  """The last split that a run saw, or all days of data, read as the run was."""
   options: dict[str, Any] = {}
   if workdir is not None:
     config = evaluate.result_of(workdir)[0]
     if data is None:
-      return markets.load_split(config, 'valid').panel
+      name = 'valid' if 'valid' in config.splits else 'train'
+      return markets.load_split(config, name).panel
     options = markets.load_options(config)
   return market_lib.load(str(data), features=extra, **options)
 

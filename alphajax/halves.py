@@ -29,7 +29,7 @@ from alphajax.factor import evaluate, runtime
 from alphajax.factor import pool as pool_lib
 from alphajax.judge import figures
 from alphajax.language.formula import Formula
-from alphajax.methods import archive, choice, linear
+from alphajax.methods import archive, choice, given, linear
 from alphajax.methods import bench as bench_lib
 from alphajax.methods import memory as memory_lib
 from alphajax.run import cache, files
@@ -110,6 +110,8 @@ def _mine_and_judge(config, workdir: Path, days, half: str, wanted):
 
 def check_rules(config, rules: Sequence[str]) -> None:
   """Refuses rules that are none, or that the run keeps nothing for."""
+  if rules and 'pool' not in config:
+    raise _no_formulas(config.method)
   for rule in rules:
     if rule != choice.ALGORITHM_1:
       choice.parse(rule, choice.options_of(config.pool))
@@ -178,13 +180,15 @@ def choices(
 
   wanted: (rule, of the first so many formulas; None: of all).
   """
-  split, mined = trained.market.train, trained.state.mined
+  split, mined = trained.market.train, _mined(config, trained)
   members = universe.make(np.asarray(split.panel.mask))
   target = bench_lib.make_target(members, split.target)
-  chooser = choice.make(config, split, members, target)
+  features = tuple(split.panel.feature_names)
+  base = len(given.read(config, features).base)
+  chooser = choice.make(config, split, members, target, base)
   assert chooser is not None  # `check_rules` has seen to it.
   known = list(mined.book)
-  formulas = archive.read(known, tuple(split.panel.feature_names))
+  formulas = archive.read(known, features)
   counts = {n or len(known) for rule, n in wanted if rule == choice.ALGORITHM_1}
   pools = {}
   if np.any(np.asarray(mined.pool.ids) >= 0):  # A rule may do without.
@@ -204,6 +208,25 @@ def choices(
   return [formulas[i] for i in used.tolist()], whole[:, used]
 
 
+def _mined(config, trained: train.Trained) -> archive.Mined:
+  """The formulas of a run, which rules choose from.
+
+  Raises:
+    ValueError: its method mines none.
+  """
+  mined = getattr(trained.state, 'mined', None)
+  if mined is None:
+    raise _no_formulas(config.method)
+  return mined
+
+
+def _no_formulas(method: str) -> ValueError:
+  return ValueError(
+    f'config.method is {method!r}, which keeps no formulas for --rules to '
+    'choose from: without --rules its own result is judged'
+  )
+
+
 def _pools_after(
   config, trained: train.Trained, formulas: list[Formula], points: Sequence[int]
 ) -> dict[int, pool_lib.Pool]:
@@ -213,9 +236,10 @@ def _pools_after(
   config = config.copy_and_resolve_references()
   config.pool.rule = choice.ALGORITHM_1
   bench = archive.make_bench(config, trained.market)
+  # The base is at the front of the book; an archive comes like all others.
+  bench = bench._replace(given=bench.given._replace(archive=()))
   mined, pools = archive.start(bench), {}
   for count in points:
-    # What is given is in the book already, at its front.
     more = formulas[len(mined.book) : count]
     mined, _ = archive.commit(bench, mined, more, Clock())
     pools[count] = mined.pool

@@ -23,6 +23,12 @@ from alphajax.language import formula as formula_lib
 from alphajax.methods import given, registry
 from alphajax.methods.base import Market
 
+# How commands are told where data are.
+HOW_TO_NAME = (
+  '--config.data.path=PATH (of a sweep --set=data.path=PATH, of a referee '
+  '--config.markets.MARKET.set="(\'data.path=PATH\',)")'
+)
+
 
 def label_spec(config) -> LabelSpec:
   """The label of the config.
@@ -80,8 +86,7 @@ def check_source(config) -> None:
   if not config.data.path and config.data.get('source', 'simulated') == 'file':
     raise ValueError(
       'config.data.path is not set, and the market of this config lies in a '
-      'file: name it with --config.data.path=PATH (of a sweep --set=data.path='
-      'PATH, of a referee in config.markets), or take a market that needs none '
+      f'file: name it with {HOW_TO_NAME}, or take a market that needs none '
       'by the variant, as in --config=alphacfg.py:simulated'
     )
 

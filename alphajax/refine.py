@@ -213,12 +213,23 @@ def in_ours(config, text: str, dialect: str) -> str:
   return formula_lib.to_text(formula_lib.parse(text, features, dialect=dialect))
 
 
+def check_method(config) -> None:
+  """Refuses a config that has nothing to say of formulas."""
+  if 'refine' not in config:
+    raise ValueError(
+      f'config.method is {config.get("method", "none")!r}, which writes no '
+      'formulas: parts are filled by a search, such as that of '
+      '--config=alphacfg.py:csi300 or --config=random.py:csi300'
+    )
+
+
 def main(argv):
   """The command."""
   cli.no_more(argv)
   train.prepare()
   options = flags.FLAGS
   config = options.config
+  check_method(config)
   config.refine.formula = in_ours(config, options.formula, options.dialect)
   config.refine.mask = options.mask
   print(table(refine(config, Path(options.workdir))))

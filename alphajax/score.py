@@ -71,7 +71,7 @@ def score(
     ValueError: no such day, too few bars before it, or data without what the
       formulas read.
   """
-  config, predict, found = evaluate.result_of(workdir)
+  config, predict, found = evaluate.result_of(workdir, data)
   days = lookback(config, found)
   panel = load(config, data or config.data.path, date, days, found)
   signal = np.asarray(predict(panel))[-1]

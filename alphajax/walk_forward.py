@@ -46,7 +46,8 @@ from alphajax.folds import Fold
 from alphajax.judge import joined as joined_lib
 from alphajax.judge import result as result_lib
 from alphajax.language import formula as formula_lib
-from alphajax.methods import registry
+from alphajax.methods import ensemble, registry
+from alphajax.methods.base import Found
 from alphajax.report import walk as walk_text
 from alphajax.run import files, writer
 from alphajax.run.files import RunError
@@ -253,7 +254,8 @@ def _row(fold: Fold, workdir: Path, before):
     another kind, or no fold.
 
   Returns:
-    (the row, the same of this fold, how the ledger knows its result).
+    (the row, the same of this fold, how the ledger knows its result and the
+    pools that it joins).
   """
   place = workdir / str(fold.year)
   config, predict, found = evaluate.result_of(place)
@@ -281,7 +283,10 @@ def _row(fold: Fold, workdir: Path, before):
       np.asarray(last)[days], files.read_arrays(place / SIGNAL)['signal']
     )
   now = (keys, predict) if keys else None
-  return row, now, evaluate.keys_of(config, found)
+  made_of = evaluate.keys_of(config, found)
+  for formulas, weights in ensemble.pools_of(config):
+    made_of += evaluate.keys_of(config, Found(0, formulas, weights))
+  return row, now, made_of
 
 
 def _seconds(place: Path) -> float:

@@ -325,6 +325,20 @@ def test_flags_make_a_config():
   assert config.language.features[-1] == 'sector'
 
 
+@pytest.mark.parametrize('name', ['lstm.py:sp500', 'synthesize.py:sp500'])
+def test_any_config_of_a_market_is_taken(name):
+  options = types.SimpleNamespace(
+    config=name, set=['label.entry=1'], data='m.csv', horizon=None,
+    features=['sector'],
+  )  # fmt: skip
+  config = assess.make_config(options)
+  assert (config.label.entry, config.data.path) == (1, 'm.csv')
+  assert config.language.features[-1] == 'sector'
+  options.config, options.set = 'referee.py', []
+  with pytest.raises(ValueError, match='config=referee.py is of no one market'):
+    assess.make_config(options)
+
+
 def test_data_must_be_named():
   done = commands.run('alphajax.cli', 'assess', '--formula=close')
   assert done.returncode == 1 and 'expected --data=' in done.stderr

@@ -161,6 +161,18 @@ def test_what_is_not_known_is_left_out(entries):
   assert frame[['sharpe', 'evaluated', 'ic_sd']].isna().all(axis=None)
 
 
+def test_predictors_have_no_pool_rule_beside_pools_that_have(entries):
+  mixed = [
+    e._replace(figures=e.figures | {'pool_rule': rule})
+    for e, rule in zip(entries[:2], ('bagged', None), strict=True)
+  ]
+  frame, _ = bench.table(mixed, LAG, (), 0.9)
+  board = referee.Board('m', ('2021-01-01', '2021-12-31'), {}, frame, (), ())
+  _, rows = referee._cells(board)
+  rules = {row[0]: row[-3] for row in rows}
+  assert rules == {'good': 'bagged', 'same': referee.DASH}
+
+
 def make_run(data_hash='a', test='2024-12-31', horizon=20, **config):
   return Run(
     name='run', workdir=Path('run'), metrics=[],

@@ -106,6 +106,33 @@ def test_what_is_kept_of_a_day_does_not_hang_on_the_days_kept(
   )
 
 
+def test_parts_are_those_of_the_number_of_formulas(monkeypatch):
+  """However they came: a run that goes on has them in other groups."""
+  monkeypatch.setattr(memory_lib, 'PART', 4)
+  facts = [
+    memory_lib.Fact(0.1, np.full(2, i, np.float16), np.full(3, i, np.float32))
+    for i in range(11)
+  ]
+
+  def come(sizes):
+    memory, start = memory_lib.Memory(), 0
+    for size in sizes:
+      ids = range(start, start + size)
+      memory = memory_lib.add(memory, ids, facts[start : start + size])
+      start += size
+    return memory
+
+  whole = come([11])
+  for memory in (come([3, 1, 5, 2]), come([4, 4, 3]), come([1] * 11)):
+    jax.tree.map(np.testing.assert_array_equal, memory, whole)
+  assert [len(part) for part in whole.rows] == [4, 4, 3]
+  # The strongest stay, side by side again.
+  kept = memory_lib.forget(whole, 6, {0})
+  assert kept.ids == (0, 6, 7, 8, 9, 10)
+  assert [len(part) for part in kept.rows] == [4, 2]
+  assert np.concatenate(kept.daily)[:, 0].tolist() == list(kept.ids)
+
+
 @pytest.mark.parametrize('name', memory_lib.LABELS)
 def test_labels(market, name):
   """Against NumPy, day by day."""

@@ -44,7 +44,9 @@ def test_help_of_a_command(name, tmp_path):
     (['trian'], "unknown command 'trian'; .* Did you mean train?"),
     (['train', '--config=alphacgf.py', '--workdir=x'], 'mean alphacfg.py'),
     (['train', '--config=quickstart', '--workdir=x',
-      '--config.pool.capasity=3'], 'capasity'),
+      '--config.pool.capasity=3'], "--config.pool.capasity: the config has no "
+      "key 'capasity'; `alphajax configs quickstart` lists those that it has. "
+      "Did you mean capacity"),
     (['train', '--config=quickstart', '--workdir=x',
       '--config.pool.capacity=many'], 'many'),
     (['train', '--config=alphacfg:nikkei', '--workdir=x'], "'nikkei'"),
@@ -155,6 +157,9 @@ def test_a_config_is_read_as_a_command_reads_it():
   assert config.search.openings == 0.5 and config.search.reuse_subtree is True
   assert config.pool.capacity == 3 and config.language.windows == (5,)
   assert cli.read_config('alphacfg').pool.capacity == 10  # None is kept.
+  # What is said last counts, of tuples as well.
+  twice = ['language.windows=(5,)', 'seed=1', 'language.windows=(7,9)']
+  assert cli.read_config('alphacfg', twice).language.windows == (7, 9)
 
 
 @pytest.mark.parametrize(

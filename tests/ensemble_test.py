@@ -158,6 +158,9 @@ def test_walked_forward_each_fold_joins_its_own_year(walks, runs, tmp_path):
   assert summary['method'] == 'ensemble'
   (row,) = summary['folds']
   assert row['formulas'] is None and row['kept'] is None
+  for run in runs:  # Nobody chose between the whole and what it is made of.
+    made, _, found = evaluate.result_of(run)
+    assert {*evaluate.keys_of(made, found)} <= {*summary['parts']}
   whole = np.load(tmp_path / 'walk_forward.npz')
   parts = [dict(np.load(run / 'signal_test.npz')) for run in runs]
   stocks = [np.isin(p['symbols'], whole['symbols']) for p in parts]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from unittest.mock import Mock
 
 import commands
 import numpy as np
@@ -364,6 +365,14 @@ def test_refuses_what_is_no_run(run, spoil, message):
   assert not (run / 'results.json').exists()
 
 
+def test_names_a_run_in_a_folder_of_several(tmp_path):
+  files.write_json(tmp_path / 'config.json', {})
+  (tmp_path / 'seed_1').mkdir()
+  (tmp_path / 'config.json').rename(tmp_path / 'seed_1' / 'config.json')
+  with pytest.raises(RunError, match='folder of a run, such as .*seed_1 in it'):
+    evaluate.result_of(tmp_path)
+
+
 def test_refuses_other_data_and_does_not_count(run):
   config = read(run / 'config.json')
   config['data']['simulate']['seed'] += 1
@@ -375,6 +384,29 @@ def test_refuses_other_data_and_does_not_count(run):
       run, evaluate.Request(data_path=str(run / 'moved.parquet'))
     )
   assert not (run / 'results.json').exists()
+
+
+def test_a_predictor_is_restored_with_data_that_moved(tmp_path, monkeypatch):
+  config = tiny.get_config('random_search')
+  config.data.path = str(tmp_path / 'gone.parquet')
+  for name, value in {
+    'config.json': config.to_dict(),
+    'pool.json': {'iteration': 1, 'factors': []},
+  }.items():
+    (tmp_path / name).write_text(json.dumps(value))
+  asked = []
+
+  def restore(config, workdir):
+    asked.append(config.data.path)
+    return Mock(), None
+
+  monkeypatch.setattr(experiment, 'restore', restore)
+  with pytest.raises(RunError, match='gone.parquet: no such data; say where'):
+    evaluate.result_of(tmp_path)
+  evaluate.result_of(tmp_path, 'moved.parquet')
+  (tmp_path / 'gone.parquet').touch()  # Later data are no reason for others.
+  evaluate.result_of(tmp_path, 'later.parquet')
+  assert asked == ['moved.parquet', str(tmp_path / 'gone.parquet')]
 
 
 def test_command_prints_the_splits_side_by_side(run):

@@ -11,7 +11,7 @@ import pytest
 import tiny
 from ml_collections import config_dict
 
-from alphajax import ending, experiment, markets
+from alphajax import cli, ending, experiment, markets
 from alphajax.configs import alphacfg
 from alphajax.data import panel as panel_lib
 from alphajax.judge import result
@@ -319,6 +319,27 @@ def test_a_screen_without_effect_is_said():
   assert screen.without_effect(config) == [rank]
   config.method = 'evolution'
   assert screen.without_effect(config) == []
+
+
+def test_a_warm_up_too_short_for_the_language_is_said():
+  config = tiny.get_config('random_search')
+  needed = markets.lookback(config)
+  for lookback, count in ((0, 0), (needed, 0), (needed - 1, 1)):
+    config.lookback = lookback
+    said = experiment.notes(config, ())
+    assert len(said) == count
+  assert f'look back {needed} bars at most' in said[0]
+  config.method = 'linear'  # What it reads says how far it looks.
+  assert experiment.notes(config, ()) == []
+
+
+def test_what_of_a_library_is_left_out_is_said():
+  config = cli.read_config('published:simulated', ['published.name=alpha101'])
+  (said,) = experiment.notes(config, ())
+  assert said.startswith('alpha101: 19 of 101 formulas are left out, for what')
+  assert 'market_cap (1)' in said
+  config.published.name = 'table9'
+  assert experiment.notes(config, ()) == []
 
 
 def test_why_there_is_no_pool():

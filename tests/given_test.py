@@ -15,7 +15,7 @@ from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.methods import archive, given, validation
 from alphajax.report import page
-from alphajax.run import writer
+from alphajax.run import files, writer
 from alphajax.run.clock import Clock
 
 BASE = '# Mine.\n\nclose/open\nStd(close,10)/close  \n'
@@ -81,6 +81,44 @@ def test_rules_choose_what_adds_to_the_base():
   alone = (rows @ rows[0] / 4000)[:, None] + noise
   only = evidence._replace(daily=alone.astype(np.float32))
   assert np.flatnonzero(rule(only, options)).tolist() == [0]
+
+
+@pytest.mark.parametrize('key', ['archive', 'pool.base'])
+def test_what_looks_back_further_than_the_warm_up(market, key):
+  config = config_of(lookback=10)
+  config.update_from_flattened_dict({key: 'close\nMean(Ref(close,15),20)\n'})
+  short = markets.load_market(config)[0]
+  message = f'config.{key} has Mean.* looks back 34 bars, .*config.lookback=34'
+  with pytest.raises(ValueError, match=message):
+    archive.make_bench(config, short)
+  config.lookback = 34
+  assert archive.make_bench(config, markets.load_market(config)[0]).given
+
+
+def test_an_archive_that_knows_later_days_is_said(tmp_path):
+  config = config_of(archive=str(tmp_path))
+  assert given.seen_later(config) == []  # A file of whatever origin.
+  made = config.to_dict()
+  files.write_json(tmp_path / 'config.json', made)
+  assert given.seen_later(config) == []
+  made['splits']['valid'] = config.splits.test
+  files.write_json(tmp_path / 'config.json', made)
+  (said,) = given.seen_later(config)
+  assert f'found on days until {config.splits.test[1]}, and' in said
+  config.archive = str(tmp_path / 'pool.json')
+  assert given.seen_later(config)
+
+
+def test_what_is_given_in_vain_is_said():
+  config = config_of(BASE, archive='runs/a')
+  assert given.without_effect(config) == []
+  for method in ('lstm', 'published'):
+    config.method = method
+    archived, base = given.without_effect(config)
+    assert archived.startswith(f'config.archive changes nothing of {method}')
+    assert base.startswith('config.pool.base changes nothing')
+  config.archive = config.pool.base = ''
+  assert given.without_effect(config) == []
 
 
 @pytest.mark.parametrize('rule', ['algorithm1', 'elastic_net'])

@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from unittest.mock import Mock
 
 import jax
 import numpy as np
 import pytest
 import tiny
 
-from alphajax import halves, markets
+from alphajax import cli, halves, markets, train
 from alphajax.language import formula as formula_lib
 from alphajax.methods import linear
 from alphajax.methods.base import Found
@@ -125,6 +126,32 @@ def test_the_first_formulas_make_what_a_shorter_run_makes(workdir, tmp_path):
   assert results['algorithm1 of 5'] != results['algorithm1 of 8']
 
 
+def test_what_is_given_stays_what_it_is(results, workdir, tmp_path):
+  config = config_of()
+  config.splits.train = halves.half_days(config)['first']
+  shutil.copytree(workdir / 'first', tmp_path / 'first')
+  trained = train.train(config, tmp_path / 'first')
+  known = list(trained.state.mined.book)
+  # A base is in the pool of every rule, whatever it is worth.
+  config.pool.base = '\n'.join([*known[:2], ''])
+  config.pool.penalty = 100.0
+  chosen, _ = halves.choices(config, trained, [('elastic_net', None)])
+  assert {formula_lib.key(formula) for formula in chosen} == set(known[:2])
+  # An archive counts as evaluated, one formula after the other.
+  config.pool.base, config.archive = '', '\n'.join([*known, ''])
+  formulas = [formula_lib.parse(key) for key in known]
+  pools = halves._pools_after(config, trained, formulas, [5])
+  assert np.asarray(pools[5].ids).max() < 5
+
+
+def test_rules_choose_from_formulas():
+  trained = train.Trained(None, object(), None, 'done')
+  config = config_of()
+  config.method = 'published'
+  with pytest.raises(ValueError, match="'published', which keeps no formulas"):
+    halves.choices(config, trained._replace(market=Mock()), [])
+
+
 def test_points_need_rules(tmp_path):
   with pytest.raises(ValueError, match='--points needs the --rules'):
     halves.halves(config_of(), tmp_path, (), (5,))
@@ -135,6 +162,8 @@ def test_points_need_rules(tmp_path):
 def test_bad_rules(tmp_path):
   with pytest.raises(ValueError, match="--rules is 'best'"):
     halves.halves(config_of(), tmp_path, ('best',))
+  with pytest.raises(ValueError, match="'lstm', which keeps no formulas"):
+    halves.check_rules(cli.read_config('lstm:simulated'), ('bagged',))
   with pytest.raises(ValueError, match='set --config.pool.rule=elastic_net'):
     halves.halves(config_of(rule='algorithm1'), tmp_path, ('lasso',))
 

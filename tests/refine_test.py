@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
-from alphajax import markets, refine
+from alphajax import cli, markets, refine
 from alphajax.factor import evaluate, metrics
 from alphajax.language import formula as formula_lib
 from alphajax.language import masks
@@ -190,6 +190,12 @@ def test_bad_input_at_once(formula, mask, changes, message, tmp_path):
   with pytest.raises(ValueError, match=message):
     run(tmp_path / 'run', formula, mask, **changes)
   assert not (tmp_path / 'run').exists()
+
+
+def test_a_config_that_writes_no_formulas():
+  with pytest.raises(ValueError, match="'lstm', which writes no formulas"):
+    refine.check_method(cli.read_config('lstm.py:simulated'))
+  refine.check_method(tiny.get_config())
 
 
 def test_formulas_of_a_file(tmp_path):

@@ -9,7 +9,7 @@ import oracle
 import pytest
 import tiny
 
-from alphajax import evaluate, markets, refit, train
+from alphajax import evaluate, export, markets, refit, train
 from alphajax.language import formula as formula_lib
 from alphajax.run.files import RunError
 
@@ -172,6 +172,8 @@ def test_evaluate_reads_it(trained, tmp_path):
     assert daily['dates'][0] == dates[LATER + 1]
   lines = evaluate.table(out, results).splitlines()
   assert lines[1].split() == ['train', 'test']
+  panel = export.check_panel(export.of_run(out).formulas, out, None, 9, 5)
+  assert panel.dates[-1] == end  # It has no validation to be compared on.
   made = read(out / 'provenance.json')
   assert made['refit'] == str(workdir)
   assert made['data_hash'] == read(workdir / 'provenance.json')['data_hash']

@@ -296,6 +296,16 @@ def test_ticks_are_round(low, high, expected):
   np.testing.assert_allclose(plot.ticks(low, high), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize('end', ['2013-09', '2014-06', '2015-01', '2030-01'])
+def test_names_of_months_and_years_stay_apart(end):
+  dates = np.arange('2013-01', end, dtype='datetime64[D]')
+  svg = plot.lines(dates, [plot.Line('a', 'test', dates.astype(float))], str)
+  found = re.findall(r'<text x="([\d.]+)"[^>]*>(20\d\d[-\d]*)<', svg)
+  assert 2 <= len(found) <= 8
+  between = np.diff([float(x) for x, _ in found[1:]])
+  assert (between > 6.0 * len(found[0][1])).all()  # Points, and a gap.
+
+
 def test_lines_break_where_nothing_is_known_and_months_tell_their_end():
   dates = np.array(['2020-01-30', '2020-01-31', '2020-02-03', '2020-02-04'])
   values = np.array([1.0, 2.0, np.nan, 4.0])

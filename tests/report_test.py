@@ -139,6 +139,28 @@ def test_rows_are_ordered_by_weight_and_figures_follow(finished):
   assert rows[0]['test']['ic']['mean'] == 0.02
 
 
+def test_says_which_pool_is_the_result():
+  def caption(valued=None, **config):
+    run = folder.Run('a', None, [{'valued': valued}], config, *[None] * 4)
+    return page._learning_caption(run)
+
+  assert caption(9) == 'The result is the best by validation.'
+  chosen = caption(9, pool={'rule': 'bagged', 'days': 100})
+  assert 'chosen by bagged from all formulas evaluated. While' in chosen
+  assert 'train is seen on 100 of its days' in chosen
+  net = {'pool': {'rule': 'elastic_net', 'days': 100}}
+  given = caption(method='published', **net)
+  assert given == 'The result is weighted by elastic_net.'
+  mean = caption(method='ensemble', ensemble={'weighting': 'equal'}, **net)
+  assert mean == 'The result is the mean of its pools.'
+
+
+def test_a_refit_has_no_page(tmp_path):
+  files.write_json(tmp_path / 'pool.json', {'refit': {'of': 'runs/a'}})
+  with pytest.raises(files.RunError, match='report --workdir=runs/a` shows'):
+    folder.load_run(tmp_path)
+
+
 def test_formula_text_is_escaped(tmp_path):
   workdir = make_run(tmp_path / 'run', iterations=3, total=3)
   pool = json.loads((workdir / 'pool.json').read_text())

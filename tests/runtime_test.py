@@ -68,6 +68,20 @@ def test_threads_work_at_the_same_time():
   runtime.in_order(dict.fromkeys(range(3), ()), lambda _: meet.wait(), 3)
 
 
+@pytest.mark.parametrize('whole', [False, True])
+def test_threads_have_the_precision_of_their_caller(whole):
+  """What `enable_x64` says is of a thread."""
+  meet, found = threading.Barrier(2, timeout=60), []
+
+  def work(node):
+    meet.wait()  # Two threads have one each.
+    found.append(jax.config.jax_enable_x64)
+
+  with jax.enable_x64(whole):
+    runtime.in_order(dict.fromkeys(range(2), ()), work, 2)
+  assert found == [whole, whole]
+
+
 @pytest.mark.skipif(
   jax.default_backend() != 'cpu', reason='of programs on a CPU'
 )

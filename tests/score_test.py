@@ -164,7 +164,7 @@ def test_a_result_that_is_no_pool_has_a_signal_alone(
     return panel.features[3] / np.nanmean(panel.features[3], 0)
 
   monkeypatch.setattr(
-    score.evaluate, 'result_of', lambda _: (config, predict, Found(1))
+    score.evaluate, 'result_of', lambda *_: (config, predict, Found(1))
   )
   scores = score.score(workdir)
   assert scores.factors == () and scores.contributions.shape[1] == 0

@@ -355,8 +355,14 @@ def in_order(
   if num_threads == 1 or len(needs) == 1:
     serve()
     return
+  x64 = jax.config.read('jax_enable_x64')  # Of this thread.
+
+  def serve_alike() -> None:
+    with jax.enable_x64(x64):  # A thread has not that of its caller.
+      serve()
+
   with concurrent.futures.ThreadPoolExecutor(num_threads) as threads:
-    served = [threads.submit(serve) for _ in range(num_threads)]
+    served = [threads.submit(serve_alike) for _ in range(num_threads)]
     try:
       for each in served:
         each.result()

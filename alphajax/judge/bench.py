@@ -201,13 +201,13 @@ def table(
     level: of the confidence set.
 
   Returns:
-    (rows: `seeds`; `pool_rule`, one or several; each of FIGURES and SPENT with
-    its `_sd` over seeds; `_low` and `_high` over days, of `ic` and `rank_ic`;
-    of each control `less_NAME`, `_low`, `_high` and `_q`, a false discovery
-    rate, of the daily IC, and in all rows `spa_NAME`, `white_NAME`, p-values
-    that no method is better, with `best_NAME`, the strongest, see
-    `comparison.superior`; `in_set`, `set_p` and the same of the RankIC,
-    `rank_in_set`, `rank_set_p`;
+    (rows: `seeds`; `pool_rule`, one or several, empty of predictors; each of
+    FIGURES and SPENT with its `_sd` over seeds; `_low` and `_high` over days,
+    of `ic` and `rank_ic`; of each control `less_NAME`, `_low`, `_high` and
+    `_q`, a false discovery rate, of the daily IC, and in all rows `spa_NAME`,
+    `white_NAME`, p-values that no method is better, with `best_NAME`, the
+    strongest, see `comparison.superior`; `in_set`, `set_p` and the same of the
+    RankIC, `rank_in_set`, `rank_set_p`;
     sentences on what there is none of).
   """
   by_method: dict[str, list[Entry]] = {}
@@ -251,7 +251,8 @@ def mean_daily(entries: Sequence[Entry], figure: str = 'ic') -> pd.Series:
 def _row(own: Sequence[Entry], lag: int) -> dict[str, Any]:
   row: dict[str, Any] = {'seeds': len(own)}
   rules = dict.fromkeys(e.figures.get('pool_rule') for e in own)
-  row['pool_rule'] = ', '.join(filter(None, rules)) or None
+  # Beside a text pandas makes NaN of None, which is true.
+  row['pool_rule'] = ', '.join(filter(None, rules))
   for name in (*FIGURES, *SPENT, 'ceiling'):
     values = np.array([e.figures.get(name) for e in own], float)
     values = values[np.isfinite(values)]

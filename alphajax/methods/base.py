@@ -40,7 +40,8 @@ class Method(NamedTuple):
   init: rng_key -> state.
   step: (state, rng_key) -> (state, metrics); one iteration. Metrics are finite
     numbers, None for what is not known yet, and text. Those that the report
-    and the progress line know: `train_ic`, `valid_ic`, `best_valid_ic`,
+    and the progress line know: `train_ic`, which may be of some days alone,
+    `valid_ic`, `best_valid_ic`,
     `proposed`, `evaluated` (distinct formulas), `pool_size`, `seconds` (a
     dictionary of named parts), losses.
   predict: (state, panel) -> signal f32[T, S] of the best result, on any panel;

@@ -53,6 +53,7 @@ def make_bench(config, market: Market, reads_pool: bool = True) -> Bench:
   valid_store = make_store(config, valid.panel, config.store_bytes // 4)
   features = tuple(train.panel.feature_names)
   given = given_lib.read(config, features)
+  given_lib.check_warmup(given, int(np.argmax(train.scored)))
   store = make_store(config, train.panel)
   target = make_target(store.universe, train.target)
   chooser = choice.make(config, train, store.universe, target, len(given.base))

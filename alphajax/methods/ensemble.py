@@ -110,6 +110,19 @@ def _pools_text(config) -> list[Any]:
   return json.loads(config.ensemble.pools or as_text(config))
 
 
+def pools_of(config) -> list[tuple[tuple[Formula, ...], tuple[float, ...]]]:
+  """Formulas and weights of the pools that a config joins; maybe none."""
+  if 'ensemble' not in config:
+    return []
+  return [
+    (
+      tuple(formula_lib.unchecked(text) for text, _ in pool),
+      tuple(weight for _, weight in pool),
+    )
+    for pool in _pools_text(config)
+  ]
+
+
 def read_pools(config, features: Sequence[str]) -> Pools:
   """The pools that a config holds.
 

@@ -19,7 +19,8 @@ from alphajax.data import panel as panel_lib
 from alphajax.language import dialects, formula_files
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
-from alphajax.run import checkpoint
+from alphajax.methods import registry
+from alphajax.run import checkpoint, files
 
 T = TypeVar('T')
 
@@ -204,3 +205,57 @@ def columns(config) -> tuple[str, ...]:
 def lookback(config) -> int:
   """Bars that the base needs before the first scored one."""
   return max(map(formula_lib.lookback, base_formulas(config)), default=0)
+
+
+def check_warmup(given: Given, warmup: int) -> None:
+  """Refuses formulas without a value on the first scored days.
+
+  warmup: bars of the train split before its first scored one.
+
+  Raises:
+    ValueError: names the longest-looking one, and what to type.
+  """
+  for key, formulas in (('pool.base', given.base), ('archive', given.archive)):
+    longest = max(formulas, key=formula_lib.lookback, default=None)
+    if longest is None or formula_lib.lookback(longest) <= warmup:
+      continue
+    needed = formula_lib.lookback(longest)
+    raise ValueError(
+      f'config.{key} has {formula_lib.to_text(longest)}, which looks back '
+      f'{needed} bars, and the warm-up is {warmup}: on the first days that are '
+      f'scored it would say nothing. Set --config.lookback={needed}'
+    )
+
+
+def without_effect(config) -> list[str]:
+  """Formulas that are given in vain, a line each key, of methods of ours."""
+  if config.method not in registry.MINE_NOTHING:
+    return []
+  keys = {'archive': config.get('archive', '')}
+  keys['pool.base'] = config.get('pool', {}).get('base', '')
+  return [
+    f'config.{key} changes nothing of {config.method}, which mines no formulas '
+    'to add to it'
+    for key, path in keys.items()
+    if path
+  ]
+
+
+def seen_later(config) -> list[str]:
+  """What is said of an archive that was found on days of the test split."""
+  path = config.get('archive', '')
+  made = None
+  if path and '\n' not in path:
+    place = Path(path).expanduser()
+    folder = place if place.is_dir() else place.parent
+    made = files.read_json(folder / 'config.json')
+  splits = (made or {}).get('splits', {})
+  days = [splits[name][1] for name in ('train', 'valid') if name in splits]
+  last = config.splits.valid[1]
+  if not days or max(days) <= last:
+    return []
+  return [
+    f'config.archive = {path}: its formulas were found on days until '
+    f'{max(days)}, and config.splits.valid ends {last}: days between are not '
+    'unseen by what is found with them'
+  ]

@@ -25,6 +25,10 @@ from alphajax.run import rows as rows_lib
 
 # Of a label, a day's largest and smallest share that is pulled in.
 WINSOR = 0.025
+# Formulas of a part of the memory. What is left of a number of formulas fills
+# the same parts however they came, so that products with them have the same
+# bits after a restart.
+PART = 64
 LABELS = ('plain', 'rank', 'winsorised', 'half_horizon', 'half_horizon_rank')
 
 _rank = jax.jit(sorting.cross_sectional_rank)
@@ -64,7 +68,9 @@ class Fact(NamedTuple):
 
 
 class Memory(NamedTuple):
-  """What stays; a value, in parts in the order in which formulas came.
+  """What stays; a value, in the order in which formulas came.
+
+  In parts of `PART` formulas, the last one of the rest.
 
   ids: the position in the book of every formula that has a value.
   rows: parts f16[n, D], see `pool_rules.Evidence`.
@@ -220,9 +226,21 @@ def add(memory: Memory, ids: Sequence[int], known: Sequence[Fact]) -> Memory:
     return memory
   return Memory(
     memory.ids + tuple(i for i, _ in kept),
-    (*memory.rows, np.stack([fact.rows for _, fact in kept])),
-    (*memory.daily, np.stack([fact.daily for _, fact in kept])),
+    _append(memory.rows, np.stack([fact.rows for _, fact in kept])),
+    _append(memory.daily, np.stack([fact.daily for _, fact in kept])),
   )
+
+
+def _append(
+  parts: tuple[np.ndarray, ...], more: np.ndarray
+) -> tuple[np.ndarray, ...]:
+  """Parts `[PART, D]`, the last one of the rest, with more rows."""
+  if not len(more):
+    return parts
+  if parts and len(parts[-1]) < PART:
+    more = np.concatenate([parts[-1], more])
+    parts = parts[:-1]
+  return (*parts, *np.split(more, range(PART, len(more), PART)))
 
 
 def look_up(recorder: Recorder, keys: Iterable[str]) -> dict[str, Fact]:
@@ -287,16 +305,16 @@ def forget(memory: Memory, keep: int, needed: Collection[int]) -> Memory:
   stays = np.zeros(count, bool)
   stays[np.argsort(-strength, kind='stable')[:keep]] = True
   sizes = np.cumsum([len(part) for part in memory.rows])[:-1]
-  parts = [
-    (rows if kept.all() else rows[kept], daily if kept.all() else daily[kept])
-    for rows, daily, kept in zip(
-      memory.rows, memory.daily, np.split(stays, sizes), strict=True
-    )
-    if kept.any()
-  ]
-  rows, daily = zip(*parts, strict=True)
+  all_rows: tuple[np.ndarray, ...] = ()
+  all_daily: tuple[np.ndarray, ...] = ()
+  for rows, daily, kept in zip(
+    memory.rows, memory.daily, np.split(stays, sizes), strict=True
+  ):
+    whole = kept.all()
+    all_rows = _append(all_rows, rows if whole else rows[kept])
+    all_daily = _append(all_daily, daily if whole else daily[kept])
   ids = tuple(i for i, kept in zip(memory.ids, stays, strict=True) if kept)
-  return Memory(ids, rows, daily)
+  return Memory(ids, all_rows, all_daily)
 
 
 def first(memory: Memory, count: int) -> Memory:

@@ -7,6 +7,7 @@ reads columns that there are not is left out, and the run tells of it; lines of
 a file that are no formula are refused, unless the config lets the rest through.
 """
 
+import collections
 import functools
 import json
 import warnings
@@ -86,6 +87,23 @@ def as_text(config) -> str:
     lacks = library.left_out(options.name, features=features)
     left_out = [(f'{options.name} {n}', what) for n, what in lacks.items()]
   return json.dumps({'formulas': texts, 'left_out': left_out})
+
+
+def left_out(config) -> list[str]:
+  """What is said of a library of which not all is weighted."""
+  if config.method != 'published' or config.published.name == FILE:
+    return []  # Of a file it is said where it is read.
+  held = json.loads(config.published.held or as_text(config))
+  reasons = collections.Counter(what for _, what in held['left_out'])
+  if not reasons:
+    return []
+  count, known = reasons.total(), len(held['formulas'])
+  told = ', '.join(f'{what} ({n})' for what, n in reasons.most_common())
+  return [
+    f'{config.published.name}: {count} of {count + known} formulas are left '
+    f'out, for what they need: {told}; columns that the data have are read if '
+    'config.language.features names them'
+  ]
 
 
 def _of_file(config, features: Sequence[str]):

@@ -23,7 +23,7 @@ METHODS = {
   )
 }
 # Predictors are called as the field does; several share a module.
-METHODS |= {
+_PREDICTORS = {
   'linear': 'alphajax.methods.ridge',
   'lightgbm': 'alphajax.methods.boosting',
   'xgboost': 'alphajax.methods.boosting',
@@ -32,6 +32,11 @@ METHODS |= {
   'tcn': 'alphajax.methods.sequence_predictor',
   'transformer': 'alphajax.methods.sequence_predictor',
 }
+METHODS |= _PREDICTORS
+# Those that begin with no formulas of the user, or of another run.
+MINE_NOTHING = (
+  'ensemble', 'pretraining', 'published', 'refinement', *_PREDICTORS,
+)  # fmt: skip
 
 
 def module(config):

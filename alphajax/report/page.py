@@ -29,6 +29,7 @@ from alphajax.run import files
 from alphajax.run.files import RunError
 from alphajax.run.folder import Run, load_run
 
+ALGORITHM_1 = 'algorithm1'  # As `methods.choice` has it.
 LOSSES = {'policy_loss': 'policy loss', 'value_loss': 'value loss'}
 Drawn = tuple[str, str, str]  # Title, caption, SVG.
 
@@ -135,7 +136,7 @@ def _learning_figures(run: Run) -> Iterator[Drawn]:
     mark = x[best][0], ics['valid'][best][0]
   yield (
     'Pool IC by formulas evaluated' if counted else 'IC by iteration',
-    'The one with the best validation IC is the result.',
+    _learning_caption(run),
     training.curves(
       [(split, split, '-', x, y) for split, y in ics.items()],
       'formulas evaluated (below: the iteration)' if counted else 'iteration',
@@ -145,6 +146,18 @@ def _learning_figures(run: Run) -> Iterator[Drawn]:
       iteration if counted else None,
     ),
   )
+
+
+def _learning_caption(run: Run) -> str:
+  """Whose IC is drawn, and which of them is the result."""
+  caption = f'The result is {_kept(run)}.'
+  config = config_lib.flatten(run.config or {})
+  if run.metrics[-1].get('valued') and _rule(config) != ALGORITHM_1:
+    # What `choice.choose` says of a pool; pool.json has all days.
+    caption += (
+      f' While it runs, train is seen on {config.get("pool.days")} of its days.'
+    )
+  return caption
 
 
 def _daily_figures(run: Run) -> Iterator[Drawn]:
@@ -300,10 +313,20 @@ def _judged(run: Run, bars: str) -> list[dict[str, Any]]:
 
 def _kept(run: Run) -> str:
   """Why the result is the one of the run."""
-  rule = config_lib.flatten(run.config or {}).get('pool.rule', 'algorithm1')
-  if rule == 'algorithm1':
+  config = config_lib.flatten(run.config or {})
+  method, rule = config.get('method'), _rule(config)
+  if method == 'ensemble' and config.get('ensemble.weighting') == 'equal':
+    return 'the mean of its pools'
+  if method in ('ensemble', 'published'):  # Nothing is mined.
+    return f'weighted by {rule}'
+  if rule == ALGORITHM_1:
     return 'the best by validation'
   return f'chosen by {rule} from all formulas evaluated'
+
+
+def _rule(config: Mapping[str, Any]) -> str:
+  """The pool rule of a flat config."""
+  return config.get('pool.rule', ALGORITHM_1)
 
 
 def _bar_word(run: Run) -> str:

@@ -207,11 +207,11 @@ def _heights(scale: _Scale, form: Form) -> Iterable[str]:
 
 
 def _dates(dates: np.ndarray, x: np.ndarray) -> Iterable[str]:
-  """Years below the axis, at most eight; quarters of a short series."""
+  """Years below the axis, at most eight; of a short series six months."""
   unit = 'Y' if len(np.unique(dates.astype('datetime64[Y]'))) > 2 else 'M'
   periods = dates.astype(f'datetime64[{unit}]')
   starts = np.flatnonzero(np.append(True, periods[1:] != periods[:-1]))
-  shown = starts[:: math.ceil(len(starts) / 8)]
+  shown = starts[:: math.ceil(len(starts) / (8 if unit == 'Y' else 6))]
   for i, after in zip(shown, [*x[shown[1:]], WIDTH], strict=True):
     # The first day may be the last of its month; its label begins there.
     room = LABEL * (1.5 if i == 0 else 1.0)

@@ -78,6 +78,15 @@ def load_run(workdir: str | os.PathLike) -> Run:
     raise RunError(f'{workdir}: no such folder')
   metrics_path = workdir / 'metrics.jsonl'
   if not metrics_path.exists():
+    of = (
+      (files.read_json(workdir / 'pool.json') or {}).get('refit', {}).get('of')
+    )
+    if of:
+      raise RunError(
+        f'{workdir} is a refit of {of}, which had the iterations: `alphajax '
+        f'report --workdir={of}` shows them, and `alphajax evaluate '
+        f'--workdir={workdir}` prints the figures of the refit'
+      )
     with files.naming(workdir):
       found = ', '.join(sorted(path.name for path in workdir.iterdir()))
     raise RunError(
