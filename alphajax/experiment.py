@@ -140,6 +140,7 @@ def defaults_of(config) -> dict[str, Any]:
   defaults.data.source = config.data.get('source', defaults.data.source)
   defaults.pretrain = {'markets': 'real'}
   defaults.alphaformer = {'other': ''}
+  defaults.value = {'refresh': False}
   return defaults.to_dict()
 
 

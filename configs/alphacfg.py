@@ -84,7 +84,9 @@ def get_config(variant='csi300'):
   # A formula that was evaluated before is worth the `same`, or `nothing`.
   config.value.duplicates = 'same'
   # States in the replay learn what their formulas are worth beside the pool of
-  # now, of the rewards 'unexplained', under another pool.rule than algorithm1.
+  # now, by `normalize` among all formulas so far. Needs the reward
+  # 'unexplained', similarity 'none', duplicates 'same', the objective 'ic', no
+  # search.known_rewards and another pool.rule than algorithm1, pool.keep = 0.
   config.value.refresh = False
   # What of the daily series counts: ic, icir or lcb (mean - beta * std); for
   # the reward of a factor also rank_ic, rank_icir, rank_lcb; or the import path

@@ -72,7 +72,8 @@ def search_config(name: str, market: str):
   config.num_iterations = 200
   config.early_stop = 0.0
   config.pool.rule, config.pool.penalty = 'elastic_net', 2.0
-  # Rules are compared at the end, but where the pool says what is proposed.
+  # Rules are compared at the end; more often where the pool says what is
+  # proposed.
   config.pool.every = 2 if name in READS_POOL else 1000
   if name == 'alphacfg_refreshed':  # Known ones are worth what they are now.
     use_learning(config)

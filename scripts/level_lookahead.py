@@ -41,7 +41,7 @@ def config_of(path: Path, seed: int):
   config.num_iterations, config.num_trajectories = 200, 50
   config.max_evaluated, config.early_stop, config.seed = 2500, 0.0, seed
   config.pool.rule, config.pool.penalty = 'elastic_net', 1.5
-  config.pool.every = 1000  # Once, at the end.
+  config.pool.every = 1000  # At first and at the end.
   config.data.path = str(path)
   return config
 

@@ -35,9 +35,16 @@ def run(workdir: Path, markets: int, formulas: int) -> pd.DataFrame:
   """A row for each market, those that the folder has not; kept as they come."""
   table = workdir / 'markets.csv'
   rows = pd.read_csv(table).to_dict('records') if table.exists() else []
+  if rows and rows[0]['formulas'] != formulas:
+    raise app.UsageError(
+      f'{table} is of --formulas={rows[0]["formulas"]}: give that, or another '
+      '--workdir'
+    )
   for seed in range(len(rows), markets):
     place = workdir / f'seed_{seed}'
-    rows.append({'seed': seed, **walked(seed, place), **judged(seed, formulas)})
+    rows.append(
+      {'seed': seed, **walked(seed, place), **judged(seed, place, formulas)}
+    )
     files.write_text(table, pd.DataFrame(rows).to_csv(index=False))
     print(rows[-1], flush=True)
   return pd.DataFrame(rows)
@@ -58,8 +65,10 @@ def walked(seed: int, place: Path) -> dict[str, float]:
   return {f'walk_{name}': ic[name] for name in ('low', 'high')}
 
 
-def judged(seed: int, count: int) -> dict[str, int]:
+def judged(seed: int, place: Path, count: int) -> dict[str, int]:
   """Claims among random formulas, and those that each would have alone."""
+  ledger = place / 'assessed.ledger'  # Of these formulas alone.
+  ledger.unlink(missing_ok=True)
   config = config_of(seed)
   language = environment.make(**config.language)
   drawn: dict[str, str] = {}
@@ -71,10 +80,10 @@ def judged(seed: int, count: int) -> dict[str, int]:
     number += 1
   sources = [Source('', text) for text in list(drawn.values())[:count]]
   given = formula_files.parse(sources, tuple(config.language.features))
-  found = assess.assess(config, given)
+  found = assess.assess(config, given, ledger_path=str(ledger))
   runtime.forget()
-  names = 'judged', 'claims', 'below_alone'
-  return {name: found[name] for name in names}
+  counts = {name: found[name] for name in ('claims', 'below_alone')}
+  return {'formulas': count, **counts}
 
 
 def table(rows: pd.DataFrame) -> str:
@@ -86,7 +95,7 @@ def table(rows: pd.DataFrame) -> str:
     f'walked years: {holds} of {count} intervals hold 0 [{low:.2f}, {high:.2f}]'
   ]
   low, high = stats.binomtest(some, count).proportion_ci()
-  total = int(rows.judged.sum())
+  total = int(rows.formulas.sum())
   lines.append(
     f'assessed: {rows.claims.sum()} of {total:,} formulas claimed, any on '
     f'{some} of {count} markets [{low:.2f}, {high:.2f}]; alone '

@@ -121,6 +121,12 @@ def test_unexplained_is_what_the_pool_leaves_of_the_label(evolved, market):
   pool = [known.index(formula_lib.key(f)) for f in state.mined.found.formulas]
   # The elastic net explains its members down to penalty and ridge.
   assert np.abs(left[pool]).mean() < np.abs(own[pool]).mean()
+  # How large the weights are says nothing of what is explained, as of a rule
+  # that weighs all of a pool alike.
+  weights = tuple(100 * w for w in state.mined.found.weights)
+  found = state.mined.found._replace(weights=weights)
+  same = parents.fitness(options, bench, state.mined._replace(found=found))
+  np.testing.assert_allclose(same, left, atol=1e-6)
 
 
 def test_parents_of_the_pool(evolved, market):

@@ -95,6 +95,11 @@ def test_opened_nodes_in_training(market, source):
   state = method.init(jax.random.key(0))
   for n in range(2):
     state, metrics = method.step(state, jax.random.key(n))
+  again = method.load(*method.save(state))
+  again, _ = method.step(again, jax.random.key(2))
+  ends = method.step(state, jax.random.key(2))[0], again
+  for one, other in zip(*map(jax.tree.leaves, ends), strict=True):
+    np.testing.assert_array_equal(one, other)
   for name in ('target_spread', 'mean_own_ic', 'dead', 'duplicates'):
     assert np.isfinite(metrics[name])
   assert metrics['evaluated'] >= 6
@@ -265,6 +270,13 @@ def test_targets_are_looked_up_when_states_are_drawn():
   np.testing.assert_array_equal(now, fitted(worths[numbers], False, None))
   # What formulas are worth may change when their states are in the replay.
   assert not np.array_equal(now, fitted(numbers, True, worths[::-1]))
+
+
+def test_runs_from_before_targets_were_refreshed_go_on(market):
+  config = config_of()
+  assert experiment.defaults_of(config)['value'] == {'refresh': False}
+  del config.value.refresh
+  experiment.make_method(config, market)
 
 
 def test_rpn_has_no_nodes_to_open(market):

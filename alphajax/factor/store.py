@@ -63,6 +63,7 @@ class Store:
     Raises:
       ValueError: the budget holds fewer values than any formula needs.
     """
+    device = device or runtime.device()
     features = _put(panel, device)
     self.shape = features.shape[1:]  # (T, S)
     plane = features.nbytes // len(features)

@@ -47,7 +47,8 @@ def make(config, market: Market) -> Method:
   if 'prior' in config:
     adviser, bench = advice.make(config, market, bench, config.prior.num_probes)
     prior = advice.prior_of(config, grammar, adviser.model)
-  agent = learner_lib.make(config, grammar, prior=prior)
+  refreshes = config.value.get('refresh', False)  # Older runs do not say.
+  agent = learner_lib.make(config, grammar, prior=prior, numbered=refreshes)
   targets_of: Callable[..., tuple] = functools.partial(
     value_targets,
     grammar,
@@ -75,16 +76,16 @@ def make(config, market: Market) -> Method:
     formulas = environment.formulas_of(grammar, games.final_tokens)
     mined, outcomes = archive.commit(bench, state.mined, formulas, clock)
     with clock('targets'):
-      targets, worths = targets_of(games, outcomes)
       predicted = np.asarray(agent.value(state.learner, games.final_tokens))
-      learn_of, now = targets, None
-      if config.value.refresh:
-        learn_of = numbers_of(games, formulas, mined.book)
+      if refreshes:
         now = worths_now(config, bench, mined)
+        numbers = numbers_of(games, formulas, mined.book)
+        targets, lesson = now[numbers], (numbers, None, now)
+      else:
+        targets, worths = targets_of(games, outcomes)
+        lesson = (targets, worths, None)
     with clock('update'):
-      learner, fitted = agent.learn(
-        state.learner, learn_key, games, learn_of, worths, now
-      )
+      learner, fitted = agent.learn(state.learner, learn_key, games, *lesson)
     mined, metrics = validation.validate(bench, mined, clock)
     return miner.State(mined, learner), {
       **metrics,
@@ -124,12 +125,12 @@ def _check_choices(config) -> None:
 
 def _check_refresh(config) -> None:
   """Refuses targets of now that are not known of every formula."""
-  if not config.value.refresh:
+  if not config.value.get('refresh', False):
     return
   for key, wanted in (
     ('value.reward', 'unexplained'), ('value.objective', 'ic'),
     ('value.similarity', 'none'), ('value.duplicates', 'same'),
-    ('search.known_rewards', False),
+    ('search.known_rewards', False), ('pool.keep', 0),
   ):  # fmt: skip
     part, _, name = key.partition('.')
     if config[part][name] != wanted:

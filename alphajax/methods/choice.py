@@ -179,14 +179,13 @@ def _check_word(value: str, known: tuple[str, ...], name: str) -> None:
     raise ValueError(f'{name} is {value!r}: expected one of {known}')
 
 
-def due(chooser: Chooser, iteration: int, ends: bool, known: bool) -> bool:
+def due(chooser: Chooser, iteration: int, ends: bool) -> bool:
   """A pool is chosen now: at first, every few iterations, and at the end.
 
   ends: the run ends here for another reason than its number of iterations.
-  known: there is a pool already.
   """
-  last = ends or iteration >= chooser.last
-  return last or not known or not iteration % chooser.every
+  outer = iteration == 1 or iteration >= chooser.last
+  return ends or outer or not iteration % chooser.every
 
 
 def choose(

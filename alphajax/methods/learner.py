@@ -32,9 +32,9 @@ class Agent(NamedTuple):
   play: (learner, rng_key, iteration, formulas of the pool, told) ->
     `mcts.Trajectories`; told: what `prior` of `make` reads beside the network.
   learn: (learner, rng_key, games, value targets f32[M, B], rewards of the
-    finished formulas from now on f32[B], worths) -> (learner, losses). Where
-    `config.value.refresh` is set targets are numbers i32[M, B] of formulas, and
-    worths what each of them is worth now, see `fitting`; else None.
+    finished formulas from now on f32[B], None) -> (learner, losses). If
+    `numbered`, targets are the formulas' numbers i32[M, B], and in place of
+    None is what each of them is worth now, f32[N].
   value: (learner, tokens i32[B, L]) -> f32[B], what the network predicts.
   """
 
@@ -49,12 +49,15 @@ def make(
   grammar: environment.Language,
   start: environment.State | None = None,
   prior: Callable[[evaluators.Evaluator], evaluators.Evaluator] | None = None,
+  numbered: bool = False,
 ) -> Agent:
   """An agent as `config.network`, `config.search` and `config.training` say.
 
   start: where games begin, if not at the start symbol.
   prior: makes the evaluator of the search from the network's; its parameters
     are (those of the network, *what `play` is told).
+  numbered: `learn` is told which formula a state came to, and what each is
+    worth now, see `fitting.Numbered`.
 
   Raises:
     ValueError: options that are unknown or do not go together.
@@ -71,7 +74,7 @@ def make(
     Recipe(
       grammar=grammar,
       options={name: parts[name] for name in ('network', 'training')},
-      numbered=bool(config.get('value', {}).get('refresh', False)),
+      numbered=numbered,
       capacity=capacity if config.search.known_rewards else 0,
       encoder=encoder,
     )

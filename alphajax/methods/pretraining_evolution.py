@@ -86,6 +86,7 @@ class Search(NamedTuple):
   pool_units: np.ndarray
   derivations: list[Derivation]
   keys: set[str]
+  rows: np.ndarray  # f16[n, D, S], as of the library
   units: np.ndarray  # f32[n, C]
   gains: np.ndarray  # f32[n]
   known: int
@@ -117,8 +118,7 @@ def evolve(
     for _ in range(2 * -(-options.num // options.batch)):
       searches = _generation(gate, space, rules, searches, options)
     for n, search in zip(some, searches, strict=True):
-      rows = search.units[search.known :] * np.sqrt(none.shape[1])
-      found[n] = rows.reshape(-1, *none.shape[1:]).astype(np.float16)
+      found[n] = search.rows[search.known :]
   return found
 
 
@@ -160,6 +160,7 @@ def start(
     pool_units=pool_units,
     derivations=[written[i] for i in ids.tolist()],
     keys={gate.keys[i] for i in ids.tolist()},
+    rows=gate.rows[ids],
     units=space.units[ids],
     gains=np.zeros(0, np.float32),
     known=len(ids),
@@ -196,7 +197,7 @@ def _generation(
   ends = np.cumsum([len(part) for part, _ in born])
   parts = np.split(np.arange(len(formulas)), ends[:-1])
   return [
-    _learn(search, *each, Seen(*(x[part] for x in seen)), options)
+    _learn(search, *each, rows[part], Seen(*(x[part] for x in seen)), options)
     for search, each, part in zip(searches, born, parts, strict=True)
   ]
 
@@ -251,6 +252,7 @@ def _learn(
   search: Search,
   formulas: Sequence[Formula],
   written: Sequence[Derivation],
+  rows: np.ndarray,
   seen: Seen,
   options: Options,
 ) -> Search:
@@ -269,6 +271,7 @@ def _learn(
   return search._replace(
     derivations=[*search.derivations, *(written[i] for i in kept)],
     keys=search.keys | {formula_lib.key(f) for f in formulas},
+    rows=np.concatenate([search.rows, rows[kept]]),
     units=np.concatenate([search.units, seen.units]),
     gains=np.concatenate([search.gains, gains]),
   )

@@ -169,7 +169,7 @@ def behaviours(screen: Screen, formulas: Sequence[Formula]) -> np.ndarray:
 def behaviour(
   values: jax.Array, members: jax.Array, days: jax.Array
 ) -> jax.Array:
-  """`behaviours` of one formula, f32[T, S], bool[D, S], i32[D] -> f16[D S]."""
+  """`behaviours` of one formula f32[T, S], on days i32[D]: f16[D * S]."""
   z = panel_lib.standardize(values[days], members)
   seen = jnp.isfinite(z)
   most = metrics.MIN_COVERAGE * jnp.sum(members, -1, keepdims=True)

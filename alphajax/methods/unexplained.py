@@ -20,10 +20,13 @@ def own_ics(mined: archive.Mined) -> np.ndarray:
 def of_formulas(bench: archive.Bench, mined: archive.Mined) -> np.ndarray:
   """Correlation of every formula with what the pool leaves of the label.
 
+  The label is the one that pools are fitted to, `config.pool.labels`, and what
+  a pool explains of it is its regression on the pool's signal.
+
   Args:
     bench: with a chooser: what is kept of formulas is read.
     mined: its pool is the one that the rule chose last; before there is one all
-      of the label is left, of which formulas know their own IC.
+      is left, of which formulas know their own IC.
 
   Returns:
     f64[N] in the order of the book; 0 for a formula without value or forgotten.
@@ -37,8 +40,14 @@ def of_formulas(bench: archive.Bench, mined: archive.Mined) -> np.ndarray:
   pool = np.array(
     [row_of[place[formula_lib.key(f)]] for f in mined.found.formulas]
   )
-  signal = np.asarray(mined.found.weights) @ pool_rules.take(evidence, pool)
-  explained = pool_rules.products(evidence, signal[:, None].astype(np.float32))
+  weights = np.asarray(mined.found.weights)
+  known = pool_rules.strength(evidence)
+  signal = (weights @ pool_rules.take(evidence, pool)).astype(np.float32)
+  # Weights of equal size, or shrunk ones, say how signals are mixed, not how
+  # much of the label they explain.
+  power = float(signal @ signal) * evidence.scale
+  size = weights @ known[pool] / power if power > 0 else 0.0
+  explained = size * pool_rules.products(evidence, signal[:, None])[:, 0]
   left = np.zeros(len(mined.book))
-  left[list(mined.memory.ids)] = pool_rules.strength(evidence) - explained[:, 0]
+  left[list(mined.memory.ids)] = known - explained
   return left

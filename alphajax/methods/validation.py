@@ -59,13 +59,12 @@ def _validate_pool(bench, mined, clock):
 def _validate_choice(bench, mined, clock):
   """`validate` of what the rule chooses, in the iterations in which it does."""
   ends = bench.ends(len(mined.book), 0, '') is not None
-  known = mined.found.iteration > 0
-  if choice.due(bench.chooser, mined.iteration, ends, known):
+  if choice.due(bench.chooser, mined.iteration, ends):
     with clock('choice'):
       chosen = choice.choose(bench.chooser, mined.memory)
-    texts = list(mined.book)
+    known = list(mined.book)
     formulas = tuple(
-      archive.read([texts[i] for i in chosen.ids], bench.features)
+      archive.read([known[i] for i in chosen.ids], bench.features)
     )
     if formulas:
       with clock('evaluation'):

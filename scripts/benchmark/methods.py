@@ -32,7 +32,7 @@ def methods_part(quick: bool, data: str) -> dict:
 
 
 def _configs(quick: bool) -> dict:
-  """Every method under the same budget; pools are chosen at the end alone."""
+  """Every method under the same budget; pools are chosen first and last."""
   found = {
     'random search': random.get_config(),
     'random search, screened': random.get_config(),
