@@ -60,7 +60,6 @@ def walked(seed: int, place: Path) -> dict[str, float]:
   """The joined IC of the walked years, with its interval."""
   config = config_of(seed)
   summary = walk_forward.walk(walk_forward.plan(config, place), place)
-  runtime.forget()  # The next market has other values.
   ic = summary['all']['ic']
   return {f'walk_{name}': ic[name] for name in ('low', 'high')}
 
@@ -81,7 +80,7 @@ def judged(seed: int, place: Path, count: int) -> dict[str, int]:
   sources = [Source('', text) for text in list(drawn.values())[:count]]
   given = formula_files.parse(sources, tuple(config.language.features))
   found = assess.assess(config, given, ledger_path=str(ledger))
-  runtime.forget()
+  runtime.forget_formulas()  # Markets have the shapes of the first.
   counts = {name: found[name] for name in ('claims', 'below_alone')}
   return {'formulas': count, **counts}
 
