@@ -3,8 +3,8 @@ r"""How often nothing is taken for something, on markets in which nothing is.
 python scripts/noise_claims.py --workdir=runs/noise_claims [--markets=100]
 
 Each seed is a small market of pure noise, dependent in time and across stocks
-as real ones are. On each years are walked forward by random search, whose
-joined interval should hold 0 in 95 of 100; and as many formulas are assessed as
+as real ones are. On each a year is walked forward by random search, whose
+interval should hold 0 in 95 of 100; and as many formulas are assessed as
 `--formulas` says, of which hardly any may be claimed. Goes on where it stopped.
 """
 
@@ -15,14 +15,15 @@ import pandas as pd
 from absl import app, flags, logging
 from scipy import stats
 
-from alphajax import assess, cli, walk_forward
-from alphajax.factor import runtime
+from alphajax import assess, cli, folds, walk_forward
 from alphajax.language import environment, formula_files
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula_files import Source
 from alphajax.run import cache, files
 
-DAYS, STOCKS = 1310, 40  # Five years, of which the last two are walked.
+DAYS, STOCKS = 1310, 40  # Five years.
+# Walked: more years would be panels of other shapes, and compiled anew.
+YEARS = folds.Options(years=(2014, 2014))
 SETTINGS = (
   f'data.simulate.num_days={DAYS}', f'data.simulate.num_stocks={STOCKS}',
   'num_trajectories=20', 'max_evaluated=60', 'num_iterations=6',
@@ -33,11 +34,11 @@ DRAWN = 400  # Formulas at a time.
 
 def run(workdir: Path, markets: int, formulas: int) -> pd.DataFrame:
   """A row for each market, those that the folder has not; kept as they come."""
-  table = workdir / 'markets.csv'
-  rows = pd.read_csv(table).to_dict('records') if table.exists() else []
+  kept = workdir / 'markets.csv'
+  rows = pd.read_csv(kept).to_dict('records') if kept.exists() else []
   if rows and rows[0]['formulas'] != formulas:
     raise app.UsageError(
-      f'{table} is of --formulas={rows[0]["formulas"]}: give that, or another '
+      f'{kept} is of --formulas={rows[0]["formulas"]}: give that, or another '
       '--workdir'
     )
   for seed in range(len(rows), markets):
@@ -45,7 +46,7 @@ def run(workdir: Path, markets: int, formulas: int) -> pd.DataFrame:
     rows.append(
       {'seed': seed, **walked(seed, place), **judged(seed, place, formulas)}
     )
-    files.write_text(table, pd.DataFrame(rows).to_csv(index=False))
+    files.write_text(kept, pd.DataFrame(rows).to_csv(index=False))
     print(rows[-1], flush=True)
   return pd.DataFrame(rows)
 
@@ -57,9 +58,10 @@ def config_of(seed: int):
 
 
 def walked(seed: int, place: Path) -> dict[str, float]:
-  """The joined IC of the walked years, with its interval."""
+  """The interval of the IC of the walked year."""
   config = config_of(seed)
-  summary = walk_forward.walk(walk_forward.plan(config, place), place)
+  planned = walk_forward.plan(config, place, YEARS)
+  summary = walk_forward.walk(planned, place)
   ic = summary['all']['ic']
   return {f'walk_{name}': ic[name] for name in ('low', 'high')}
 
@@ -80,7 +82,6 @@ def judged(seed: int, place: Path, count: int) -> dict[str, int]:
   sources = [Source('', text) for text in list(drawn.values())[:count]]
   given = formula_files.parse(sources, tuple(config.language.features))
   found = assess.assess(config, given, ledger_path=str(ledger))
-  runtime.forget_formulas()  # Markets have the shapes of the first.
   counts = {name: found[name] for name in ('claims', 'below_alone')}
   return {'formulas': count, **counts}
 
@@ -91,7 +92,8 @@ def table(rows: pd.DataFrame) -> str:
   some, count = int((rows.claims > 0).sum()), len(rows)
   low, high = stats.binomtest(holds, count).proportion_ci()
   lines = [
-    f'walked years: {holds} of {count} intervals hold 0 [{low:.2f}, {high:.2f}]'
+    f'a year walked: {holds} of {count} intervals hold 0 '
+    f'[{low:.2f}, {high:.2f}]'
   ]
   low, high = stats.binomtest(some, count).proportion_ci()
   total = int(rows.formulas.sum())
