@@ -285,3 +285,7 @@ def test_rpn_has_no_nodes_to_open(market):
   config.network.encoder = 'lstm'
   with pytest.raises(ValueError, match='has no grammar'):
     experiment.make_method(config, market)
+  config.search.update(openings=0.0, known_rewards=True)
+  message = "prefix order, and config.language.name = 'rpn' writes others"
+  with pytest.raises(ValueError, match=message):
+    experiment.make_method(config, market)

@@ -3,7 +3,7 @@
 import functools
 import typing
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -63,6 +63,11 @@ def make(
     ValueError: options that are unknown or do not go together.
   """
   _check_openings(config, grammar)
+  if config.search.known_rewards and not grammar.writes_prefix_trees:
+    raise ValueError(
+      'config.search.known_rewards needs trees in prefix order, and '
+      f'config.language.name = {config.language.name!r} writes others'
+    )
   parts = {
     name: config[name].to_dict() for name in ('network', 'search', 'training')
   }
@@ -234,20 +239,8 @@ def _make_play(recipe: Recipe) -> Callable:
   share, at_nodes = options.pop('openings'), opens_nodes(config)
   options.pop('openings_at', None)
   options.pop('openings_from', None)
-  temperatures: Callable[..., jax.Array] = functools.partial(
-    puct.temperatures, num_moves=grammar.max_steps, **options.pop('temperature')
-  )
-  is_plain = np.all(temperatures(0) == 1)  # A bad schedule is refused here.
-  if options['policy'] == 'gumbel' and not is_plain:
-    raise ValueError(
-      "config.search.temperature is of policy 'puct': Gumbel has none"
-    )
+  temperatures = _temperatures(options, grammar)
   mcts.make_searcher(**options)  # Refuses at once.
-  if uses_table and not grammar.writes_prefix_trees:
-    raise ValueError(
-      'config.search.known_rewards needs trees in prefix order, and '
-      f'config.language.name = {config.language.name!r} writes others'
-    )
   if uses_table:
     # Who writes prefix trees has the tables of a grammar.
     trees = typing.cast(grammar_lib.Grammar, grammar)
@@ -290,6 +283,21 @@ def _make_play(recipe: Recipe) -> Callable:
     return dealing.collect(mesh, play_all(known, own))
 
   return play
+
+
+def _temperatures(
+  options: dict[str, Any], grammar: environment.Language
+) -> Callable[..., jax.Array]:
+  """The schedule that is taken out of the options; iteration -> f32[moves]."""
+  temperatures: Callable[..., jax.Array] = functools.partial(
+    puct.temperatures, num_moves=grammar.max_steps, **options.pop('temperature')
+  )
+  is_plain = np.all(temperatures(0) == 1)  # A bad schedule is refused here.
+  if options['policy'] == 'gumbel' and not is_plain:
+    raise ValueError(
+      "config.search.temperature is of policy 'puct': Gumbel has none"
+    )
+  return temperatures
 
 
 def _remember(
