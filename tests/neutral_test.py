@@ -338,7 +338,7 @@ def test_a_run_trains_judges_and_tests_on_neutral_labels(market_file, tmp_path):
   assert said in evaluate.table(run, results)
   assert said in page.write_report(run).read_text(encoding='utf-8')
   # The figures are those of the neutral label and not of the plain one.
-  predict, _ = evaluate._predictor(config, run, pool)
+  predict, _ = evaluate._predictor(config, run, pool, None)
   split = markets.load_split(config, 'test')
   signal = np.asarray(predict(split.panel))
   figures = [
