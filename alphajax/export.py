@@ -3,11 +3,12 @@ r"""Formulas as source of other libraries, run there and compared with ours.
 python -m alphajax.export --workdir=runs/csi300 --to=pandas
 python -m alphajax.export --file=pool.txt --to=polars --data=prices.parquet
 
-`--to` is python (plain NumPy), pandas, polars, qlib (expressions, not run) or
-latex. The file stands alone: it holds the definition of every operator that
-occurs, those of alphajax. What it computes is compared with our own values,
-formula by formula, on the last days of validation of the run (a refit has none:
-of those that it was fitted to), of `--data`, or of a simulated market.
+`--to` is python (plain NumPy), pandas, polars, qlib or latex. The file stands
+alone: it holds the definition of every operator that occurs, those of alphajax;
+for qlib expressions of its own. What it computes where the library is installed
+is compared with our own values, formula by formula, on the last days of
+validation of the run (a refit has none: of those that it was fitted to), of
+`--data`, or of a simulated market.
 """
 
 from collections.abc import Mapping, Sequence
@@ -146,15 +147,14 @@ def check(
 
 def report(factors: Factors, target: str, panel: Panel | None) -> list[str]:
   """What is said of an export, a line each."""
-  formulas = factors.formulas
+  formulas, lines = factors.formulas, []
   if target == 'qlib':
     absent = qlib.write(formulas)[1]
     lines = [f'{name} is left out: {why}' for name, why in absent.items()]
-    return [*lines, 'qlib expressions are text: not run, so not compared']
-  if panel is None:
-    return []
+    formulas = {n: f for n, f in formulas.items() if n not in absent}
+  if panel is None or not formulas:
+    return lines
   found = check(formulas, target, panel)
-  lines = []
   for name, each in found.items():
     line = f'{name}: {each.kind}'
     if each.why:
@@ -202,13 +202,14 @@ def main(argv: Sequence[str]) -> None:
   out = Path(options.out or (workdir or Path()) / f'factors_{target}.{ending}')
   files.write_text(out, write(factors, target))
   panel = None
-  if target in source.MODULES and running.is_installed(target):
+  if target != 'latex' and running.is_installed(target):
     panel = check_panel(
       factors.formulas, workdir, options.data, options.days, options.stocks
     )
-  elif target in source.MODULES:
+  elif target != 'latex':
     print(
-      f'{target} is not installed, so nothing was run: pip install {target}'
+      f'{target} is not installed, so nothing was run: pip install '
+      f'{running.PACKAGES.get(target, target)}'
     )
   print('\n'.join([*report(factors, target, panel), f'Written to {out}']))
 

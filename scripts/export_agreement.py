@@ -3,7 +3,8 @@ r"""Do exported formulas and streams have our values? On real panels.
 python scripts/export_agreement.py --data=../shared/data --out=runs/agreement
 
 Every formula of the shipped libraries, on 300 days of 60 stocks of each panel,
-exported to NumPy, pandas and polars, and pushed day by day through a `Stream`.
+exported to NumPy, pandas and polars, and pushed day by day through a `Stream`;
+to qlib where it is installed, those that it has the operators for.
 Industries, which the files do not have, are made up of the symbols, and so is
 the market value. Written are `agreement.csv`, formula by formula, and the
 table of `scripts/README.md`. About 10 minutes on two cores; started again it
@@ -18,7 +19,7 @@ import numpy as np
 import pandas as pd
 from absl import app, flags
 
-from alphajax.analysis.exporting import agreement
+from alphajax.analysis.exporting import agreement, qlib, running
 from alphajax.data import market
 from alphajax.data import panel as panel_lib
 from alphajax.data.features import EXTRA_FEATURES
@@ -129,7 +130,9 @@ def main(argv):
   options = flags.FLAGS
   out = Path(options.out).expanduser()
   out.mkdir(parents=True, exist_ok=True)
-  runs = {by: agreement.run_target(by) for by in TARGETS} | {'Stream': streamed}
+  targets = [*TARGETS, *filter(running.is_installed, ['qlib'])]
+  runs = {by: agreement.run_target(by) for by in targets}
+  runs['Stream'] = streamed
   results = read(out / 'agreement.csv')
   for panel_name, file in PANELS.items():
     keys = [(panel_name, n, by) for n in library.LIBRARIES for by in runs]
@@ -140,7 +143,11 @@ def main(argv):
       Path(options.data) / file, options.num_days, options.num_stocks
     )
     for key in missing:
-      results[key] = agreement.check(shipped(key[1]), panel, runs[key[2]])
+      formulas = shipped(key[1])
+      if key[2] == 'qlib':
+        absent = qlib.write(formulas)[1]
+        formulas = {n: f for n, f in formulas.items() if n not in absent}
+      results[key] = agreement.check(formulas, panel, runs[key[2]])
       print(*key, agreement.summary(results[key].values()), flush=True)
       write(out / 'agreement.csv', results)
   text = table(results)

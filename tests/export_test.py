@@ -297,6 +297,17 @@ def test_qlib_writes_what_it_has_and_says_what_not():
   assert '# b is left out' in text
 
 
+def test_qlib_has_our_values_where_it_is_installed(panel):
+  pytest.importorskip('qlib', reason='pip install pyqlib')
+  texts = ['Std(close,7)/close', 'Skew(close,7)', 'Rank(Delta(volume,3),9)',
+           'SignedPower(Delta(close,5),2)', 'Corr(high,volume,8)']  # fmt: skip
+  formulas = {text: formula_lib.parse(text) for text in texts}
+  for _ in range(2):  # It remembers what it read, but not of another panel.
+    found = agreement.check(formulas, panel, agreement.run_target('qlib'))
+    assert all(each.kind != agreement.DIFFERS for each in found.values()), found
+    panel = panel.replace(features=panel.features * np.float32(1.5))
+
+
 def test_a_run_is_exported_and_compared(tmp_path):
   frame = score_test.table_of(stream_test.panel_of(120)).assign(
     amount=lambda f: f['vwap'] * f['volume']

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from alphajax.analysis.exporting import running, source
+from alphajax.analysis.exporting import qlib, running, source
 from alphajax.data.panel import Panel
 from alphajax.factor import evaluate
 from alphajax.language import formula as formula_lib
@@ -82,7 +82,12 @@ def _apart(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
 
 
 def run_target(target: str) -> Run:
-  """What gives the values of formulas as a target has them."""
+  """What gives the values of formulas as a target has them.
+
+  Of qlib, where ours are known: it takes of a window what days there are.
+  """
+  if target == 'qlib':
+    return _run_qlib
 
   def run(formulas: Mapping[str, Formula], panel: Panel):
     with tempfile.TemporaryDirectory() as folder:
@@ -91,6 +96,19 @@ def run_target(target: str) -> Run:
       return running.values(path, panel, target)
 
   return run
+
+
+def _run_qlib(formulas: Mapping[str, Formula], panel: Panel):
+  texts = {
+    name: formula_lib.to_text(qlib.rewritten(formula), 'qlib')
+    for name, formula in formulas.items()
+  }
+  theirs = running.qlib_values(texts, panel)
+  ours = evaluate.make_store(panel).take(list(formulas.values()))
+  return {
+    name: np.where(np.isnan(plane), np.nan, theirs[name])
+    for name, plane in zip(formulas, ours, strict=True)
+  }
 
 
 def check(

@@ -18,7 +18,7 @@ ABSENT = {
 }
 # Unbiased in qlib -> the longest window that has no such moment.
 _UNBIASED = {'Skew': 2, 'Kurt': 3}
-_HEAD = '''"""Factors for qlib, exported from alphajax: text, not run there.
+_HEAD = '''"""Factors for qlib, exported from alphajax.
 
 QlibDataLoader(config={'feature': (FIELDS, NAMES)}). Here a window is full or
 the value is missing; qlib takes what days there are, so the first days of a

@@ -1,7 +1,8 @@
 """Runs an exported module where its library is installed."""
 
 import importlib.util
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from alphajax.data.panel import Panel
+
+PACKAGES = {'qlib': 'pyqlib'}  # Of targets whose package is named otherwise.
 
 
 def is_installed(target: str) -> bool:
@@ -44,6 +47,58 @@ def signal(path: Path, panel: Panel, target: str) -> np.ndarray:
   else:
     result = module.signal(computed, data, module.WEIGHTS)
   return np.asarray(plane(result), np.float32)
+
+
+def qlib_values(
+  fields: Mapping[str, str], panel: Panel
+) -> dict[str, np.ndarray]:
+  """What qlib makes of expressions on a panel, f32[T, S] by name.
+
+  The panel is written to a folder for a while, as qlib keeps its data. The
+  process then is one of qlib on that folder: another has to be given to
+  `qlib.init` again.
+  """
+  import qlib
+  from qlib.data import D
+  from qlib.data.cache import H
+
+  days = pd.to_datetime(list(panel.dates))
+  # Its names are files: upper case only, nothing that a system minds.
+  symbols = [f'S{i:05}' for i in range(len(panel.symbols))]
+  with tempfile.TemporaryDirectory() as folder:
+    _write_qlib(Path(folder), panel, symbols)
+    # One process: others would be as many copies of all that is loaded here.
+    qlib.init(
+      provider_uri=folder, region='us', kernels=1, logging_level=30,
+      expression_cache=None, dataset_cache=None,
+    )  # fmt: skip
+    H.clear()  # What it remembers of an earlier folder.
+    with np.errstate(over='ignore'):  # What leaves float32 is infinite.
+      found = D.features(symbols, list(fields.values()), days[0], days[-1])
+  found.columns = list(fields)
+  return {
+    name: column.unstack('instrument')
+    .reindex(days, columns=symbols)
+    .to_numpy(np.float32)
+    for name, column in found.items()
+  }
+
+
+def _write_qlib(folder: Path, panel: Panel, symbols: list[str]) -> None:
+  """A panel in the files that `data.qlib_binary` describes."""
+  for name in ('calendars', 'instruments'):
+    (folder / name).mkdir()
+  first, last = panel.dates[0], panel.dates[-1]
+  (folder / 'calendars' / 'day.txt').write_text('\n'.join(panel.dates) + '\n')
+  (folder / 'instruments' / 'all.txt').write_text(
+    ''.join(f'{symbol}\t{first}\t{last}\n' for symbol in symbols)
+  )
+  features = np.asarray(panel.features, '<f4')
+  for i, symbol in enumerate(symbols):
+    place = folder / 'features' / symbol.lower()
+    place.mkdir(parents=True)
+    for name, plane in zip(panel.feature_names, features, strict=True):
+      np.insert(plane[:, i], 0, 0.0).tofile(place / f'{name}.day.bin')
 
 
 def _load(path: Path):
