@@ -107,9 +107,13 @@ def compare(new: np.ndarray, base: np.ndarray) -> Moved:
   # Where both have none, nothing differs.
   moved = (new != base).sum((1, 2)) / np.maximum(ranked, 1)
   alike = moved <= ranks.MAX_MOVED
-  for i in np.flatnonzero(alike & (moved > 0)):
-    both = (new[i] >= 0) & (base[i] >= 0)
-    apart = np.abs(new[i].astype(np.int32) - base[i]) / 2
-    same_stocks = bool(((new[i] >= 0) == (base[i] >= 0)).all())
-    alike[i] = same_stocks and apart[both].max() <= ranks.MAX_PLACES + 0.25
+  some = np.flatnonzero(alike & (moved > 0))
+  alike[some] = near(new[some], base[some])
   return Moved(moved, alike, ranked)
+
+
+def near(new: np.ndarray, base: np.ndarray) -> np.ndarray:
+  """Whether the same stocks have a rank, none far from the other, bool[N]."""
+  apart = np.abs(new.astype(np.int32) - base)
+  same_stocks = ((new >= 0) == (base >= 0)).all((1, 2))
+  return same_stocks & (apart <= 2 * ranks.MAX_PLACES + 0.5).all((1, 2))

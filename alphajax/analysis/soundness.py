@@ -22,7 +22,8 @@ from alphajax.factor import evaluate
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 
-CHUNK = 512  # Formulas whose ranks are held at a time.
+CHUNK = 512  # Formulas whose ranks are compared at a time.
+GLANCED = 6  # Days on which parts are compared first: few go further.
 # Binary exponents that float32 holds with room to spare: of no operator that
 # stays within them is anything lost.
 SAFE = (-120.0, 124.0)
@@ -57,20 +58,35 @@ class Soundness(NamedTuple):
 
 
 class Look(NamedTuple):
-  """What is seen of formulas, or of parts of some, on the sample.
+  """What is seen of formulas and of all their parts on the sample.
 
-  places: see `sample.places`.
-  digest: of the values up to some day; one changed bit is another digest.
+  glance: `sample.places` on `GLANCED` days.
   low, high: least and largest value; 0 and 1 where there is none.
   smallest, largest: binary exponents of the values that are not 0.
   """
 
-  places: np.ndarray  # i16[N, d, S]
-  digest: np.ndarray  # u32[N]
+  glance: np.ndarray  # i16[N, GLANCED, S]
   low: np.ndarray  # f32[N]
   high: np.ndarray
   smallest: np.ndarray
   largest: np.ndarray
+
+
+class Ranks:
+  """Ranks of formulas on the sample, each taken once. A cache, so mutable."""
+
+  def __init__(self, store: evaluate.Store, where: tuple[jax.Array, ...]):
+    """where: see `sample.tested`."""
+    self._store, self._where = store, where
+    self._rows: dict[Formula, np.ndarray] = {}
+
+  def of(self, formulas: Sequence[Formula]) -> np.ndarray:
+    """`sample.places` of each, i16[N, d, S]."""
+    new = list(dict.fromkeys(f for f in formulas if f not in self._rows))
+    if new:
+      found = self._store.map(new, sample.places, *self._where)
+      self._rows.update(zip(new, found, strict=True))
+    return np.stack([self._rows[formula] for formula in formulas])
 
 
 def check(
@@ -82,20 +98,18 @@ def check(
   formulas, panel = list(formulas), part.panel
   store = store or evaluate.make_store(panel)
   nodes = list(dict.fromkeys(n for f in formulas for n in _parts(f)))
-  where, past = sample.tested(part), jnp.asarray(_past(part))
-  look = _look_at(nodes, store, *where, past)
+  where = sample.tested(part)
   place = {node: i for i, node in enumerate(nodes)}
-  roots = [place[formula] for formula in formulas]
-  base = look.places[roots]
+  look = _look_at(nodes, store, where)
+  ranks = Ranks(store, where)
+  base = ranks.of(formulas)
   scale = [
     _moved(formulas, base, part, names, k, where)
     for k, names in enumerate((PRICES, VOLUMES))
   ]
-  other = evaluate.make_store(_another_future(part))
-  digest = np.asarray(other.map(formulas, _digest, past))
-  ahead = np.not_equal(digest, look.digest[roots])
+  ahead = looks_ahead(formulas, part, store)
   lost = _lost(formulas, look, place, part, store)
-  dead = _dead_parts(formulas, look, place, store, where)
+  dead = _dead_parts(formulas, look, place, ranks)
   ranked = np.any(base >= 0, axis=(1, 2))
   return [
     Soundness(
@@ -118,19 +132,21 @@ def _parts(formula: Formula) -> Iterator[Formula]:
       yield from _parts(operand)
 
 
-def _look_at(nodes, store, members, days, past) -> Look:
-  places, digest, sizes = store.map(nodes, _look, members, days, past)
-  return Look(places, digest, *sizes.T)
+def _look_at(nodes, store, where) -> Look:
+  members, days = where
+  some = np.linspace(0, len(days) - 1, GLANCED).round().astype(int)
+  glance, sizes = store.map(nodes, _look, members[some], days[some])
+  return Look(glance, *sizes.T)
 
 
-def _look(values, members, days, past):
+def _look(values, members, days):
   low, high = simplify.value_range(values)
   size = jnp.abs(values)
   known = size > 0  # Not NaN.
   smallest = jnp.min(jnp.where(known, size, jnp.inf))
   largest = jnp.max(jnp.where(known, size, 0.0))
   sizes = jnp.stack([low, high, jnp.log2(smallest), jnp.log2(largest)])
-  return sample.places(values, members, days), _digest(values, past), sizes
+  return sample.places(values, members, days), sizes
 
 
 # --- The base of prices and volumes -----------------------------------------
@@ -157,17 +173,25 @@ def _moved(formulas, base, part, names, seed, where) -> np.ndarray:
 
 
 def looks_ahead(
-  formulas: Sequence[Formula], part: Sample, *, seed: int = 0
+  formulas: Sequence[Formula],
+  part: Sample,
+  store: evaluate.Store | None = None,
+  *,
+  seed: int = 0,
 ) -> np.ndarray:
   """Whether values of some day change with what comes after it, bool[N].
 
   All features of the second half of the days, and who is a member then, are
   replaced by others; the values up to there must stay as they are, bit by bit.
+  `store`: of the sample's panel.
   """
   past = jnp.asarray(_past(part))
   before, after = (
-    evaluate.make_store(panel).map(list(formulas), _digest, past)
-    for panel in (part.panel, _another_future(part, seed))
+    each.map(list(formulas), _digest, past)
+    for each in (
+      store or evaluate.make_store(part.panel),
+      evaluate.make_store(_another_future(part, seed)),
+    )
   )
   return before != after
 
@@ -256,61 +280,57 @@ def _reach(symbol, window, x, y) -> tuple[float, float]:
 
 
 def _dead_parts(
-  formulas, look: Look, place, store, where
+  formulas, look: Look, place, ranks: Ranks
 ) -> list[tuple[Dead, ...]]:
   """Parts of each formula in whose place an operand, or a number, can be.
 
   Tried where the part ranks as its operand does, or is one number: one part at
   a time, the largest first, what lies within one that is named not again.
   """
-  twins = _twins(place, look)
+  twins = _twins(place, look, ranks)
   edits = [
     (i, part, instead, edited)
     for i, formula in enumerate(formulas)
     for part, instead, edited in _edits(formula, twins)
   ]
+  alike = _alike([(edited, formulas[i]) for i, *_, edited in edits], ranks.of)
   found: list[list[tuple[Formula, Formula]]] = [[] for _ in formulas]
-  for start in range(0, len(edits), CHUNK):
-    chunk = edits[start : start + CHUNK]
-    new = _places([e for *_, e in chunk], look, place, store, where)
-    base = look.places[[place[formulas[i]] for i, *_ in chunk]]
-    alike = sample.compare(new, base).alike
-    for (i, part, instead, _), same in zip(chunk, alike, strict=True):
-      if same:
-        found[i].append((part, instead))
+  for (i, part, instead, _), same in zip(edits, alike, strict=True):
+    if same:
+      found[i].append((part, instead))
   return [_named(each) for each in found]
 
 
-def _places(formulas, look: Look, place, store, where) -> np.ndarray:
-  """Places of formulas, of which some were looked at before."""
-  new = list(dict.fromkeys(f for f in formulas if f not in place))
-  found = store.map(new, sample.places, *where) if new else look.places[:0]
-  rows = {formula: found[i] for i, formula in enumerate(new)}
-  return np.stack(
-    [look.places[place[f]] if f in place else rows[f] for f in formulas]
-  )
+def _alike(pairs: Sequence[tuple[Formula, Formula]], ranks_of) -> list[bool]:
+  """Whether two formulas rank alike, of each pair."""
+  found: list[bool] = []
+  for start in range(0, len(pairs), CHUNK):
+    new, base = map(ranks_of, zip(*pairs[start : start + CHUNK], strict=True))
+    found += sample.compare(new, base).alike.tolist()
+  return found
 
 
-def _twins(place, look: Look) -> dict[Formula, list[Formula]]:
+def _twins(place, look: Look, ranks: Ranks) -> dict[Formula, list[Formula]]:
   """What each part may be, by itself: a number, or one of its operands."""
+  found: dict[Formula, list[Formula]] = {}
+  for node, i in place.items():
+    low, high = float(look.low[i]), float(look.high[i])
+    if node.args and high - low <= simplify.CONSTANT * abs(low):
+      found[node] = [formula_lib.number(float(f'{low:.6g}'))]
   pairs = [
     (node, operand)
     for node in place
     for operand in simplify.operands(node)
     if not formula_lib.is_number(operand)
   ]
-  found: dict[Formula, list[Formula]] = {}
-  for node, i in place.items():
-    low, high = float(look.low[i]), float(look.high[i])
-    if node.args and high - low <= simplify.CONSTANT * abs(low):
-      found[node] = [formula_lib.number(float(f'{low:.6g}'))]
-  for start in range(0, len(pairs), CHUNK):
-    chunk = pairs[start : start + CHUNK]
-    new, base = (look.places[[place[p[k]] for p in chunk]] for k in (0, 1))
-    alike = sample.compare(new, base).alike
-    for (node, operand), same in zip(chunk, alike, strict=True):
-      if same:
-        found.setdefault(node, []).append(operand)
+  # Those alike on all days are near on some.
+  near = sample.near(
+    *(look.glance[[place[p[k]] for p in pairs]] for k in (0, 1))
+  )
+  pairs = [pair for pair, is_near in zip(pairs, near, strict=True) if is_near]
+  for (node, operand), same in zip(pairs, _alike(pairs, ranks.of), strict=True):
+    if same:
+      found.setdefault(node, []).append(operand)
   return found
 
 
