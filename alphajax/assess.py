@@ -235,7 +235,8 @@ def main(argv: Sequence[str]) -> None:
   print(f'Written to {workdir / "assess.json"} and {workdir / "assess.html"}')
   if options.strict and batch.refused:
     raise ValueError(
-      f'{len(batch.refused)} lines are no formula, and --strict was given'
+      f'{len(batch.refused)} of the lines are no formula, and --strict was '
+      'given'
     )
 
 

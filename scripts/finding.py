@@ -195,6 +195,9 @@ def table(workdir: Path, control: tuple[str, str] = CONTROL) -> str:
 
   control: that search, and the rule of its first column; the second column has
     its pools by the same rule.
+
+  Raises:
+    SystemExit: no run of the control has finished.
   """
   lines = []
   for market in DATA:
@@ -218,6 +221,11 @@ def table(workdir: Path, control: tuple[str, str] = CONTROL) -> str:
           if beside.keys() & ours.keys():
             row += _cell(ours, beside)
         lines.append(row)
+  if not lines:
+    raise SystemExit(
+      f'{workdir}: no finished run of {control[0]} to set others beside; '
+      'without --table they are made'
+    )
   return '\n'.join(lines)
 
 

@@ -129,7 +129,11 @@ def mean_ic(days) -> float:
 
 
 def table(plan: Plan, workdir: Path) -> str:
-  """Mean IC by search, rule and number of formulas, and the difference."""
+  """Mean IC by search, rule and number of formulas, and the difference.
+
+  Raises:
+    SystemExit: no run of the control has finished.
+  """
   lines = []
   for market, runs in _all(plan, workdir).items():
     if plan.control[0] not in runs:
@@ -150,6 +154,11 @@ def table(plan: Plan, workdir: Path) -> str:
           cells += f'  {mean_ic(ours):.4f}'
           cells += f' {np.mean(by_seed):+.3f}({over_days:.3f})'[:16]
         lines.append(f'{row:40}{cells}')
+  if not lines:
+    raise SystemExit(
+      f'{workdir}: no finished run of {plan.control[0]} to set others beside; '
+      'without --table they are made'
+    )
   return '\n'.join(lines)
 
 

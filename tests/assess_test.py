@@ -264,7 +264,9 @@ def test_the_command_writes_a_table_json_and_a_page(command, tmp_path):
     assert row['formula'] in text.replace('<wbr>', '')
   assert 'http' not in text.replace('http://www.w3.org', '')
   assert 'days.ledger.jsonl' in printed
-  with pytest.raises(ValueError, match='2 lines are no formula, and --strict'):
+  with pytest.raises(
+    ValueError, match='2 of the lines are no formula, and --strict'
+  ):
     command(f'--file={ideas}', '--strict')
 
 

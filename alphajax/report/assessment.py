@@ -48,12 +48,18 @@ def summary(found: Mapping[str, Any]) -> Iterator[str]:
       f'of the {found["bars"]} (--every=1 for all).'
     )
   if found['repeated']:
-    yield f'{found["repeated"]} lines say a formula again.'
+    yield f'{_lines(found["repeated"], "says", "say")} a formula again.'
   refused = found['refused']
   if refused:
     ahead = sum(each['looks_ahead'] for each in refused)
     more = f', {ahead} of them since they look ahead' if ahead else ''
-    yield f'{len(refused)} lines are no formula and were not judged{more}:'
+    count = _lines(len(refused), 'is', 'are')
+    was = 'was' if len(refused) == 1 else 'were'
+    yield f'{count} no formula and {was} not judged{more}:'
+
+
+def _lines(count: int, one: str, many: str) -> str:
+  return f'1 line {one}' if count == 1 else f'{count:,} lines {many}'
 
 
 def refusals(found: Mapping[str, Any]) -> Iterator[str]:
