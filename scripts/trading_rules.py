@@ -14,7 +14,7 @@ from absl import app, flags
 from alphajax import markets, walks
 from alphajax.data import panel as panel_lib
 from alphajax.judge import performance, trading
-from alphajax.run import cache
+from alphajax.run import cache, files
 
 # What differs from the paper's rules, and from the market's costs and limits.
 # The label is the return over 20 days: an exchange takes about as long.
@@ -68,14 +68,21 @@ def main(argv):
     'walk', 'rule', *FIGURES.values(), 'deepest fall', 'exchanged a day',
     'cost a year', 'break-even, basis points',
   )  # fmt: skip
-  print(f'| {" | ".join(heads)} |\n|{" --- |" * len(heads)}')
+  lines = [f'| {" | ".join(heads)} |', f'|{" --- |" * len(heads)}']
+  print('\n'.join(lines))
   for walk in flags.FLAGS.walks:
-    for line in rows(Path(walk).expanduser(), flags.FLAGS.data):
-      print(line, flush=True)
+    found = rows(Path(walk).expanduser(), flags.FLAGS.data)
+    print('\n'.join(found), flush=True)
+    lines += found
+  if flags.FLAGS.out:
+    files.write_text(
+      Path(flags.FLAGS.out).expanduser(), '\n'.join(lines) + '\n'
+    )
 
 
 if __name__ == '__main__':
   flags.DEFINE_list('walks', None, 'Folders of walks, or of their averages.')
   flags.DEFINE_string('data', None, 'The data, where they moved.')
+  flags.DEFINE_string('out', None, 'File that gets the table, too.')
   flags.mark_flag_as_required('walks')
   app.run(main)
