@@ -59,7 +59,7 @@ def search_config(name: str, market: str):
     config.num_trajectories = 50
   else:
     config = evolution.get_config(market)
-  if '_learning' in name or '_nodes' in name:
+  if '_learning' in name or '_nodes' in name or name == 'alphacfg_ranked':
     use_learning(config)
   if '_nodes' in name:  # Any node of a formula is written anew.
     config.search.openings_at, config.search.openings = 'node', 1.0
@@ -83,6 +83,9 @@ def search_config(name: str, market: str):
   if name.endswith('_ranked'):  # By the gain beside the pool of the rule.
     config.screen.twin, config.screen.rank = 0.99, 'gain'
     config.pool.every = 10
+  if name == 'alphacfg_ranked':  # Games cost more than looks at formulas.
+    config.search.known_rewards, config.screen.candidates = False, 3
+    config.value.similarity = 'none'
   return config
 
 
@@ -111,6 +114,7 @@ SEARCHES = (
   'alphacfg',
   'alphacfg_learning',
   'alphacfg_refreshed',
+  'alphacfg_ranked',
   'alphacfg_nodes',
   'alphacfg_nodes_max',
 )

@@ -311,13 +311,16 @@ def test_values_that_nothing_could_read_are_refused_early(key, value, message):
 def test_a_screen_without_effect_is_said():
   config = tiny.get_config()
   assert screen.without_effect(config) == []
-  config.screen.update({'twin': 0.99, 'rank': 'ic'})
-  twin, rank = screen.without_effect(config)
+  config.screen.twin = 0.99
+  (twin,) = screen.without_effect(config)
   assert twin.startswith('config.screen.twin = 0.99 changes nothing of alpha')
-  assert rank.endswith('it is read by evolution, random_search')
-  config.prior = {}  # Which looks through the screen.
-  assert screen.without_effect(config) == [rank]
-  config.method = 'evolution'
+  config.screen.rank = 'ic'  # By which it looks through the screen.
+  assert screen.without_effect(config) == []
+  config.method = 'gp'
+  twin, rank = screen.without_effect(config)
+  assert rank.endswith('it is read by alphacfg, evolution, random_search')
+  config.prior = {}  # Which looks through it, too.
+  config.method, config.screen.rank = 'alphacfg', 'none'
   assert screen.without_effect(config) == []
 
 

@@ -15,7 +15,14 @@ from alphajax import experiment, markets
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
-from alphajax.methods import alphacfg, fitting, openings, rewards
+from alphajax.methods import (
+  diagnosis,
+  fitting,
+  openings,
+  ranked_games,
+  rewards,
+  surrogate,
+)
 from alphajax.methods import learner as learner_lib
 from alphajax.networks import heads
 from alphajax.search import evolution, losses, mcts, replay
@@ -138,14 +145,14 @@ def test_diagnostics_tell_what_the_value_knows():
   ]  # fmt: skip
   predicted = np.array([0.1, 0.2, 0.3, 0.9, 0.0])
   worths = np.array([0.3, 0.2, 0.1, 0.0, 0.0])
-  found = alphacfg.diagnostics(predicted, worths, outcomes)
+  found = diagnosis.diagnostics(predicted, worths, outcomes)
   assert found['value_own'] == pytest.approx(1.0)
   assert found['value_unexplained'] == pytest.approx(-1.0)
   assert found['value_rank'] == pytest.approx(-1.0)
   assert found['mean_own_ic'] == pytest.approx(0.015)
   assert (found['dead'], found['duplicates']) == (0.2, 0.2)
   assert found['target_spread'] == pytest.approx(np.std([0.3, 0.2, 0.1, 0.0]))
-  constant = alphacfg.diagnostics(np.ones(5), worths, outcomes)
+  constant = diagnosis.diagnostics(np.ones(5), worths, outcomes)
   assert constant['value_own'] is None
 
 
@@ -289,3 +296,90 @@ def test_rpn_has_no_nodes_to_open(market):
   message = "prefix order, and config.language.name = 'rpn' writes others"
   with pytest.raises(ValueError, match=message):
     experiment.make_method(config, market)
+
+
+def ranked_config():
+  config = config_of(
+    search_openings=0.5, search_openings_from='niches', screen_twin=0.99,
+    screen_rank='gain', screen_candidates=2, screen_stocks=8, screen_days=20,
+    value_reward='unexplained', value_normalize='rank',
+    value_similarity='none', value_duplicates='nothing',
+    pool_rule='elastic_net', pool_penalty=0.2,
+  )  # fmt: skip
+  config.num_trajectories = 4
+  return config
+
+
+def test_more_games_are_played_than_formulas_evaluated(market, monkeypatch):
+  monkeypatch.setattr(surrogate, 'LEAST', 3)
+  method = experiment.make_method(ranked_config(), market)
+  state = method.init(jax.random.key(0))
+  evaluated = 0
+  for n in range(3):
+    state, metrics = method.step(state, jax.random.key(n))
+    assert metrics['proposed'] == 8 * (n + 1)
+    assert metrics['evaluated'] - evaluated <= 4
+    evaluated = metrics['evaluated']
+  assert metrics['trust'] is not None
+  again = method.load(*method.save(state))
+  ends = (
+    method.step(each, jax.random.key(3))[0]._replace(known=())
+    for each in (state, again)
+  )
+  for one, other in zip(*map(jax.tree.leaves, ends), strict=True):
+    np.testing.assert_array_equal(one, other)
+
+
+def test_games_teach_what_their_formulas_are_foreseen_to_be_worth():
+  # Known and new; dead; known to the screen alone; of an earlier game.
+  worth = ranked_games.Worth(
+    left=np.array([0.03, 0.0, 0.01, 0.03]),
+    known=np.array([True, True, False, True]),
+    alive=np.array([True, False, True, True]),
+    is_new=np.array([True, True, True, False]),
+  )
+  games = mcts.Trajectories(*[None] * len(mcts.Trajectories.__match_args__))
+  games = games.replace(active=np.array([[True] * 4, [True, False] * 2]))
+  options = types.SimpleNamespace(scale=2.0, normalize='none')
+  for duplicates, last in (('nothing', 0.0), ('same', 0.06)):
+    options.duplicates = duplicates
+    taught, targets, ends = ranked_games.lesson(options, games, worth)
+    np.testing.assert_allclose(ends, [0.06, 0.0, 0.0, last])
+    np.testing.assert_allclose(
+      targets, [[0.06, 0.0, 0.0, last], [0.06, 0.0, 0.0, 0.0]]
+    )
+    # Of the third nothing is known, so its moves are none.
+    np.testing.assert_array_equal(
+      taught.active, [[True, True, False, True], [True, False, False, False]]
+    )
+
+
+def test_a_figure_is_foreseen_from_behaviour():
+  rng = np.random.default_rng(0)
+  rows = rng.standard_normal((30, 400)).astype(np.float32)
+  direction = rng.standard_normal(400)
+  evidence = surrogate.Evidence(
+    rows=rows, gram=rows @ rows.T / 400.0, blocks=np.zeros((30, 8)),
+    pool=np.array([], int), ids=np.arange(30),
+  )  # fmt: skip
+  mixed = rng.standard_normal((5, 30)) @ rows  # What the evidence spans.
+  found = surrogate.foresee(evidence, mixed, rows @ direction)
+  assert np.corrcoef(found, mixed @ direction)[0, 1] > 0.95
+  dead = surrogate.foresee(evidence, 0 * mixed, rows @ direction)
+  np.testing.assert_array_equal(dead, 0.0)
+
+
+@pytest.mark.parametrize(
+  ('key', 'value', 'message'),
+  [
+    ('value.reward', 'pool', "set config.value.reward='unexplained', which is"),
+    ('search.known_rewards', True, 'set config.search.known_rewards=False'),
+    ('pool.rule', 'algorithm1', 'set config.pool.rule, such as elastic_net'),
+    ('screen.twin', 0.0, 'set config.screen.twin, such as 0.99'),
+  ],
+)
+def test_ranked_games_need_what_tells_formulas_apart(key, value, message):
+  config = ranked_config()
+  config.update_from_flattened_dict({key: value})
+  with pytest.raises(ValueError, match=message):
+    ranked_games.check(config)

@@ -12,21 +12,21 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from alphajax.factor import pool_rules
 from alphajax.language import environment, tree
 from alphajax.language import formula as formula_lib
 from alphajax.methods import (
   advice,
   archive,
   choice,
-  foresight,
+  diagnosis,
   miner,
+  openings,
+  ranked_games,
   rewards,
   unexplained,
   validation,
 )
 from alphajax.methods import learner as learner_lib
-from alphajax.methods import memory as memory_lib
 from alphajax.methods.base import Market, Method
 from alphajax.run.clock import Clock
 
@@ -35,12 +35,13 @@ DUPLICATES = ('same', 'nothing')
 NORMALIZE = ('none', 'rank', 'clip')
 SOURCES = ('pool', 'niches')
 VALUE_OPTIONS = ('similarity', 'reward', 'scale', 'normalize', 'duplicates')
-NICHES, NICHE_CORR = 30, 0.7  # Of openings; as evolution's parents.
 
 
 def make(config, market: Market) -> Method:
   """Makes the method; see `configs/alphacfg.py`."""
   _check_choices(config)
+  if config.screen.rank != 'none':
+    return ranked_games.make(config, market)
   grammar = environment.make(**config.language)
   bench = archive.make_bench(config, market)
   adviser, prior = None, None
@@ -69,7 +70,7 @@ def make(config, market: Market) -> Method:
           state.learner,
           play_key,
           state.mined.iteration,
-          openings_of(config, bench, state.mined),
+          openings.formulas_of(config, bench, state.mined),
           told,
         )
       )
@@ -90,7 +91,9 @@ def make(config, market: Market) -> Method:
     return miner.State(mined, learner), {
       **metrics,
       **fitted,
-      **diagnostics(predicted, learned(games, targets), outcomes),
+      **diagnosis.diagnostics(
+        predicted, diagnosis.learned(games, targets), outcomes
+      ),
       'seconds': clock.seconds,
     }
 
@@ -170,56 +173,6 @@ def worths_now(config, bench: archive.Bench, mined: archive.Mined):
   table = np.zeros(max(most, len(worths)), np.float32)
   table[: len(worths)] = worths
   return table
-
-
-def openings_of(config, bench: archive.Bench, mined: archive.Mined):
-  """The formulas that games may begin with a part of."""
-  if config.search.openings_from == 'pool':
-    return archive.members(bench, mined)[0]
-  if bench.chooser is None or not mined.memory.ids:
-    return []
-  evidence = memory_lib.evidence(bench.chooser.recorder, mined.memory)
-  chosen = pool_rules.niches(evidence, NICHES, NICHE_CORR)
-  known = list(mined.book)
-  keys = [known[mined.memory.ids[i]] for i in chosen.tolist()]
-  return archive.read(keys, bench.features)
-
-
-def learned(games, targets: np.ndarray) -> np.ndarray:
-  """The target of the last move of every game, f32[B]; 0 without a move."""
-  active = np.asarray(games.active)
-  last = len(active) - 1 - np.argmax(active[::-1], axis=0)
-  return np.where(active.any(0), targets[last, np.arange(active.shape[1])], 0.0)
-
-
-def diagnostics(predicted, worths, outcomes) -> dict[str, float | None]:
-  """Whether anything is learned, of the new formulas of an iteration.
-
-  target_spread: standard deviation of what the finished formulas are worth.
-  value_rank: rank correlation of the value predicted before with that worth;
-    value_own, value_unexplained: with |own IC|, and with the correlation with
-    what the pool left of the label. None where one of them is constant.
-  mean_own_ic: mean |own IC|; dead, duplicates: shares of all proposed.
-  """
-  new = np.array([outcome.is_new for outcome in outcomes])
-  own = np.array([abs(outcome.own_ic) for outcome in outcomes])
-  left = np.array([abs(outcome.unexplained) for outcome in outcomes])
-  alive = new & (own > 0)
-
-  def rank_correlation(others):
-    return foresight.rank_correlation(
-      predicted[alive], np.asarray(others)[alive]
-    )
-
-  return {
-    'target_spread': float(np.std(worths[new])) if new.any() else None,
-    'value_rank': rank_correlation(worths),
-    'value_own': rank_correlation(own),
-    'value_unexplained': rank_correlation(left),
-    'mean_own_ic': float(own[new].mean()) if new.any() else None,
-    'dead': float(np.mean(new & ~alive)),
-    'duplicates': float(np.mean(~new)),
-  }
 
 
 def value_targets(

@@ -20,6 +20,7 @@ from alphajax.language import environment
 from alphajax.methods import (
   alphacfg,
   archive,
+  diagnosis,
   miner,
   rewards,
   stopping,
@@ -68,11 +69,11 @@ def make(config, market: Market) -> Method:
     with clock('update'):
       learner, fitted = agent.learn(learner, learn_key, played, worths)
     mined, metrics = validation.validate(bench, mined, clock)
-    predicted = alphacfg.learned(played, np.asarray(played.values))
+    predicted = diagnosis.learned(played, np.asarray(played.values))
     return miner.State(mined, learner), {
       **metrics,
       **fitted,
-      **alphacfg.diagnostics(predicted[: len(formulas)], worths, outcomes),
+      **diagnosis.diagnostics(predicted[: len(formulas)], worths, outcomes),
       'random_share': share,
       'steps': int(learner.steps),
       'seconds': clock.seconds,

@@ -17,8 +17,8 @@ import optax
 
 from alphajax.language import environment
 from alphajax.methods import (
-  alphacfg,
   archive,
+  diagnosis,
   likeness,
   miner,
   stopping,
@@ -80,7 +80,7 @@ def make(config, market: Market) -> Method:
     return miner.State(mined, learner), {
       **metrics,
       **fitted,
-      **alphacfg.diagnostics(log_forward, log_rewards, outcomes),
+      **diagnosis.diagnostics(log_forward, log_rewards, outcomes),
       'novelty': float(np.mean(1 - similar)) if bonus and formulas else None,
       'novelty_weight': bonus,
       'seconds': clock.seconds,

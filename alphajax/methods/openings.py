@@ -15,11 +15,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from alphajax.factor import pool_rules
 from alphajax.language import environment
 from alphajax.language import grammar as grammar_lib
 from alphajax.language.formula import Formula
 from alphajax.language.grammar import Grammar, State
+from alphajax.methods import archive
+from alphajax.methods import memory as memory_lib
 from alphajax.search import evolution
+
+NICHES, NICHE_CORR = 30, 0.7  # As evolution's parents.
+
+
+def formulas_of(
+  config, bench: archive.Bench, mined: archive.Mined
+) -> list[Formula]:
+  """The formulas that games may begin with a part of."""
+  if config.search.openings_from == 'pool':
+    return archive.members(bench, mined)[0]
+  if bench.chooser is None or not mined.memory.ids:
+    return []
+  evidence = memory_lib.evidence(bench.chooser.recorder, mined.memory)
+  chosen = pool_rules.niches(evidence, NICHES, NICHE_CORR)
+  known = list(mined.book)
+  keys = [known[mined.memory.ids[i]] for i in chosen.tolist()]
+  return archive.read(keys, bench.features)
 
 
 def draw(

@@ -33,8 +33,8 @@ MAX_DRAWS = 50
 MIN_NORM = 1e-6
 RANKS = ('none', 'ic', 'gain')  # See `surrogate`.
 # Methods that read `config.screen`, and those that rank by it. AlphaCFG reads
-# it with a prior.
-RANKED = ('evolution', 'random_search')
+# it when it ranks, or with a prior.
+RANKED = ('alphacfg', 'evolution', 'random_search')
 USERS = ('alphaformer', 'pretraining', 'retrieval', *RANKED)
 
 
@@ -108,10 +108,13 @@ def without_effect(config) -> list[str]:
   if config.method not in registry.METHODS:
     return []
   said: list[tuple[str, tuple[str, ...]]] = []
-  if options.get('twin') and config.method not in USERS:
-    if 'prior' not in config:
-      said.append(('twin', USERS))
-  if options.get('rank', 'none') != 'none' and config.method not in RANKED:
+  ranks = options.get('rank', 'none') != 'none'
+  in_vain = config.method not in USERS
+  if config.method == 'alphacfg':
+    in_vain = not ranks and 'prior' not in config
+  if options.get('twin') and in_vain:
+    said.append(('twin', USERS))
+  if ranks and config.method not in RANKED:
     said.append(('rank', RANKED))
   return [
     f'config.screen.{name} = {options[name]} changes nothing of '

@@ -31,12 +31,14 @@ class Evidence(NamedTuple):
   rows: f32[N, D], their behaviours; gram: f64[N, N], correlations.
   blocks: f64[N, BLOCKS], mean ICs.
   pool: i[P], those of them that are in the pool.
+  ids: i[N], which of the book they are.
   """
 
   rows: np.ndarray
   gram: np.ndarray
   blocks: np.ndarray
   pool: np.ndarray
+  ids: np.ndarray
 
 
 def check(config) -> None:
@@ -71,13 +73,15 @@ def read(
   daily = np.concatenate(mined.memory.daily).astype(np.float64)
   pool = _pool(bench, mined)
   places = _landmarks(np.abs(daily.mean(1)), pool)
-  rows = nearest.take(known.rows, np.array(mined.memory.ids)[places])
+  ids = np.array(mined.memory.ids)[places]
+  rows = nearest.take(known.rows, ids)
   parts = np.array_split(daily[places], BLOCKS, axis=1)
   return Evidence(
     rows=rows,
     gram=_products(rows, rows),
     blocks=np.stack([part.mean(1) for part in parts], 1),
     pool=np.flatnonzero(np.isin(places, pool)),
+    ids=ids,
   )
 
 
@@ -113,6 +117,23 @@ def _forecast(
   return kernel.forecast(
     evidence.gram, across, evidence.blocks, evidence.pool, RIDGE, explore
   )
+
+
+def foresee(
+  evidence: Evidence, rows: np.ndarray, figures: np.ndarray
+) -> np.ndarray:
+  """A figure that is linear in a formula's values, of formulas by what they do.
+
+  Args:
+    rows: f16[M, D], their behaviours; of one without value it is 0, and so is
+      its figure.
+    figures: f64[N], those of the formulas of the evidence.
+
+  Returns:
+    f64[M].
+  """
+  across = _products(rows.astype(np.float32), evidence.rows)
+  return kernel.predict(evidence.gram, across, figures, RIDGE)
 
 
 def ranking(options, evidence: Evidence | None) -> dict[str, Any]:

@@ -53,9 +53,9 @@ def summary(found: Mapping[str, Any]) -> Iterator[str]:
   if refused:
     ahead = sum(each['looks_ahead'] for each in refused)
     more = f', {ahead} of them since they look ahead' if ahead else ''
-    count = _lines(len(refused), 'is', 'are')
+    lines = _lines(len(refused), 'is', 'are')
     was = 'was' if len(refused) == 1 else 'were'
-    yield f'{count} no formula and {was} not judged{more}:'
+    yield f'{lines} no formula and {was} not judged{more}:'
 
 
 def _lines(count: int, one: str, many: str) -> str:
