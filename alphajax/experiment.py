@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from alphajax import markets
 from alphajax.configs import common
@@ -40,7 +41,14 @@ def make_method(config, data: Market) -> Method:
   """
   _check_values(config)
   dealing.check(dealing.wanted(config))
-  return registry.module(config).make(config, data)
+  method = registry.module(config).make(config, data)
+  if not isinstance(method, Method):
+    raise ValueError(
+      f'config.method is {config.method!r}: its make(config, market) gave '
+      f'{type(method).__name__}: expected alphajax.Method(init=..., step=..., '
+      '...)'
+    )
+  return method
 
 
 def with_rules(config):
@@ -183,7 +191,12 @@ def random_formulas(config, workdir: Path, most: int) -> Sequence[Formula]:
 
 
 def summarize(config, found: Found, predict: Predict, market: Sequence[Split]):
-  """What `pool.json` and `daily.npz` say of a result, see `judge.result`."""
+  """What `pool.json` and `daily.npz` say of a result, see `judge.result`.
+
+  Raises:
+    ValueError: what the method found is no `Found` of its formulas.
+  """
+  _check_found(config, found)
   summary, daily = result_lib.summarize(
     predict,
     found.formulas,
@@ -193,6 +206,20 @@ def summarize(config, found: Found, predict: Predict, market: Sequence[Split]):
     {split.name: markets.ceiling(config, split) for split in market},
   )
   return {'iteration': found.iteration, **summary}, daily
+
+
+def _check_found(config, found: Found) -> None:
+  formulas, weights = found.formulas, found.weights
+  said = f'config.method is {config.method!r}: its Found has'
+  if not all(isinstance(each, Formula) for each in formulas):
+    raise ValueError(
+      f'{said} formulas that are none: expected what alphajax.parse(text) gives'
+    )
+  if len(formulas) != len(weights) or not np.all(np.isfinite(weights)):
+    raise ValueError(
+      f'{said} {len(formulas)} formulas and the weights {list(weights)}: '
+      'expected a finite number for each formula'
+    )
 
 
 def keep_result(

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,11 @@ def lookback(config) -> int:
   module = registry.module(config)
   if hasattr(module, 'lookback'):
     needed = module.lookback(config)
+    if not isinstance(needed, numbers.Integral) or needed < 0:
+      raise ValueError(
+        f'config.method is {config.method!r}: its lookback(config) is '
+        f'{needed!r}: expected a whole number of bars, 0 or more'
+      )
   elif config.lookback:
     needed = config.lookback
   else:

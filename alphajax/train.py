@@ -110,7 +110,7 @@ def _iterate(config, workdir, method, state, done, rng_key, keep_result):
       record = {
         'iteration': iteration,
         **metrics,
-        'seconds': dict(metrics['seconds'], total=now - start),
+        'seconds': dict(metrics.get('seconds', {}), total=now - start),
         'compile_seconds': compiling.take(),
       }
       start = now

@@ -295,3 +295,24 @@ def test_a_rule_with_options_of_its_own():
   ):
     with pytest.raises(ValueError, match=message):
       choice.parse(text, options)
+
+
+@pytest.mark.parametrize(
+  ('given', 'said'),
+  [
+    (np.ones(2), r'float64\[2\]: expected weights f64'),
+    (None, r'object\[\]: expected weights'),
+    ('nan', '1 of .* formulas a weight that is not finite'),
+  ],
+)
+def test_weights_of_a_rule_of_ones_own_that_cannot_be(
+  bench, mined, given, said
+):
+  def rule(evidence, options, seed):
+    if not isinstance(given, str):
+      return given
+    return np.where(np.arange(len(evidence.daily)) == 0, np.nan, 1.0)
+
+  chooser = bench.chooser._replace(rule=rule)
+  with pytest.raises(ValueError, match=said):
+    choice.choose(chooser, mined.memory)

@@ -154,3 +154,16 @@ def test_a_formula_is_one_program(monkeypatch):
   shorter = panel_lib.select_days(panel, slice(0, 10))
   evaluate.compile(formula_lib.parse('Std(open,3)*close'))(shorter)
   assert sorted(traced) == ['Mul', 'Mul', 'Std', 'Std']  # Another shape.
+
+
+def test_what_is_no_formula_is_refused_and_none_are_no_values():
+  panel = panel_lib.make(
+    np.ones((6, 3, 2)), np.ones((3, 2), bool),
+    ['2020-01-01', '2020-01-02', '2020-01-03'], ['a', 'b'],
+  )  # fmt: skip
+  assert evaluate.values([], panel).shape == (0, 3, 2)
+  for given in ('close', ['close'], formula_lib.parse('close')):
+    with pytest.raises(ValueError, match='expected a list of formulas'):
+      evaluate.values(given, panel)
+  with pytest.raises(ValueError, match="'close' is no formula: expected"):
+    evaluate.compile('close')

@@ -399,3 +399,12 @@ def test_a_language_of_your_own_is_a_module(tmp_path, monkeypatch):
   )
   with pytest.raises(ValueError, match="toy_language.make', which has none"):
     environment.make('toy_language.make', rules='Expr -> close')
+
+
+def no_language(**options):
+  del options
+
+
+def test_a_language_of_ones_own_that_is_none():
+  with pytest.raises(ValueError, match='gave NoneType: expected a language'):
+    environment.make(f'{__name__}.no_language')

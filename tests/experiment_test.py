@@ -3,6 +3,8 @@
 import functools
 import json
 import re
+import sys
+import types
 
 import jax
 import numpy as np
@@ -376,3 +378,39 @@ def test_splits_that_touch_are_refused_on_the_common_day(config):
   other.splits.valid = (config.splits.train[1], end)
   with pytest.raises(ValueError, match='let valid begin after it'):
     markets.load_market(other)
+
+
+@pytest.mark.parametrize(
+  ('functions', 'said'),
+  [
+    ({}, 'that module has no make, and needs make'),
+    ({'make': lambda config, market: None}, 'gave NoneType: expected'),
+    (
+      {'make': None, 'lookback': lambda config: 2.5},
+      r'lookback\(config\) is 2.5: expected a whole number',
+    ),
+  ],
+)
+def test_a_method_of_ones_own_that_cannot_be(
+  config, monkeypatch, functions, said
+):
+  module = types.ModuleType('my_methods.mine')
+  vars(module).update(functions)
+  monkeypatch.setitem(sys.modules, 'my_methods', types.ModuleType('my_methods'))
+  monkeypatch.setitem(sys.modules, 'my_methods.mine', module)
+  other = config.copy_and_resolve_references()
+  other.method = 'my_methods.mine'
+  with pytest.raises(ValueError, match=said):
+    markets.lookback(other)
+    experiment.make_method(other, None)
+
+
+def test_what_a_method_found_is_checked_before_it_is_written(config):
+  close = formula_lib.parse('close')
+  for found, said in (
+    (Found(1, ('close',), (1.0,)), 'formulas that are none'),
+    (Found(1, (close,), ()), '1 formulas and the weights'),
+    (Found(1, (close,), (float('nan'),)), 'a finite number for each'),
+  ):
+    with pytest.raises(ValueError, match=said):
+      experiment.summarize(config, found, None, ())

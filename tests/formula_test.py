@@ -183,3 +183,8 @@ def test_equal_texts_are_parsed_once_for_a_set_of_features():
 
 def test_wide_punctuation_is_read():
   assert parse('Mean（close＋open，20）') == parse('Mean(close+open,20)')
+
+
+def test_what_is_no_text_is_named():
+  with pytest.raises(formula.FormulaError, match="b'close' is bytes"):
+    formula.parse(b'close')

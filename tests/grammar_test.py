@@ -12,6 +12,7 @@ import pytest
 
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
+from alphajax.language import row_text
 from alphajax.language import vocab as vocab_lib
 
 # Table 7: what a node of each kind adds to the length.
@@ -307,3 +308,24 @@ def test_tokens_that_are_no_tree():
   for tokens in ([*add, add[1]], add[:2], [0, 0]):
     with pytest.raises(ValueError, match='tokens'):
       grammar_lib.formula_of(grammar, np.asarray(tokens))
+
+
+@pytest.mark.parametrize('window', ['Expr', 'Const', 'close', 'Either'])
+def test_an_operand_in_the_place_of_a_window_is_refused(window):
+  def make(window):
+    own = (
+      f'Expr -> close\nExpr -> Mean close {window} : 1\nConst -> 0.1\n'
+      'Either -> Short | close\nShort -> Num\nNum -> 20\n'
+    )
+    return grammar_lib.make('custom', max_length=3, rules=own)
+
+  with pytest.raises(ValueError, match=f"window last, and '{window}' is none"):
+    make(window)
+  make('Short')
+
+
+def test_a_file_of_rows_as_it_is_typed_and_saved(tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  text = 'Expr -> close | volume'
+  (tmp_path / 'rows.txt').write_text(text, encoding='utf-8-sig')
+  assert row_text.read('~/rows.txt') == text

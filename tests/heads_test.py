@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -145,3 +146,17 @@ def test_an_encoder_of_your_own(tmp_path, monkeypatch, path):
 def test_encoders_that_are_none(name, said):
   with pytest.raises(ValueError, match=said):
     heads.make(language(), encoder=name)
+
+
+class Rows(nn.Module):
+  """An encoder that gives a vector for each token."""
+
+  @nn.compact
+  def __call__(self, tokens):
+    return nn.Embed(8, 4)(tokens)
+
+
+def test_an_encoder_that_gives_no_vector_is_refused():
+  network = heads.PolicyValue(Rows(), language().num_actions)
+  with pytest.raises(ValueError, match=r'gave \[\d+, 4\] of tokens'):
+    heads.init(network, language(), jax.random.key(0))

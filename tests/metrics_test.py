@@ -307,3 +307,8 @@ def test_each_platform_has_its_own_way_alone(platform):
   )
   lowered = traced.lower(lowering_platforms=(platform,)).as_text()
   assert ('stablehlo.while' in lowered) == (platform == 'cpu')
+
+
+def test_an_interval_refuses_a_lag_below_0():
+  with pytest.raises(ValueError, match='lag -1 needs .* a lag of 0 or more'):
+    metrics.mean_interval(np.zeros(50), -1)

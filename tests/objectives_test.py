@@ -69,7 +69,7 @@ def test_oriented_takes_the_better_sign():
   np.testing.assert_array_equal(signs, np.where(mean < 0, -1, 1))
 
 
-MEDIAN = objectives.Objective('ic', lambda daily, scored: jnp.median(daily))
+MEDIAN = objectives.Objective('ic', lambda daily, scored: jnp.median(daily, -1))
 
 
 def test_an_objective_of_ones_own():
@@ -83,3 +83,27 @@ def test_refusals():
     objectives.make('sharpe')
   with pytest.raises(ValueError, match='beta is -1'):
     objectives.make('lcb', -1)
+
+
+def _days_kept(daily, scored):
+  return daily * scored
+
+
+def _unguarded(daily, scored):
+  return jnp.sum(daily * scored, -1) / jnp.sum(daily != 0, -1)
+
+
+shape_kept = objectives.Objective('ic', _days_kept)
+unguarded = objectives.Objective('ic', _unguarded)
+
+
+@pytest.mark.parametrize(
+  ('name', 'said'),
+  [
+    ('shape_kept', r'shape \[2, 4\]: expected \[2\]'),
+    ('unguarded', 'nan.*expected finite numbers'),
+  ],
+)
+def test_an_objective_of_ones_own_is_tried_when_it_is_named(name, said):
+  with pytest.raises(ValueError, match=said):
+    objectives.make(f'{__name__}.{name}')

@@ -121,7 +121,8 @@ def only_new(outcome, objective):
 
 
 def test_a_reward_of_ones_own():
-  assert rewards.reward_of(f'{__name__}.only_new') is only_new
+  new = archive.Outcome(0.05, -0.03, 0.0, True, ())
+  assert rewards.reward_of(f'{__name__}.only_new')(new, None) == 1.0
   with pytest.raises(ValueError, match="value.reward is 'gold': expected one"):
     rewards.reward_of('gold')
 
@@ -212,3 +213,15 @@ def test_value_targets_are_scaled_and_duplicates_are_worth_nothing():
   # Both are known from now on.
   np.testing.assert_array_equal(final, 0.0)
   np.testing.assert_allclose(targets[0], [0.0, 0.6], rtol=1e-6)
+
+
+def worth_given(outcome, objective):
+  del objective
+  return outcome
+
+
+@pytest.mark.parametrize('given', [None, np.nan, np.zeros(2), 'much'])
+def test_a_reward_that_is_no_finite_number_is_named(given):
+  reward = rewards.reward_of(f'{__name__}.worth_given')
+  with pytest.raises(ValueError, match="worth_given': it gave .*finite number"):
+    reward(given, None)

@@ -68,3 +68,9 @@ def test_a_damaged_config_is_named(tmp_path, content):
   (tmp_path / 'config.json').write_text(content)
   with pytest.raises(RunError, match='config.json .*another --workdir'):
     config.check_config(tmp_path, CONFIG)
+
+
+def test_a_work_folder_that_is_a_file_is_named(tmp_path):
+  (tmp_path / 'run').write_text('')
+  with pytest.raises(RunError, match='run is a file: expected a folder'):
+    config.check_config(tmp_path / 'run', CONFIG)

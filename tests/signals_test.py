@@ -350,3 +350,10 @@ def test_a_span_shorter_than_the_horizon_has_no_figures():
   panel, signal = market()
   found = judge.decay(signal, panel, (40,), days=('2020-06-29', '2020-07-28'))
   assert found[40]['days'] == 0 and np.isnan(found[40]['ic']['mean'])
+
+
+def test_a_signal_of_other_stocks_has_no_figures():
+  panel, signal = market()[:2]
+  split = panel_lib.split(panel, 'judged', '2020-02-14', DAYS[1], lookback=5)
+  with pytest.raises(ValueError, match=r'expected that of the panel'):
+    figures.on_scored_days(np.asarray(signal)[:, :-1], split)

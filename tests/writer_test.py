@@ -153,3 +153,8 @@ def test_what_cannot_be_read_is_named(tmp_path):
   with pytest.raises(RunError, match=f'{tmp_path}: Is a directory') as error:
     writer.read(tmp_path)
   assert error.value.__cause__.errno == errno.EISDIR
+
+
+def test_a_metric_that_is_an_array_is_named():
+  with pytest.raises(ValueError, match=r'seconds.search is an array \[3\]'):
+    writer.nonfinite(record(1, seconds={'search': np.zeros(3)}))

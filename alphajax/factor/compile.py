@@ -52,8 +52,12 @@ def compile(formula: formula_lib.Formula) -> Callable:
   `Store` or `values`, which compile nothing.
 
   Raises:
-    ValueError: when called, where the panel lacks a feature of the formula.
+    ValueError: no formula; or, when called, the panel lacks a feature of it.
   """
+  if not isinstance(formula, formula_lib.Formula):
+    raise ValueError(
+      f'{formula!r} is no formula: expected what alphajax.parse(text) gives'
+    )
   formula = formula_lib.canonical(formula)
   run = _program(formula)
 

@@ -29,7 +29,21 @@ CHUNK = 32  # Formulas whose values are held at a time.
 
 
 def values(formulas: Sequence[Formula], panel: Panel) -> jax.Array:
-  """Values of formulas, f32[N, T, S]; NaN where a value is missing."""
+  """Values of formulas, f32[N, T, S]; NaN where a value is missing.
+
+  Planned on the host: not inside a `jit` of yours, `compile` is for that.
+
+  Raises:
+    ValueError: something that is no formula, or a feature that the panel lacks.
+  """
+  if isinstance(formulas, Formula | str) or not all(
+    isinstance(each, Formula) for each in formulas
+  ):
+    raise ValueError(
+      'expected a list of formulas, as [alphajax.parse("close/open")] is one'
+    )
+  if not len(formulas):
+    return jnp.zeros((0, *np.shape(panel.mask)), jnp.float32)
   return jnp.stack(make_store(panel).take(list(formulas)))
 
 

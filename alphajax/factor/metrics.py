@@ -292,7 +292,8 @@ def mean_interval(daily: np.ndarray, lag: int) -> Interval:
     lag: at least horizon - 1, since labels of h days overlap on h - 1 of them.
 
   Raises:
-    ValueError: no more days than lags, or a day that is NaN or infinite.
+    ValueError: no more days than lags, a lag below 0, or a day that is NaN or
+      infinite.
   """
   mean, error, freedom = mean_error(daily, lag)
   half = float(special.stdtrit(freedom, 0.975) * error)
@@ -302,10 +303,10 @@ def mean_interval(daily: np.ndarray, lag: int) -> Interval:
 def mean_error(daily: np.ndarray, lag: int) -> MeanError:
   """Mean and standard error of a daily series; see `mean_interval`."""
   daily = np.asarray(daily, np.float64)
-  if daily.ndim != 1 or len(daily) <= lag:
+  if lag < 0 or daily.ndim != 1 or len(daily) <= lag:
     raise ValueError(
-      f'an interval with lag {lag} needs a series of more days than that, '
-      f'not one of shape {daily.shape}'
+      f'an interval with lag {lag} needs a series of more days than that, and '
+      f'a lag of 0 or more, not one of shape {daily.shape}'
     )
   bad = np.flatnonzero(~np.isfinite(daily))
   if bad.size:

@@ -68,7 +68,32 @@ def make(name: str, beta: float = 1.0, key: str = 'the objective') -> Objective:
       f'{key} is {name!r}: expected an Objective(series, score) whose series '
       f'is one of {SERIES}, see alphajax/factor/objectives.py'
     )
+  if name not in _known(beta):
+    _try(found, f'{key} is {name!r}')
   return found
+
+
+def _try(objective: Objective, named: str) -> None:
+  """Scores two small series by an objective of the user's.
+
+  Otherwise a NaN would be taken for a formula without a value.
+
+  Raises:
+    ValueError: the score is not a finite number for each series.
+  """
+  daily = jnp.asarray([[0.1, -0.2, 0.0, 0.3], [0.0, 0.0, 0.0, 0.0]])
+  scores = objective.score(daily, jnp.asarray([True, True, True, False]))
+  if jnp.shape(scores) != (2,):
+    raise ValueError(
+      f'{named}: of daily series f32[2, 4] its score is of shape '
+      f'{list(jnp.shape(scores))}: expected [2], the days reduced'
+    )
+  if not bool(jnp.all(jnp.isfinite(scores))):
+    raise ValueError(
+      f'{named}: its score of {daily.tolist()}, the last day not scored, is '
+      f'{jnp.asarray(scores).tolist()}: expected finite numbers, also of a '
+      'series of zeros; guard what is divided by'
+    )
 
 
 # One object for each: programs are compiled by its identity.

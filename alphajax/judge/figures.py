@@ -29,6 +29,9 @@ def of_signal(
   Returns:
     `metrics.summary` and the coverage, the share of the members' cells on
     scored days that have a value; and `ic`, `rank_ic`, `[days]` each.
+
+  Raises:
+    ValueError: a signal of another shape than the panel.
   """
   days = np.flatnonzero(split.scored)
   ic, rank_ic = on_scored_days(signal, split)
@@ -47,7 +50,13 @@ def on_scored_days(signal: jax.Array, split: Split) -> np.ndarray:
 
 def _scored(signal: jax.Array, split: Split) -> tuple[np.ndarray, ...]:
   """The signal, the label and the members on the scored days, on the host."""
-  days = np.flatnonzero(split.scored)
+  days, shape = np.flatnonzero(split.scored), split.panel.mask.shape
+  # Cells are taken by their number: another shape would be other stocks.
+  if np.shape(signal) != shape:
+    raise ValueError(
+      f'signal of shape {list(np.shape(signal))}: expected that of the panel, '
+      f'[T, S] = {list(shape)}'
+    )
   planes = signal, split.target, split.panel.mask
   return tuple(np.asarray(plane)[days] for plane in planes)
 

@@ -77,7 +77,14 @@ def make(name: str = 'sem_k', *, rules: str = '', **options) -> Language:
       f'language.rules is given, but language.name is {name!r}, which has '
       "none: set it to 'custom' to play those rules"
     )
-  return make_language(**options)
+  language = make_language(**options)
+  if not hasattr(language, 'max_tokens'):
+    raise ValueError(
+      f'language.name is {name!r}: its make(**options) gave '
+      f'{type(language).__name__}: expected a language, as grammar.from_rows '
+      'gives'
+    )
+  return language
 
 
 def _module(language: Language) -> ModuleType:

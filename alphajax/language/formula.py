@@ -208,7 +208,11 @@ def parse(
     ValueError: no dialect of that name; holes in another dialect than ours; a
       feature that cannot be written.
   """
-  if not isinstance(text, str) or not text.strip():
+  if not isinstance(text, str):
+    raise FormulaError(
+      f'{text!r} is {type(text).__name__}: expected text such as Mean(close,20)'
+    )
+  if not text.strip():
     raise FormulaError('empty formula: expected text such as Mean(close,20)')
   text, features = text.translate(_NARROW), tuple(features)
   vocab.check_features(features)

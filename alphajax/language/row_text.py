@@ -27,12 +27,12 @@ def read(text: str, key: str = 'language.rules') -> str:
   """
   if '->' in text or '\n' in text or not text.strip():
     return text
-  path = Path(text)
+  path = Path(text).expanduser()
   if not path.is_file():
     raise ValueError(
       f'{key}: {text!r} is neither rows such as "Expr -> close" nor a file'
     )
-  return path.read_text(encoding='utf-8')
+  return path.read_text(encoding='utf-8-sig')  # Editors put a mark in front.
 
 
 def parse(text: str) -> list[rows_lib.Row]:

@@ -123,7 +123,8 @@ def read_rows(rows: Sequence[Row], vocab: vocab_lib.Vocab) -> list[Rule]:
 
   Raises:
     ValueError: no rows, an unknown symbol, a repeated row, an increment that
-      is no integer >= 0, a right-hand side that is not one whole tree.
+      is no integer >= 0, a right-hand side that is not one whole tree, or has
+    something else where an operator takes a window.
   """
   if not rows:
     raise ValueError('the grammar is empty: it has no rows')
@@ -144,6 +145,7 @@ def read_rows(rows: Sequence[Row], vocab: vocab_lib.Vocab) -> list[Rule]:
       raise ValueError(f'row {row} is repeated')
     rules.append(rule)
   _check_units(rules, vocab)
+  _check_windows(rules, vocab, rows)
   return rules
 
 
@@ -217,3 +219,29 @@ def _check_units(rules: Sequence[Rule], vocab: vocab_lib.Vocab) -> None:
       seen |= new
     if lhs in seen:
       raise ValueError(f'{vocab.symbols[lhs].name!r} can rewrite to itself')
+
+
+def _check_windows(
+  rules: Sequence[Rule], vocab: vocab_lib.Vocab, rows: Sequence[Row]
+) -> None:
+  """Refuses an operand in the place of a window; it could not be evaluated."""
+  symbols = vocab.symbols
+  # All that can become nothing but a window: what is none goes, to the end.
+  windows = {
+    i for i, s in enumerate(symbols) if s.kind in ('window', 'nonterminal')
+  }
+  while gone := {
+    lhs
+    for lhs, rhs, _ in rules
+    if lhs in windows and (len(rhs) > 1 or rhs[0] not in windows)
+  }:
+    windows -= gone
+  for (_, rhs, _), row in zip(rules, rows, strict=True):
+    for at, symbol in enumerate(map(symbols.__getitem__, rhs)):
+      children = children_of(rhs[at:], symbols)[: arity_of(symbol)]
+      if is_windowed(symbol) and children and children[-1][0] not in windows:
+        raise ValueError(
+          f'row {row}: {symbol.name} takes a window last, and '
+          f'{symbols[children[-1][0]].name!r} is none: expected a number of '
+          'language.windows, or a nonterminal such as Num that has only those'
+        )

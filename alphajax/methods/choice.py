@@ -201,7 +201,7 @@ def choose(
   base = np.flatnonzero(np.array(memory.ids) < chooser.base)
   if base.size:
     function = pool_rules.beyond(function, base)
-  weights = function(evidence, options, chooser.seed)
+  weights = _checked(function(evidence, options, chooser.seed), evidence)
   chosen = np.flatnonzero(weights)
   if not chosen.size:
     return Choice((), (), 0.0)
@@ -211,6 +211,27 @@ def choose(
     tuple(weights[chosen].tolist()),
     _mean_ic(signal.reshape(chooser.label.shape), chooser.label),
   )
+
+
+def _checked(weights, evidence: pool_rules.Evidence) -> np.ndarray:
+  """What a rule gave, f64[N]; a rule may be the user's.
+
+  Raises:
+    ValueError: it is not one finite number for each formula.
+  """
+  given, count = np.asarray(weights), len(evidence.daily)
+  if given.shape != (count,) or given.dtype.kind not in 'fiub':
+    raise ValueError(
+      f'the rule of the pool (config.pool.rule) gave {given.dtype}'
+      f'{list(given.shape)}: expected weights f64[{count}], one of each formula'
+    )
+  if not np.all(np.isfinite(given)):
+    raise ValueError(
+      f'the rule of the pool (config.pool.rule) gave '
+      f'{np.sum(~np.isfinite(given))} of {count} formulas a weight that is not '
+      'finite; 0 is the weight of those left out'
+    )
+  return given.astype(np.float64)
 
 
 def _mean_ic(signal: np.ndarray, label: np.ndarray) -> float:

@@ -41,4 +41,7 @@ MINE_NOTHING = (
 
 def module(config):
   """The module of the method that the config names, see `methods.base`."""
-  return lookup.resolve(config.method, METHODS, key='config.method')
+  return lookup.resolve(
+    config.method, METHODS, key='config.method',
+    needs=('make(config, market)',),
+  )  # fmt: skip

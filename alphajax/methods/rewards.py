@@ -34,11 +34,25 @@ def reward_of(name: str) -> Reward:
   name: one of `REWARDS`, or the import path of `reward(outcome, objective)`.
 
   Raises:
-    ValueError: neither of both.
+    ValueError: neither of both. The function of an import path raises it where
+      a formula is worth no finite number.
   """
-  return lookup.function(
+  function = lookup.function(
     name, REWARDS, 'reward(outcome, objective)', key='config.value.reward'
   )
+  if name in REWARDS:
+    return function
+
+  def reward(outcome, objective: Objective) -> float:
+    worth = np.asarray(function(outcome, objective))
+    if worth.shape or worth.dtype.kind not in 'fiub' or not np.isfinite(worth):
+      raise ValueError(
+        f'config.value.reward is {name!r}: it gave {worth}: expected a finite '
+        'number'
+      )
+    return float(worth)
+
+  return reward
 
 
 def objective_of(config) -> Objective:

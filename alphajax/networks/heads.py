@@ -75,7 +75,13 @@ class PolicyValue(nn.Module):
     context: jax.Array | None = None,
     train: bool = False,
   ) -> tuple[jax.Array, jax.Array]:
-    x = self.dropout(self.encoder(tokens), deterministic=not train)
+    x = self.encoder(tokens)
+    if x.ndim != tokens.ndim:  # Of a user's, say; games would be mixed up.
+      raise ValueError(
+        f'the encoder (config.network.encoder) gave {list(x.shape)} of tokens '
+        f'{list(tokens.shape)}: expected one vector [D]'
+      )
+    x = self.dropout(x, deterministic=not train)
     return self.heads(x, context)
 
   def heads(

@@ -31,8 +31,13 @@ def check_config(
 
   Raises:
     ValueError: they differ; each key is shown with its old and new value.
-    RunError: `config.json` is damaged.
+    RunError: `config.json` is damaged, or `workdir` is a file.
   """
+  if Path(workdir).is_file():
+    raise files.RunError(
+      f'--workdir={workdir} is a file: expected a folder, or the name of a new '
+      'one'
+    )
   old = files.read_json(Path(workdir) / 'config.json')
   if old is None:
     return []

@@ -80,8 +80,9 @@ def keep(workdir: Path, method, state, record: Mapping[str, Any]) -> None:
       checkpoint.save(folder, record['iteration'], arrays, host)
     raise FloatingPointError(
       f'iteration {record["iteration"]}: {", ".join(bad)} is not finite; the '
-      f'state is kept in {folder}. A smaller config.training.learning_rate '
-      'often helps; continue from the last good iteration by starting again.'
+      f'state is kept in {folder}. Where a network learns, a smaller '
+      'config.training.learning_rate often helps; continue from the last good '
+      'iteration by starting again.'
     )
   writer.append(workdir / 'metrics.jsonl', record)
   checkpoint.save(workdir / 'checkpoints', record['iteration'], arrays, host)

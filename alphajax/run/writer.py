@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from alphajax.run import files
 from alphajax.run.files import RunError
 
@@ -29,6 +31,11 @@ def nonfinite(record: Mapping[str, Any], prefix: str = '') -> list[str]:
     if isinstance(value, Mapping):
       names += nonfinite(value, f'{prefix}{key}.')
     elif value is not None and not isinstance(value, str):
+      if np.shape(value):
+        raise ValueError(
+          f'metric {prefix}{key} is an array {list(np.shape(value))}: expected '
+          'a number, text or None'
+        )
       if not math.isfinite(value):
         names.append(f'{prefix}{key}')
   return names
