@@ -33,11 +33,16 @@ class Done:
   stderr: str
 
 
+def context():
+  """Whose processes have imported the package already."""
+  made = multiprocessing.get_context('forkserver')
+  made.set_forkserver_preload(PRELOAD)
+  return made
+
+
 def process(target: Callable, args: tuple = ()):
-  """A process, not yet started, in which the package is imported already."""
-  context = multiprocessing.get_context('forkserver')
-  context.set_forkserver_preload(PRELOAD)
-  return context.Process(target=target, args=args)
+  """A process of `context`, not yet started."""
+  return context().Process(target=target, args=args)
 
 
 def _serve(module, arguments, cwd, environment, files):
