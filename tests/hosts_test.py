@@ -103,8 +103,6 @@ def run(workdir, port, index, folder, num_iterations):
   hosts.SILENCE = 6
   hosts.start()
   cache.use_disk_cache()
-  # Four processes make the same programs: those that come later read them.
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
   train.train(config_of(num_iterations), workdir)
   jax.distributed.shutdown()  # As a command does when it ends.
 
