@@ -75,17 +75,6 @@ def run(config, workdir, cache):
   train.train(config, workdir)
 
 
-def hold_still(process):
-  """Stops a process where it is, as a kill would."""
-  os.kill(process.pid, signal.SIGSTOP)
-  threads = Path(f'/proc/{process.pid}/task')
-  while any(
-    (thread / 'stat').read_text().rpartition(')')[2].split()[0] != 'T'
-    for thread in threads.glob('*')
-  ):
-    time.sleep(0.001)
-
-
 def finish(config, workdir):
   """Trains to the end, in this process: it has the programs already."""
   train.train(config, workdir)
@@ -150,18 +139,20 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path, whole):
   process.start()
   places = [tmp_path / '0', tmp_path / '4', workdir]
   # Lines of metrics before each; what is on disk at the first moments is kept.
+  try:
+    for after, place in zip((0, 4, 10), places, strict=True):
+      while lines(workdir) <= after and process.is_alive():
+        time.sleep(0.001)
+      time.sleep(rng.uniform(0, 0.1))
+      if place != workdir:
+        commands.hold_still(process)
+        shutil.copytree(workdir, place)
+        os.kill(process.pid, signal.SIGCONT)
+  finally:
+    process.kill()
+    process.join()
+  assert process.exitcode == -signal.SIGKILL
   for after, place in zip((0, 4, 10), places, strict=True):
-    while lines(workdir) <= after and process.is_alive():
-      time.sleep(0.001)
-    time.sleep(rng.uniform(0, 0.1))
-    if place == workdir:
-      process.kill()
-      process.join()
-      assert process.exitcode == -signal.SIGKILL
-    else:
-      hold_still(process)
-      shutil.copytree(workdir, place)
-      os.kill(process.pid, signal.SIGCONT)
     assert after < lines(place) < ITERATIONS
   for place in places:
     assert_same(finish(config, place), expected)
