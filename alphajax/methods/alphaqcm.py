@@ -21,6 +21,7 @@ from alphajax.methods import (
   alphacfg,
   archive,
   miner,
+  recipe,
   rewards,
   stopping,
   validation,
@@ -81,6 +82,7 @@ def make(config, market: Market) -> Method:
   return miner.make_learning(config, bench, init=agent.init, step=step)
 
 
+@recipe.made_once('network', 'training', 'qcm', 'num_trajectories')
 def make_agent(config, language: environment.Language) -> Agent:
   """The networks of a language, as the config says."""
   networks, init_params = make_networks(config.network, language)
