@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import parameters
 import pytest
 
 from alphajax.data import panel as panel_lib
@@ -26,12 +27,11 @@ def made():
     constants=(1.0,), operators=('Abs', 'Add', 'Mean'),
   )  # fmt: skip
   market, writer = formula_writer.make(language, SIZES)
-  keys = jax.random.split(jax.random.key(0))
   paths = jnp.zeros((6, 12, market_encoder.CHANNELS))
-  of_market = jax.jit(market.init)(keys[0], paths, jnp.ones(6, bool))
+  of_market = parameters.of(market.init, paths, jnp.ones(6, bool))
   pool = jnp.ones((3, language.max_tokens), jnp.int32)
   init = functools.partial(writer.init, method='everything')
-  of_writer = jax.jit(init)(keys[1], jnp.zeros(8), pool)
+  of_writer = parameters.of(init, jnp.zeros(8), pool)
   return language, market, of_market, writer, of_writer
 
 

@@ -2,11 +2,13 @@
 
 import errno
 import json
-import multiprocessing
+import os
 import random
 import shutil
+import signal
 import time
 
+import commands
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -133,33 +135,47 @@ def save_until_killed(folder, announced):
     announced.value = iteration
 
 
+def let_go_until(process, announced, before):
+  """Lets a process that was stopped go on to the next iteration."""
+  os.kill(process.pid, signal.SIGCONT)
+  while announced.value == before and process.is_alive():
+    time.sleep(0.001)
+
+
 def test_kill_at_any_moment_leaves_the_last_complete_checkpoint(tmp_path):
-  context = multiprocessing.get_context('forkserver')
-  context.set_forkserver_preload(['alphajax.run.checkpoint'])
-  announced = context.Value('i', 0)
+  """One that is stopped has left what one that is killed leaves."""
+  context = commands.context()
+  announced = context.Value('i', 0, lock=False)
   seed = random.Random(0)
   cut_short = 0
-  for _ in range(12):
-    before = announced.value
+  for _ in range(4):
     process = context.Process(
       target=save_until_killed, args=(tmp_path, announced)
     )
     process.start()
-    while announced.value == before and process.is_alive():
-      time.sleep(0.001)
-    time.sleep(seed.uniform(0, 0.2))
-    process.kill()
-    process.join()
-    # Killed by us, not by an error of its own.
-    assert process.exitcode == -9
-    complete = len(checkpoint.iterations(tmp_path))
-    cut_short += len(list(tmp_path.iterdir())) > complete
-    iteration, arrays, host = checkpoint.restore(tmp_path, numbered_arrays(0))
-    assert iteration in (announced.value, announced.value + 1)
-    assert host == {'iteration': iteration}
-    assert_same(arrays, numbered_arrays(iteration))
+    try:
+      for end in (commands.hold_still, commands.hold_still, kill):
+        let_go_until(process, announced, announced.value)
+        time.sleep(seed.uniform(0, 0.2))
+        end(process)
+        complete = len(checkpoint.iterations(tmp_path))
+        cut_short += len(list(tmp_path.iterdir())) > complete
+        like = numbered_arrays(0)
+        iteration, arrays, host = checkpoint.restore(tmp_path, like)
+        assert iteration in (announced.value, announced.value + 1)
+        assert host == {'iteration': iteration}
+        assert_same(arrays, numbered_arrays(iteration))
+    finally:
+      process.kill()
   assert announced.value >= 12
   assert cut_short  # Some kills did hit a save or a deletion.
+
+
+def kill(process):
+  process.kill()
+  process.join()
+  # Killed by us, not by an error of its own.
+  assert process.exitcode == -signal.SIGKILL
 
 
 def flip(path, rng):
@@ -321,8 +337,7 @@ def test_a_full_disk_is_named_and_the_one_before_stays(
 
 def test_read_while_another_process_saves_it_is_always_whole(tmp_path):
   """What is replaced meanwhile is neither damaged nor missing."""
-  context = multiprocessing.get_context('forkserver')
-  context.set_forkserver_preload(['alphajax.run.checkpoint'])
+  context = commands.context()
   announced = context.Value('i', 0)
   process = context.Process(
     target=save_until_killed, args=(tmp_path, announced)

@@ -8,8 +8,10 @@ import dataclasses
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -33,11 +35,25 @@ class Done:
   stderr: str
 
 
+def context():
+  """Whose processes have imported the package already."""
+  made = multiprocessing.get_context('forkserver')
+  made.set_forkserver_preload(PRELOAD)
+  return made
+
+
 def process(target: Callable, args: tuple = ()):
-  """A process, not yet started, in which the package is imported already."""
-  context = multiprocessing.get_context('forkserver')
-  context.set_forkserver_preload(PRELOAD)
-  return context.Process(target=target, args=args)
+  """A process of `context`, not yet started."""
+  return context().Process(target=target, args=args)
+
+
+def hold_still(process):
+  """Stops a process where it is: what a kill leaves on disk is there."""
+  os.kill(process.pid, signal.SIGSTOP)
+  threads = Path(f'/proc/{process.pid}/task').glob('*/stat')
+  for thread in threads:
+    while thread.read_text().rpartition(')')[2].split()[0] != 'T':
+      time.sleep(0.001)
 
 
 def _serve(module, arguments, cwd, environment, files):

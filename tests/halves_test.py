@@ -10,11 +10,20 @@ import pytest
 import tiny
 
 from alphajax import cli, halves, markets, train
+from alphajax.factor import runtime
 from alphajax.language import formula as formula_lib
 from alphajax.methods import linear
 from alphajax.methods.base import Found
 
 RULES = ('algorithm1', 'elastic_net', 'distilled@capacity=2')
+
+
+@pytest.fixture(scope='module', autouse=True)
+def nothing_is_forgotten():
+  """Halves so small leave little behind, and return in every test."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(runtime, 'forget_formulas', lambda: None)
+    yield
 
 
 def config_of(**pool):

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import parameters
 import pytest
 
 from alphajax.language import environment
@@ -53,7 +54,7 @@ def with_context(encoder='lstm', width=3):
   network = heads.make(
     language(), encoder=encoder, width=8, context_width=width
   )
-  return network, heads.init(network, language(), jax.random.key(1))
+  return network, parameters.random(network, language())
 
 
 def test_the_context_joins_the_encoding():
@@ -107,7 +108,7 @@ def test_a_context_where_none_belongs():
   with pytest.raises(ValueError, match='context_width 3 was given no context'):
     apply_batch(network, params, tokens_of(2))
   plain = heads.make(language(), encoder='lstm', width=8)
-  params = heads.init(plain, language(), jax.random.key(0))
+  params = parameters.random(plain, language())
   with pytest.raises(ValueError, match='context_width 0 was given a context'):
     apply_batch(plain, params, tokens_of(2), context=jnp.ones((2, 3)))
 
@@ -127,7 +128,7 @@ def test_an_encoder_of_your_own(tmp_path, monkeypatch, path):
     (tmp_path / 'own_package' / 'encoder.py').write_text(OWN)
     path = 'own_package.encoder'
   network = heads.make(language(), encoder=path, width=8)
-  params = heads.init(network, language(), jax.random.key(0))
+  params = parameters.random(network, language())
   assert params['params']['encoder']['Embed_0']['embedding'].shape[1] == 8
   logits, values = apply_batch(network, params, tokens_of(3))
   assert logits.shape == (3, language().num_actions)

@@ -99,6 +99,7 @@ def test_shares_are_those_of_the_oracle(text):
     np.testing.assert_allclose([change.days, change.moved], expected, 1e-5)
 
 
+@pytest.mark.compiled_fully
 @hypothesis.settings(max_examples=8, deadline=None)
 @hypothesis.given(st.integers(0, 2**31))
 def test_typed_formulas_are_invariant_to_the_bit(seed):

@@ -5,6 +5,7 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import parameters
 import pytest
 import tiny
 
@@ -77,7 +78,7 @@ def test_rules_that_cannot_be_read_incrementally_are_read_whole():
   language = environment.make(**shrunk('custom', 'alphacfg').language)
   assert 'beside its path' in contexts.refusal(language)
   network = heads.make(language, width=8)
-  params = heads.init(network, language, jax.random.key(0))
+  params = parameters.random(network, language)
   evaluator = evaluators.from_derivation(network, language)
   prepared = evaluator.prepare(params)
   states = jax.tree.map(lambda x: x[None], environment.init(language))

@@ -17,11 +17,14 @@ from alphajax.report import market_quality as report
 
 
 def market(seed, num_days=500):
+  """Of 34 stocks each, so that all have the programs of one."""
   made = simulate.simulate(
     seed=seed, num_days=num_days, num_stocks=40, alphas=(), strength=0.0
   ).panel
   listed = np.isfinite(made.features).all(0).sum(0) > 60
-  return panel_lib.take_symbols(made, np.array(made.symbols)[listed].tolist())
+  return panel_lib.take_symbols(
+    made, np.array(made.symbols)[listed][:34].tolist()
+  )
 
 
 @pytest.fixture(scope='module')

@@ -7,7 +7,7 @@ import pytest
 import tiny
 
 from alphajax.language import environment
-from alphajax.methods import learner
+from alphajax.methods import alphagen, alphaqcm, gflownet, learner
 from alphajax.methods.recipe import Recipe
 
 
@@ -67,6 +67,29 @@ def test_an_agent_is_made_once():
   # Another search learns as this one does.
   other = agent_of(**{'search.num_simulations': 5})
   assert other.init is agent.init and other.learn is agent.learn
+
+
+@pytest.mark.parametrize(
+  'module, change',
+  [
+    (alphagen, {'ppo.clip': 0.1}),
+    (alphaqcm, {'qcm.kappa': 0.5}),
+    (gflownet, {'gflownet.entropy': 0.5}),
+  ],
+)
+def test_agents_of_other_methods_are_made_once(module, change):
+  config = tiny.get_config(module.__name__.rpartition('.')[2])
+
+  def agent():
+    return module.make_agent(config, environment.make(**config.language))
+
+  made = agent()
+  config.seed += 1
+  assert agent() is made
+  config.network.width += 2
+  wider = agent()
+  config.update_from_flattened_dict(change)
+  assert len({id(x) for x in (made, wider, agent())}) == 3
 
 
 def test_a_table_has_room_for_the_whole_run():

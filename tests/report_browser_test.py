@@ -1,6 +1,7 @@
 """The report in Chromium, where there is one: phone, errors, figures, paper."""
 
 import html
+import itertools
 import json
 import re
 import shutil
@@ -19,13 +20,14 @@ CHROMIUM = next(
 pytestmark = pytest.mark.skipif(
   CHROMIUM is None, reason='no Chromium on this machine to open the page in'
 )
-# Its width is that of a phone, whatever Chromium allows for a window.
-FRAME = """<!doctype html><pre id="found"></pre>
-<iframe style="width: {width}px; height: 800px; border: 0"
- srcdoc="{page}"></iframe>
+# A frame's width is that of a phone, whatever Chromium allows for a window.
+FRAME = """<iframe style="width: {width}px; height: 800px; border: 0"
+ srcdoc="{page}"></iframe>"""
+FRAMES = """<!doctype html><pre id="found"></pre>
+{frames}
 <script>
-addEventListener('load', () => {{
-  const root = document.querySelector('iframe').contentDocument;
+function read(frame) {{
+  const root = frame.contentDocument, width = frame.clientWidth;
   const figures = [...root.querySelectorAll('figure')].map(figure => ({{
     title: figure.querySelector('h3').textContent,
     marks: figure.querySelectorAll(
@@ -36,13 +38,17 @@ addEventListener('load', () => {{
     height: figure.querySelector('svg').getBoundingClientRect().height,
   }}));
   const wide = [...root.querySelectorAll('body *')].filter(
-    each => each.getBoundingClientRect().right > {width} + 0.5);
-  document.querySelector('#found').textContent = JSON.stringify({{
-    scroll: root.documentElement.scrollWidth, figures,
+    each => each.getBoundingClientRect().right > width + 0.5);
+  return {{
+    scroll: root.documentElement.scrollWidth, figures, width,
     wide: wide.map(each => each.tagName + ' ' + each.textContent.slice(0, 40)),
     cells: root.querySelector('tbody')
       && getComputedStyle(root.querySelector('tbody tr')).display,
-  }});
+  }};
+}}
+addEventListener('load', () => {{
+  document.querySelector('#found').textContent = JSON.stringify(
+    [...document.querySelectorAll('iframe')].map(read));
 }});
 </script>"""
 
@@ -67,11 +73,14 @@ def chromium(folder, *arguments):
   return done.stdout, re.findall(r'.*CONSOLE.*', done.stderr)
 
 
-def opened(folder, text, width):
-  """What the page is like in a frame of `width` pixels; console lines."""
-  frame = folder / f'frame_{width}.html'
-  frame.write_text(FRAME.format(width=width, page=html.escape(text)))
-  out, console = chromium(folder, '--dump-dom', frame.as_uri())
+def opened(folder, *pages):
+  """What `(text, width)` are like in frames of so many pixels; the console."""
+  frames = [
+    FRAME.format(width=width, page=html.escape(text)) for text, width in pages
+  ]
+  path = folder / 'frames.html'
+  path.write_text(FRAMES.format(frames='\n'.join(frames)))
+  out, console = chromium(folder, '--dump-dom', path.as_uri())
   found = re.search(r'<pre id="found">(.+?)</pre>', out, re.DOTALL)
   return json.loads(html.unescape(found[1])), console
 
@@ -107,12 +116,25 @@ def refereed(tmp_path_factory):
 PAGES = {'report': 7, 'judged': 7 + 7 + 8, 'walked': 8, 'refereed': 2 * 5}
 
 
-@pytest.mark.parametrize('width', [390, 1200])
-@pytest.mark.parametrize('name', PAGES)
-def test_the_page_fits_and_draws_every_figure(name, width, tmp_path, request):
-  text = request.getfixturevalue(name).read_text()
-  found, console = opened(tmp_path, text, width)
+WIDTHS = (390, 1200)
+
+
+@pytest.fixture(scope='module')
+def every(report, judged, walked, refereed, tmp_path_factory):
+  """`{(page, width): what it is like}` of one Chromium."""
+  files = dict(zip(PAGES, (report, judged, walked, refereed), strict=True))
+  cases = list(itertools.product(PAGES, WIDTHS))
+  pages = [(files[name].read_text(), width) for name, width in cases]
+  found, console = opened(tmp_path_factory.mktemp('frames'), *pages)
   assert console == []
+  return dict(zip(cases, found, strict=True))
+
+
+@pytest.mark.parametrize('width', WIDTHS)
+@pytest.mark.parametrize('name', PAGES)
+def test_the_page_fits_and_draws_every_figure(name, width, every):
+  found = every[name, width]
+  assert found['width'] == width
   assert found['scroll'] <= width and found['wide'] == []
   assert found['cells'] == ('block' if width == 390 else 'table-row')
   assert len(found['figures']) == PAGES[name]
@@ -133,7 +155,7 @@ def test_what_does_not_fit_or_fails_is_noticed(report, tmp_path):
     '<footer>',
     '<p style="width: 600px">wide</p><script>undefined_name()</script><footer>',
   )
-  found, console = opened(tmp_path, broken, 390)
+  (found,), console = opened(tmp_path, (broken, 390))
   assert found['scroll'] > 390 and 'P wide' in found['wide']
   assert any('undefined_name' in line for line in console)
 

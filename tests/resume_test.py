@@ -1,6 +1,5 @@
 """Killed at any moment, a run ends with the same bits: a method of NumPy."""
 
-import multiprocessing
 import os
 import random
 import shutil
@@ -8,6 +7,7 @@ import signal
 import time
 import types
 
+import commands
 import numpy as np
 import pytest
 
@@ -82,8 +82,7 @@ def whole(tmp_path_factory):
 def test_killed_at_random_moments_it_ends_with_the_same_bits(
   tmp_path, whole, seed
 ):
-  context = multiprocessing.get_context('forkserver')
-  context.set_forkserver_preload(['alphajax.run.folder', 'alphajax.run.state'])
+  context = commands.context()
   started = context.Value('i', 0)
   rng, kills = random.Random(seed), 0
   while True:

@@ -24,7 +24,7 @@ def made(name, width=16):
   """The encoder of 12 formulas, its parameters, and it under jit and vmap."""
   encoder = sequence.make(name, language(), width)
   tokens = np.ones(language().max_tokens, np.int32)
-  params = jax.device_get(jax.jit(encoder.init)(jax.random.key(1), tokens))
+  params = parameters.of(encoder.init, tokens)
   apply = jax.jit(jax.vmap(encoder.apply, (None, 0)))
   return params, lambda *args: np.asarray(apply(*args))
 

@@ -132,6 +132,10 @@ def shrink_predictor(config):
 
 
 def get_config(method='alphacfg'):
+  """Of a method; of `method,few` the programs are few."""
+  method, _, few = method.partition(',')
+  if few:
+    return with_few_programs(get_config(method))
   if method == 'pretraining':
     return shrink(alphaformer.get_config('simulated,pretrain'))
   if method not in ('alphacfg', 'random_search', 'refinement'):

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import parameters
 import pytest
 
 from alphajax.language import environment
@@ -50,10 +51,8 @@ def policy_of(name):
     constants=(1.0,), operators=('Abs', 'Add', 'Mean'),
   )  # fmt: skip
   network = token_policy.make(language, width=8, dropout_rate=0.0)
-  params = token_policy.init(network, language, jax.random.key(0))
-  # A fresh policy is nearly uniform: its last layer says more here.
-  layer = params['params']['policy']['Dense_2']
-  layer['kernel'] = 30.0 * layer['kernel']
+  tokens = np.zeros(language.max_tokens, np.int32)
+  params = parameters.of(network.init, tokens)
   return language, network, params
 
 

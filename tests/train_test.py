@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,40 +36,43 @@ def config_of(method, **changes):
   return config
 
 
-def run(config, workdir, die_at=None, cache=None):
-  """Trains in a process of its own, killed between two writes if asked.
+class CutError(BaseException):
+  """Ends a run as nothing else does."""
 
-  die_at: ('append', 'checkpoint' or 'result', n): killed right after that was
-    written for the n-th time.
+
+def cut(patch, die_at, workdir, copy):
+  """Lets the next run in `workdir` end between two writes.
+
+  die_at: ('append', 'checkpoint' or 'result', n): after that was written for
+    the n-th time.
+  copy: gets the folder as it was at that moment, which is what a process that
+    is killed there leaves: what the run does on its way out is not in it.
   """
+  place, count = die_at
+  module, name = {
+    'append': (writer, 'append'),
+    'checkpoint': (checkpoint, 'save'),
+    'result': (state_lib, 'write_result'),
+  }[place]
+  write, calls = getattr(module, name), []
+
+  def write_and_cut(*args, **options):
+    write(*args, **options)
+    calls.append(args)
+    if len(calls) == count:
+      shutil.copytree(workdir, copy)
+      raise CutError
+
+  patch.setattr(module, name, write_and_cut)
+  # Of a run that short no result would be kept but one.
+  patch.setattr(clock, 'FIRST', 0.0)
+
+
+def run(config, workdir, cache):
+  """Trains in a process of its own."""
   os.environ['ALPHAJAX_CACHE'] = cache
   cache_lib.use_disk_cache()
-  if die_at is not None:
-    place, count = die_at
-    module, name = {
-      'append': (writer, 'append'),
-      'checkpoint': (checkpoint, 'save'),
-      'result': (state_lib, 'write_result'),
-    }[place]
-    write, calls = getattr(module, name), []
-
-    def write_and_die(*args, **options):
-      write(*args, **options)
-      calls.append(args)
-      if len(calls) == count:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    setattr(module, name, write_and_die)
-    clock.FIRST = 0.0  # Of a run that short no result would be kept but one.
   train.train(config, workdir)
-
-
-def start(config, workdir, die_at=None):
-  process = commands.process(
-    run, (config, workdir, die_at, os.environ['ALPHAJAX_CACHE'])
-  )
-  process.start()
-  return process
 
 
 def finish(config, workdir):
@@ -124,24 +128,36 @@ def whole(request, tmp_path_factory):
   return config, workdir, finish(config, workdir)
 
 
-# A process traces all of its programs, so each kind of kill has one method.
+# A process traces all of its programs, so there is one.
 @pytest.mark.parametrize('whole', ['random_search'], indirect=True)
 def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path, whole):
   config, _, expected = whole
   workdir = tmp_path / 'run'
   rng = random.Random(0)
-  for after in (0, 4, 10):  # Lines of metrics before the kill.
-    process = start(config, workdir)
-    while lines(workdir) <= after and process.is_alive():
-      time.sleep(0.001)
-    time.sleep(rng.uniform(0, 0.1))
+  cache = os.environ['ALPHAJAX_CACHE']
+  process = commands.process(run, (config, workdir, cache))
+  process.start()
+  places = [tmp_path / '0', tmp_path / '4', workdir]
+  # Lines of metrics before each; what is on disk at the first moments is kept.
+  try:
+    for after, place in zip((0, 4, 10), places, strict=True):
+      while lines(workdir) <= after and process.is_alive():
+        time.sleep(0.001)
+      time.sleep(rng.uniform(0, 0.1))
+      if place != workdir:
+        commands.hold_still(process)
+        shutil.copytree(workdir, place)
+        os.kill(process.pid, signal.SIGCONT)
+  finally:
     process.kill()
     process.join()
-    assert process.exitcode == -signal.SIGKILL
-    assert after < lines(workdir) < ITERATIONS
-  assert_same(finish(config, workdir), expected)
-  provenance = json.loads((workdir / 'provenance.json').read_text())
-  assert len(provenance['resumed']) == 3
+  assert process.exitcode == -signal.SIGKILL
+  for after, place in zip((0, 4, 10), places, strict=True):
+    assert after < lines(place) < ITERATIONS
+  for place in places:
+    assert_same(finish(config, place), expected)
+    provenance = json.loads((place / 'provenance.json').read_text())
+    assert len(provenance['resumed']) == 1
 
 
 @pytest.mark.parametrize('whole', ['alphacfg'], indirect=True)
@@ -155,12 +171,16 @@ def test_killed_between_two_files_it_ends_with_the_same_bits(tmp_path, whole):
     ('checkpoint', 2): (4, 4),
   }
   for die_at, left in kills.items():
-    process = start(config, workdir, die_at)
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    copy = tmp_path / die_at[0]
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(CutError):
+      cut(patch, die_at, workdir, copy)
+      train.train(config, workdir)
+    workdir = copy
     saved = checkpoint.iterations(workdir / 'checkpoints')[-1]
     assert (lines(workdir), saved) == left
   assert_same(finish(config, workdir), expected)
+  provenance = json.loads((workdir / 'provenance.json').read_text())
+  assert len(provenance['resumed']) == 3
 
 
 def test_started_again_a_finished_run_stays_as_it_is(whole):
@@ -293,9 +313,10 @@ def test_days_of_validation_are_read(tmp_path):
   assert valid[0] != valid[1]
 
 
-def test_command(tmp_path):
+def test_command(tmp_path, capsys):
   command = [sys.executable, '-m', 'alphajax.train']
-  command += ['--config=tests/tiny.py:random_search', f'--workdir={tmp_path}']
+  command += ['--config=tests/tiny.py:random_search,few']
+  command += [f'--workdir={tmp_path}']
   result = subprocess.run(
     [*command, '--config.num_iterations=2'],
     cwd=ROOT, capture_output=True, text=True, check=True,
@@ -308,13 +329,11 @@ def test_command(tmp_path):
   pool = json.loads((tmp_path / 'pool.json').read_text())
   assert pool['factors'] and set(pool['ceiling']) == {'train', 'valid'}
   # More iterations in the same folder: it goes on.
-  command = command[2:]
-  result = commands.run(*command, '--config.num_iterations=3')
-  assert result.returncode == 0
-  assert 'Continuing after iteration 2.' in result.stderr
+  train.train(config_of('random_search', num_iterations=3), tmp_path)
+  assert 'Continuing after iteration 2.' in capsys.readouterr().err
   assert lines(tmp_path) == 3
   # Another config for it.
-  result = commands.run(*command, '--config.pool.l1=0.5')
+  result = commands.run(*command[2:], '--config.pool.l1=0.5')
   assert result.returncode == 1 and 'Traceback' not in result.stderr
   assert 'pool.l1: 0.005 -> 0.5' in result.stderr
 

@@ -1,6 +1,7 @@
 """Years walked forward: nothing of a year is seen before it is scored."""
 
 import json
+import multiprocessing
 import shutil
 from pathlib import Path
 
@@ -431,12 +432,20 @@ def test_the_future_changes_no_fold(summary, workdir, tmp_path, monkeypatch):
   assert (ours[-5:] != theirs[-5:]).all()  # These labels read 2013.
 
 
-def test_processes_side_by_side(summary, workdir, tmp_path):
-  run(tmp_path / 'apart', jobs=2)
-  assert_same(tmp_path / 'apart', workdir)
+def test_processes_side_by_side(copy, workdir):
+  """Of which one trains a fold, and the other scores one that is trained."""
+  shutil.rmtree(copy / '2013')
+  for name in ('results.json', 'scored.json', 'signal_test.npz'):
+    (copy / '2012' / name).unlink()
+  for name in ('walk_forward.json', 'walk_forward.npz'):
+    (copy / name).unlink()
+  run(copy, jobs=2)
+  assert_same(copy, workdir)
 
 
-def test_a_fold_that_fails_in_a_process_is_named(tmp_path, capfd):
+def test_a_fold_that_fails_in_a_process_is_named(tmp_path, capfd, monkeypatch):
+  context = commands.context()  # Where the package is imported already.
+  monkeypatch.setattr(multiprocessing, 'get_context', lambda _: context)
   planned = walk_forward.plan(config_of(), tmp_path, YEARS)
   for fold in planned:
     fold.config.num_iterations = 0

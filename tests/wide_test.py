@@ -112,7 +112,8 @@ QUICKLY = (
 
 
 def run_wide(script, path, *flags):
-  flags = ('--xla_force_host_platform_device_count=4', *flags)
+  count = '--xla_force_host_platform_device_count=4'
+  flags = (count, '--xla_cpu_parallel_codegen_split_count=1', *flags)
   wide = {'JAX_ENABLE_X64': '1', 'XLA_FLAGS': ' '.join(flags)}
   environment = os.environ | wide
   environment.pop('NPROC', None)

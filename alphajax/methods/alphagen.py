@@ -15,7 +15,7 @@ import numpy as np
 
 from alphajax.language import environment
 from alphajax.language import formula as formula_lib
-from alphajax.methods import archive, miner, rewards, validation
+from alphajax.methods import archive, miner, recipe, rewards, validation
 from alphajax.methods.base import Market, Method
 from alphajax.networks import token_policy
 from alphajax.run.clock import Clock
@@ -103,6 +103,7 @@ def make(config, market: Market) -> Method:
   return miner.make(config, bench, init=init, step=step, save=save, load=load)
 
 
+@recipe.made_once('network', 'ppo', 'num_trajectories')
 def make_agent(config, language: environment.Language) -> Agent:
   """The policy, and how it plays and learns, jitted.
 

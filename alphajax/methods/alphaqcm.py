@@ -22,6 +22,7 @@ from alphajax.methods import (
   archive,
   diagnosis,
   miner,
+  recipe,
   rewards,
   stopping,
   validation,
@@ -82,6 +83,7 @@ def make(config, market: Market) -> Method:
   return miner.make_learning(config, bench, init=agent.init, step=step)
 
 
+@recipe.made_once('network', 'training', 'qcm', 'num_trajectories')
 def make_agent(config, language: environment.Language) -> Agent:
   """The networks of a language, as the config says."""
   networks, init_params = make_networks(config.network, language)

@@ -21,6 +21,7 @@ from alphajax.methods import (
   diagnosis,
   likeness,
   miner,
+  recipe,
   stopping,
   validation,
 )
@@ -89,6 +90,7 @@ def make(config, market: Market) -> Method:
   return miner.make_learning(config, bench, init=agent.init, step=step)
 
 
+@recipe.made_once('network', 'training', 'gflownet', 'num_trajectories')
 def make_agent(config, language: environment.Language) -> Agent:
   """The policy of a language, as config.network and config.training say."""
   network = heads.make(

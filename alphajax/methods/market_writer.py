@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from alphajax.language import environment
+from alphajax.methods import recipe
 from alphajax.networks import formula_writer, market_encoder
 from alphajax.search import ppo, rollout, token_games
 
@@ -42,6 +43,7 @@ class Model(NamedTuple):
   learn: Any
 
 
+@recipe.made_once('network', 'ppo')
 def make(config, language: environment.Language) -> Model:
   """Both networks, and how they read, play and learn.
 

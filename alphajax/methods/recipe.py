@@ -1,10 +1,14 @@
 """What a program is made of, by content, so that the same one is made once."""
 
-from collections.abc import Hashable
+import functools
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
+
+from alphajax.networks import heads
 
 
 class Recipe:
@@ -35,3 +39,31 @@ def _content(leaf: Any) -> Hashable:
     return leaf.dtype.str, leaf.shape, leaf.tobytes()
   # 1, 1.0 and True are equal, and make other programs.
   return type(leaf), leaf if isinstance(leaf, Hashable) else id(leaf)
+
+
+def made_once(*keys: str) -> Callable:
+  """Of a `make(config, language)` of programs: equal ones are made once.
+
+  A second run in one process, of another seed say, is then neither traced nor
+  compiled anew.
+
+  keys: of the config, all that `make` reads.
+  """
+
+  def decorate(make):
+    @functools.lru_cache(maxsize=8)
+    def kept(recipe: Recipe):
+      options = ConfigDict(recipe.parts['options'])
+      return make(options, recipe.parts['language'])
+
+    @functools.wraps(make)
+    def made(config, language):
+      options = {key: config.to_dict()[key] for key in keys}
+      encoder = options['network'].get('encoder')
+      # A name may come to mean another module, of a notebook say.
+      found = encoder and heads.find_encoder(encoder)
+      return kept(Recipe(language=language, options=options, encoder=found))
+
+    return made
+
+  return decorate
