@@ -173,8 +173,8 @@ def get_config() -> config_dict.ConfigDict:
   config.screen.days = 170  # and days of them.
   # Of `candidates` for each evaluation the best are evaluated, by the `ic` that
   # formulas evaluated let expect of them, or by what the pool would `gain`; of
-  # evolution, random search and AlphaCFG, whose network then learns of all games
-  # what their formulas are foreseen to be worth. none: as they come.
+  # evolution, random search and AlphaCFG, whose network then learns of all its
+  # games what their formulas are foreseen to be worth. none: as they come.
   config.screen.rank = 'none'
   config.screen.candidates = 5
   # How often the variance of an expected IC is added to its square.
