@@ -92,7 +92,7 @@ def test_text_of_others_is_no_html():
 @pytest.mark.parametrize('width', [390, 1200])
 def test_it_fits_and_draws_every_figure(tmp_path, width):
   page = assessment.render(make_found())
-  found, console = browser.opened(tmp_path, page, width)
+  (found,), console = browser.opened(tmp_path, (page, width))
   assert console == []
   assert found['scroll'] <= width and found['wide'] == []
   assert found['cells'] == ('block' if width == 390 else 'table-row')

@@ -1,7 +1,6 @@
 """Years walked forward: nothing of a year is seen before it is scored."""
 
 import json
-import multiprocessing
 import shutil
 from pathlib import Path
 
@@ -443,9 +442,7 @@ def test_processes_side_by_side(copy, workdir):
   assert_same(copy, workdir)
 
 
-def test_a_fold_that_fails_in_a_process_is_named(tmp_path, capfd, monkeypatch):
-  context = commands.context()  # Where the package is imported already.
-  monkeypatch.setattr(multiprocessing, 'get_context', lambda _: context)
+def test_a_fold_that_fails_in_a_process_is_named(tmp_path, capfd):
   planned = walk_forward.plan(config_of(), tmp_path, YEARS)
   for fold in planned:
     fold.config.num_iterations = 0
