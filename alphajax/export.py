@@ -151,7 +151,7 @@ def report(factors: Factors, target: str, panel: Panel | None) -> list[str]:
   if target == 'qlib':
     absent = qlib.write(formulas)[1]
     lines = [f'{name} is left out: {why}' for name, why in absent.items()]
-    formulas = {n: f for n, f in formulas.items() if n not in absent}
+    formulas = qlib.writable(formulas)
   if panel is None or not formulas:
     return lines
   found = check(formulas, target, panel)

@@ -145,8 +145,7 @@ def main(argv):
     for key in missing:
       formulas = shipped(key[1])
       if key[2] == 'qlib':
-        absent = qlib.write(formulas)[1]
-        formulas = {n: f for n, f in formulas.items() if n not in absent}
+        formulas = qlib.writable(formulas)
       results[key] = agreement.check(formulas, panel, runs[key[2]])
       print(*key, agreement.summary(results[key].values()), flush=True)
       write(out / 'agreement.csv', results)

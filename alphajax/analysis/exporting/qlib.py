@@ -46,6 +46,12 @@ def write(formulas: Mapping[str, Formula]) -> tuple[str, dict[str, str]]:
   return '\n'.join(parts) + '\n', absent
 
 
+def writable(formulas: Mapping[str, Formula]) -> dict[str, Formula]:
+  """Those that qlib has the operators for."""
+  absent = write(formulas)[1]
+  return {name: f for name, f in formulas.items() if name not in absent}
+
+
 def why(formula: Formula) -> str:
   """Which operators of a formula qlib lacks."""
   used = dict.fromkeys(n.symbol for n in formula_lib.nodes(formula))
