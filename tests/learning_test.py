@@ -383,3 +383,9 @@ def test_ranked_games_need_what_tells_formulas_apart(key, value, message):
   config.update_from_flattened_dict({key: value})
   with pytest.raises(ValueError, match=message):
     ranked_games.check(config)
+
+
+def test_a_config_of_an_older_run_says_nothing_of_a_screen(market):
+  config = tiny.get_config()
+  del config.screen
+  assert experiment.make_method(config, market)

@@ -40,7 +40,8 @@ VALUE_OPTIONS = ('similarity', 'reward', 'scale', 'normalize', 'duplicates')
 def make(config, market: Market) -> Method:
   """Makes the method; see `configs/alphacfg.py`."""
   _check_choices(config)
-  if config.screen.rank != 'none':
+  # Older runs say nothing of a screen.
+  if config.get('screen', {}).get('rank', 'none') != 'none':
     return ranked_games.make(config, market)
   grammar = environment.make(**config.language)
   bench = archive.make_bench(config, market)
@@ -128,24 +129,9 @@ def _check_choices(config) -> None:
 
 def _check_refresh(config) -> None:
   """Refuses targets of now that are not known of every formula."""
-  if not config.value.get('refresh', False):
-    return
-  for key, wanted in (
-    ('value.reward', 'unexplained'), ('value.objective', 'ic'),
-    ('value.similarity', 'none'), ('value.duplicates', 'same'),
-    ('search.known_rewards', False), ('pool.keep', 0),
-  ):  # fmt: skip
-    part, _, name = key.partition('.')
-    if config[part][name] != wanted:
-      raise ValueError(
-        f'config.value.refresh sets targets anew by what the pool leaves '
-        f'unexplained: set config.{key}={wanted!r}, which is '
-        f'{config[part][name]!r}'
-      )
-  if config.pool.rule == choice.ALGORITHM_1:
-    raise ValueError(
-      'config.value.refresh reads what is kept of all formulas: set '
-      'config.pool.rule, such as elastic_net'
+  if config.value.get('refresh', False):
+    unexplained.check(
+      config, 'config.value.refresh sets targets anew', {'duplicates': 'same'}
     )
 
 

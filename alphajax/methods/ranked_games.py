@@ -18,7 +18,6 @@ from alphajax.language import environment
 from alphajax.language import formula as formula_lib
 from alphajax.methods import (
   archive,
-  choice,
   diagnosis,
   foresight,
   miner,
@@ -33,12 +32,6 @@ from alphajax.methods import learner as learner_lib
 from alphajax.methods import screen as screen_lib
 from alphajax.methods.base import Market, Method
 from alphajax.run.clock import Clock
-
-WANTED = {
-  'value.reward': 'unexplained', 'value.objective': 'ic',
-  'value.similarity': 'none', 'value.refresh': False,
-  'search.known_rewards': False, 'pool.keep': 0,
-}  # fmt: skip
 
 
 class State(NamedTuple):
@@ -152,18 +145,7 @@ def check(config) -> None:
   why = f'config.screen.rank is {config.screen.rank!r}, and AlphaCFG'
   if 'prior' in config:
     raise ValueError(f'{why} has no prior then: set it to none')
-  for key, wanted in WANTED.items():
-    part, _, name = key.partition('.')
-    if config[part][name] != wanted:
-      raise ValueError(
-        f'{why} learns what formulas are foreseen to explain beside the pool: '
-        f'set config.{key}={wanted!r}, which is {config[part][name]!r}'
-      )
-  if config.pool.rule == choice.ALGORITHM_1:
-    raise ValueError(
-      f'{why} reads what is kept of all formulas: set config.pool.rule, such '
-      'as elastic_net'
-    )
+  unexplained.check(config, f'{why} ranks and learns', {'refresh': False})
 
 
 def _worth(screen, bench, mined, evidence, finals, old) -> Worth:

@@ -4,12 +4,44 @@ Both move as a run goes on: what was worth something when it was evaluated may
 be worth nothing beside the pool of today.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from alphajax.factor import pool_rules
 from alphajax.language import formula as formula_lib
-from alphajax.methods import archive
+from alphajax.methods import archive, choice
 from alphajax.methods import memory as memory_lib
+
+
+def check(config, why: str, value: Mapping[str, Any]) -> None:
+  """Refuses options under which it is not known of every formula.
+
+  Args:
+    why: what needs it; begins the message.
+    value: what that needs of `config.value` beside.
+
+  Raises:
+    ValueError: names the key, what it is and what it must be.
+  """
+  needed = {
+    'value.reward': 'unexplained', 'value.objective': 'ic',
+    'value.similarity': 'none', 'search.known_rewards': False, 'pool.keep': 0,
+    **{f'value.{name}': wanted for name, wanted in value.items()},
+  }  # fmt: skip
+  for key, wanted in needed.items():
+    part, _, name = key.partition('.')
+    if (given := config[part].get(name, wanted)) != wanted:
+      raise ValueError(
+        f'{why} by what the pool leaves unexplained: set '
+        f'config.{key}={wanted!r}, which is {given!r}'
+      )
+  if config.pool.rule == choice.ALGORITHM_1:
+    raise ValueError(
+      f'{why} by what is kept of all formulas: set config.pool.rule, such as '
+      'elastic_net'
+    )
 
 
 def own_ics(mined: archive.Mined) -> np.ndarray:
