@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from alphajax.data import universe as universe_lib
@@ -137,15 +138,21 @@ class ShardedPlanes(waves.Planes):
     return run, size
 
   def _hand_out(self, value: jax.Array) -> jax.Array:
-    # What is put on a device is committed to it, what is made there is not.
-    default = jax.local_devices()[0]
-    value = jax.device_put(value, default)
-    key = 'cut', runtime.signature((value,))
+    default, stocks = jax.local_devices()[0], slice(self._shards.num_stocks)
+    # From device to device: put as a whole, a value goes by the host. What is
+    # put on a device is committed to it, what is made of it there is not.
+    first = {
+      part.index[1].start or 0: part.data for part in value.addressable_shards
+    }
+    parts = tuple(jax.device_put(first[i], default) for i in sorted(first))
+    key = 'join', runtime.signature(parts)
     if not self.knows(key):
-      stocks = slice(self._shards.num_stocks)
-      cut = runtime.program(lambda x: x[:, stocks], key[1], default)
-      self._programs[key] = {1: cut}
-    return self._programs[key][1](value)
+
+      def join(*parts):
+        return jnp.concatenate(parts, 1)[:, stocks]
+
+      self._programs[key] = {1: runtime.program(join, key[1], default)}
+    return self._programs[key][1](*parts)
 
 
 def over_stocks(panel: Panel, budget: int, devices: int) -> ShardedStore:
