@@ -41,6 +41,7 @@ def make_method(config, data: Market) -> Method:
   """
   _check_values(config)
   dealing.check(dealing.wanted(config))
+  dealing.stocks(config)
   method = registry.module(config).make(config, data)
   if not isinstance(method, Method):
     raise ValueError(

@@ -48,6 +48,9 @@ def get_config() -> config_dict.ConfigDict:
   # Of this process, that games are dealt over, and where they are accelerators
   # formulas too; 0: all, for games as many as share them evenly.
   config.mesh.devices = 0
+  # Splits the stocks of the panel over so many devices, where it does not fit
+  # on one; a divisor of those there are. 0: each has all stocks.
+  config.mesh.stocks = 0
 
   config.log = config_dict.ConfigDict()
   # Scalars for TensorBoard in the folder of the run; needs tensorboardX.

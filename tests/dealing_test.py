@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import pytest
 
 from alphajax.search import dealing
@@ -20,6 +21,31 @@ def test_as_many_devices_as_share_the_games_evenly(monkeypatch):
   dealing.check(4)
   with pytest.raises(ValueError, match='mesh.devices is 5: expected at most 4'):
     dealing.check(5)
+
+
+def test_stocks_are_split_over_a_divisor_of_the_devices(monkeypatch):
+  monkeypatch.setattr(jax, 'local_devices', lambda: jax.devices() * 4)
+
+  def stocks(devices, stocks):
+    mesh = {'devices': devices, 'stocks': stocks}
+    return dealing.stocks(ml_collections.ConfigDict({'mesh': mesh}))
+
+  assert dealing.stocks(ml_collections.ConfigDict()) == 1
+  assert [stocks(3, 0), stocks(2, 1), stocks(0, 2), stocks(4, 4)] == [
+    1,
+    1,
+    2,
+    4,
+  ]
+  for parts in (3, 8):
+    match = f'mesh.stocks is {parts}: expected a divisor of 4, the devices'
+    with pytest.raises(ValueError, match=match):
+      stocks(0, parts)
+  match = (
+    'mesh.stocks is 4 and config.mesh.devices 2: expected the same, or con'
+  )
+  with pytest.raises(ValueError, match=match):
+    stocks(2, 4)
 
 
 def test_one_device_has_all():

@@ -279,6 +279,7 @@ def test_a_split_is_two_days(days):
     ('search.dirichlet_fraction', 1.5, '>= 0 and <= 1'),
     ('network.dropout', 1.0, '>= 0 and < 1'),
     ('training.learning_rate', 0.0, '> 0'), ('mesh.devices', -1, '>= 0'),
+    ('mesh.stocks', -1, '>= 0'),
   ],
 )  # fmt: skip
 def test_numbers_that_cannot_be_are_refused_early(key, value, expected):

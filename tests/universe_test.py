@@ -27,6 +27,12 @@ def test_gather_and_scatter(share):
     assert np.isnan(compact[t, ~present[t]]).all()
   back = universe.scatter(made, jnp.asarray(compact))
   np.testing.assert_array_equal(back, np.where(mask, values, np.nan))
+  # Some of the days, each with the positions of its own.
+  some, days = slice(7, 19), universe.width_of(mask)
+  part = universe.make_by_day(mask[some], days)
+  own = universe.gather(part, jnp.asarray(values[some]))
+  np.testing.assert_array_equal(own, compact[some])
+  np.testing.assert_array_equal(universe.scatter(part, own), back[some])
 
 
 @pytest.mark.parametrize('share', [0.5, 1.0])

@@ -1,17 +1,24 @@
 """Where JAX takes 64 bits by default and has several devices."""
 
+import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
+import waves_test
 
 from alphajax.data import panel as panel_lib
-from alphajax.factor import evaluate, metrics
+from alphajax.data import universe
+from alphajax.factor import evaluate, metrics, operators, runtime
 from alphajax.language import formula as formula_lib
+from alphajax.language import vocab
+from alphajax.methods import bench
 from alphajax.run import writer
 
 ROOT = Path(__file__).parent.parent
@@ -78,6 +85,108 @@ def check_dealt():
     assert plain.computed <= stores.computed <= plain.computed + 3 * (count - 1)
 
 
+def small_market():
+  """Stocks and days that four devices cannot share evenly; few are members."""
+  rng = np.random.default_rng(1)
+  shape = 41, 14
+  features = rng.lognormal(2, 1, (6, *shape)).astype(np.float32)
+  features[4] = 10 ** rng.uniform(5, 10, shape)
+  features[:, rng.random(shape) < 0.03] = np.nan
+  features[5, 3, 2] = np.inf
+  first = np.datetime64('2020-01-01')
+  days = [str(first + np.timedelta64(t, 'D')) for t in range(shape[0])]
+  names = [f's{i}' for i in range(shape[1])]
+  return panel_lib.make(features, rng.random(shape) < 0.5, days, names)
+
+
+def at_once(formulas, panel):
+  """Values of formulas by one program of one device."""
+
+  def value(formula, features, members):
+    if not formula.args:
+      return operators.finite(features[formula.symbol])
+    args, window = formula.args, None
+    if formula_lib.is_windowed(formula):
+      args, window = args[:-1], int(args[-1].symbol)
+    operands = tuple(value(each, features, members) for each in args)
+    # As in a store: what is fused with its operands rounds differently.
+    operands = list(jax.lax.optimization_barrier(operands))
+    return operators.apply(formula.symbol, operands, window, members)
+
+  def values(features, members):
+    return [value(each, features, members) for each in formulas]
+
+  features = dict(zip(panel.feature_names, panel.features, strict=True))
+  features['0.8'] = np.full(panel.mask.shape, 0.8, np.float32)
+  run = jax.jit(values, compiler_options=runtime.options('cpu'))
+  return run(features, universe.make(panel.mask))
+
+
+def statistics(values, members, target):
+  """IC as an accelerator computes it, and which days have a value."""
+  values = universe.gather(members, values)
+  has_value = jnp.any(jnp.isfinite(values), -1)
+  return metrics._three_passes(values, target), has_value
+
+
+def check_split():
+  """Stocks split over the devices of a process that has four of them."""
+  panel = small_market()
+  config = ml_collections.ConfigDict(
+    {'store_bytes': 31 * 4 * 41 * 4, 'mesh': {'devices': 0, 'stocks': 4}}
+  )
+  store = bench.make_store(config, panel)
+  assert type(store) is evaluate.ShardedStore and store.capacity == 31
+  formulas = waves_test.every_operator()[: len(vocab.OPERATORS)]
+  assert {each.symbol for each in formulas} == set(vocab.OPERATORS)
+  expected = at_once(formulas, panel)
+  check_values(store, formulas, expected)
+  check_reductions(store, panel, formulas[:3], expected[:3])
+  parts = store._planes._pool, *jax.tree.leaves(store._planes._universe)
+  shapes = [{s.data.shape for s in part.addressable_shards} for part in parts]
+  # 14 stocks of four devices, 41 days of four.
+  assert shapes == [{(6 + 31, 41, 4)}] + [{(11, 14)}] * 4
+  store._planes._pool.delete()  # As a call that is broken off leaves it.
+  check_values(store, formulas[:3], expected[:3])
+
+
+def check_values(store, formulas, expected):
+  """They are the same to the bit but for sums over stocks."""
+  for formula, ours, theirs in zip(
+    formulas, store.take(formulas), expected, strict=True
+  ):
+    rtol = 1e-6 if formula.symbol in ('Scale', 'GroupNeutral') else 0.0
+    atol = rtol * np.nanmax(np.abs(theirs))
+    np.testing.assert_allclose(ours, theirs, rtol, atol, err_msg=str(formula))
+    assert ours.devices() == theirs.devices() and not ours.committed
+
+
+def check_reductions(store, panel, formulas, values):
+  """Statistics of what is split, and that no device has a whole plane."""
+  label = panel_lib.forward_return(panel, panel_lib.LabelSpec(exit=5))
+  target = bench.make_target(store.universe, label)
+  found = store.map(formulas, statistics, store.universe, target)
+  plain = universe.make(panel.mask)
+  rows = [jax.jit(statistics)(each, plain, target) for each in values]
+  for ours, theirs in zip(found, zip(*rows, strict=True), strict=True):
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+  assert np.abs(found[0]).max() > 0.5
+  texts = [
+    program.as_text()
+    for key, programs in store._planes._programs.items()
+    for program in programs.values()
+    if key[0] in (statistics, 'Scale')
+  ]
+  for text in texts:
+    cells = {
+      shape: math.prod(map(int, shape.split(',')))
+      for shape in re.findall(r'[a-z]+\d*\[([\d,]+)\]', text)
+      if not shape.startswith('37,')  # Of the pool, each device's.
+    }
+    assert '1,41,4' in cells and max(cells.values()) < 41 * 14
+  assert len(texts) == 2
+
+
 BEGIN = """
 import os, sys
 sys.path.insert(0, 'tests')
@@ -95,12 +204,14 @@ NUMBERS = 'np.savez(sys.argv[1], **wide_test.numbers())'
 STEP = """
 from alphajax.search import dealing
 wide_test.check_dealt()
+wide_test.check_split()
 config = tiny.with_few_programs(tiny.get_config())
 config.num_iterations = 2
 # Four devices cannot share six games evenly; three can.
 assert dealing.make_mesh(config.num_trajectories).size == 3
 for devices in (0, 1):
   config.mesh.devices = devices
+  config.mesh.stocks = 0 if devices else 4  # All of them at once.
   train.train(config, f'{sys.argv[1]}_{devices}')
 """
 # A step is compiled quickly: how its programs round is not looked at.

@@ -7,19 +7,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from alphajax.data.panel import Panel
+from alphajax.factor.budget import DEFAULT_BUDGET, MIN_VALUES
 from alphajax.factor.compile import compile
-from alphajax.factor.store import DEFAULT_BUDGET, MIN_VALUES, Store
+from alphajax.factor.sharded import ShardedStore, over_stocks
+from alphajax.factor.store import Store
 from alphajax.factor.stores import Stores, over_devices
 from alphajax.language.formula import Formula
 
 __all__ = [
   'AnyStore',
+  'ShardedStore',
   'Store',
   'Stores',
   'compile',
   'make_store',
   'one_by_one',
   'over_devices',
+  'over_stocks',
   'values',
 ]
 

@@ -21,6 +21,7 @@ import warnings
 from collections.abc import (
   Callable,
   Collection,
+  Hashable,
   Iterator,
   Mapping,
 )
@@ -241,11 +242,12 @@ def reduction(
 
 @functools.cache
 def programs_of(
-  like: tuple, capacity: int, where: jax.Device | None = None
+  like: tuple, capacity: int, where: Hashable | None = None
 ) -> dict:
   """What has been compiled for one kind of pool; the keys are `waves.Planes`'s.
 
-  Stores of the same shape and capacity share it, on one device.
+  Stores of the same shape and capacity share it, on one device, or on the same
+  ones.
   """
   del like, capacity, where
   return {}
@@ -304,13 +306,23 @@ def _compile(
        t.shape, t.dtype, weak_type=t.weak_type, sharding=here
      ) for t in types],
   )  # fmt: skip
-  options: dict[str, bool | int] = {}
-  if where.platform == 'cpu':
-    # Sets them apart in the cache on disk from the same, but split, programs.
-    options['xla_cpu_multi_thread_eigen'] = False
-    options['xla_cpu_prefer_vector_width'] = 512 if wide else 256
-  program = jax.jit(function, compiler_options=options, donate_argnums=donate)
+  program = jax.jit(
+    function,
+    compiler_options=options(where.platform, wide),
+    donate_argnums=donate,
+  )
   return program.lower(*args).compile()
+
+
+def options(platform: str, wide: bool = True) -> dict[str, bool | int]:
+  """What XLA is told of programs that compute values; wide: see `NARROW`."""
+  if platform != 'cpu':
+    return {}
+  # Sets them apart in the cache on disk from the same, but split, programs.
+  return {
+    'xla_cpu_multi_thread_eigen': False,
+    'xla_cpu_prefer_vector_width': 512 if wide else 256,
+  }
 
 
 def in_order(

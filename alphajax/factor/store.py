@@ -20,23 +20,15 @@ from alphajax.data import universe as universe_lib
 from alphajax.factor import compile as compile_lib
 from alphajax.factor import flow as flow_lib
 from alphajax.factor import operators, plan, runtime, waves
+from alphajax.factor.budget import DEFAULT_BUDGET, MAX_PLANES, room
 from alphajax.language import formula as formula_lib
 
-DEFAULT_BUDGET = 1 << 29  # Bytes of the store; more gains few nodes.
-MIN_VALUES = 8  # A store must hold the operands and results of a formula.
-MAX_PLANES = 1 << 12  # Values of a store that computes in waves.
 MAX_NODES = 1 << 20  # Subexpressions a store remembers, some 500 MB of host.
 
 
 @functools.partial(jax.jit, static_argnames='shape')
 def _fill(number, *, shape):
   return jnp.full(shape, number, jnp.float32)
-
-
-def _put(panel: panel_lib.Panel, where: jax.Device | None) -> jax.Array:
-  """The features of a panel on the device, f32[F, T, S]."""
-  features = operators.finite(jnp.asarray(panel.features, jnp.float32))
-  return runtime.to_device(features, where)
 
 
 class Store:
@@ -63,21 +55,13 @@ class Store:
     Raises:
       ValueError: the budget holds fewer values than any formula needs.
     """
-    device = device or runtime.device()
-    features = _put(panel, device)
-    self.shape = features.shape[1:]  # (T, S)
-    plane = features.nbytes // len(features)
-    self.capacity = budget // plane
-    if self.capacity < MIN_VALUES:
-      raise ValueError(
-        f'a store of {budget} bytes holds {self.capacity} values of '
-        f'{self.shape[0]} days x {self.shape[1]} stocks ({plane} bytes each); '
-        f'give it {plane * MIN_VALUES} bytes or more'
-      )
+    self._where = device = device or runtime.device()
+    self.shape = tuple(np.shape(panel.mask))  # (T, S)
     self.feature_names = tuple(panel.feature_names)
+    self.capacity = room(budget, *self.shape)
+    features = self._put(panel)
     self.universe = universe_lib.make(np.asarray(panel.mask))
     self._universe = runtime.to_device(self.universe, device)
-    self._where = device
     self._computed = 0
     self._programs: dict[tuple, Callable] = {}
     self._planes = None
@@ -93,6 +77,11 @@ class Store:
   def computed(self) -> int:
     """Nodes evaluated so far."""
     return self._planes.computed if self._planes else self._computed
+
+  def _put(self, panel: panel_lib.Panel) -> jax.Array:
+    """The features of a panel on the device, f32[F, T, S]."""
+    features = operators.finite(jnp.asarray(panel.features, jnp.float32))
+    return runtime.to_device(features, self._where)
 
   def _start(self, features) -> None:
     """Forgets all but the features, `F` planes f32[T, S] or None."""
@@ -188,7 +177,7 @@ class Store:
     Or where a call was broken off that had been given the planes.
     """
     if self._planes is not None and self._planes.is_lost():
-      self._planes.restore(_put(self._panel, self._where))
+      self._planes.restore(self._put(self._panel))
       self._start([None] * len(self._features))
     if len(self.graph.nodes) > MAX_NODES:
       self._start(list(self._features.values()))

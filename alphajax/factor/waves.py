@@ -109,10 +109,13 @@ class Planes:
   def _compiled(self, group: tuple, size: int) -> Callable:
     name, window = group
     places = jax.ShapeDtypeStruct((size, 1 + operands_of(name)), jnp.int32)
-    data = self._data(name, [0.0] * size)
-    program = _fill if name == 'number' else _wave(name, window)
-    like = runtime.signature((self._like_pool(), data, places))
-    return runtime.in_place(program, like, self._where)
+    args = self._like_pool(), self._data(name, [0.0] * size), places
+    return self._in_place(name, window, args)
+
+  def _in_place(self, name: str, window: int | None, args: tuple) -> Callable:
+    """What computes an operator on the pool, compiled for arguments."""
+    program = wave(name, window)
+    return runtime.in_place(program, runtime.signature(args), self._where)
 
   def _data(self, name: str, numbers: Sequence[str | float]) -> Any:
     """What a program reads beside values; as little as it can, each costs."""
@@ -178,9 +181,12 @@ class Planes:
     """A program of the pool's shape alone, among those that are forgotten."""
     key = name, runtime.signature(args)
     if not self.knows(key):
-      program = runtime.program(function, key[1], self._where)
-      self._programs[key] = {1: program}
+      self._programs[key] = {1: self._program(function, args)}
     return self._programs[key][1]
+
+  def _program(self, function: Callable, args: tuple) -> Callable:
+    """A function of the pool, and of places in it, compiled for arguments."""
+    return runtime.program(function, runtime.signature(args), self._where)
 
   def reducer(self, reduce: Callable, args: Any) -> tuple[Callable, int]:
     """What computes statistics of nodes, and of how many at once.
@@ -188,16 +194,10 @@ class Planes:
     Of n nodes it gives what `reduce(values[T, S], *args)` is of each, stacked,
     `[n, ...]` and maybe more rows.
     """
-
-    def compiled(size):
-      places = jax.ShapeDtypeStruct((size,), jnp.int32)
-      like = runtime.signature((self._like_pool(), args, places))
-      return runtime.over_planes(reduce, like, self._where)
-
     key = reduce, runtime.signature(args)
     if not self.knows(key):
       sizes = [(size,) for size in self._fitting(REDUCED)]
-      new = _all(sizes, compiled)
+      new = _all(sizes, functools.partial(self._reduction, reduce, args))
       self._programs[key] = {size: new[size,] for (size,) in sizes}
     programs = self._programs[key]
 
@@ -206,6 +206,11 @@ class Planes:
       return programs[size](self._whole(), args, self._rows(nodes, size))
 
     return run, max(programs)
+
+  def _reduction(self, reduce: Callable, args: Any, size: int) -> Callable:
+    places = jax.ShapeDtypeStruct((size,), jnp.int32)
+    like = runtime.signature((self._like_pool(), args, places))
+    return runtime.over_planes(reduce, like, self._where)
 
   def reader(self) -> tuple[Callable, int]:
     """What copies values of nodes out of the pool, and how many at once."""
@@ -316,7 +321,8 @@ def operands_of(name: str) -> int:
   return vocab.OPERANDS[vocab.OPERATORS[name].kind]
 
 
-def _planes(pool, places):
+def planes_at(pool, places):
+  """The planes f32[B, T, S] in some places i32[B] of a pool."""
   return pool.at[places].get(mode='promise_in_bounds')
 
 
@@ -328,16 +334,28 @@ def _write(pool, places, values):
   return pool.at[places].set(values, mode='drop', unique_indices=True)
 
 
-def _wave(name: str, window: int | None) -> Callable:
-  """`(pool, universe, places i32[B, operands + 1]) -> pool`."""
+def wave(
+  name: str,
+  window: int | None,
+  bring: Callable = lambda planes: planes,
+  back: Callable = lambda planes: planes,
+) -> Callable:
+  """`(pool, universe, places i32[B, operands + 1]) -> pool`.
+
+  Of a number the plane of each, see `_fill`.
+
+  bring, back: what is done to planes `[B, T, S]` before, and after.
+  """
+  if name == 'number':
+    return _fill
 
   def run(pool, universe, places):
-    operands = [_planes(pool, each) for each in places.T[:-1]]
+    operands = [bring(planes_at(pool, each)) for each in places.T[:-1]]
 
     def one(*operands):
       return operators.apply(name, list(operands), window, universe)
 
-    return _write(pool, places[:, -1], jax.vmap(one)(*operands))
+    return _write(pool, places[:, -1], back(jax.vmap(one)(*operands)))
 
   return run
 
@@ -351,4 +369,4 @@ def _fill(pool, numbers, places):
 
 
 def _read(pool, places):
-  return tuple(_planes(pool, places))
+  return tuple(planes_at(pool, places))

@@ -81,12 +81,15 @@ def make_bench(config, market: Market, reads_pool: bool = True) -> Bench:
 def make_store(
   config, panel: Panel, budget: int | None = None
 ) -> evaluate.AnyStore:
-  """A store on each of the devices that a run has.
+  """A store on each of the devices that a run has, or one that all share.
 
   budget: bytes of each device; None: `config.store_bytes`.
   """
-  devices = dealing.wanted(config)
-  return evaluate.over_devices(panel, budget or config.store_bytes, devices)
+  budget = budget or config.store_bytes
+  stocks = dealing.stocks(config)
+  if stocks > 1:
+    return evaluate.over_stocks(panel, budget, stocks)
+  return evaluate.over_devices(panel, budget, dealing.wanted(config))
 
 
 def make_target(

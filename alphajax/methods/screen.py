@@ -16,7 +16,7 @@ import numpy as np
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import Split
 from alphajax.factor import evaluate, metrics
-from alphajax.factor.store import MIN_VALUES
+from alphajax.factor.budget import MIN_VALUES
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 from alphajax.methods import registry

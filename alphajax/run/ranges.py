@@ -47,7 +47,7 @@ RANGES = {
   **dict.fromkeys(
     (
       'early_stop', 'max_evaluated', 'lookback', 'label.entry',
-      'mesh.devices', 'screen.explore',
+      'mesh.devices', 'mesh.stocks', 'screen.explore',
       'pool.l1', 'pool.penalty', 'pool.ridge', 'pool.keep',
       'refine.beta', 'refine.extra_length', 'refine.max_length',
       'refine.tune_steps', 'search.c_puct', 'training.num_updates',

@@ -33,6 +33,28 @@ def check(devices: int) -> None:
     )
 
 
+def stocks(config) -> int:
+  """`config.mesh.stocks`: devices that share a panel; 1: each has all stocks.
+
+  Raises:
+    ValueError: a number that does not divide the devices that are here, or is
+      another one than that of `config.mesh.devices`.
+  """
+  parts = config.get('mesh', {}).get('stocks', 0) or 1
+  count, devices = len(jax.local_devices()), wanted(config)
+  if count % parts:
+    raise ValueError(
+      f'config.mesh.stocks is {parts}: expected a divisor of {count}, '
+      'the devices that are here; 0 puts all stocks on each'
+    )
+  if parts > 1 and devices not in (0, parts):
+    raise ValueError(
+      f'config.mesh.stocks is {parts} and config.mesh.devices '
+      f'{devices}: expected the same, or config.mesh.devices=0'
+    )
+  return parts
+
+
 def make_mesh(num_games: int, devices: int = 0) -> Mesh | None:
   """As many local devices as share the games evenly; None: one has all.
 
