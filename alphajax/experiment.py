@@ -1,7 +1,7 @@
 """From a config to the method, and what a run of it keeps."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,31 @@ def make_method(config, data: Market) -> Method:
       f'{type(method).__name__}: expected alphajax.Method(init=..., step=..., '
       '...)'
     )
-  return method
+  return method._replace(
+    step=_pairs(config, method.step, 'step(state, rng_key)', 'state, metrics'),
+    save=_pairs(config, method.save, 'save(state)', 'arrays, host'),
+  )
+
+
+def _pairs(config, function: Callable, call: str, pair: str) -> Callable:
+  """A function of a method, which says so where it gives no such pair."""
+
+  def checked(*args):
+    given = function(*args)
+    if isinstance(given, tuple) and len(given) == 2:
+      if isinstance(given[1], Mapping):
+        return given
+      what = f'a pair of which the second is {type(given[1]).__name__}'
+    elif isinstance(given, tuple):
+      what = f'{len(given)} values'
+    else:
+      what = type(given).__name__
+    raise ValueError(
+      f'config.method is {config.method!r}: its {call} gave {what}: expected '
+      f'the pair ({pair}), the second a dictionary'
+    )
+
+  return checked
 
 
 def with_rules(config):
