@@ -26,7 +26,7 @@ from alphajax.methods import (
 )
 from alphajax.methods.base import Found, Market, Method
 from alphajax.run import config as config_lib
-from alphajax.run import folder, ranges, writer
+from alphajax.run import files, folder, ranges, writer
 from alphajax.run import rows as rows_lib
 from alphajax.run import state as state_lib
 from alphajax.run.files import RunError
@@ -191,6 +191,25 @@ def restore(config, workdir: Path) -> tuple[Method, Any]:
   if not iteration:
     raise RunError(f'{workdir / "checkpoints"} is empty: train the run first')
   return method, state
+
+
+def load_test(config, workdir: Path) -> Split:
+  """The test split of a run.
+
+  Raises:
+    ValueError: see `markets.load_split`; of a refit, whose data may end with
+      the days that it was fitted to, it is said what would do.
+  """
+  try:
+    return markets.load_split(config, 'test')
+  except ValueError as error:
+    made = files.read_json(workdir / 'provenance.json') or {}
+    if 'refit' not in made:
+      raise
+    raise ValueError(
+      f'{error}. {workdir} is a refit, fitted up to {config.splits.train[1]}: '
+      '--split=START:END --data=PATH judges it on later days of longer data'
+    ) from error
 
 
 def random_formulas(config, workdir: Path, most: int) -> Sequence[Formula]:
