@@ -99,6 +99,16 @@ def make(
   return Agent(init, play, learn, value)
 
 
+def check_without_pool(config: ConfigDict) -> None:
+  """Refuses value targets that follow a pool, of a method that has none."""
+  if config.get('value', {}).get('refresh', False):
+    raise ValueError(
+      'config.value.refresh is True: value targets follow the pool as it '
+      f'moves, and {config.method} has none, so that they stay as they are; '
+      'set config.value.refresh=False'
+    )
+
+
 # What is made of a recipe is traced once in a process.
 @functools.lru_cache(maxsize=8)
 def _make_learning(recipe: Recipe) -> tuple[Callable, Callable, Callable]:
