@@ -30,7 +30,7 @@ from alphajax.run import files, folder, ranges, writer
 from alphajax.run import rows as rows_lib
 from alphajax.run import state as state_lib
 from alphajax.run.files import RunError
-from alphajax.search import dealing
+from alphajax.search import chunks, dealing
 
 
 def make_method(config, data: Market) -> Method:
@@ -145,6 +145,7 @@ def notes(config, market: Sequence[Split]) -> list[str]:
     *given.without_effect(config),
     *given.seen_later(config),
     *_short_warmup(config),
+    *_not_dealt(config),
     *published.left_out(config),
   ]
   return list(dict.fromkeys([*of_config, *of_data]))
@@ -163,6 +164,24 @@ def _short_warmup(config) -> list[str]:
     'pools of which one is a part, have no value on the first days of a split, '
     'which count as 0'
   ]
+
+
+def _not_dealt(config) -> list[str]:
+  """What is said where `config.mesh.learning` changes nothing."""
+  if not config.get('mesh', {}).get('learning', False):
+    return []
+  said = 'config.mesh.learning = True changes nothing'
+  method = config.method
+  if method == 'refinement':
+    method = config.refine.search
+  if method != 'alphacfg' and method in registry.METHODS:
+    return [f'{said} of {method}: it is read by alphacfg']
+  if method == 'alphacfg' and chunks.mesh_of(config) is None:
+    return [
+      f'{said} here: of the devices there are no two, or '
+      f'config.training.batch_size = {config.training.batch_size} is odd'
+    ]
+  return []
 
 
 def defaults_of(config) -> dict[str, Any]:

@@ -48,6 +48,10 @@ def get_config() -> config_dict.ConfigDict:
   # Of this process, that games are dealt over, and where they are accelerators
   # formulas too; 0: all, for games as many as share them evenly.
   config.mesh.devices = 0
+  # Whether they share the gradients of AlphaCFG's network, too. Of two devices
+  # or more a run is then another one than with False, in the last digits at
+  # first; the same of any number.
+  config.mesh.learning = False
 
   config.log = config_dict.ConfigDict()
   # Scalars for TensorBoard in the folder of the run; needs tensorboardX.

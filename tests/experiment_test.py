@@ -23,6 +23,7 @@ from alphajax.methods import linear, screen
 from alphajax.methods.base import Found, Method
 from alphajax.run import config as config_lib
 from alphajax.run import ranges
+from alphajax.search import chunks
 
 FOUND = Found(
   4,
@@ -324,6 +325,19 @@ def test_a_screen_without_effect_is_said():
   config.prior = {}  # Which looks through it, too.
   config.method, config.screen.rank = 'alphacfg', 'none'
   assert screen.without_effect(config) == []
+
+
+def test_learning_that_is_not_dealt_is_said(monkeypatch):
+  config = tiny.get_config()
+  assert experiment.notes(config, ()) == []
+  config.mesh.learning = True
+  (here,) = experiment.notes(config, ())
+  assert here.startswith('config.mesh.learning = True changes nothing here: ')
+  monkeypatch.setattr(chunks, 'make_mesh', lambda size, devices: 'two of them')
+  assert experiment.notes(config, ()) == []
+  config.method = 'gp'
+  (never,) = experiment.notes(config, ())
+  assert never.endswith('nothing of gp: it is read by alphacfg')
 
 
 def test_a_warm_up_too_short_for_the_language_is_said():

@@ -17,7 +17,7 @@ from alphajax.run.files import RunError
 # file of formulas is compared itself.
 MAY_CHANGE = (
   'data.path', 'store_bytes', 'num_iterations', 'early_stop', 'max_evaluated',
-  'num_seeds', 'log', 'mesh', 'backtest', 'keep_rows', 'strict',
+  'num_seeds', 'log', 'mesh.devices', 'backtest', 'keep_rows', 'strict',
   'published.strict',
 )  # fmt: skip
 
