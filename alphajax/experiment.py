@@ -178,8 +178,8 @@ def _not_dealt(config) -> list[str]:
     return [f'{said} of {method}: it is read by alphacfg']
   if method == 'alphacfg' and chunks.mesh_of(config) is None:
     return [
-      f'{said} here: of the devices there are no two, or '
-      f'config.training.batch_size = {config.training.batch_size} is odd'
+      f'{said} here: it takes two devices (config.mesh.devices) and an even '
+      f'config.training.batch_size, which is {config.training.batch_size}'
     ]
   return []
 
