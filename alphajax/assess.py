@@ -23,6 +23,7 @@ from alphajax import cli, markets
 from alphajax.analysis import novelty
 from alphajax.configs import common
 from alphajax.data import market as market_lib
+from alphajax.data import panel as panel_lib
 from alphajax.data.panel import FEATURES, Split
 from alphajax.factor import evaluate
 from alphajax.judge import assessment, ledger
@@ -121,12 +122,37 @@ def _load(config, formulas, start, end, against) -> tuple[Split, str]:
   spare = int(np.searchsorted(dates, config.splits.test[0]))
   needed = max(map(formula_lib.lookback, (*formulas, *against.values())))
   most = max(map(formula_lib.lookback, known))
-  config.method, config.lookback = (
-    'random_search',
-    max(1, needed, min(most, spare)),
-  )
+  config.method, config.lookback = 'random_search', max(1, needed)
+  _check_span(config, dates, markets.lookback(config))
+  config.lookback = max(config.lookback, min(most, spare))
   split = markets.load_split(config, 'test')
   return split, markets.data_hash(config)
+
+
+def _check_span(config, dates: Sequence[str], needed: int) -> None:
+  """Refuses days of which none is judged, and says what could be typed.
+
+  needed: bars before the first that is judged.
+  """
+  start, end = config.splits.test
+  first, stop = panel_lib.locate(dates, 'test', start, end)
+  begin, ahead = max(first, needed), config.label.exit
+  if begin + ahead < stop:
+    return
+  advice = []
+  if needed + ahead < stop:
+    advice.append(f'--start={dates[stop - ahead - 1]} or earlier')
+  if begin + ahead < len(dates):
+    advice.append(f'--end={dates[begin + ahead]} or later')
+  horizon = stop - begin - 1 - config.label.entry
+  if horizon > 0:
+    advice.append(f'--horizon={horizon} or less')
+  raise ValueError(
+    f'{start}..{end} is too short: it holds {stop - first} bars and the data '
+    f'{first} before it, formulas look back {needed} bars and the label '
+    f'{ahead} ahead; expected '
+    + (', or '.join(advice) or 'more data, or formulas of shorter windows')
+  )
 
 
 def features_of(config) -> tuple[str, ...]:

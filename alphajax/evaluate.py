@@ -139,7 +139,7 @@ def _load(
     config.splits.test = request.split
   _check_name(workdir, request.name, [*config.splits.test], data_hash)
   spec = _rules(config, request)
-  split = markets.load_split(config, 'test')
+  split = experiment.load_test(config, workdir)
   if spec is not None:
     judgement.check_rules(spec, split.panel)
   return split, spec, data_hash

@@ -1,7 +1,7 @@
 """From a config to the method, and what a run of it keeps."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,11 @@ from alphajax.methods import (
 )
 from alphajax.methods.base import Found, Market, Method
 from alphajax.run import config as config_lib
-from alphajax.run import folder, ranges, writer
+from alphajax.run import files, folder, ranges, writer
 from alphajax.run import rows as rows_lib
 from alphajax.run import state as state_lib
 from alphajax.run.files import RunError
-from alphajax.search import dealing
+from alphajax.search import chunks, dealing
 
 
 def make_method(config, data: Market) -> Method:
@@ -49,7 +49,31 @@ def make_method(config, data: Market) -> Method:
       f'{type(method).__name__}: expected alphajax.Method(init=..., step=..., '
       '...)'
     )
-  return method
+  return method._replace(
+    step=_pairs(config, method.step, 'step(state, rng_key)', 'state, metrics'),
+    save=_pairs(config, method.save, 'save(state)', 'arrays, host'),
+  )
+
+
+def _pairs(config, function: Callable, call: str, pair: str) -> Callable:
+  """A function of a method, which says so where it gives no such pair."""
+
+  def checked(*args):
+    given = function(*args)
+    if isinstance(given, tuple) and len(given) == 2:
+      if isinstance(given[1], Mapping):
+        return given
+      what = f'a pair of which the second is {type(given[1]).__name__}'
+    elif isinstance(given, tuple):
+      what = f'{len(given)} values'
+    else:
+      what = type(given).__name__
+    raise ValueError(
+      f'config.method is {config.method!r}: its {call} gave {what}: expected '
+      f'the pair ({pair}), the second a dictionary'
+    )
+
+  return checked
 
 
 def with_rules(config):
@@ -122,6 +146,7 @@ def notes(config, market: Sequence[Split]) -> list[str]:
     *given.without_effect(config),
     *given.seen_later(config),
     *_short_warmup(config),
+    *_not_dealt(config),
     *published.left_out(config),
   ]
   return list(dict.fromkeys([*of_config, *of_data]))
@@ -140,6 +165,24 @@ def _short_warmup(config) -> list[str]:
     'pools of which one is a part, have no value on the first days of a split, '
     'which count as 0'
   ]
+
+
+def _not_dealt(config) -> list[str]:
+  """What is said where `config.mesh.learning` changes nothing."""
+  if not config.get('mesh', {}).get('learning', False):
+    return []
+  said = 'config.mesh.learning = True changes nothing'
+  method = config.method
+  if method == 'refinement':
+    method = config.refine.search
+  if method != 'alphacfg' and method in registry.METHODS:
+    return [f'{said} of {method}: it is read by alphacfg']
+  if method == 'alphacfg' and chunks.mesh_of(config) is None:
+    return [
+      f'{said} here: it takes two devices (config.mesh.devices) and an even '
+      f'config.training.batch_size, which is {config.training.batch_size}'
+    ]
+  return []
 
 
 def defaults_of(config) -> dict[str, Any]:
@@ -168,6 +211,25 @@ def restore(config, workdir: Path) -> tuple[Method, Any]:
   if not iteration:
     raise RunError(f'{workdir / "checkpoints"} is empty: train the run first')
   return method, state
+
+
+def load_test(config, workdir: Path) -> Split:
+  """The test split of a run.
+
+  Raises:
+    ValueError: see `markets.load_split`; of a refit, whose data may end with
+      the days that it was fitted to, it is said what would do.
+  """
+  try:
+    return markets.load_split(config, 'test')
+  except ValueError as error:
+    made = files.read_json(workdir / 'provenance.json') or {}
+    if 'refit' not in made:
+      raise
+    raise ValueError(
+      f'{error}. {workdir} is a refit, fitted up to {config.splits.train[1]}: '
+      '--split=START:END --data=PATH judges it on later days of longer data'
+    ) from error
 
 
 def random_formulas(config, workdir: Path, most: int) -> Sequence[Formula]:

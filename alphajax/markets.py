@@ -247,6 +247,7 @@ def _load(config, first: str, last: str) -> Panel:
         'give data that have it in config.data.path'
       )
     panel = simulated(config).panel
+    panel_lib.locate(panel.dates, first, *config.splits[first])
     panel = panel.replace(covers=(panel.dates[0], panel.dates[-1]))
     return panel_lib.select_days(panel, np.array(panel.dates) <= end)
   return market_lib.load(

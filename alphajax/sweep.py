@@ -285,7 +285,7 @@ def is_finished(workdir: Path, config, name: str = 'finished.json') -> bool:
   changes = config_lib.changes(
     finished['config'], config.to_dict(), experiment.defaults_of(config)
   )
-  aside = 'backtest.', 'mesh.', 'strict', 'published.strict'
+  aside = 'backtest.', 'mesh.devices', 'strict', 'published.strict'
   if any(not key.startswith(aside) for key, _ in changes):
     return False
   known = files.read_json(workdir / 'provenance.json') or {}

@@ -51,6 +51,10 @@ def get_config() -> config_dict.ConfigDict:
   # Splits the stocks of the panel over so many devices, where it does not fit
   # on one; a divisor of those there are. 0: each has all stocks.
   config.mesh.stocks = 0
+  # Whether they share the gradients of AlphaCFG's network, too. Of two devices
+  # or more a run is then another one than with False, in the last digits at
+  # first; the same of any number.
+  config.mesh.learning = False
 
   config.log = config_dict.ConfigDict()
   # Scalars for TensorBoard in the folder of the run; needs tensorboardX.

@@ -294,11 +294,11 @@ def test_a_pool_is_judged_as_one_signal(command, tmp_path):
     (['--formula=Maen(close,5)'], "no formula is left to judge\n--formula 1: "
      "unknown operator 'Maen'"),
     (['--formula=close', '--start=1990-01-01'], '1990-01-01'),
-    (['--formula=close', '--start=2010-06-01', '--end=2010-06-04'],
-     'too short'),
     (['--formula=close', '--data=none.parquet'], 'none.parquet: no such file'),
     (['--formula=close', '--set=data.universe'], 'expected KEY=VALUE'),
-    (['--formula=close', '--horizon=4000'], 'too short'),
+    (['--formula=close', '--start=1990-01-01', '--end=1990-02-01'],
+     '1990-01-01..1990-02-01 lies outside the data, which cover'),
+    (['--formula=Mean(close,999)'], 'too short: '),
     (['--formula=Ref($close,-2)', '--dialect=qlib'], 'which would look ahead'),
     (['--formula=Skew($close,20)'], 'name the notation, --dialect=qlib'),
   ],
@@ -308,6 +308,39 @@ def test_bad_input(command, flags, message, tmp_path):
     command(*flags)
   assert message in str(caught.value)
   assert not (tmp_path / 'days.ledger.jsonl').exists()  # Nothing was judged.
+
+
+def test_of_days_too_few_it_is_said_what_can_be_typed(config):
+  dates = markets.simulated(config).panel.dates
+  config.label.entry, config.label.exit = 1, 6
+  for start, stop, horizon, needed, expected in (
+    (60, 64, 5, 20, [(57, 64, 5), (60, 67, 5), (60, 64, 2)]),
+    (60, 62, 5, 20, [(55, 62, 5), (60, 67, 5)]),
+    (0, 25, 5, 20, [(0, 27, 5), (0, 25, 3)]),
+    (60, len(dates), 4000, 20, [(60, len(dates), len(dates) - 62)]),
+    (0, len(dates), 5, len(dates), []),
+  ):
+    tried = {}
+    for each in ((start, stop, horizon), *expected):
+      config.splits.test = dates[each[0]], dates[each[1] - 1]
+      config.label.exit = 1 + each[2]
+      try:
+        assess._check_span(config, dates, needed)
+        tried[each] = None
+      except ValueError as error:
+        tried[each] = str(error)
+    said = tried.pop((start, stop, horizon))
+    assert set(tried.values()) <= {None}, said
+    advice = said.partition('; expected ')[2]
+    assert advice == (
+      ', or '.join(
+        f'--start={dates[a]} or earlier' if a < start
+        else f'--end={dates[b - 1]} or later' if b > stop
+        else f'--horizon={h} or less'
+        for a, b, h in expected
+      )
+      or 'more data, or formulas of shorter windows'
+    )  # fmt: skip
 
 
 def test_a_damaged_ledger_stops_it(command, tmp_path):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import ml_collections
 import pytest
 
-from alphajax.search import dealing
+from alphajax.search import chunks, dealing
 
 
 def test_as_many_devices_as_share_the_games_evenly(monkeypatch):
@@ -46,6 +46,30 @@ def test_stocks_are_split_over_a_divisor_of_the_devices(monkeypatch):
   )
   with pytest.raises(ValueError, match=match):
     stocks(2, 4)
+
+
+class Device:
+  def __init__(self, process_index):
+    self.process_index = process_index
+
+
+@pytest.mark.parametrize(
+  ('of_others', 'batch_size', 'devices', 'size'),
+  [
+    (0, 64, 0, 4), (0, 64, 3, 2), (0, 64, 1, 1), (0, 6, 0, 2), (0, 7, 0, 1),
+    (3, 64, 0, 2), (1, 64, 0, 1),  # As many as every process has.
+  ],
+)  # fmt: skip
+def test_as_many_devices_as_share_the_chunks_evenly(
+  monkeypatch, of_others, batch_size, devices, size
+):
+  own = [Device(0) for _ in range(5)]
+  others = [Device(1) for _ in range(of_others)]
+  monkeypatch.setattr(jax, 'local_devices', lambda: own)
+  monkeypatch.setattr(jax, 'devices', lambda: own + others)
+  monkeypatch.setattr(chunks, 'Mesh', lambda chosen, _: list(chosen))
+  mesh = chunks.make_mesh(batch_size, devices)
+  assert mesh == (own[:size] if size > 1 else None)
 
 
 def test_one_device_has_all():

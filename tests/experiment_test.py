@@ -20,9 +20,10 @@ from alphajax.judge import result
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 from alphajax.methods import linear, screen
-from alphajax.methods.base import Found
+from alphajax.methods.base import Found, Method
 from alphajax.run import config as config_lib
 from alphajax.run import ranges
+from alphajax.search import chunks
 
 FOUND = Found(
   4,
@@ -327,6 +328,19 @@ def test_a_screen_without_effect_is_said():
   assert screen.without_effect(config) == []
 
 
+def test_learning_that_is_not_dealt_is_said(monkeypatch):
+  config = tiny.get_config()
+  assert experiment.notes(config, ()) == []
+  config.mesh.learning = True
+  (here,) = experiment.notes(config, ())
+  assert here.startswith('config.mesh.learning = True changes nothing here: ')
+  monkeypatch.setattr(chunks, 'make_mesh', lambda size, devices: 'two of them')
+  assert experiment.notes(config, ()) == []
+  config.method = 'gp'
+  (never,) = experiment.notes(config, ())
+  assert never.endswith('nothing of gp: it is read by alphacfg')
+
+
 def test_a_warm_up_too_short_for_the_language_is_said():
   config = tiny.get_config('random_search')
   needed = markets.lookback(config)
@@ -404,6 +418,35 @@ def test_a_method_of_ones_own_that_cannot_be(
   with pytest.raises(ValueError, match=said):
     markets.lookback(other)
     experiment.make_method(other, None)
+
+
+@pytest.mark.parametrize(
+  ('given', 'said'),
+  [
+    ('state', 'gave str: expected the pair'),
+    ((1, 2, 3), 'gave 3 values: expected the pair'),
+    ((1, 2), 'gave a pair of which the second is int: expected the pair'),
+  ],
+)
+def test_a_method_of_ones_own_that_gives_no_pair(
+  config, monkeypatch, given, said
+):
+  module = types.ModuleType('my_methods.mine')
+  functions = {name: lambda *args: given for name in Method._fields}
+  module.make = lambda config, market: Method(**functions)
+  monkeypatch.setitem(sys.modules, 'my_methods', types.ModuleType('my_methods'))
+  monkeypatch.setitem(sys.modules, 'my_methods.mine', module)
+  other = config.copy_and_resolve_references()
+  other.method = 'my_methods.mine'
+  method = experiment.make_method(other, None)
+  for call, pair, run in (
+    ('step(state, rng_key)', '(state, metrics)', lambda: method.step(0, 1)),
+    ('save(state)', '(arrays, host)', lambda: method.save(0)),
+  ):
+    expected = f"is 'my_methods.mine': its {call} {said} {pair}, the second"
+    with pytest.raises(ValueError, match=re.escape(expected)):
+      run()
+  assert method.load(0, 1) == given
 
 
 def test_what_a_method_found_is_checked_before_it_is_written(config):

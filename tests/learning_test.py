@@ -10,6 +10,7 @@ import optax
 import parameters
 import pytest
 import tiny
+from jax import sharding
 
 from alphajax import experiment, markets
 from alphajax.language import environment
@@ -25,7 +26,7 @@ from alphajax.methods import (
 )
 from alphajax.methods import learner as learner_lib
 from alphajax.networks import heads
-from alphajax.search import evolution, losses, mcts, replay
+from alphajax.search import chunks, evolution, losses, mcts, replay
 
 GRAMMAR = grammar_lib.make(
   max_length=4, windows=(5, 10), operators=tiny.OPERATORS
@@ -246,6 +247,30 @@ def test_states_are_cut_where_none_that_is_drawn_is_longer(monkeypatch):
     games, targets = games_of(texts, active)
     agent.learn(learner, jax.random.key(1), games, targets, ())
   assert asked == [14, None, 14]
+
+
+def test_learning_is_dealt_where_the_config_says_so(monkeypatch):
+  meshes = []
+
+  def fit_network(learner, *args, mesh=None, **options):
+    meshes.append(mesh)
+    return learner, {}
+
+  monkeypatch.setattr(fitting, 'fit_network', fit_network)
+  mesh = sharding.Mesh(np.array(jax.devices()[:1]), (chunks.CHUNKS,))
+  monkeypatch.setattr(chunks, 'make_mesh', lambda size, devices: mesh)
+  row = losses.row(PAPERS.max_tokens, PAPERS.num_actions)
+  learner = fitting.Learner((), (), replay.empty(20, row))
+  games, targets = games_of(SHORT)
+  config = tiny.get_config()
+  config.training.learning_rate = 0.124  # Nobody else gets these agents.
+  for learning in (False, True):
+    config.mesh.learning = learning
+    agent = learner_lib.make(config, PAPERS)
+    learner, _ = agent.learn(learner, jax.random.key(1), games, targets, ())
+  assert meshes == [None, mesh]
+  del config.mesh  # Of an older run.
+  assert chunks.mesh_of(config) is None
 
 
 def test_targets_are_looked_up_when_states_are_drawn():

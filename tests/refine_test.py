@@ -184,6 +184,7 @@ def test_a_folder_of_another_refinement_is_refused(tmp_path):
     ('close-open', '', {'refine.objective': 'x'}, 'config.refine.objective'),
     ('close-open', '', {'method': 'gp'}, "config.refine.search is 'gp'"),
     ('Mean(close,50)', '', {'lookback': 20}, 'looks back 49 bars'),
+    ('close-open', '', {'value.refresh': True}, 'refinement has none, so that'),
   ],
 )
 def test_bad_input_at_once(formula, mask, changes, message, tmp_path):

@@ -179,6 +179,16 @@ def test_evaluate_reads_it(trained, tmp_path):
   assert made['data_hash'] == read(workdir / 'provenance.json')['data_hash']
 
 
+def test_where_the_data_end_it_is_said_how_to_judge_it(trained, tmp_path):
+  config, workdir = trained
+  out, end = tmp_path / 'out', markets.simulated(config).panel.dates[-1]
+  refit.refit(workdir, out, end=end)
+  hint = f'fitted up to {end}: --split=START:END --data=PATH judges it on later'
+  with pytest.raises(ValueError, match=hint):
+    evaluate.evaluate(out)
+  assert not (out / 'results.json').exists()
+
+
 def test_a_formula_without_a_value_is_silent(run, tmp_path):
   pool = read(run / 'pool.json')
   pool['factors'].insert(1, {'formula': 'Sub(close,close)', 'weight': 0.5})

@@ -39,7 +39,14 @@ function read(frame) {{
   }}));
   const wide = [...root.querySelectorAll('body *')].filter(
     each => each.getBoundingClientRect().right > width + 0.5);
+  const cells = [...root.querySelectorAll('.bench td > span')];
+  const broken = cells.filter(each => {{
+    const figure = root.createRange();
+    figure.selectNode(each.firstChild);
+    return new Set([...figure.getClientRects()].map(x => x.top)).size > 1;
+  }});
   return {{
+    broken: broken.map(each => each.textContent),
     scroll: root.documentElement.scrollWidth, figures, width,
     wide: wide.map(each => each.tagName + ' ' + each.textContent.slice(0, 40)),
     cells: root.querySelector('tbody')
@@ -136,6 +143,7 @@ def test_the_page_fits_and_draws_every_figure(name, width, every):
   found = every[name, width]
   assert found['width'] == width
   assert found['scroll'] <= width and found['wide'] == []
+  assert found['broken'] == []  # A figure of a table stands in one line.
   assert found['cells'] == ('block' if width == 390 else 'table-row')
   assert len(found['figures']) == PAGES[name]
   for figure in found['figures']:

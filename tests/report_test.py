@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from made_run import FORMULAS, make_results, make_run
 
-from alphajax.report import compare, days, factors, page, training
+from alphajax.report import (
+  compare,
+  days,
+  factors,
+  notices,
+  page,
+  training,
+)
 from alphajax.run import files, folder, writer
 
 
@@ -168,6 +175,26 @@ def test_formula_text_is_escaped(tmp_path):
   files.write_json(workdir / 'pool.json', pool)
   assert '<script>alert(1)</script>' in page_of(workdir).text
   assert '<script' not in (workdir / 'report.html').read_text()
+
+
+def test_metrics_cut_short_are_told_from_a_run_without_any(tmp_path):
+  workdir = make_run(tmp_path / 'run', iterations=2, total=2)
+  (workdir / 'checkpoints' / 'iteration_000002').mkdir(parents=True)
+  assert notices.notices(folder.load_run(workdir)) == []
+  metrics = workdir / 'metrics.jsonl'
+  lines = metrics.read_bytes()
+  for kept, said in ((-9, None), (9, 'no whole line'), (0, 'no whole line')):
+    metrics.write_bytes(lines[:kept])
+    if said is None:
+      (found,) = notices.notices(folder.load_run(workdir))
+      assert 'ends with iteration 1, but' in found
+      assert 'iteration 2: lines were lost' in found
+      continue
+    with pytest.raises(files.RunError, match=f'{said}, but .* iteration 2: '):
+      folder.load_run(workdir)
+  metrics.unlink()
+  with pytest.raises(files.RunError, match='jsonl is missing, but the newest'):
+    folder.load_run(workdir)
 
 
 def test_half_finished_run_says_what_is_missing(tmp_path):

@@ -63,6 +63,19 @@ def test_going_on_longer_is_told(tmp_path):
   ]
 
 
+def test_devices_may_change_and_what_is_learned_on_them_may_not(tmp_path):
+  files.write_json(tmp_path / 'config.json', CONFIG)
+  before = {'mesh': {'devices': 0, 'learning': False}}
+
+  def check(**mesh):
+    other = CONFIG | {'mesh': before['mesh'] | mesh}
+    return config.check_config(tmp_path, other, folder.MAY_CHANGE, before)
+
+  assert check(devices=2) == ['mesh.devices: 0 -> 2']
+  with pytest.raises(ValueError, match='mesh.learning: false -> true'):
+    check(learning=True)
+
+
 @pytest.mark.parametrize('content', ['{', '', '[1]', 'null'])
 def test_a_damaged_config_is_named(tmp_path, content):
   (tmp_path / 'config.json').write_text(content)

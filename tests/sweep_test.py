@@ -334,6 +334,9 @@ def test_a_run_of_before_a_key_is_finished(tmp_path):
   assert sweep.is_finished(tmp_path, config)
   config.mesh.devices = 1  # Which changes nothing of what was found.
   assert sweep.is_finished(tmp_path, config)
+  config.mesh.learning = True  # Which changes the last digits.
+  assert not sweep.is_finished(tmp_path, config)
+  config.mesh.learning = False
   config.seed += 1
   assert not sweep.is_finished(tmp_path, config)
 

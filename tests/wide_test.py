@@ -1,5 +1,6 @@
 """Where JAX takes 64 bits by default and has several devices."""
 
+import functools
 import math
 import os
 import re
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+import optax
 import waves_test
 
 from alphajax.data import panel as panel_lib
@@ -18,8 +20,10 @@ from alphajax.data import universe
 from alphajax.factor import evaluate, metrics, operators, runtime
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
-from alphajax.methods import bench
+from alphajax.methods import bench, fitting
+from alphajax.methods import learner as learner_lib
 from alphajax.run import writer
+from alphajax.search import chunks, losses, mcts, replay
 
 ROOT = Path(__file__).parent.parent
 TEXTS = (
@@ -187,6 +191,54 @@ def check_reductions(store, panel, formulas, values):
   assert len(texts) == 2
 
 
+def check_learning():
+  """Gradient steps dealt over devices, by a process that has four of them."""
+  batch = losses.Batch(
+    np.arange(20, dtype=np.int32).reshape(5, 4) % 7,
+    np.eye(5, 3, dtype=np.float32), np.zeros((5, 3), bool),
+    np.linspace(-1, 1, 5, dtype=np.float32),
+  )  # fmt: skip
+  games = mcts.Trajectories(
+    *(x[None] for x in batch[:3]), np.ones((1, 5), bool), batch.tokens
+  )
+  rng = np.random.default_rng(0)
+  shapes = {'symbols': (7, 16), 'mix': (16, 16), 'policy': (16, 3)}
+  params = {
+    name: rng.standard_normal(shape).astype(np.float32)
+    for name, shape in shapes.items()
+  }
+
+  def apply_fn(params, tokens, rng_key):
+    if not rng_key.ndim:
+      rng_key = jax.random.split(rng_key, len(tokens))
+    x = jnp.tanh(params['symbols'][tokens].mean(1) @ params['mix'])
+    keep = jax.vmap(lambda key: jax.random.bernoulli(key, 0.7, (16,)))(rng_key)
+    x = jnp.where(keep, x / 0.7, 0.0)
+    return x @ params['policy'], jnp.tanh(x).sum(-1)
+
+  optimizer = optax.adam(0.01)
+  learner = fitting.Learner(
+    params, optimizer.init(params), replay.empty(8, losses.row(4, 3))
+  )
+  fit = functools.partial(
+    fitting.fit_network, apply_fn=apply_fn, optimizer=optimizer, batch_size=4,
+    num_updates=3, l2=1e-3, replay_size=8, learning_rate=0.01,
+  )  # fmt: skip
+  one, two, four = (
+    jax.tree.leaves(
+      learner_lib._make_fit(fit, chunks.make_mesh(4, devices))(
+        learner, jax.random.key(0), games, batch.value_target[None]
+      )
+    )
+    for devices in (1, 2, 4)
+  )
+  for alone, some, all_ in zip(one, two, four, strict=True):
+    np.testing.assert_array_equal(some, all_)
+    # Sums of another order; the same rows are dropped.
+    np.testing.assert_allclose(some, alone, atol=1e-5)
+  assert np.abs(one[0] - params['mix']).max() > 0.01
+
+
 BEGIN = """
 import os, sys
 sys.path.insert(0, 'tests')
@@ -200,7 +252,9 @@ assert jax.config.jax_enable_x64 and jax.device_count() == 4
 assert len(runtime.device().client.devices()) == 1
 assert 'NPROC' not in os.environ
 """
-NUMBERS = 'np.savez(sys.argv[1], **wide_test.numbers())'
+NUMBERS = (
+  'wide_test.check_learning(); np.savez(sys.argv[1], **wide_test.numbers())'
+)
 STEP = """
 from alphajax.search import dealing
 wide_test.check_dealt()

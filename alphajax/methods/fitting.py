@@ -8,8 +8,9 @@ import chex
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
-from alphajax.search import losses, mcts, replay
+from alphajax.search import chunks, losses, mcts, replay
 
 
 class Learner(NamedTuple):
@@ -57,6 +58,7 @@ def fit_network(
   learning_rate: float,
   num_tokens: int | None = None,
   worths: jax.Array | None = None,
+  mesh: Mesh | None = None,
 ) -> tuple[Learner, dict[str, jax.Array]]:
   """Adds the games to the replay and takes `num_updates` gradient steps.
 
@@ -64,21 +66,24 @@ def fit_network(
   worths: f32[N], of `Numbered` rows what each formula is worth now.
   num_tokens: states are cut to so many, of which none that is drawn has more;
     see `longest_drawn`. The same bits in less time.
+  mesh: devices that share each batch, inside `chunks.share`; other bits than
+    without one, the same on any number of them.
   """
   del replay_size, learning_rate  # In the replay and the optimizer already.
   memory = _add_games(learner.replay, games, targets)
   loss_fn = functools.partial(
     losses.policy_value_loss, apply_fn=apply_fn, l2=l2
   )
+  grad_fn = jax.grad(loss_fn, has_aux=True)
+  if mesh is not None:
+    grad_fn = chunks.gradients(loss_fn, mesh)
 
   def update(carry, rng_key):
     params, opt_state = carry
     sample_key, dropout_key = jax.random.split(rng_key)
     batch = _with_targets(replay.sample(memory, sample_key, batch_size), worths)
     batch = batch._replace(tokens=batch.tokens[:, :num_tokens])
-    grads, metrics = jax.grad(loss_fn, has_aux=True)(
-      params, batch=batch, rng_key=dropout_key
-    )
+    grads, metrics = grad_fn(params, batch=batch, rng_key=dropout_key)
     updates, opt_state = optimizer.update(grads, opt_state, params)
     return (optax.apply_updates(params, updates), opt_state), metrics
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from alphajax.language import environment
@@ -17,6 +18,7 @@ from alphajax.methods.fitting import Learner
 from alphajax.methods.recipe import Recipe
 from alphajax.networks import heads
 from alphajax.search import (
+  chunks,
   dealing,
   evaluators,
   mcts,
@@ -82,6 +84,7 @@ def make(
       numbered=numbered,
       capacity=capacity if config.search.known_rewards else 0,
       encoder=encoder,
+      mesh=chunks.mesh_of(config),
     )
   )
   play = _make_play(
@@ -99,6 +102,16 @@ def make(
   return Agent(init, play, learn, value)
 
 
+def check_without_pool(config: ConfigDict) -> None:
+  """Refuses value targets that follow a pool, of a method that has none."""
+  if config.get('value', {}).get('refresh', False):
+    raise ValueError(
+      'config.value.refresh is True: value targets follow the pool as it '
+      f'moves, and {config.method} has none, so that they stay as they are; '
+      'set config.value.refresh=False'
+    )
+
+
 # What is made of a recipe is traced once in a process.
 @functools.lru_cache(maxsize=8)
 def _make_learning(recipe: Recipe) -> tuple[Callable, Callable, Callable]:
@@ -108,14 +121,14 @@ def _make_learning(recipe: Recipe) -> tuple[Callable, Callable, Callable]:
   network = _network(config, grammar)
   optimizer = optax.adam(config.training.learning_rate)
   apply_fn = functools.partial(heads.apply_batch, network)
-  fit = jax.jit(
+  fit = _make_fit(
     functools.partial(
       fitting.fit_network,
       apply_fn=apply_fn,
       optimizer=optimizer,
       **config.training,
     ),
-    static_argnames='num_tokens',
+    recipe.parts['mesh'],
   )
   short = _short(network, grammar)
   longest = jax.jit(
@@ -160,6 +173,25 @@ def _make_learning(recipe: Recipe) -> tuple[Callable, Callable, Callable]:
     return heads.apply_batch(network, learner.params, tokens)[1]
 
   return init, learn, value
+
+
+def _make_fit(fit_network: Callable, mesh: Mesh | None) -> Callable:
+  """`fitting.fit_network`, jitted; on all devices of a mesh, where there is."""
+  if mesh is None:
+    return jax.jit(fit_network, static_argnames='num_tokens')
+
+  @functools.partial(jax.jit, static_argnames='num_tokens')
+  def fit_all(known, num_tokens):
+    fit = functools.partial(fit_network, num_tokens=num_tokens, mesh=mesh)
+    return chunks.share(mesh, lambda games, worths: fit(*games, worths=worths))(
+      *known
+    )
+
+  def fit(*games, num_tokens=None, worths=None):
+    known = dealing.tell(mesh, (games, worths))
+    return dealing.collect(mesh, fit_all(known, num_tokens))
+
+  return fit
 
 
 def _network(config: ConfigDict, grammar: environment.Language):

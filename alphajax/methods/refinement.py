@@ -96,8 +96,9 @@ def make_task(config) -> Task:
   Raises:
     ValueError: a formula or mask that cannot be read, do not match, or leave
       nothing to fill; a part that the language cannot fill; a bound that
-      nothing satisfies.
+      nothing satisfies; targets that follow a pool.
   """
+  learner_lib.check_without_pool(config)
   options = config.refine
   features = config.language.get('features', vocab_lib.FEATURES)
   original = formula_lib.parse(options.formula, features)

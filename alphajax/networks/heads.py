@@ -188,7 +188,8 @@ def apply_batch(
 ) -> tuple[jax.Array, jax.Array]:
   """`tokens [B, L] -> (logits [B, A], values [B])`.
 
-  rng_key: dropout of training, one mask per formula; None: no dropout.
+  rng_key: dropout of training, one mask per formula, or the keys `[B]` of
+    each; None: no dropout.
   context: `[B, C]` for a network that takes one.
   """
   chex.assert_rank(tokens, 2)
@@ -202,5 +203,6 @@ def apply_batch(
       params, tokens, context, train=True, rngs={'dropout': rng_key}
     )
 
-  rng_keys = jax.random.split(rng_key, tokens.shape[0])
-  return jax.vmap(one)(rng_keys, tokens, context)
+  if not rng_key.ndim:
+    rng_key = jax.random.split(rng_key, tokens.shape[0])
+  return jax.vmap(one)(rng_key, tokens, context)

@@ -7,7 +7,19 @@ from alphajax.run.folder import Run
 
 def notices(run: Run) -> list[str]:
   """What is unfinished, missing or no longer unseen, a sentence each."""
-  return [*_unfinished(run), *_missing(run), *_opened(run)]
+  unfinished = _cut_short(run) or _unfinished(run)
+  return [*unfinished, *_missing(run), *_opened(run)]
+
+
+def _cut_short(run: Run) -> list[str]:
+  done = run.metrics[-1]['iteration']
+  if done >= run.checkpoint:
+    return []
+  return [
+    f'metrics.jsonl ends with iteration {done}, but the newest checkpoint is '
+    f'that of iteration {run.checkpoint}: lines were lost, and what came after '
+    'is not drawn. Put a copy back.'
+  ]
 
 
 def _unfinished(run: Run) -> list[str]:

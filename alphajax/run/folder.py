@@ -17,7 +17,7 @@ from alphajax.run.files import RunError
 # file of formulas is compared itself.
 MAY_CHANGE = (
   'data.path', 'store_bytes', 'num_iterations', 'early_stop', 'max_evaluated',
-  'num_seeds', 'log', 'mesh', 'backtest', 'keep_rows', 'strict',
+  'num_seeds', 'log', 'mesh.devices', 'backtest', 'keep_rows', 'strict',
   'published.strict',
 )  # fmt: skip
 
@@ -41,6 +41,7 @@ class Run(NamedTuple):
   pool: dict[str, Any] | None
   results: dict[str, Any] | None
   daily: dict[str, np.ndarray]  # Test days too, once they were opened.
+  checkpoint: int = 0  # Its iteration; metrics end sooner where lines are lost.
 
   def column(self, key: str) -> np.ndarray:
     """One metric by iteration, `[N]`, NaN where it was not known."""
@@ -77,6 +78,10 @@ def load_run(workdir: str | os.PathLike) -> Run:
   if not workdir.is_dir():
     raise RunError(f'{workdir}: no such folder')
   metrics_path = workdir / 'metrics.jsonl'
+  # First, for a run that is under way writes its lines before them.
+  done = max(checkpoint.iterations(workdir / 'checkpoints'), default=0)
+  if done and not metrics_path.exists():
+    raise _no_metrics(metrics_path, 'is missing', done)
   if not metrics_path.exists():
     of = (
       (files.read_json(workdir / 'pool.json') or {}).get('refit', {}).get('of')
@@ -94,6 +99,8 @@ def load_run(workdir: str | os.PathLike) -> Run:
       f'not the folder of a run; it holds: {found or "nothing"}'
     )
   metrics = writer.read(metrics_path)
+  if done and not metrics:
+    raise _no_metrics(metrics_path, 'has no whole line', done)
   if not metrics:
     raise RunError(f'{metrics_path}: no iteration was finished yet')
   daily = files.read_arrays(workdir / 'daily.npz')
@@ -104,10 +111,19 @@ def load_run(workdir: str | os.PathLike) -> Run:
     workdir=workdir,
     metrics=metrics,
     daily=daily,
+    checkpoint=done,
     **{
       name: files.read_json(workdir / f'{name}.json')
       for name in ('config', 'provenance', 'pool', 'results')
     },
+  )
+
+
+def _no_metrics(path: Path, what: str, done: int) -> RunError:
+  return RunError(
+    f'{path} {what}, but the newest checkpoint is that of iteration {done}: '
+    'the lines were lost; put a copy back. Its pool.json, if there is one, is '
+    f'judged by `alphajax evaluate --workdir={path.parent}` without them'
   )
 
 

@@ -2,7 +2,8 @@
 
 Every process does the same from the same seed, so that all have the same state
 without telling each other; games alone are dealt over the devices of all (see
-`search.dealing`). The first process keeps the run's folder and its checkpoints.
+`search.dealing`), and gradients, where asked, over those of each (see
+`search.chunks`). The first process keeps the run's folder and its checkpoints.
 What the others write goes to a folder of their own, which ends with them; they
 begin with a copy of what is there. After an iteration all compare what came
 out.
