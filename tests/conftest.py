@@ -40,10 +40,10 @@ QUICK = """
   examples experiment export flows folder foresight formula formula_transformer
   genetic gflownet given gp grammar gumbel halves heads hosts invariance
   judgement languages learning ledger losses market_quality masks matrix mcts
-  metrics moments neutral noise novelty objectives openings options orders
-  path_diffusion path_models path_selection paths performance planted_tasks
-  planting pool pool_rules portfolios ppo predictors presets pretrained
-  pretraining_figures pretraining_markets priors progress provenance
+  memory metrics moments neutral noise novelty objectives openings options
+  orders path_diffusion path_models path_selection paths performance
+  planted_tasks planting pool pool_rules portfolios ppo predictors presets
+  pretrained pretraining_figures pretraining_markets priors progress provenance
   published_pools qcm quantiles readme recipe referee refine refit replay report
   report_browser report_figures report_judged resume retrieval reuse rewards
   rollout rows sampling score screen scripts seeds selection sequence sheet

@@ -8,7 +8,6 @@ On an accelerator one program computes many nodes, and nothing waits.
 
 import concurrent.futures
 import contextlib
-import ctypes
 import functools
 import gc
 import graphlib
@@ -33,7 +32,7 @@ import jaxlib
 import numpy as np
 
 from alphajax.data.universe import Universe
-from alphajax.factor import host_ranks, operators
+from alphajax.factor import host_ranks, memory, operators
 
 # A window lives in registers: with wide ones it costs a quarter less. But
 # comparisons of integers run on more units in narrow ones, and the reciprocal
@@ -205,9 +204,7 @@ def forget_formulas() -> None:
   for programs in (operator, reduction, programs_of, _copy):
     programs.cache_clear()
   gc.collect()
-  trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)  # Of glibc alone.
-  if trim is not None:
-    trim(0)
+  memory.trim()
 
 
 @functools.cache

@@ -19,7 +19,7 @@ from alphajax.data import panel as panel_lib
 from alphajax.data import universe as universe_lib
 from alphajax.factor import compile as compile_lib
 from alphajax.factor import flow as flow_lib
-from alphajax.factor import operators, plan, runtime, waves
+from alphajax.factor import memory, operators, plan, runtime, waves
 from alphajax.factor.budget import DEFAULT_BUDGET, MAX_PLANES, room
 from alphajax.language import formula as formula_lib
 
@@ -62,7 +62,7 @@ class Store:
     features = self._put(panel)
     self.universe = universe_lib.make(np.asarray(panel.mask))
     self._universe = runtime.to_device(self.universe, device)
-    self._computed = 0
+    self._computed = self._resident = 0
     self._programs: dict[tuple, Callable] = {}
     self._planes = None
     if runtime.in_waves(device) if in_waves is None else in_waves:
@@ -240,6 +240,7 @@ class Store:
         stop, nodes, needed = start + 1, {}, {roots[start]}
       part = roots[start:stop]
       self._compute(nodes, needed, dict.fromkeys(part), finish)
+      self._resident = memory.trim_grown(self._resident)
       yield part
       start = stop
 
