@@ -14,11 +14,13 @@ from alphajax.run.files import RunError
 # data lie and how much memory is used leave the result alone (the hash of the
 # data is compared apart); a run may be told to go on longer, or to end sooner.
 # By which rules it is traded is asked of what it has found. What is held of a
-# file of formulas is compared itself.
+# file of formulas is compared itself. Stocks may be split over other devices,
+# since what needs several must be able to go on with what there is: the last
+# digits of an IC are then others.
 MAY_CHANGE = (
   'data.path', 'store_bytes', 'num_iterations', 'early_stop', 'max_evaluated',
-  'num_seeds', 'log', 'mesh.devices', 'backtest', 'keep_rows', 'strict',
-  'published.strict',
+  'num_seeds', 'log', 'mesh.devices', 'mesh.stocks', 'backtest', 'keep_rows',
+  'strict', 'published.strict',
 )  # fmt: skip
 
 
