@@ -20,6 +20,7 @@ from alphajax.methods import (
   stopping,
   validation,
 )
+from alphajax.methods.base import Found
 from alphajax.run.clock import Clock
 
 GRAMMAR = grammar_lib.make(
@@ -182,6 +183,23 @@ def test_the_best_pool_by_validation_is_kept(bench):
     assert list(zip(*mined.found[1:], strict=True)) == kept
     kept_at.add(mined.found.iteration)
   assert 1 < len(kept_at) < 12  # It neither stuck nor just followed.
+
+
+def test_nothing_is_proposed_beside_the_pool_of_the_first_iteration(bench):
+  mined = archive.start(bench)
+  close = formula_lib.parse('close')
+
+  def pool_of(iteration, chooser):
+    found = Found(iteration, (close,), (0.5,))
+    return archive.beside(
+      bench._replace(chooser=chooser), mined._replace(found=found)
+    )
+
+  by_rule = object()
+  assert pool_of(0, by_rule) == pool_of(1, by_rule) == ([], [])
+  assert pool_of(2, by_rule) == ([close], [0.5])
+  # Of Algorithm 1 the formulas that are in the pool now: here there are none.
+  assert pool_of(2, None) == ([], [])
 
 
 def test_validation_ic_is_that_of_the_prediction(bench, market):

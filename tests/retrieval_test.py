@@ -268,16 +268,16 @@ def test_a_planted_formula_is_foreseen_from_its_neighbours(market):
 def test_of_noise_next_to_nothing_is_expected(market):
   """Labels of nothing but noise, and the same noise with a signal in it."""
   config = config_of(num_probes=20)
-  config.num_trajectories = 20
+  config.num_trajectories, config.pool.every = 20, 1
   _, library = library_of(config, market)
   rng = np.random.default_rng(1)
   zeros = np.zeros(market.train.panel.mask.shape, np.float32)
   gains, raw = [], []
   for _ in range(8):
     method = experiment.make_method(config, labelled(market, zeros, rng, 1.0))
-    _, records = tiny.run(method, 2)
-    gains.append(records[1]['predicted_gain'])
-    raw.append(records[1]['predicted_ic'])
+    _, records = tiny.run(method, 3)  # In the third there is a pool.
+    gains.append(records[2]['predicted_gain'])
+    raw.append(records[2]['predicted_ic'])
   assert np.mean(gains) < 0.2 * np.mean(raw) and np.median(gains) < 0.003
 
 

@@ -378,6 +378,20 @@ def _remember(bench: Bench, book: dict[str, float | None], ids):
   return memory
 
 
+def beside(bench: Bench, mined: Mined) -> tuple[list[Formula], list[float]]:
+  """Formulas and weights of the pool that what is proposed should add to.
+
+  Of those that a rule chooses not the one of the first iteration, which is for
+  who waits for a result: of so few formulas, what seems to add to them is
+  mostly noise, and worse than what is strong by itself.
+  """
+  if bench.chooser is None:  # What is kept may be an older one.
+    return members(bench, mined)
+  if mined.found.iteration == 1:
+    return [], []
+  return list(mined.found.formulas), list(mined.found.weights)
+
+
 def found(mined: Mined) -> Found | None:
   """The best pool by validation, None before there is one."""
   return mined.found if mined.found.iteration else None

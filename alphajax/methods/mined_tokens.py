@@ -77,9 +77,7 @@ def evidence(
   parts = np.array_split(daily, blocks, axis=1)
   keys = [book[i] for i in ids.tolist()]
   place = {key: i for i, key in enumerate(keys)}
-  formulas, weights = list(mined.found.formulas), list(mined.found.weights)
-  if bench.chooser is None:  # What is kept may be an older one.
-    formulas, weights = archive.members(bench, mined)
+  formulas, weights = archive.beside(bench, mined)
   heavy = np.argsort(-np.abs(np.asarray(weights)), kind='stable')[:slots]
   pool = [place[formula_lib.key(formulas[i])] for i in heavy.tolist()]
   return Evidence(

@@ -297,9 +297,7 @@ def worth_of(options, forecast: kernel.Forecast) -> np.ndarray:
 
 def _pool(library, bench, mined) -> list[int]:
   """Positions of the formulas in the pool that a gain is beside."""
-  formulas = mined.found.formulas
-  if bench.chooser is None:  # What is kept may be an older one.
-    formulas, _ = archive.members(bench, mined)
+  formulas, _ = archive.beside(bench, mined)
   return [library.place[formula_lib.key(formula)] for formula in formulas]
 
 

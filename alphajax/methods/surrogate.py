@@ -87,9 +87,7 @@ def read(
 
 def _pool(bench: archive.Bench, mined: archive.Mined) -> np.ndarray:
   """Positions in the memory of the formulas that a gain is beside."""
-  formulas = list(mined.found.formulas)
-  if bench.chooser is None:  # What is kept may be an older one.
-    formulas, _ = archive.members(bench, mined)
+  formulas, _ = archive.beside(bench, mined)
   place = {key: i for i, key in enumerate(mined.book)}
   row_of = {i: n for n, i in enumerate(mined.memory.ids)}
   rows = (row_of.get(place[formula_lib.key(f)], -1) for f in formulas)

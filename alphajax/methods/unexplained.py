@@ -57,24 +57,23 @@ def of_formulas(bench: archive.Bench, mined: archive.Mined) -> np.ndarray:
 
   Args:
     bench: with a chooser: what is kept of formulas is read.
-    mined: its pool is the one that the rule chose last; before there is one all
-      is left, of which formulas know their own IC.
+    mined: its pool is that of `archive.beside`; before there is one all is
+      left, of which formulas know their own IC.
 
   Returns:
     f64[N] in the order of the book; 0 for a formula without value or forgotten.
   """
-  if not mined.found.formulas:
+  formulas, weights = archive.beside(bench, mined)
+  if not formulas:
     return own_ics(mined)
   assert bench.chooser is not None
   evidence = memory_lib.evidence(bench.chooser.recorder, mined.memory)
   place = {key: i for i, key in enumerate(mined.book)}
   row_of = {i: n for n, i in enumerate(mined.memory.ids)}
-  pool = np.array(
-    [row_of[place[formula_lib.key(f)]] for f in mined.found.formulas]
-  )
-  weights = np.asarray(mined.found.weights)
+  pool = np.array([row_of[place[formula_lib.key(f)]] for f in formulas])
   known = pool_rules.strength(evidence)
-  signal = (weights @ pool_rules.take(evidence, pool)).astype(np.float32)
+  signal = np.asarray(weights) @ pool_rules.take(evidence, pool)
+  signal = signal.astype(np.float32)
   # Weights of equal size, or shrunk ones, say how signals are mixed, not how
   # much of the label they explain.
   power = float(signal @ signal) * evidence.scale
