@@ -126,6 +126,11 @@ def read_config(name: str, settings: Sequence[str] = ()):
   for setting in settings:
     if not all(setting.partition('=')[:2]):
       raise ValueError(f'{setting!r} sets nothing: expected KEY=VALUE')
+    bare = re.sub(r'^(--?)?config\.', '', setting)
+    if bare != setting:
+      raise ValueError(
+        f'{setting}: keys are named here without config.: {bare}'
+      )
   argv = ['alphajax train', f'--config={find_config(name)}']
   argv += [f'--config.{setting}' for setting in settings]
   values = flags.FlagValues()
@@ -151,6 +156,12 @@ def _parse(argv: Sequence[str], values=None) -> list[str]:
     raise ValueError(_no_key(argv, str(error.args[0]))) from error
   except flags.Error as error:
     text = str(error)
+    key = re.search(r"Unknown command line flag 'config\.([\w.]+)'", text)
+    if key and 'set' in values:
+      raise ValueError(
+        f'--config.{key[1]}: {argv[0]} sets keys of a config with --set, as in '
+        f'--set={key[1]}=VALUE'
+      ) from error
     if 'Traceback' in text:  # Of a config that failed: its own last words.
       text = [line for line in text.splitlines() if line.strip()][-1]
     raise ValueError(f'{text} ({argv[0]} --help lists the flags)') from error

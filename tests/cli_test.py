@@ -177,6 +177,15 @@ def test_what_no_command_reads_is_refused(name, setting, message):
     cli.read_config(name, [setting])
 
 
+def test_a_key_where_a_command_has_set_says_so():
+  from absl import flags
+
+  values = flags.FlagValues()
+  flags.DEFINE_multi_string('set', [], '', flag_values=values)
+  with pytest.raises(ValueError, match=r'--set=pool.capacity=VALUE$'):
+    cli._parse(['alphajax sweep', '--config.pool.capacity=3'], values)
+
+
 @pytest.mark.parametrize(
   'name',
   [

@@ -247,7 +247,11 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
   with pytest.raises(FloatingPointError, match='loss.* not finite') as error:
     train.train(config, tmp_path)
   assert str(tmp_path / 'failed') in str(error.value)
-  assert 'learning_rate' in str(error.value)
+  # A folder keeps its rate: the advice is one that can be followed.
+  assert str(error.value).endswith(
+    'a smaller --config.training.learning_rate (here 1e+30), in another '
+    '--workdir, often helps'
+  )
   (failed,) = checkpoint.iterations(tmp_path / 'failed')
   assert lines(tmp_path) == failed - 1
   assert failed not in checkpoint.iterations(tmp_path / 'checkpoints')
