@@ -174,3 +174,9 @@ def test_what_a_kill_left_is_cleaned_and_nothing_else(tmp_path):
 def test_alive():
   assert files.is_alive(os.getpid()) and not files.is_alive(ended_process())
   assert not files.is_alive(10**30)
+
+
+def test_the_home_folder_is_written_to(tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  files.write_text('~/scores.csv', 'a,b')
+  assert (tmp_path / 'scores.csv').read_text() == 'a,b'

@@ -336,6 +336,10 @@ def test_command(tmp_path, capsys):
   train.train(config_of('random_search', num_iterations=3), tmp_path)
   assert 'Continuing after iteration 2.' in capsys.readouterr().err
   assert lines(tmp_path) == 3
+  # Fewer than there are: none is taken back, and that is said.
+  fewer = train.train(config_of('random_search', num_iterations=2), tmp_path)
+  assert fewer.reason.startswith('3 iterations were done before, and config.')
+  assert lines(tmp_path) == 3
   # Another config for it.
   result = commands.run(*command[2:], '--config.pool.l1=0.5')
   assert result.returncode == 1 and 'Traceback' not in result.stderr

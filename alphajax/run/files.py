@@ -57,10 +57,12 @@ def naming(path: str | os.PathLike) -> Iterator[None]:
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
   """A file to write, which then takes the place of another in one step.
 
+  path: `~` is the home folder, which shells leave as it is in `--out=~/a.csv`.
+
   Raises:
     RunError: the system refuses; what was there before still is.
   """
-  path = Path(path)
+  path = Path(path).expanduser()
   draft = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
   with naming(path):
     try:
