@@ -98,6 +98,7 @@ def _run(module_name: str, argv: Sequence[str]) -> None:
   """Imports a command, which takes seconds, and calls it or prints its help."""
   from absl import flags
 
+  _check_debug_nans()
   module = importlib.import_module(module_name)
   before = set(flags.FLAGS)
   module.define_flags()
@@ -108,6 +109,21 @@ def _run(module_name: str, argv: Sequence[str]) -> None:
     print(_help(module.__doc__, [*names, 'debug']))
     return
   module.main(_parse(argv))
+
+
+def _check_debug_nans() -> None:
+  """Refuses what would end every command at the first missing price.
+
+  Raises:
+    ValueError: JAX is told to stop at NaN.
+  """
+  given = os.environ.get('JAX_DEBUG_NANS', '')
+  if given.lower() in ('1', 'true', 'yes', 'y', 't', 'on'):
+    raise ValueError(
+      f'JAX_DEBUG_NANS={given} is set: what is missing is NaN here, and JAX '
+      'would stop at the first; unset it. A run whose metrics are not finite '
+      'stops by itself and keeps its state'
+    )
 
 
 def read_config(name: str, settings: Sequence[str] = ()):

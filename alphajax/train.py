@@ -61,7 +61,8 @@ def train(config, workdir: str | os.PathLike, load_market=None) -> Trained:
   config, changed = experiment.check(config, workdir)
   market, data_hash = (load_market or markets.load_market)(config)
   method = experiment.make_method(config, market)
-  workdir.mkdir(parents=True, exist_ok=True)
+  with files.naming(workdir):
+    workdir.mkdir(parents=True, exist_ok=True)
   with hosts.hold(workdir, _say) as place:
     _say(*[f'Other than before: {line}' for line in changed])
     return _train(config, place, method, market, data_hash)

@@ -103,7 +103,8 @@ class Shards:
         functools.partial(NamedSharding, self.mesh), out
       ),
     )
-    return program.lower(*jax.tree.map(lying, args, specs)).compile()
+    with jax.disable_jit(False):  # As in `runtime`.
+      return program.lower(*jax.tree.map(lying, args, specs)).compile()
 
   def put_panel(self, panel: Panel) -> jax.Array:
     """Features f32[F, T, S'] by stocks; S' are those of all devices."""

@@ -30,6 +30,8 @@ _REASONS = {
   'or take another --workdir',
   errno.EPERM: 'not permitted; take another --workdir',
   errno.ENOENT: 'no such file or folder',
+  errno.EEXIST: 'there is a file of this name; take another one',
+  errno.ENOTDIR: 'a part of it is a file, not a folder; take another one',
 }
 # What NumPy and zipfile raise on bytes that are no npz file.
 _NO_ARRAYS = (
@@ -51,6 +53,22 @@ def naming(path: str | os.PathLike) -> Iterator[None]:
     reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
     reason = reason.format(folder=Path(path).parent)
     raise RunError(f'{path}: {reason}') from error
+
+
+def check_folder(flag: str, path: Path) -> None:
+  """Refuses a name that no folder can have, before any work is done for it.
+
+  Raises:
+    RunError: it, or a part of it, is a file; names the flag.
+  """
+  for part in (path, *path.parents):
+    with naming(path):
+      taken = part.exists() and not part.is_dir()
+    if taken:
+      raise RunError(
+        f'{flag}={path}: {part} is a file: expected a folder, or the name of a '
+        'new one'
+      )
 
 
 @contextlib.contextmanager
