@@ -275,11 +275,3 @@ def test_inside_a_jit_they_say_what_to_take(panel):
     )
   with pytest.raises(ValueError, match=r'take alphajax.compile\(formula\)'):
     jax.jit(lambda w: w * evaluate.values(formulas, panel))(2.0)
-
-
-def test_without_jit_a_caller_gets_the_same_values(panel):
-  """JAX_DISABLE_JIT=1 is of the caller's code; ours is compiled as ever."""
-  formulas = [formula_lib.parse('Mean(open,3)/close')]  # No other has it.
-  with jax.disable_jit():
-    found = evaluate.values(formulas, panel)
-  np.testing.assert_array_equal(found, evaluate.values(formulas, panel))

@@ -311,9 +311,24 @@ def _compile(
     compiler_options=options(where.platform, wide),
     donate_argnums=donate,
   )
-  # Who looks for a mistake with JAX_DISABLE_JIT looks in code of their own.
+  return with_jit(lambda: program.lower(*args).compile())
+
+
+def with_jit(make: Callable[[], Callable]) -> Callable:
+  """A program compiled ahead, which JAX_DISABLE_JIT would refuse to run.
+
+  Who looks for a mistake by that looks in code of their own.
+  """
+  if not jax.config.read('jax_disable_jit'):
+    return make()
   with jax.disable_jit(False):
-    return program.lower(*args).compile()
+    made = make()
+
+  def run(*args):
+    with jax.disable_jit(False):
+      return made(*args)
+
+  return run
 
 
 def options(platform: str, wide: bool = True) -> dict[str, bool | int]:
