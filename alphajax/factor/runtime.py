@@ -319,7 +319,7 @@ def with_jit(make: Callable[[], Callable]) -> Callable:
 
   Who looks for a mistake by that looks in code of their own.
   """
-  if not jax.config.read('jax_disable_jit'):
+  if not jax.config.jax_disable_jit:  # type: ignore[attr-defined]
     return make()
   with jax.disable_jit(False):
     made = make()
