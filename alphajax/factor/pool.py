@@ -311,7 +311,7 @@ def insert(
   """
   if accept not in ACCEPTS:
     raise ValueError(f'accept is {accept!r}: expected one of {ACCEPTS}')
-  candidates = tuple(candidates)
+  candidates, ids = tuple(candidates), jnp.asarray(ids, jnp.int32)
   rest, item, trace = _insert(
     pool, candidates, ids, target, scored, config, accept, objective, protected
   )
