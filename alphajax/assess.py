@@ -246,13 +246,14 @@ def main(argv: Sequence[str]) -> None:
   cli.no_more(argv)
   cache.use_disk_cache()
   options = flags.FLAGS
+  workdir = Path(options.workdir).expanduser()
+  files.check_folder('--workdir', workdir)
   config = make_config(options)
   batch, against = read(config, options)
   found = assess(
     config, batch, start=options.start, end=options.end, every=options.every,
     against=against, ledger_path=options.ledger,
   )  # fmt: skip
-  workdir = Path(options.workdir).expanduser()
   with files.naming(workdir):
     workdir.mkdir(parents=True, exist_ok=True)
   files.write_json(workdir / 'assess.json', found)

@@ -98,6 +98,7 @@ def _run(module_name: str, argv: Sequence[str]) -> None:
   """Imports a command, which takes seconds, and calls it or prints its help."""
   from absl import flags
 
+  _check_debug_nans()
   module = importlib.import_module(module_name)
   before = set(flags.FLAGS)
   module.define_flags()
@@ -108,6 +109,21 @@ def _run(module_name: str, argv: Sequence[str]) -> None:
     print(_help(module.__doc__, [*names, 'debug']))
     return
   module.main(_parse(argv))
+
+
+def _check_debug_nans() -> None:
+  """Refuses what would end every command at the first missing price.
+
+  Raises:
+    ValueError: JAX is told to stop at NaN.
+  """
+  given = os.environ.get('JAX_DEBUG_NANS', '')
+  if given.lower() in ('1', 'true', 'yes', 'y', 't', 'on'):
+    raise ValueError(
+      f'JAX_DEBUG_NANS={given} is set: what is missing is NaN here, and JAX '
+      'would stop at the first; unset it. A run whose metrics are not finite '
+      'stops by itself and keeps its state'
+    )
 
 
 def read_config(name: str, settings: Sequence[str] = ()):
@@ -126,6 +142,11 @@ def read_config(name: str, settings: Sequence[str] = ()):
   for setting in settings:
     if not all(setting.partition('=')[:2]):
       raise ValueError(f'{setting!r} sets nothing: expected KEY=VALUE')
+    bare = re.sub(r'^(--?)?config\.', '', setting)
+    if bare != setting:
+      raise ValueError(
+        f'{setting}: keys are named here without config.: {bare}'
+      )
   argv = ['alphajax train', f'--config={find_config(name)}']
   argv += [f'--config.{setting}' for setting in settings]
   values = flags.FlagValues()
@@ -151,6 +172,12 @@ def _parse(argv: Sequence[str], values=None) -> list[str]:
     raise ValueError(_no_key(argv, str(error.args[0]))) from error
   except flags.Error as error:
     text = str(error)
+    key = re.search(r"Unknown command line flag 'config\.([\w.]+)'", text)
+    if key and 'set' in values:
+      raise ValueError(
+        f'--config.{key[1]}: {argv[0]} sets keys of a config with --set, as in '
+        f'--set={key[1]}=VALUE'
+      ) from error
     if 'Traceback' in text:  # Of a config that failed: its own last words.
       text = [line for line in text.splitlines() if line.strip()][-1]
     raise ValueError(f'{text} ({argv[0]} --help lists the flags)') from error

@@ -145,9 +145,25 @@ def load_market(config) -> tuple[Market, str]:
   """
   check_source(config)
   check_splits(config)
+  if not config.data.path:
+    _check_simulated(config)
   panel = _load(config, 'train', 'valid')
   market = Market(_cut(config, panel, 'train'), _cut(config, panel, 'valid'))
   return market, data_hash(config)
+
+
+def _check_simulated(config) -> None:
+  """Refuses splits beyond a simulated market, whose length is a key as well."""
+  days = simulated(config).panel.dates
+  for name in ('train', 'valid'):
+    try:
+      panel_lib.locate(days, name, *config.splits[name])
+    except ValueError as error:
+      raise ValueError(
+        f'{error}: config.data.simulate.num_days is {len(days)}, and config.'
+        f'splits.{name} is set as in --config.splits.{name}="'
+        f"('{days[len(days) // 2]}','{days[-1]}')\""
+      ) from error
 
 
 def market_key(config) -> str:

@@ -104,7 +104,9 @@ def plan(
 def begin(config, matrix: Matrix, workdir: Path) -> None:
   """Writes down what the runs of a folder share, before they begin."""
   path = Path(workdir) / MATRIX
-  path.parent.mkdir(parents=True, exist_ok=True)
+  files.check_folder('--workdir', path.parent)
+  with files.naming(path.parent):
+    path.parent.mkdir(parents=True, exist_ok=True)
   known = files.read_json(path) or {}
   shared = {
     names_of(member)[0]: _shared(member.config) for member in matrix.members

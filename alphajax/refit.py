@@ -62,8 +62,9 @@ def refit(
       f'{workdir / "pool.json"} has no factors: the result of {config.method} '
       'is no pool of formulas, so there are no weights to refit'
     )
-  if out.exists() and any(out.iterdir()):
+  if out.is_dir() and any(out.iterdir()):
     raise RunError(f'--out={out} is not empty: take another folder')
+  files.check_folder('--out', out)
   if data_path is not None:
     config.data.path = data_path
   experiment.check_start(config)
@@ -90,7 +91,8 @@ def refit(
 
 def _write(out: Path, config, workdir: Path, summary, daily) -> None:
   """The run folder `out` of what the run in `workdir` became."""
-  out.mkdir(parents=True, exist_ok=True)
+  with files.naming(out):
+    out.mkdir(parents=True, exist_ok=True)
   with lock.hold(out):
     made = provenance.record(out, config.seed, markets.data_hash(config))
     files.write_json(out / 'provenance.json', made | {'refit': str(workdir)})
@@ -108,7 +110,8 @@ def _set_days(config, start: str, end: str) -> None:
   after = panel_lib.parse_day(end) + datetime.timedelta(days=1)
   splits = config.splits
   splits.train = (start, end)
-  if splits.valid[0] <= end:
+  # A refit of a refit has none perhaps.
+  if 'valid' in splits and splits.valid[0] <= end:
     del splits['valid']
   first, last = splits.test
   if first <= end:

@@ -50,6 +50,7 @@ def variants_of(
   varied: Sequence[str] = (),
   named: Sequence[str] = (),
   settings: Sequence[str] = (),
+  seed_keys: Sequence[str] = ('seed',),
 ) -> dict[str, Any]:
   """Configs by the name of their variant.
 
@@ -61,6 +62,7 @@ def variants_of(
     varied: `key=value,value`; all combinations are taken.
     named: `name:key=value key=value`, besides them.
     settings: `key=value` of all.
+    seed_keys: those of `plan`, which nothing else sets.
 
   Raises:
     ValueError: a config, key or value that cannot be, or a name twice.
@@ -72,6 +74,9 @@ def variants_of(
     if not (name and colon):
       raise ValueError(f'--variant={each}: expected NAME:KEY=VALUE KEY=VALUE')
     changes.append((name, words.split()))
+  _check_seeds(
+    [*settings, *itertools.chain(*(x for _, x in changes))], seed_keys
+  )
   found: dict[str, Any] = {}
   for config in configs:
     file, _, variant = config.partition(':')
@@ -85,6 +90,17 @@ def variants_of(
         )
       found[name] = cli.read_config(config, [*settings, *given])
   return found
+
+
+def _check_seeds(settings: Sequence[str], seed_keys: Sequence[str]) -> None:
+  """Refuses what the seeds of the sweep would be put over."""
+  for setting in settings:
+    key, _, value = setting.partition('=')
+    if key in seed_keys:
+      raise ValueError(
+        f'{setting}: a sweep puts its own seeds into {key}: give the first one '
+        f'with --first_seed={value} and their number with --seeds'
+      )
 
 
 def _values(varied: str) -> list[str]:
@@ -387,7 +403,9 @@ def main(argv):
   cli.no_more(argv)
   train.prepare()
   given = flags.FLAGS
-  variants = variants_of(given.config, given.vary, given.variant, given.set)
+  variants = variants_of(
+    given.config, given.vary, given.variant, given.set, given.seed_keys
+  )
   numbers = range(given.first_seed, given.first_seed + given.seeds)
   workdir = Path(given.workdir).expanduser()
   members = plan(variants, workdir, numbers, given.seed_keys)

@@ -61,7 +61,8 @@ def train(config, workdir: str | os.PathLike, load_market=None) -> Trained:
   config, changed = experiment.check(config, workdir)
   market, data_hash = (load_market or markets.load_market)(config)
   method = experiment.make_method(config, market)
-  workdir.mkdir(parents=True, exist_ok=True)
+  with files.naming(workdir):
+    workdir.mkdir(parents=True, exist_ok=True)
   with hosts.hold(workdir, _say) as place:
     _say(*[f'Other than before: {line}' for line in changed])
     return _train(config, place, method, market, data_hash)
@@ -89,9 +90,19 @@ def _train(config, workdir, method, market, data_hash) -> Trained:
   seldom = clock.Seldom(keep_result)
   state = _iterate(config, workdir, method, state, done, rng_key, seldom)
   keep_result(state)
-  reason = method.finished(state) or f'{config.num_iterations} iterations done'
+  reason = method.finished(state) or _all_done(config.num_iterations, done)
   _say(*ending.lines(config, workdir, market.train, reason))
   return Trained(method, state, market, reason)
+
+
+def _all_done(wanted: int, before: int) -> str:
+  """Why a run ended that nothing stopped; it may have had more before."""
+  if before <= wanted:
+    return f'{wanted} iterations done'
+  return (
+    f'{before} iterations were done before, and config.num_iterations is '
+    f'{wanted}: all of them stay'
+  )
 
 
 def _iterate(config, workdir, method, state, done, rng_key, keep_result):

@@ -190,6 +190,7 @@ def average(
     ValueError: walks of other labels, or without a day in common.
   """
   out = Path(out).expanduser()
+  files.check_folder('--workdir', out)
   if any(out.glob('*/scored.json')):
     raise RunError(f'{out} holds the folds of a walk: take another --workdir')
   loaded = [load(workdir) for workdir in workdirs]

@@ -264,3 +264,14 @@ def test_new_formulas_compile_nothing(panel):
     before = len(compiled)  # Drawing formulas compiles at the first time.
     store.map(fresh, mean, scale)
     assert len(compiled) == before
+
+
+def test_inside_a_jit_they_say_what_to_take(panel):
+  """A caller's trace, of the panel or of something else."""
+  formulas = [formula_lib.parse('-Delta(close,5)/close')]
+  with pytest.raises(ValueError, match=r'take alphajax.compile\(formula\)'):
+    jax.jit(lambda x: evaluate.values(formulas, panel.replace(features=x)))(
+      jnp.asarray(panel.features)
+    )
+  with pytest.raises(ValueError, match=r'take alphajax.compile\(formula\)'):
+    jax.jit(lambda w: w * evaluate.values(formulas, panel))(2.0)

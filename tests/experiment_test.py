@@ -270,6 +270,22 @@ def test_a_split_is_two_days(days):
     markets.check_splits(config)
 
 
+def test_splits_beyond_a_simulated_market_say_which_keys_to_set():
+  config = config_dict.ConfigDict(tiny.get_config().to_dict())
+  config.data.simulate.num_days = 100
+  with pytest.raises(
+    ValueError, match=r'(?s)lies outside.*config.data.simulate.num_days is 100'
+  ) as error:
+    markets.load_market(config)
+  # What it says to type is a value that the key takes, within the data.
+  typed = str(error.value).rpartition('--config.')[2]
+  key, _, value = typed.partition('=')
+  days = cli.read_config(f'{tiny.__file__}:random_search', [
+    f'{key}={value.strip(chr(34))}'
+  ]).splits[key.removeprefix('splits.')]  # fmt: skip
+  assert days[1] == markets.simulated(config).panel.dates[-1]
+
+
 @pytest.mark.parametrize(
   'key, value, expected',
   [

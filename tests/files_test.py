@@ -41,6 +41,7 @@ REFUSALS = {
   errno.EDQUOT: 'the quota is used up; free',
   errno.EROFS: 'the file system is read-only; take another --workdir',
   errno.EACCES: 'no permission; `chmod -R u[+]rwX ',
+  errno.ENOTDIR: 'a part of it is a file',
   errno.EIO: 'Input/output error',
 }
 
@@ -174,3 +175,18 @@ def test_what_a_kill_left_is_cleaned_and_nothing_else(tmp_path):
 def test_alive():
   assert files.is_alive(os.getpid()) and not files.is_alive(ended_process())
   assert not files.is_alive(10**30)
+
+
+def test_the_home_folder_is_written_to(tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  files.write_text('~/scores.csv', 'a,b')
+  assert (tmp_path / 'scores.csv').read_text() == 'a,b'
+
+
+def test_a_folder_below_a_file_is_refused_before_the_work(tmp_path):
+  (tmp_path / 'a.csv').write_text('')
+  for place in (tmp_path / 'a.csv', tmp_path / 'a.csv' / 'run' / 'b'):
+    with pytest.raises(RunError, match=r'--out=.*: .*a.csv is a file: expect'):
+      files.check_folder('--out', place)
+  files.check_folder('--out', tmp_path)
+  files.check_folder('--out', tmp_path / 'new' / 'run')

@@ -2,7 +2,9 @@
 
 import functools
 
+import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.linear_model import Lasso
@@ -332,3 +334,22 @@ def test_a_coverage_is_a_share(least):
   values, _, members = make_factors(np.random.default_rng(11), 3)
   with pytest.raises(ValueError, match='min_coverage is .* from 0'):
     pool.signal(np.ones(3), values, members, least)
+
+
+def test_insert_in_a_process_of_64_bits():
+  """Counts have 64 bits there, and a pool stays one of 32."""
+  rng = np.random.default_rng(0)
+  label, *values = rng.normal(size=(3, 10, 12)).astype(np.float32)
+  members = np.ones(label.shape, bool)
+
+  def made():
+    target = metrics.make_target(jnp.asarray(label), jnp.asarray(members))
+    planes = [pool.prepare(jnp.asarray(x), members, target) for x in values]
+    empty = pool.empty(2, *label.shape)
+    return pool.insert(empty, planes, jnp.arange(2), target, members[:, 0])
+
+  known = made()
+  with jax.enable_x64(True):
+    found = made()
+  chex.assert_trees_all_equal_dtypes(found, known)
+  chex.assert_trees_all_close(found, known, atol=1e-6)

@@ -8,6 +8,7 @@ import numpy as np
 import oracle
 import pytest
 import tiny
+from ml_collections import config_dict
 
 from alphajax import evaluate, export, markets, refit, train
 from alphajax.language import formula as formula_lib
@@ -228,9 +229,21 @@ def test_bad_input(run, tmp_path):
     refit.refit(run, tmp_path / 'out', end='2031-01-01')
   with pytest.raises(RunError, match='is not empty: take another folder'):
     refit.refit(run, run, end='2011-01-01')
+  with pytest.raises(RunError, match=r'--out=.*config.json is a file: exp'):
+    refit.refit(run, run / 'config.json' / 'out', end='2011-01-01')
   with pytest.raises(RunError, match='no such folder'):
     refit.refit(tmp_path / 'nowhere', tmp_path / 'out', end='2011-01-01')
   assert not (tmp_path / 'out').exists()
+
+
+def test_the_days_of_a_refit_of_a_refit():
+  """Its config has no validation any more."""
+  config = config_dict.ConfigDict(tiny.get_config('random_search').to_dict())
+  end = config.splits.test[0]
+  for _ in range(2):
+    refit._set_days(config, config.splits.train[0], end)
+  assert 'valid' not in config.splits
+  assert config.splits.train[1] == end < config.splits.test[0]
 
 
 def test_the_command(trained, tmp_path):

@@ -156,3 +156,12 @@ def test_garbage_is_not_looked_for_meanwhile():
       assert not gc.isenabled()
       raise ValueError('inside')
   assert gc.isenabled()
+
+
+def test_a_program_runs_where_the_caller_has_no_jit():
+  """JAX_DISABLE_JIT=1 is of the caller's code; ours is compiled as ever."""
+  three = np.arange(3, dtype=np.float32)
+  with jax.disable_jit():
+    program = runtime.program(lambda x: x + 1, runtime.signature((three,)))
+    found = program(runtime.to_device(three, runtime.device()))
+  np.testing.assert_array_equal(found, [1, 2, 3])

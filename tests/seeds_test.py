@@ -1,10 +1,13 @@
 """Several seeds together: figures that all runs have, and their interval."""
 
+import json
+
 import numpy as np
 import pytest
+from ml_collections import config_dict
 from scipy import stats
 
-from alphajax.run import seeds
+from alphajax.run import seeds, writer
 
 
 def test_student_interval_is_that_of_scipy():
@@ -58,3 +61,35 @@ def test_a_run_without_a_pool_has_an_ic_of_zero():
   assert figures['best_valid_ic']['values'] == [0.0, 0.03]
   assert figures['train_ic']['mean'] == pytest.approx(0.05)
   assert '0.0150' in seeds.seed_table(summary)
+
+
+def train_one(config, workdir):
+  """A run of one line, where `train` would leave it."""
+  workdir.mkdir(parents=True)
+  (workdir / 'config.json').write_text('{}')
+  writer.append(
+    workdir / 'metrics.jsonl', {'iteration': 1, 'loss': 0.5 * config.seed}
+  )
+
+
+def test_the_home_folder_is_found(tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  config = config_dict.ConfigDict({'seed': 4, 'num_seeds': 2})
+  seeds.train_each(config, '~/runs', train_one)
+  summary = json.loads((tmp_path / 'runs' / 'seeds.json').read_text())
+  assert summary['figures']['loss']['values'] == [2.0, 2.5]
+
+
+def test_one_run_and_several_share_no_folder(tmp_path):
+  """Else the second would begin anew, beside what is there."""
+  config = config_dict.ConfigDict({'seed': 4, 'num_seeds': 2})
+  seeds.train_each(config, tmp_path / 'many', train_one)
+  one = config_dict.ConfigDict({'seed': 4, 'num_seeds': 1})
+  with pytest.raises(
+    ValueError, match='many holds .*--config.seed=4 --config.num_seeds=2'
+  ):
+    seeds.train_each(one, tmp_path / 'many', train_one)
+  seeds.train_each(one, tmp_path / 'one', train_one)
+  with pytest.raises(ValueError, match='one is the folder of one run'):
+    seeds.train_each(config, tmp_path / 'one', train_one)
+  assert not list((tmp_path / 'one').glob('seed_*'))

@@ -235,3 +235,8 @@ def test_alphas_need_an_evaluator():
     simulate_lib.simulate()
   bare = simulate_lib.simulate(num_days=50, alphas=())
   assert np.isnan(bare.planted).all()
+
+
+def test_planted_alphas_without_an_evaluator_say_what_to_give():
+  with pytest.raises(ValueError, match=r'give alphas=\(\) for'):
+    simulate_lib.simulate(num_days=30, num_stocks=30)

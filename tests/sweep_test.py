@@ -68,6 +68,18 @@ def test_names_say_the_config_where_there_are_several():
     ({'named': ['a:pool.capacity']}, "'pool.capacity' sets nothing"),
     ({'settings': ['search.policy=puct']}, 'search'),  # Of random search.
     ({'configs': ['tinny.py']}, 'no such file'),
+    ({'varied': ['seed=1,2']}, r'seed=1: a sweep .* --first_seed=1 and'),
+    ({'settings': ['seed=7']}, r'seed=7: a sweep .* --first_seed=7 and'),
+    ({'named': ['a:seed=7']}, r'seed=7: a sweep .* --first_seed=7 and'),
+    (
+      {
+        'settings': ['data.simulate.seed=1'],
+        'seed_keys': ['data.simulate.seed'],
+      },
+      r'into data.simulate.seed: give',
+    ),
+    ({'varied': ['config.seed=1,2']}, r'without config\.: seed=1'),
+    ({'settings': ['--config.seed=1']}, r'without config\.: seed=1'),
   ],
 )
 def test_bad_variants_are_refused(given, message):

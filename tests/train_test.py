@@ -247,7 +247,11 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
   with pytest.raises(FloatingPointError, match='loss.* not finite') as error:
     train.train(config, tmp_path)
   assert str(tmp_path / 'failed') in str(error.value)
-  assert 'learning_rate' in str(error.value)
+  # A folder keeps its rate: the advice is one that can be followed.
+  assert str(error.value).endswith(
+    'a smaller --config.training.learning_rate (here 1e+30), in another '
+    '--workdir, often helps'
+  )
   (failed,) = checkpoint.iterations(tmp_path / 'failed')
   assert lines(tmp_path) == failed - 1
   assert failed not in checkpoint.iterations(tmp_path / 'checkpoints')
@@ -331,6 +335,10 @@ def test_command(tmp_path, capsys):
   # More iterations in the same folder: it goes on.
   train.train(config_of('random_search', num_iterations=3), tmp_path)
   assert 'Continuing after iteration 2.' in capsys.readouterr().err
+  assert lines(tmp_path) == 3
+  # Fewer than there are: none is taken back, and that is said.
+  fewer = train.train(config_of('random_search', num_iterations=2), tmp_path)
+  assert fewer.reason.startswith('3 iterations were done before, and config.')
   assert lines(tmp_path) == 3
   # Another config for it.
   result = commands.run(*command[2:], '--config.pool.l1=0.5')

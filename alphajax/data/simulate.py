@@ -111,7 +111,12 @@ def simulate(
       f'need strength >= 0, 2 days and {2 * NUM_SECTORS} stocks'
     )
   if alphas and compile_fn is None:
-    raise ValueError('alphas need compile_fn to be evaluated')
+    raise ValueError(
+      'planted alphas need a compile_fn that evaluates them: give alphas=() '
+      'for a market without, or take that of a config: '
+      "markets.simulated(cli.read_config('random.py:simulated')), "
+      'after `from alphajax import cli, markets`'
+    )
   compiled = [compile_fn(text) for text in alphas]
   features, mask, planted = _play(
     seed, num_days, num_stocks, compiled, strength, noise

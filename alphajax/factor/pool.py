@@ -195,7 +195,8 @@ def _insert(
   pool, candidates, ids, target, scored, config, accept, objective, protected
 ):
   """`insert`, but for the factors: the item of each slot in their place."""
-  mean_over = scored / jnp.maximum(jnp.sum(scored), 1)
+  days = scored.astype(jnp.float32)  # Counts have 64 bits with x64.
+  mean_over = days / jnp.maximum(jnp.sum(days), 1)
   capacity = pool.ids.shape[0]
   cross, with_label = _products(candidates, pool.factors + candidates, target)
   with_label = jnp.concatenate([pool.with_label, with_label])
@@ -310,7 +311,7 @@ def insert(
   """
   if accept not in ACCEPTS:
     raise ValueError(f'accept is {accept!r}: expected one of {ACCEPTS}')
-  candidates = tuple(candidates)
+  candidates, ids = tuple(candidates), jnp.asarray(ids, jnp.int32)
   rest, item, trace = _insert(
     pool, candidates, ids, target, scored, config, accept, objective, protected
   )

@@ -103,7 +103,8 @@ class Shards:
         functools.partial(NamedSharding, self.mesh), out
       ),
     )
-    return program.lower(*jax.tree.map(lying, args, specs)).compile()
+    where = jax.tree.map(lying, args, specs)
+    return runtime.with_jit(lambda: program.lower(*where).compile())
 
   def put_panel(self, panel: Panel) -> jax.Array:
     """Features f32[F, T, S'] by stocks; S' are those of all devices."""

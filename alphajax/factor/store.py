@@ -53,7 +53,8 @@ class Store:
     device: that computes; None: `runtime.device()`.
 
     Raises:
-      ValueError: the budget holds fewer values than any formula needs.
+      ValueError: the budget holds fewer values than any formula needs, or it is
+        made inside of a `jit`, `vmap` or `grad` of the caller.
     """
     self._where = device = device or runtime.device()
     self.shape = tuple(np.shape(panel.mask))  # (T, S)
@@ -81,6 +82,11 @@ class Store:
   def _put(self, panel: panel_lib.Panel) -> jax.Array:
     """The features of a panel on the device, f32[F, T, S]."""
     features = operators.finite(jnp.asarray(panel.features, jnp.float32))
+    if isinstance(features, jax.core.Tracer):
+      raise ValueError(
+        'values and stores plan on the host, so they cannot be inside of a '
+        'jit, vmap or grad: there take alphajax.compile(formula)(panel)'
+      )
     return runtime.to_device(features, self._where)
 
   def _start(self, features) -> None:

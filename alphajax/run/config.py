@@ -33,11 +33,7 @@ def check_config(
     ValueError: they differ; each key is shown with its old and new value.
     RunError: `config.json` is damaged, or `workdir` is a file.
   """
-  if Path(workdir).is_file():
-    raise files.RunError(
-      f'--workdir={workdir} is a file: expected a folder, or the name of a new '
-      'one'
-    )
+  files.check_folder('--workdir', Path(workdir))
   old = files.read_json(Path(workdir) / 'config.json')
   if old is None:
     return []

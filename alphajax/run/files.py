@@ -30,6 +30,8 @@ _REASONS = {
   'or take another --workdir',
   errno.EPERM: 'not permitted; take another --workdir',
   errno.ENOENT: 'no such file or folder',
+  errno.EEXIST: 'there is a file of this name; take another one',
+  errno.ENOTDIR: 'a part of it is a file, not a folder; take another one',
 }
 # What NumPy and zipfile raise on bytes that are no npz file.
 _NO_ARRAYS = (
@@ -53,14 +55,32 @@ def naming(path: str | os.PathLike) -> Iterator[None]:
     raise RunError(f'{path}: {reason}') from error
 
 
+def check_folder(flag: str, path: Path) -> None:
+  """Refuses a name that no folder can have, before any work is done for it.
+
+  Raises:
+    RunError: it, or a part of it, is a file; names the flag.
+  """
+  for part in (path, *path.parents):
+    with naming(path):
+      taken = part.exists() and not part.is_dir()
+    if taken:
+      raise RunError(
+        f'{flag}={path}: {part} is a file: expected a folder, or the name of a '
+        'new one'
+      )
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
   """A file to write, which then takes the place of another in one step.
 
+  path: `~` is the home folder, which shells leave as it is in `--out=~/a.csv`.
+
   Raises:
     RunError: the system refuses; what was there before still is.
   """
-  path = Path(path)
+  path = Path(path).expanduser()
   draft = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
   with naming(path):
     try:

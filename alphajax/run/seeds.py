@@ -24,10 +24,13 @@ def train_each(config, workdir: Path, train: Callable) -> None:
     train: `(config, folder)`, trains one.
 
   Raises:
-    ValueError: `config.num_seeds` is no positive number.
+    ValueError: `config.num_seeds` is no positive number, or the folder is one
+      run where several are wanted, or the other way round.
   """
   if config.num_seeds < 1:
     raise ValueError(f'config.num_seeds is {config.num_seeds}: expected >= 1')
+  workdir = Path(workdir).expanduser()
+  _check_folder(workdir, config.num_seeds)
   if config.num_seeds == 1:
     train(config, workdir)
     return
@@ -44,6 +47,27 @@ def train_each(config, workdir: Path, train: Callable) -> None:
     summary = seed_summary(runs)
     files.write_json(workdir / 'seeds.json', summary)
     print(seed_table(summary))
+
+
+def _check_folder(workdir: Path, num_seeds: int) -> None:
+  """Refuses to begin anew beside what a folder holds, as if it were empty."""
+  alone = (workdir / 'config.json').exists()
+  seeds = sorted(
+    int(path.parent.name.removeprefix('seed_'))
+    for path in workdir.glob('seed_*/config.json')
+    if path.parent.name.removeprefix('seed_').isdecimal()
+  )
+  if num_seeds > 1 and alone:
+    raise ValueError(
+      f'{workdir} is the folder of one run, and config.num_seeds is '
+      f'{num_seeds}: take another --workdir for the runs of several seeds'
+    )
+  if num_seeds == 1 and seeds and not alone:
+    raise ValueError(
+      f'{workdir} holds the runs of several seeds: go on with them by '
+      f'--config.seed={seeds[0]} --config.num_seeds={max(2, len(seeds))}, or '
+      'take another --workdir for one run'
+    )
 
 
 # What comes first in the table.

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from alphajax.run import checkpoint, files, rows, writer
+from alphajax.run.config import flatten
 
 
 def begin(
@@ -80,14 +81,23 @@ def keep(workdir: Path, method, state, record: Mapping[str, Any]) -> None:
       checkpoint.save(folder, record['iteration'], arrays, host)
     raise FloatingPointError(
       f'iteration {record["iteration"]}: {", ".join(bad)} is not finite; the '
-      f'state is kept in {folder}. Where a network learns, a smaller '
-      'config.training.learning_rate often helps; continue from the last good '
-      'iteration by starting again.'
+      f'state is kept in {folder}. Started again the run comes to the same '
+      f'numbers{_smaller(workdir)}'
     )
   writer.append(workdir / 'metrics.jsonl', record)
   checkpoint.save(workdir / 'checkpoints', record['iteration'], arrays, host)
   for _, kept in method.kept:
     kept.flush()
+
+
+def _smaller(workdir: Path) -> str:
+  """What often helps a run whose numbers left the finite ones."""
+  config = flatten(files.read_json(workdir / 'config.json') or {})
+  keys = [key for key in config if key.endswith('.learning_rate')]
+  if not keys:
+    return ''
+  named = ' or '.join(f'--config.{key} (here {config[key]:g})' for key in keys)
+  return f'; a smaller {named}, in another --workdir, often helps'
 
 
 def write_result(
