@@ -17,7 +17,7 @@ from alphajax.factor import pool_rules
 from alphajax.methods import choice, schedules
 from alphajax.run import config as config_lib
 from alphajax.run import files, folder
-from alphajax.sweep import Member
+from alphajax.variants import Member
 
 MATRIX = 'matrix.json'  # In the folder: what all of its runs share.
 # Of a config: what is compared on, and by which rules it is traded.

@@ -35,7 +35,7 @@ from alphajax.report import referee as page
 from alphajax.report.referee import Board
 from alphajax.run import files, folder
 from alphajax.run.files import RunError
-from alphajax.sweep import Member
+from alphajax.variants import Member
 
 JUDGED = 'judged.json'  # Of a run: the result that a span was opened for.
 

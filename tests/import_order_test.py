@@ -17,6 +17,7 @@ TOP += [
   'apart',
   'parts',
   'refine',
+  'variants',
   'sweep',
   'halves',
   'folds',
