@@ -10,7 +10,7 @@ def test_nothing_is_given_back_before_the_process_has_grown(monkeypatch):
   trimmed = []
   monkeypatch.setattr(memory, 'resident', lambda: next(sizes))
   monkeypatch.setattr(memory, 'trim', lambda: trimmed.append(True))
-  kept = memory.trim_grown(0)  # 300 are more than 256.
+  kept = memory.trim_grown(0)  # 300 are more than 256 above 0.
   assert kept == 200 << 20 and len(trimmed) == 1
   assert memory.trim_grown(kept) == kept and len(trimmed) == 1  # 400.
   assert memory.trim_grown(kept) == 210 << 20 and len(trimmed) == 2  # 457.

@@ -21,7 +21,7 @@ def trim_grown(before: int) -> int:
   """Does so once the process has grown by `GROWTH`.
 
   Args:
-    before: what this returned the last time; 0 at first.
+    before: what this returned the last time; at first `resident()`.
 
   Returns:
     Bytes of memory that the process had after the last time; 0 where there is

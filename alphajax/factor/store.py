@@ -63,7 +63,7 @@ class Store:
     features = self._put(panel)
     self.universe = universe_lib.make(np.asarray(panel.mask))
     self._universe = runtime.to_device(self.universe, device)
-    self._computed = self._resident = 0
+    self._computed, self._resident = 0, memory.resident()
     self._programs: dict[tuple, Callable] = {}
     self._planes = None
     if runtime.in_waves(device) if in_waves is None else in_waves:
