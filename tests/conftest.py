@@ -28,29 +28,29 @@ LONG = """
   formula_values evaluate_store stream assess
 """.split()
 # Files of whole runs, of search, languages and networks, which compile far more
-# than they compute, and of rules and figures that a calculation of the test's
-# own checks at tolerances: with `scripts/test.sh` quickly. What checks values
-# of formulas, rounding and bits is compiled as users have it; of these files,
-# tests marked `compiled_fully`.
+# than they compute, and of rules, figures and translations that a calculation
+# of the test's own checks at tolerances: with `scripts/test.sh` quickly. What
+# checks values of operators, rounding and bits is compiled as users have it; of
+# these files, tests marked `compiled_fully`.
 QUICK = """
   advice alphaformer alphaformer_networks alphaformer_paper alphagen alphaqcm
   archive assess assessment_page backup bars benchmark benchmark_peers causality
   checkpoint choice cli comparison compile configs contributing device edits
   ensemble environment evaluate evaluate_store evolution evolution_method
-  examples experiment export flows folder foresight formula formula_transformer
-  genetic gflownet given gp grammar gumbel halves heads hosts invariance
-  judgement languages learning ledger losses market_quality masks matrix mcts
-  memory metrics moments neutral noise novelty objectives openings options
-  orders path_diffusion path_models path_selection paths performance
-  planted_tasks planting pool pool_rules portfolios ppo predictors presets
-  pretrained pretraining_figures pretraining_markets priors progress provenance
-  published_pools qcm quantiles readme recipe referee refine refit replay report
-  report_browser report_figures report_judged resume retrieval reuse rewards
-  rollout rows sampling score screen scripts seeds selection sequence sheet
-  signals simulate soundness space state stores stream styles surrogate sweep
-  symbols synthesize synthetic tensorboard token_policy trading trading_rules
-  train transpositions tree tree_lstm tune typed universe walk_forward waves
-  writer
+  examples experiment export factor_readme flows folder foresight formula
+  formula_transformer genetic gflownet given gp grammar gumbel halves heads
+  hosts invariance judgement languages lasso learning ledger library losses
+  market_quality masks matrix mcts memory metrics moments neutral noise novelty
+  objectives openings options orders panel path_diffusion path_models
+  path_selection paths performance planted_tasks planting pool pool_rules
+  portfolios ppo predictors presets pretrained pretraining_figures
+  pretraining_markets priors progress provenance published_pools qcm quantiles
+  readme recipe referee refine refit replay report report_browser report_figures
+  report_judged resume retrieval reuse rewards rollout rows sampling score
+  screen scripts seeds selection sequence sheet signals simulate soundness space
+  state stores stream styles surrogate sweep symbols synthesize synthetic
+  tensorboard token_policy trading trading_rules train transpositions tree
+  tree_lstm tune typed universe walk_forward waves words writer
 """.split()
 
 
