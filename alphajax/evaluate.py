@@ -31,7 +31,7 @@ from alphajax.language import formula as formula_lib
 from alphajax.methods import given, linear
 from alphajax.methods.base import Found
 from alphajax.report.evaluation import table
-from alphajax.run import cache, files
+from alphajax.run import cache, files, folder
 from alphajax.run.files import RunError, read_json
 
 
@@ -288,11 +288,9 @@ def _read(workdir: Path, name: str) -> dict[str, Any]:
     raise RunError(f'{workdir}: no such folder')
   value = read_json(workdir / name)
   if value is None:
-    runs = sorted(path.parent for path in workdir.glob('*/config.json'))
     missing = {
       'pool.json': 'the run has found no pool yet; train it first',
-      'config.json': 'it is not the folder of a run'
-      + (f', such as {runs[0]} in it' if runs else ''),
+      'config.json': 'it is not the folder of a run' + folder.such_as(workdir),
     }
     raise RunError(
       f'{workdir / name} is missing: {missing.get(name, "train again")}'

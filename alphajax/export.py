@@ -191,6 +191,8 @@ def main(argv: Sequence[str]) -> None:
     raise ValueError(
       'give --workdir of a run or --file of formulas, one of both'
     )
+  if options.out:
+    files.check_file('--out', options.out)
   workdir = None
   if options.workdir is not None:
     workdir = Path(options.workdir).expanduser()

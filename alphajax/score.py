@@ -232,6 +232,8 @@ def main(argv: Sequence[str]) -> None:
   cache.use_disk_cache()
   options = flags.FLAGS
   workdir = Path(options.workdir).expanduser()
+  if options.out:
+    files.check_file('--out', options.out)
   scores = score(workdir, options.data, options.date)
   out = options.out or workdir / f'scores_{scores.date}.csv'
   files.write_text(out, frame(scores).to_csv(index=False))

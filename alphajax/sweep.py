@@ -212,7 +212,10 @@ def sweep(
   try:
     for member, run in train_all(members, jobs):
       key = {'variant': member.variant, 'seed': member.seed}
-      rows[place[member.workdir]] = {**key, **compare.figures_of(run)}
+      row = compare.figures_of(run)
+      if not rows:
+        _say_missing(figures, member, row)
+      rows[place[member.workdir]] = {**key, **row}
       _write(workdir / 'runs.csv', _in_order(rows), index=False)
   finally:  # What there is until it is stopped is shown as well.
     if rows:
@@ -223,6 +226,16 @@ def sweep(
       _write(workdir / 'summary.csv', summary)
       print(compare.text(summary, control if is_there else None))
   return _in_order(rows)
+
+
+def _say_missing(figures, member: Member, row: Mapping[str, Any]) -> None:
+  """Says of the first run which figures it lacks; others may have them."""
+  missing = [name for name in figures if name not in row]
+  if missing:
+    _say(
+      f'{member.workdir} has no figure {", ".join(missing)} for --figures; it '
+      f'has {", ".join(sorted(row))}'
+    )
 
 
 def _in_order(rows: Mapping[int, dict[str, Any]]) -> pd.DataFrame:

@@ -365,12 +365,13 @@ def test_refuses_what_is_no_run(run, spoil, message):
   assert not (run / 'results.json').exists()
 
 
-def test_names_a_run_in_a_folder_of_several(tmp_path):
-  files.write_json(tmp_path / 'config.json', {})
-  (tmp_path / 'seed_1').mkdir()
-  (tmp_path / 'config.json').rename(tmp_path / 'seed_1' / 'config.json')
-  with pytest.raises(RunError, match='folder of a run, such as .*seed_1 in it'):
-    evaluate.result_of(tmp_path)
+@pytest.mark.parametrize('name', ['seed_1', 'evolution/seed_1'])
+@pytest.mark.parametrize('read', [evaluate.result_of, folder.load_run])
+def test_names_a_run_in_a_folder_of_several(name, read, tmp_path):
+  (tmp_path / name).mkdir(parents=True)
+  files.write_json(tmp_path / name / 'config.json', {})
+  with pytest.raises(RunError, match=f'folder of a run, such as .*{name} in'):
+    read(tmp_path)
 
 
 def test_refuses_other_data_and_does_not_count(run):

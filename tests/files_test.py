@@ -190,3 +190,13 @@ def test_a_folder_below_a_file_is_refused_before_the_work(tmp_path):
       files.check_folder('--out', place)
   files.check_folder('--out', tmp_path)
   files.check_folder('--out', tmp_path / 'new' / 'run')
+
+
+def test_a_file_needs_a_folder_to_lie_in(tmp_path):
+  for place, expected in {
+    tmp_path: 'it is a folder: expected a file in it',
+    tmp_path / 'new one' / 'a.csv': "such folder: `mkdir -p '.*new one'` makes",
+  }.items():
+    with pytest.raises(RunError, match=f'^--out={place}: .*{expected}'):
+      files.check_file('--out', place)
+  files.check_file('--out', tmp_path / 'a.csv')

@@ -173,6 +173,14 @@ def test_the_tables_hold_the_means_and_the_paired_differences(swept):
   assert np.isnan(summary.loc[('pool.capacity=1', 'train_ic')]['less'])
 
 
+def test_a_figure_that_the_first_run_lacks_is_said_at_once(swept, capsys):
+  _, members, workdir, _ = swept
+  with pytest.raises(ValueError, match="no run has the figure 'train_icc'"):
+    sweep.sweep(members, workdir, ['train_ic', 'train_icc'])
+  said = f'{members[0].workdir} has no figure train_icc for --figures; it has '
+  assert capsys.readouterr().err.count(said) == 1
+
+
 def test_finished_runs_are_skipped_and_others_continue(swept, monkeypatch):
   variants, members, workdir, rows = swept
   trained = []

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import tokenize
 import zipfile
 import zlib
@@ -69,6 +70,26 @@ def check_folder(flag: str, path: Path) -> None:
         f'{flag}={path}: {part} is a file: expected a folder, or the name of a '
         'new one'
       )
+
+
+def check_file(flag: str, path: str | os.PathLike) -> None:
+  """Refuses where no file can be written, before any work is done for it.
+
+  Raises:
+    RunError: it is a folder, or there is no folder that it would lie in; names
+      the flag.
+  """
+  path = Path(path).expanduser()
+  check_folder(flag, path.parent)
+  with naming(path):
+    is_folder, is_housed = path.is_dir(), path.parent.is_dir()
+  if is_folder:
+    raise RunError(f'{flag}={path}: it is a folder: expected a file in it')
+  if not is_housed:
+    folder = shlex.quote(str(path.parent))
+    raise RunError(
+      f'{flag}={path}: no such folder: `mkdir -p {folder}` makes it'
+    )
 
 
 @contextlib.contextmanager

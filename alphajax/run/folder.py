@@ -98,7 +98,8 @@ def load_run(workdir: str | os.PathLike) -> Run:
       found = ', '.join(sorted(path.name for path in workdir.iterdir()))
     raise RunError(
       f'{workdir} has no metrics.jsonl, so no iteration was finished or it is '
-      f'not the folder of a run; it holds: {found or "nothing"}'
+      f'not the folder of a run{such_as(workdir)}; it holds: '
+      f'{found or "nothing"}'
     )
   metrics = writer.read(metrics_path)
   if done and not metrics:
@@ -119,6 +120,15 @@ def load_run(workdir: str | os.PathLike) -> Run:
       for name in ('config', 'provenance', 'pool', 'results')
     },
   )
+
+
+def such_as(workdir: Path) -> str:
+  """Names a run below a folder that is none, as of several seeds or a sweep."""
+  below = (
+    path for at in ('*', '*/*') for path in workdir.glob(f'{at}/config.json')
+  )
+  runs = sorted(path.parent for path in below)
+  return f', such as {runs[0]} in it' if runs else ''
 
 
 def _no_metrics(path: Path, what: str, done: int) -> RunError:
