@@ -2,8 +2,10 @@
 
 import errno
 import json
+import logging
 import os
 import random
+import resource
 import shutil
 import signal
 import time
@@ -333,6 +335,23 @@ def test_a_full_disk_is_named_and_the_one_before_stays(
       checkpoint.save(tmp_path, 2, arrays, {})
   assert checkpoint.restore(tmp_path, arrays)[0] == 1
   checkpoint.save(tmp_path, 2, arrays, {})
+
+
+def test_what_the_system_refuses_is_told_once(tmp_path):
+  logger, handler = logging.getLogger('absl'), logging.Handler()
+  told = []
+  handler.emit = told.append  # type: ignore[method-assign]
+  logger.addHandler(handler)
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
+  try:
+    with pytest.raises(RunError, match='iteration_000001: it may not grow'):
+      random_bytes = np.random.default_rng(0).bytes(1 << 20)
+      checkpoint.save(tmp_path, 1, {'x': np.frombuffer(random_bytes, 'u1')}, {})
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    logger.removeHandler(handler)
+  assert not told
 
 
 def test_read_while_another_process_saves_it_is_always_whole(tmp_path):

@@ -10,6 +10,7 @@ bit is found out.
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -105,7 +106,7 @@ def _write(target: Path, text: str, sized: Mapping[str, np.ndarray]) -> None:
   items = {'host': ocp.args.JsonSave(host)}
   if sized:
     items['arrays'] = ocp.args.PyTreeSave(sized)
-  with files.naming(target), _checkpointer() as checkpointer:
+  with files.naming(target), _told_once(), _checkpointer() as checkpointer:
     try:
       checkpointer.save(target, args=ocp.args.Composite(**items))
     except ValueError as error:
@@ -113,6 +114,21 @@ def _write(target: Path, text: str, sized: Mapping[str, np.ndarray]) -> None:
       if refused is None:
         raise
       raise OSError(int(refused[1]), os.strerror(int(refused[1]))) from error
+
+
+@contextlib.contextmanager
+def _told_once():
+  """Keeps orbax from logging what its threads raise: it is raised here, too."""
+  logger = logging.getLogger('absl')
+
+  def is_news(record: logging.LogRecord) -> bool:
+    return 'raised an exception' not in str(record.msg)
+
+  logger.addFilter(is_news)
+  try:
+    yield
+  finally:
+    logger.removeFilter(is_news)
 
 
 def restore(
