@@ -40,7 +40,10 @@ def record(workdir: str | os.PathLike, seed: int, data_hash: str) -> dict:
     if value['data_hash'] != data_hash:
       raise ValueError(
         f'{workdir} was started on other data: hash {value["data_hash"]}, '
-        f'now {data_hash}. Take another --workdir.'
+        f'now {data_hash}. Take another --workdir; of a pool that is found, '
+        f'`alphajax refit --workdir={workdir} --out=FOLDER --end=DAY '
+        '--data=PATH` fits the weights to other data, and `alphajax evaluate '
+        f'--workdir={workdir} --split=START:END --data=PATH` judges it on them'
       )
     value['resumed'].append(now)
   files.write_json(path, value)
