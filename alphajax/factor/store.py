@@ -26,6 +26,18 @@ from alphajax.language import formula as formula_lib
 MAX_NODES = 1 << 20  # Subexpressions a store remembers, some 500 MB of host.
 
 
+@jax.jit
+def _finite(features):
+  """What programs read of features, f32[F, T, S]."""
+  return operators.finite(features.astype(jnp.float32))
+
+
+@jax.jit
+def _split(features):
+  """A plane for each of F features."""
+  return tuple(features)
+
+
 @functools.partial(jax.jit, static_argnames='shape')
 def _fill(number, *, shape):
   return jnp.full(shape, number, jnp.float32)
@@ -72,7 +84,7 @@ class Store:
         features, self._universe, self.capacity, device
       )
       self._panel = panel  # Features lie among the planes, which may be lost.
-    self._start([None] * len(features) if self._planes else features)
+    self._start([None] * len(features) if self._planes else _split(features))
 
   @property
   def computed(self) -> int:
@@ -81,13 +93,12 @@ class Store:
 
   def _put(self, panel: panel_lib.Panel) -> jax.Array:
     """The features of a panel on the device, f32[F, T, S]."""
-    features = operators.finite(jnp.asarray(panel.features, jnp.float32))
-    if isinstance(features, jax.core.Tracer):
+    if isinstance(panel.features, jax.core.Tracer):
       raise ValueError(
         'values and stores plan on the host, so they cannot be inside of a '
         'jit, vmap or grad: there take alphajax.compile(formula)(panel)'
       )
-    return runtime.to_device(features, self._where)
+    return runtime.to_device(_finite(panel.features), self._where)
 
   def _start(self, features) -> None:
     """Forgets all but the features, `F` planes f32[T, S] or None."""
