@@ -24,18 +24,8 @@ from alphajax.factor.budget import DEFAULT_BUDGET, MAX_PLANES, room
 from alphajax.language import formula as formula_lib
 
 MAX_NODES = 1 << 20  # Subexpressions a store remembers, some 500 MB of host.
-
-
-@jax.jit
-def _finite(features):
-  """What programs read of features, f32[F, T, S]."""
-  return operators.finite(features.astype(jnp.float32))
-
-
-@jax.jit
-def _split(features):
-  """A plane for each of F features."""
-  return tuple(features)
+_finite = jax.jit(lambda x: operators.finite(x.astype(jnp.float32)))
+_split = jax.jit(lambda planes: [*planes])
 
 
 @functools.partial(jax.jit, static_argnames='shape')
@@ -93,12 +83,13 @@ class Store:
 
   def _put(self, panel: panel_lib.Panel) -> jax.Array:
     """The features of a panel on the device, f32[F, T, S]."""
-    if isinstance(panel.features, jax.core.Tracer):
+    features = _finite(panel.features)
+    if isinstance(features, jax.core.Tracer):
       raise ValueError(
         'values and stores plan on the host, so they cannot be inside of a '
         'jit, vmap or grad: there take alphajax.compile(formula)(panel)'
       )
-    return runtime.to_device(_finite(panel.features), self._where)
+    return runtime.to_device(features, self._where)
 
   def _start(self, features) -> None:
     """Forgets all but the features, `F` planes f32[T, S] or None."""
