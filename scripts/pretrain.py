@@ -59,7 +59,7 @@ def pretrain(config, out: str, seconds: float) -> None:
   update = pretraining.make_update(config, network, optimizer)
   key, start_key = jax.random.split(jax.random.key(config.seed))
   params = network.init(start_key, pretraining.example(config, orders))
-  first = params, params, optimizer.init(params)
+  first = params, params, jax.jit(optimizer.init)(params)
   updates = config.pretrain.num_updates
   tasks = updates * config.pretrain.batch_size  # Of an iteration.
 

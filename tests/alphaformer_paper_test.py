@@ -3,7 +3,6 @@
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
@@ -64,8 +63,8 @@ def test_learns_first_and_mines_then_with_what_it_learned(trained):
   fresh = method.init(jax.random.key(0))
   moved = jax.tree.map(
     lambda a, b: float(np.abs(a - b).max()),
-    middle.learner.params, fresh.learner.params,
-  )  # fmt: skip
+    *jax.device_get((middle.learner.params, fresh.learner.params)),
+  )
   reader, writer = moved
   assert max(jax.tree.leaves(reader)) > 0
   assert writer['params']['policy']['kernel'] > 0
@@ -122,9 +121,10 @@ def test_many_pools_are_as_one(tasks):
       tasks, which, pools, [formula] * 2, names, **options
     )
     worths.append(np.asarray(worth))
+  on_host = jax.device_get(tasks.target)
   for lane, task in enumerate(which):
     pool = pool_lib.empty(2, 40, 10)
-    target = jax.tree.map(lambda x, task=task: x[task], tasks.target)
+    target = jax.tree.map(lambda x, task=task: x[task], on_host)
     for n, formula in enumerate(offered):
       if n == 1 or (n == 3 and lane == 1):  # Without values; not offered.
         assert worths[n][lane] == 0
@@ -132,7 +132,12 @@ def test_many_pools_are_as_one(tasks):
       values = tasks.stores[task].take([formula])[0]
       prepared = pool_lib.prepare(values, tasks.members[task], target)
       pool, trace = pool_lib.insert(
-        pool, [prepared], jnp.array([n]), target, tasks.scored, config=fit
+        pool,
+        [prepared],
+        np.array([n], np.int32),
+        target,
+        tasks.scored,
+        config=fit,
       )
       np.testing.assert_allclose(worths[n][lane], trace.ic[0], atol=1e-5)
       assert worths[n][lane] != 0

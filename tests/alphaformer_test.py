@@ -276,7 +276,7 @@ def test_a_memory_of_zeros(begun):
   """Says the same of every market."""
   tools, state = begun
   model = tools.model
-  encode = alphaformer.encoder(model.network, 'zero_memory')
+  encode = jax.jit(alphaformer.encoder(model.network, 'zero_memory'))
   seen = evidence_of(tools, state)
   values = [
     encode(model.params, mined_tokens.read(

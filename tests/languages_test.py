@@ -1,5 +1,6 @@
 """Every language trains; rules of one's own, from the config."""
 
+import functools
 import json
 
 import jax
@@ -80,19 +81,20 @@ def test_rules_that_cannot_be_read_incrementally_are_read_whole():
   network = heads.make(language, width=8)
   params = parameters.random(network, language)
   evaluator = evaluators.from_derivation(network, language)
-  prepared = evaluator.prepare(params)
-  states = jax.tree.map(lambda x: x[None], environment.init(language))
-  logits, value, memory = evaluator.init(prepared, states)
-  action = jnp.argmin(states.invalid_actions, axis=1)
-  after = jax.vmap(environment.step, (None, 0, 0))(language, states, action)
-  for tokens, (one, two, _) in (
-    (states.tokens, (logits, value, memory)),
-    (
-      after.tokens,
-      evaluator.step(prepared, memory, states, action, after),
-    ),
-  ):
-    expected = heads.apply_batch(network, params, tokens)
+
+  @jax.jit
+  def follow(params):
+    prepared = evaluator.prepare(params)
+    states = jax.tree.map(lambda x: x[None], environment.init(language))
+    first = evaluator.init(prepared, states)
+    action = jnp.argmin(states.invalid_actions, axis=1)
+    after = jax.vmap(environment.step, (None, 0, 0))(language, states, action)
+    second = evaluator.step(prepared, first[2], states, action, after)
+    return (states.tokens, first), (after.tokens, second)
+
+  read = jax.jit(functools.partial(heads.apply_batch, network))
+  for tokens, (one, two, _) in jax.device_get(follow(params)):
+    expected = read(params, tokens)
     np.testing.assert_allclose(one, expected[0], rtol=1e-6)
     np.testing.assert_allclose(two, expected[1], rtol=1e-6)
 

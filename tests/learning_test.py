@@ -4,7 +4,6 @@ import functools
 import types
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import parameters
@@ -72,9 +71,11 @@ def test_games_begin_at_forms_and_end_as_the_language_has_it():
   # A quarter begins anew, and a form may be the start symbol itself.
   assert 16 <= start.sum() <= 56
   assert not np.asarray(states.terminated).any()
-  ended = grammar_lib.play_out(
+  states = jax.device_get(states)
+  play_out = jax.jit(grammar_lib.play_out, static_argnums=(1, 3))
+  ended = play_out(
     jax.tree.map(lambda x: x[int(np.flatnonzero(~start)[0])], states),
-    lambda state, action: grammar_lib.step(GRAMMAR, state, action),
+    functools.partial(grammar_lib.step, GRAMMAR),
     jax.random.key(1),
     20,
   )
@@ -205,7 +206,7 @@ def test_states_are_cut_and_the_bits_stay():
   params, optimizer = parameters.random(network, PAPERS), optax.adam(0.01)
   row = losses.row(PAPERS.max_tokens, PAPERS.num_actions)
   learner = fitting.Learner(
-    params, optimizer.init(params), replay.empty(20, row)
+    params, jax.jit(optimizer.init)(params), replay.empty(20, row)
   )
   fit = jax.jit(
     functools.partial(
@@ -278,7 +279,7 @@ def test_targets_are_looked_up_when_states_are_drawn():
   numbers = np.broadcast_to(
     np.arange(targets.shape[1], dtype=np.int32), targets.shape
   )
-  worths = jnp.linspace(0.1, 0.9, 30)
+  worths = np.linspace(0.1, 0.9, 30, dtype=np.float32)
   params = {'w': np.zeros(PAPERS.num_actions, np.float32)}
 
   def apply_fn(params, tokens, rng_key):
@@ -292,11 +293,15 @@ def test_targets_are_looked_up_when_states_are_drawn():
     )
     optimizer = optax.sgd(0.1)
     learner = fitting.Learner(params, optimizer.init(params), memory)
-    return fitting.fit_network(
-      learner, jax.random.key(0), games, targets, worths=worths,
+    fit = functools.partial(
+      fitting.fit_network,
       apply_fn=apply_fn, optimizer=optimizer, batch_size=8, num_updates=3,
       l2=0.0, replay_size=20, learning_rate=0.1,
-    )[0].params['w']  # fmt: skip
+    )  # fmt: skip
+    learner, _ = jax.jit(fit)(
+      learner, jax.random.key(0), games, targets, worths=worths
+    )
+    return np.asarray(learner.params['w'])
 
   now = fitted(numbers, True, worths)
   np.testing.assert_array_equal(now, fitted(worths[numbers], False, None))

@@ -122,11 +122,12 @@ def test_mctx_takes_no_forbidden_action():
 def test_mctx_cannot_go_on_with_a_tree():
   params, states = random_params(sem_k()), start(sem_k(), 2)
   evaluator = evaluators.from_apply(linear_apply)
+  evaluation = jax.jit(evaluator.init)(params, states)
   with pytest.raises(ValueError, match='begins every search with the root'):
     mcts.search(
-      params, jax.random.key(0), states, evaluator.init(params, states),
-      evaluator=evaluator, grammar=sem_k(), num_simulations=4,
-      policy=puct.make(), engine=mctx_search, kept=object(),
+      params, jax.random.key(0), states, evaluation, evaluator=evaluator,
+      grammar=sem_k(), num_simulations=4, policy=puct.make(),
+      engine=mctx_search, kept=object(),
     )  # fmt: skip
 
 
@@ -260,13 +261,15 @@ def test_search_finds_the_best_arm(q_transform):
 
 
 def test_branch_puct_by_hand():
-  prior = jnp.array([0.5, 0.3, 0.2, -1.0])
-  visits = jnp.array([3, 1, 0, 0])
-  qvalues = jnp.array([0.04, 0.06, 0.0, 0.0])
-  invalid = jnp.array([False, False, False, True])
-  score = functools.partial(puct.branch_puct, c_puct=1.5, base_branches=12)
-  node = (jnp.array(0.05), invalid, jnp.array(0.04))
-  scores = score(prior, visits, qvalues, *node)
+  prior = np.array([0.5, 0.3, 0.2, -1.0], np.float32)
+  visits = np.array([3, 1, 0, 0], np.int32)
+  qvalues = np.array([0.04, 0.06, 0.0, 0.0], np.float32)
+  invalid = np.array([False, False, False, True])
+  score = jax.jit(
+    functools.partial(puct.branch_puct, c_puct=1.5, base_branches=12)
+  )
+  node = (np.float32(0.05), invalid, np.float32(0.04))
+  scores = np.asarray(score(prior, visits, qvalues, *node))
   # c = 1.5 sqrt(3 / 12) = 0.75; sqrt(sum N) = 2.
   np.testing.assert_allclose(
     scores[:3],
@@ -274,30 +277,35 @@ def test_branch_puct_by_hand():
     rtol=1e-6,
   )
   # Before any visit the prior decides.
-  none = jnp.zeros(4, jnp.int32)
-  scores = score(prior, none, jnp.zeros(4), *node)
+  none = np.zeros(4, np.int32)
+  scores = np.asarray(score(prior, none, none.astype(np.float32), *node))
   np.testing.assert_allclose(scores[:3], 0.75 * prior[:3], rtol=1e-6)
 
 
 def test_minmax_q_by_hand():
-  q = puct.minmax_q(
-    jnp.array([0.04, 0.06, 0.0]), jnp.array([2, 1, 0]), jnp.array(0.05)
+  minmax_q = jax.jit(puct.minmax_q)
+  q = minmax_q(
+    np.array([0.04, 0.06, 0.0], np.float32),
+    np.array([2, 1, 0], np.int32),
+    np.float32(0.05),
   )
   np.testing.assert_allclose(q, [0.0, 1.0, 0.5], atol=1e-5)
-  q = puct.minmax_q(jnp.zeros(3), jnp.zeros(3, jnp.int32), jnp.array(0.05))
+  none = np.zeros(3, np.int32)
+  q = minmax_q(none.astype(np.float32), none, np.float32(0.05))
   np.testing.assert_allclose(q, np.zeros(3))
 
 
 def test_visit_policy():
-  visits = jnp.array([4, 0, 1, 3])
+  visits = np.array([4, 0, 1, 3], np.int32)
+  visit_policy = jax.jit(puct.visit_policy)
   np.testing.assert_allclose(
-    puct.visit_policy(visits, 1.0), [0.5, 0, 0.125, 0.375], rtol=1e-6
+    visit_policy(visits, 1.0), [0.5, 0, 0.125, 0.375], rtol=1e-6
   )
   np.testing.assert_allclose(
-    puct.visit_policy(visits, 0.5), np.array([16, 0, 1, 9]) / 26, rtol=1e-6
+    visit_policy(visits, 0.5), np.array([16, 0, 1, 9]) / 26, rtol=1e-6
   )
   np.testing.assert_allclose(
-    puct.visit_policy(visits, 1e-3), [1, 0, 0, 0], atol=1e-6
+    visit_policy(visits, 1e-3), [1, 0, 0, 0], atol=1e-6
   )
 
 
@@ -327,12 +335,17 @@ def test_temperatures_refuse(options, said):
 
 
 def test_without_branch_adaptation_c_is_c():
-  visits, prior = jnp.array([3, 1, 0, 0]), jnp.array([0.5, 0.3, 0.2, -1.0])
-  invalid = jnp.array([False, False, False, True])
-  scores = puct.branch_puct(
-    prior, visits, jnp.zeros(4), jnp.array(0.0), invalid, jnp.array(0.0),
-    c_puct=1.5, base_branches=12, branch_adapted=False,
-  )  # fmt: skip
+  visits = np.array([3, 1, 0, 0], np.int32)
+  prior = np.array([0.5, 0.3, 0.2, -1.0], np.float32)
+  invalid = np.array([False, False, False, True])
+  none = np.float32(0.0)
+  score = functools.partial(
+    puct.branch_puct, c_puct=1.5, base_branches=12, branch_adapted=False
+  )
+  scores = jax.jit(score)(
+    prior, visits, np.zeros(4, np.float32), none, invalid, none
+  )
+  scores = np.asarray(scores)
   np.testing.assert_allclose(
     scores[:3], [1.5 * 0.5 * 2 / 4, 1.5 * 0.3 * 2 / 2, 1.5 * 0.2 * 2], rtol=1e-6
   )
@@ -353,19 +366,19 @@ def test_each_move_has_its_temperature():
 
 def test_noise_differs_by_game_and_by_move():
   grammar = sem_k()
-  states = start(grammar, 4)
-  logits = heads.mask_logits(
-    jnp.zeros((4, grammar.num_actions)), states.invalid_actions
+  invalid = np.asarray(start(grammar, 4).invalid_actions)
+
+  @jax.jit
+  def noisy(key):
+    logits = heads.mask_logits(jnp.zeros(invalid.shape), invalid)
+    found = puct.add_noise(key, logits, invalid, fraction=0.25, alpha=0.3)
+    return found, jax.nn.softmax(found)
+
+  (one, first), (two, second) = jax.device_get(
+    [noisy(key) for key in jax.random.split(jax.random.key(0))]
   )
-  one, two = (
-    puct.add_noise(
-      key, logits, states.invalid_actions, fraction=0.25, alpha=0.3
-    )
-    for key in jax.random.split(jax.random.key(0))
-  )
-  valid = ~np.asarray(states.invalid_actions[0])
-  for noisy in (one, two):
-    prior = np.asarray(jax.nn.softmax(noisy))
+  valid = ~invalid[0]
+  for prior in (first, second):
     assert np.all(prior[:, ~valid] == 0)
     assert np.all(prior[:, valid] >= 0.75 / valid.sum() - 1e-6)
     assert np.abs(prior[0] - prior[1]).max() > 1e-3
@@ -446,7 +459,7 @@ def test_self_play_compiles_once():
     )
 
   for seed in range(3):
-    scaled = jax.tree.map(lambda p, s=seed: p * (1 + s), params)
+    scaled = jax.tree.map(lambda p, s=seed: np.asarray(p) * (1 + s), params)
     play(scaled, jax.random.key(seed), 1.0 / (1 + seed))
 
 
@@ -536,14 +549,15 @@ def test_a_known_reward_is_found_from_a_form():
   tokens = np.zeros((2, grammar.max_tokens), np.int32)
   tokens[0, : len(form)] = form
   tokens[1, : len(form)] = grammar_lib.tokens_of(grammar, favourite)
-  tokens = jnp.asarray(tokens)
-  state = grammar_lib.observe(grammar, tokens[0], jnp.int32(length))
-  states = jax.tree.map(lambda x: jnp.stack([x] * 20), state)
-  known = transpositions.formula_hash(grammar, tokens[1])[None]
+  state = jax.jit(grammar_lib.observe)(grammar, tokens[0], np.int32(length))
+  state = jax.device_get(state)
+  states = jax.tree.map(lambda x: np.stack([x] * 20), state)
+  known = jax.jit(transpositions.formula_hash)(grammar, tokens[1])
+  known = np.asarray(known)[None]
   table = transpositions.empty(4)
   for reward, is_chosen in ((0.9, True), (-0.9, False)):
-    table = transpositions.add(table, known, jnp.asarray([reward]))
-    played = at_forms(True)[0](states, table)
+    table = transpositions.add(table, known, np.array([reward], np.float32))
+    played = jax.device_get(at_forms(True)[0](states, table))
     most = np.argmax(played.action_weights[0], axis=1)
     windows = np.asarray(grammar.rhs)[most, 0]
     names = {grammar.vocab.symbols[token].name for token in windows}

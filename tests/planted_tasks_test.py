@@ -97,21 +97,25 @@ def test_ics_of_tasks_are_those_of_cells(made):
     )  # [B, N]
 
   of_noise = by_blocks(np.einsum('nds,ds->nd', z, noise))
-  draw = jax.jit(hidden_signals.draw_signal, static_argnums=4)
+
+  @jax.jit
+  def draw(key, bank):
+    stage = hidden_signals.stage(3)
+    return hidden_signals.draw_signal(key, bank, stage, 0, False)
+
+  all_draws = np.asarray(bank.noise)[0]
   compared = 0
-  for n in range(12):
-    signal = draw(jax.random.key(n), bank, hidden_signals.stage(3), 0, False)
-    if n % 4:
-      continue
-    c, weights = float(signal.ceiling), np.asarray(signal.block_weights)
+  for n in range(0, 12, 4):
+    signal = jax.device_get(draw(jax.random.key(n), bank))
+    c, weights = float(signal.ceiling), signal.block_weights
     per_day = weights[sample.blocks]  # [D, H]
-    hidden = np.einsum('dh,hds->ds', per_day, z[np.asarray(signal.hidden)])
+    hidden = np.einsum('dh,hds->ds', per_day, z[signal.hidden])
     norm = np.linalg.norm(hidden, axis=-1, keepdims=True)
     hidden /= np.where(norm > 0, norm, 1.0)
     label = c * hidden + np.sqrt(1 - c**2) * noise
     expected = by_blocks(np.einsum('nds,ds->nd', z, label))
-    draws = np.asarray(bank.noise)[0, np.asarray(signal.draw), np.arange(4)]
-    found = np.asarray(signal.observed) - float(signal.loudness) * draws
+    draws = all_draws[signal.draw, np.arange(4)]
+    found = signal.observed - float(signal.loudness) * draws
     found = found + np.sqrt(1 - c**2) * of_noise
     assert np.abs(found - expected).mean() < 0.002
     compared += c > 0.02
@@ -233,13 +237,11 @@ def test_gain_beside_a_pool():
 
   slots = np.array([2, 5, 0, 0])
   pool = Pool(
-    jnp.asarray(gram[np.ix_(slots, slots)]),
-    jnp.asarray(np.repeat(ics[slots, None], 3, 1)),
-    jnp.arange(4) < 2,
+    gram[np.ix_(slots, slots)],
+    np.repeat(ics[slots, None], 3, 1),
+    np.arange(4) < 2,
   )
-  gains, before = formula_tokens.gain(
-    jnp.asarray(ics), jnp.asarray(gram[:, slots]), pool
-  )
+  gains, before = formula_tokens.gain(ics, gram[:, slots], pool)
   assert float(before) == pytest.approx(fitted([2, 5]), rel=0.02)
   others = [i for i in range(12) if i not in (2, 5)]
   expected = [fitted([2, 5, i]) - fitted([2, 5]) for i in others]
@@ -253,9 +255,7 @@ def test_regression_is_that_of_retrieval():
   rows = rng.normal(size=(9, 30)) / 30**0.5
   gram, blocks = rows @ rows.T, 0.05 * rng.normal(size=(9, 5))
   used = np.arange(9) < 6
-  fit = formula_tokens.regress(
-    jnp.asarray(gram), jnp.asarray(blocks), jnp.asarray(used), 0.3
-  )
+  fit = jax.jit(formula_tokens.regress)(gram, blocks, used, 0.3)
   part = gram[:6, :6]
   expected = kernel.predict(part, gram[:, :6], blocks[:6], 0.3)
   np.testing.assert_allclose(gram @ fit.alpha, expected, atol=1e-6)
@@ -265,38 +265,39 @@ def test_regression_is_that_of_retrieval():
 
 def formulas_of(rng, count=7):
   return Formulas(
-    blocks=jnp.asarray(0.03 * rng.normal(size=(count, 4)), jnp.float32),
-    behaviour=jnp.asarray(rng.uniform(-1, 1, (count, 8)), jnp.float32),
-    with_pool=jnp.asarray(rng.uniform(-0.5, 0.5, (count, 3)), jnp.float32),
-    facts=jnp.ones((count, 2)),
-    size=jnp.arange(count) * 1.0,
-    weight=jnp.asarray(0.02 * rng.normal(size=count), jnp.float32),
-    kind=jnp.arange(count) % 4,
-    mask=jnp.arange(count) < count - 1,
+    blocks=np.asarray(0.03 * rng.normal(size=(count, 4)), np.float32),
+    behaviour=np.asarray(rng.uniform(-1, 1, (count, 8)), np.float32),
+    with_pool=np.asarray(rng.uniform(-0.5, 0.5, (count, 3)), np.float32),
+    facts=np.ones((count, 2), np.float32),
+    size=np.arange(count, dtype=np.float32),
+    weight=np.asarray(0.02 * rng.normal(size=count), np.float32),
+    kind=np.arange(count, dtype=np.int32) % 4,
+    mask=np.arange(count) < count - 1,
   )
 
 
 def embed(formulas, pool):
-  setting = Setting(*(jnp.float32(x) for x in (0.1, 0.0, 20.0, 30.0, 0.4)))
-  references = jnp.zeros((2, 5), jnp.int32)
-  return formula_tokens.inputs(formulas, pool, setting, references)
+  setting = Setting(*np.array([0.1, 0.0, 20.0, 30.0, 0.4], np.float32))
+  references = np.zeros((2, 5), np.int32)
+  read = formula_tokens.inputs(formulas, pool, setting, references)
+  return jax.device_get(read)
 
 
 def test_tokens_know_no_order_and_a_label_turned_around():
   rng = np.random.default_rng(3)
   formulas = formulas_of(rng)
   pool = Pool(
-    jnp.eye(3), jnp.asarray(0.04 * rng.normal(size=(3, 4)), jnp.float32),
-    jnp.arange(3) < 2,
+    np.eye(3, dtype=np.float32),
+    np.asarray(0.04 * rng.normal(size=(3, 4)), np.float32), np.arange(3) < 2,
   )  # fmt: skip
   found = embed(formulas, pool)
   assert found.tokens.shape == (7, formula_tokens.width(8, 4))
-  order = jnp.asarray(rng.permutation(7))
+  order = rng.permutation(7)
   other = embed(jax.tree.map(lambda x: x[order], formulas), pool)
   np.testing.assert_allclose(other.tokens, found.tokens[order], atol=1e-6)
   np.testing.assert_allclose(other.context, found.context, atol=1e-5)
   # Of the pool too.
-  slots = jnp.asarray([1, 0, 2])
+  slots = np.array([1, 0, 2])
   moved = formulas._replace(with_pool=formulas.with_pool[:, slots])
   other = embed(moved, Pool(pool.within, pool.blocks[slots], pool.used))
   np.testing.assert_allclose(other.tokens, found.tokens, atol=1e-6)
@@ -304,15 +305,13 @@ def test_tokens_know_no_order_and_a_label_turned_around():
     formulas._replace(blocks=-formulas.blocks, weight=-formulas.weight),
     pool._replace(blocks=-pool.blocks),
   )
-  change = turned.tokens / jnp.where(found.tokens == 0, 1.0, found.tokens)
+  change = turned.tokens / np.where(found.tokens == 0, 1.0, found.tokens)
   sign = np.ones(formula_tokens.width(8, 4))
   sign[8:12] = sign[[12, 14, 15, 17, 19, 23]] = -1  # ICs, t, weights.
-  there = np.asarray(found.tokens) != 0
+  there = found.tokens != 0
   expected = np.broadcast_to(sign, there.shape)
-  np.testing.assert_allclose(
-    np.asarray(change)[there], expected[there], atol=1e-4
-  )
-  assert not np.asarray(found.tokens)[-1].any()  # What is masked.
+  np.testing.assert_allclose(change[there], expected[there], atol=1e-4)
+  assert not found.tokens[-1].any()  # What is masked.
 
 
 def test_noise_is_calibrated_to_the_panel(made):

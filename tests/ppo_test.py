@@ -24,21 +24,23 @@ def made(seed=0):
   np.put_along_axis(invalid, actions[..., None], False, axis=-1)
   logits = rng.normal(size=(MOVES, BATCH, ACTIONS))
   games = ppo.Games(
-    inputs=jnp.zeros((1, BATCH)),
-    actions=jnp.asarray(actions, jnp.int32),
-    invalid_actions=jnp.asarray(invalid),
-    active=jnp.asarray(active),
-    log_probs=jnp.asarray(rng.normal(-1.2, 0.3, (MOVES, BATCH)), jnp.float32),
-    values=jnp.asarray(rng.normal(size=(MOVES, BATCH)), jnp.float32),
-    advantages=jnp.asarray(rng.normal(size=(MOVES, BATCH)), jnp.float32),
-    returns=jnp.asarray(rng.normal(size=(MOVES, BATCH)), jnp.float32),
+    inputs=np.zeros((1, BATCH), np.float32),
+    actions=actions.astype(np.int32),
+    invalid_actions=invalid,
+    active=active,
+    log_probs=rng.normal(-1.2, 0.3, (MOVES, BATCH)).astype(np.float32),
+    values=rng.normal(size=(MOVES, BATCH)).astype(np.float32),
+    advantages=rng.normal(size=(MOVES, BATCH)).astype(np.float32),
+    returns=rng.normal(size=(MOVES, BATCH)).astype(np.float32),
   )
   values = rng.normal(size=(MOVES, BATCH))
-  return (
-    jnp.asarray(logits, jnp.float32),
-    jnp.asarray(values, jnp.float32),
-    games,
-  )
+  return logits.astype(np.float32), values.astype(np.float32), games
+
+
+# The options are static, as they are where it is used.
+loss_of = jax.jit(ppo.loss, static_argnums=3)
+estimate = jax.jit(ppo.estimate)
+explained_variance = jax.jit(ppo.explained_variance)
 
 
 def policy_of(logits, invalid):
@@ -52,11 +54,12 @@ def test_advantages_are_sums_of_what_was_better_than_expected(discount, lam):
   _, _, games = made()
   rng = np.random.default_rng(1)
   rewards = rng.normal(size=(MOVES, BATCH)).astype(np.float32)
-  advantages, returns = ppo.estimate(
-    jnp.asarray(rewards), games.values, games.active,
-    discount=discount, gae_lambda=lam,
-  )  # fmt: skip
-  values, active = np.asarray(games.values), np.asarray(games.active)
+  advantages, returns = jax.device_get(
+    estimate(
+      rewards, games.values, games.active, discount=discount, gae_lambda=lam
+    )
+  )
+  values, active = games.values, games.active
   for game in range(BATCH):
     length = active[:, game].sum()
     for t in range(length):
@@ -69,16 +72,16 @@ def test_advantages_are_sums_of_what_was_better_than_expected(discount, lam):
       np.testing.assert_allclose(
         returns[t, game], expected + values[t, game], atol=1e-5
       )
-  assert not np.asarray(advantages)[~active].any()
-  assert not np.asarray(returns)[~active].any()
+  assert not advantages[~active].any()
+  assert not returns[~active].any()
 
 
 def test_a_game_pays_by_its_last_move():
   _, _, games = made()
-  worths = np.arange(1.0, BATCH + 1)
-  rewards = np.asarray(ppo.at_the_end(jnp.asarray(worths), games.active))
+  worths = np.arange(1.0, BATCH + 1, dtype=np.float32)
+  rewards = np.asarray(jax.jit(ppo.at_the_end)(worths, games.active))
   np.testing.assert_allclose(rewards.sum(0), worths)
-  last = np.asarray(games.active).sum(0) - 1
+  last = games.active.sum(0) - 1
   np.testing.assert_allclose(rewards[last, np.arange(BATCH)], worths)
 
 
@@ -86,7 +89,7 @@ def test_a_game_pays_by_its_last_move():
 def test_the_loss_is_that_of_a_slow_one(normalize):
   logits, values, games = made()
   opts = OPTIONS._replace(normalize=normalize, entropy_weight=0.3)
-  loss, metrics = ppo.loss(logits, values, games, opts)
+  loss, metrics = jax.device_get(loss_of(logits, values, games, opts))
   p = policy_of(logits, games.invalid_actions)
   rows = [
     (t, b) for t in range(MOVES) for b in range(BATCH) if games.active[t, b]
@@ -126,66 +129,68 @@ def test_the_first_gradient_is_that_of_the_policy():
   """Where nothing has moved yet: -A (1[action] - p) over the active moves."""
   logits, values, games = made()
   p = policy_of(logits, games.invalid_actions)
-  taken = np.take_along_axis(p, np.asarray(games.actions)[..., None], -1)
-  games = games._replace(log_probs=jnp.log(jnp.asarray(taken[..., 0])))
+  taken = np.take_along_axis(p, games.actions[..., None], -1)
+  games = games._replace(log_probs=np.log(taken[..., 0]).astype(np.float32))
   opts = OPTIONS._replace(normalize=False, entropy_weight=0.0)
-  gradient = jax.grad(lambda x: ppo.loss(x, values, games, opts)[0])(logits)
-  active = np.asarray(games.active)
-  one_hot = np.eye(ACTIONS)[np.asarray(games.actions)]
-  weight = np.where(active, np.asarray(games.advantages), 0.0) / active.sum()
+  slope = jax.jit(jax.grad(ppo.loss, has_aux=True), static_argnums=3)
+  gradient, _ = slope(logits, values, games, opts)
+  active = games.active
+  one_hot = np.eye(ACTIONS)[games.actions]
+  weight = np.where(active, games.advantages, 0.0) / active.sum()
   expected = -weight[..., None] * (one_hot - p)
   np.testing.assert_allclose(gradient, expected, atol=1e-6)
   # Of the entropy too: a forbidden action gets nothing.
   opts = OPTIONS._replace(entropy_weight=0.5)
-  gradient = jax.grad(lambda x: ppo.loss(x, values, games, opts)[0])(logits)
+  gradient = np.asarray(slope(logits, values, games, opts)[0])
   assert np.isfinite(gradient).all()
-  assert not np.asarray(gradient)[np.asarray(games.invalid_actions)].any()
+  assert not gradient[games.invalid_actions].any()
 
 
 def test_what_ended_games_hold_does_not_count():
   logits, values, games = made()
   there = games.active
   dirty = games._replace(
-    log_probs=jnp.where(there, games.log_probs, jnp.nan),
-    advantages=jnp.where(there, games.advantages, 1e30),
-    returns=jnp.where(there, games.returns, -7.0),
-    values=jnp.where(there, games.values, 9.0),
+    log_probs=np.where(there, games.log_probs, np.float32(np.nan)),
+    advantages=np.where(there, games.advantages, np.float32(1e30)),
+    returns=np.where(there, games.returns, np.float32(-7.0)),
+    values=np.where(there, games.values, np.float32(9.0)),
   )
   for x in (True, False):
     opts = OPTIONS._replace(normalize=x)
-    clean = ppo.loss(logits, values, games, opts)
-    again = ppo.loss(logits, jnp.where(there, values, 5.0), dirty, opts)
+    clean = loss_of(logits, values, games, opts)
+    changed = np.where(there, values, np.float32(5.0))
+    again = loss_of(logits, changed, dirty, opts)
     jax.tree.map(np.testing.assert_array_equal, again, clean)
   np.testing.assert_array_equal(
-    ppo.explained_variance(dirty), ppo.explained_variance(games)
+    explained_variance(dirty), explained_variance(games)
   )
 
 
 def test_explained_variance():
   _, _, games = made()
-  active = np.asarray(games.active)
-  returns, values = np.asarray(games.returns), np.asarray(games.values)
+  active, returns, values = games.active, games.returns, games.values
   expected = 1 - np.var((returns - values)[active]) / np.var(returns[active])
-  np.testing.assert_allclose(ppo.explained_variance(games), expected, rtol=1e-5)
+  np.testing.assert_allclose(explained_variance(games), expected, rtol=1e-5)
   known = games._replace(values=games.returns)
-  assert ppo.explained_variance(known) == 1
-  flat = games._replace(returns=jnp.ones_like(games.returns))
-  assert ppo.explained_variance(flat) == 0
+  assert explained_variance(known) == 1
+  flat = games._replace(returns=np.ones_like(games.returns))
+  assert explained_variance(flat) == 0
 
 
 def test_minibatches_hold_every_game_once():
   _, _, games = made()
-  named = games._replace(inputs=jnp.arange(BATCH)[None])
-  one = ppo.shuffled(named, jax.random.key(0), 3)
+  named = games._replace(inputs=np.arange(BATCH)[None])
+  shuffled = jax.jit(ppo.shuffled, static_argnums=2)
+  one = jax.device_get(shuffled(named, jax.random.key(0), 3))
   assert one.inputs.shape == (3, 1, 2) and one.active.shape == (3, MOVES, 2)
-  order = np.asarray(one.inputs).ravel()
+  order = one.inputs.ravel()
   assert sorted(order) == list(range(BATCH)) and list(order) != sorted(order)
   for n, game in enumerate(order):
     for field in ('actions', 'invalid_actions', 'returns'):
       np.testing.assert_array_equal(
         getattr(one, field)[n // 2, :, n % 2], getattr(games, field)[:, game]
       )
-  two = ppo.shuffled(named, jax.random.key(1), 3)
+  two = jax.device_get(shuffled(named, jax.random.key(1), 3))
   assert np.any(two.inputs != one.inputs)
 
 
@@ -202,26 +207,34 @@ def test_learns_which_arm_pays():
   opts = OPTIONS._replace(
     learning_rate=0.03, num_epochs=4, num_minibatches=4, entropy_weight=0.0
   )
-  params = {'logits': jnp.zeros(ACTIONS), 'value': jnp.zeros(())}
-  opt_state = ppo.optimizer(opts).init(params)
+  params = {'logits': np.zeros(ACTIONS, np.float32), 'value': np.float32(0)}
+  opt_state = jax.jit(ppo.optimizer(opts).init)(params)
   fit = jax.jit(functools.partial(ppo.fit, apply_fn=bandit, opts=opts))
-  invalid = jnp.zeros((1, 64, ACTIONS), bool).at[..., 4].set(True)
-  active = jnp.ones((1, 64), bool)
-  metrics = []
-  for n in range(25):
-    log_p = jnp.log(jnp.asarray(policy_of(params['logits'], invalid[0, 0])))
-    act_key, fit_key = jax.random.split(jax.random.key(n))
-    actions = jax.random.categorical(act_key, log_p, shape=(1, 64))
-    values = jnp.broadcast_to(params['value'], (1, 64))
+  invalid = np.broadcast_to(np.arange(ACTIONS) == 4, (1, 64, ACTIONS))
+  active = np.ones((1, 64), bool)
+
+  @jax.jit
+  def play(log_p, value, rng_key):
+    actions = jax.random.categorical(rng_key, log_p, shape=(1, 64))
+    values = jnp.broadcast_to(value, (1, 64))
     rewards = jnp.where(actions == 3, 1.0, 0.0)
     advantages, returns = ppo.estimate(
       rewards, values, active, discount=1.0, gae_lambda=0.95
     )
-    games = ppo.Games(
+    return ppo.Games(
       actions, actions, invalid, active, log_p[actions], values, advantages,
       returns,
     )  # fmt: skip
-    params, opt_state, seen = fit(params, opt_state, fit_key, games)
+
+  metrics = []
+  for n in range(25):
+    with np.errstate(divide='ignore'):  # What is forbidden has no chance.
+      log_p = np.log(policy_of(params['logits'], invalid[0, 0]))
+    act_key, fit_key = jax.random.split(jax.random.key(n))
+    games = play(log_p.astype(np.float32), params['value'], act_key)
+    params, opt_state, seen = jax.device_get(
+      fit(params, opt_state, fit_key, games)
+    )
     metrics.append(seen)
   p = policy_of(params['logits'], invalid[0, 0])
   assert p[3] > 0.9 and p[4] == 0
@@ -235,7 +248,7 @@ def test_a_shared_part_learns_once_an_epoch():
   """From the mean of what the minibatches want of what it said."""
   opts = OPTIONS._replace(num_epochs=1, num_minibatches=1, learning_rate=0.1)
   _, _, games = made()
-  games = games._replace(inputs=jnp.arange(BATCH)[None])
+  games = games._replace(inputs=np.arange(BATCH)[None])
 
   def shared_fn(params):
     return jnp.tanh(params['w'])
@@ -246,31 +259,38 @@ def test_a_shared_part_learns_once_an_epoch():
     return logits, jnp.broadcast_to(said[which[0]], logits.shape[:2])
 
   params = (
-    {'w': jnp.linspace(-1.0, 1.0, BATCH)},
-    {'u': jnp.linspace(0.0, 1.0, ACTIONS), 'bias': jnp.zeros(ACTIONS)},
+    {'w': np.linspace(-1.0, 1.0, BATCH, dtype=np.float32)},
+    {
+      'u': np.linspace(0.0, 1.0, ACTIONS, dtype=np.float32),
+      'bias': np.zeros(ACTIONS, np.float32),
+    },
   )
-  states = tuple(map(ppo.optimizer(opts).init, params))
+  states = tuple(map(jax.jit(ppo.optimizer(opts).init), params))
   fit = functools.partial(
     ppo.fit_shared, shared_fn=shared_fn, apply_fn=apply_fn
   )
   key = jax.random.key(0)
-  new, new_states, metrics = jax.jit(functools.partial(fit, opts=opts))(
-    params, states, key, games
+  new, new_states, metrics = jax.device_get(
+    jax.jit(functools.partial(fit, opts=opts))(params, states, key, games)
   )
 
+  @jax.jit
+  @jax.value_and_grad
   def whole(params):
     shared, rest = params
     return ppo.loss(
       *apply_fn(rest, shared_fn(shared), games.inputs), games, opts
     )[0]
 
-  for part, gradient in enumerate(jax.grad(whole)(params)):
-    change, _ = ppo.optimizer(opts).update(gradient, states[part])
+  loss, gradients = jax.device_get(whole(params))
+  update = jax.jit(ppo.optimizer(opts).update)
+  for part, gradient in enumerate(gradients):
+    change, _ = jax.device_get(update(gradient, states[part]))
     for name, value in params[part].items():
       np.testing.assert_allclose(
         new[part][name], value + change[name], atol=1e-5
       )
-  np.testing.assert_allclose(metrics['loss'], whole(params), rtol=1e-4)
+  np.testing.assert_allclose(metrics['loss'], loss, rtol=1e-4)
   # The rest moves by the minibatch, the shared part by the epoch.
   two = OPTIONS._replace(num_epochs=2, num_minibatches=3)
   _, states, _ = jax.jit(functools.partial(fit, opts=two))(

@@ -44,7 +44,11 @@ NETWORKS, init_params = alphaqcm.make_networks(
 @functools.cache
 def make_learner(optimizer=SGD, replay_size=2048):
   params = init_params(jax.random.key(0))
-  return qcm.make_learner(params, optimizer, LANGUAGE, replay_size)
+  make = functools.partial(
+    qcm.make_learner,
+    optimizer=optimizer, language=LANGUAGE, replay_size=replay_size,
+  )  # fmt: skip
+  return jax.jit(make)(params)
 
 
 def play(params, share, rng_key, num_games=32, bonus=0.0):
@@ -74,16 +78,18 @@ def test_moves_of_games():
     rollout.rollout, evaluator=evaluator, language=LANGUAGE, num_games=9
   )
   played = jax.jit(play_random)((), jax.random.key(0))
-  rewards = jnp.arange(1.0, 10.0)
-  moves = jax.device_get(qcm.transitions_of(played, rewards))
+  played = jax.device_get(played)
+  rewards = np.arange(1.0, 10.0, dtype=np.float32)
+  moves = jax.device_get(jax.jit(qcm.transitions_of)(played, rewards))
   step = jax.jit(functools.partial(environment.step, LANGUAGE))
+  start = jax.device_get(environment.init(LANGUAGE))
   for game in range(9):
-    state = environment.init(LANGUAGE)
+    state = start
     count = int(played.active[:, game].sum())
     for n in range(count):
       one = jax.tree.map(lambda x, n=n, g=game: x[n, g], moves)
       np.testing.assert_array_equal(one.tokens, state.tokens)
-      state = step(state, one.action)
+      state = jax.device_get(step(state, one.action))
       np.testing.assert_array_equal(one.next_tokens, state.tokens)
       assert bool(one.done) == bool(state.terminated) == (n == count - 1)
       assert float(one.reward) == (game + 1 if n == count - 1 else 0)
@@ -92,10 +98,11 @@ def test_moves_of_games():
 
 
 def test_the_target_follows_every_so_many_moves():
-  learner = make_learner()
+  learner = jax.device_get(make_learner())
   moved = learner.replace(params=jax.tree.map(lambda x: x + 1, learner.params))
+  follow = jax.jit(qcm.follow, static_argnums=2)
   for before, after, is_due in ((0, 99, 0), (90, 100, 1), (100, 199, 0)):
-    now = qcm.follow(moved.replace(steps=jnp.int32(after)), before, 100)
+    now = follow(moved.replace(steps=np.int32(after)), before, 100)
     expected = moved.params if is_due else learner.params
     chex.assert_trees_all_equal(now.target, expected)
     chex.assert_trees_all_equal(now.params, moved.params)
@@ -104,18 +111,30 @@ def test_the_target_follows_every_so_many_moves():
 def test_new_moves_have_the_priority_of_the_first():
   learner = make_learner()
   moves = jax.tree.map(
-    lambda x: jnp.zeros((2, 3, *x.shape), x.dtype), qcm.row(LANGUAGE)
+    lambda x: np.zeros((2, 3, *x.shape), x.dtype), qcm.row(LANGUAGE)
   )
-  valid = jnp.array([[True, False, True], [True, False, False]])
-  learner = qcm.remember(learner, moves, valid)
+  valid = np.array([[True, False, True], [True, False, False]])
+  remember = jax.jit(qcm.remember)
+  learner = jax.device_get(remember(learner, moves, valid))
   assert int(learner.steps) == int(learner.replay.size) == 3
   priority = learner.replay.rows.priority
   np.testing.assert_array_equal(priority[:4], [1, 1, 1, 0])
-  rows = learner.replay.rows._replace(priority=priority.at[1].set(2.5))
+  priority = np.where(np.arange(len(priority)) == 1, 2.5, priority)
+  rows = learner.replay.rows._replace(priority=priority.astype(np.float32))
   learner = learner.replace(replay=learner.replay.replace(rows=rows))
-  learner = qcm.remember(learner, moves, valid)
+  learner = jax.device_get(remember(learner, moves, valid))
   priority = learner.replay.rows.priority
   np.testing.assert_array_equal(priority[:7], [1, 2.5, 1, 2.5, 2.5, 2.5, 0])
+
+
+@jax.jit
+def read_of(params, tokens, rng_key):
+  """Means of the actions at one state and their deviations, f32[A] each."""
+  levels = qcm._draw_levels(rng_key, 8, 0, 0)
+  [means] = NETWORKS.means(params['means'], tokens)
+  [quantiles] = NETWORKS.quantiles(params['quantiles'], tokens, levels)
+  _, deviation, *_ = moments.quantiled_moments(quantiles, levels)
+  return means, deviation
 
 
 @pytest.mark.parametrize('bonus', [0.0, 3.0])
@@ -125,12 +144,9 @@ def test_the_policy_is_the_best_action_and_a_share_of_chance(bonus):
   each = qcm.evaluator(NETWORKS, bonus=bonus, num_levels=8)
   rng_key = jax.random.key(3)
   logits, value, _ = jax.jit(each.init)((params, 0.3, rng_key), state)
-  levels = qcm._draw_levels(rng_key, 8, 0, 0)
-  means = np.asarray(NETWORKS.means(params['means'], state.tokens)[0])
-  [quantiles] = NETWORKS.quantiles(params['quantiles'], state.tokens, levels)
-  _, deviation, *_ = moments.quantiled_moments(quantiles, levels)
+  means, deviation = jax.device_get(read_of(params, state.tokens, rng_key))
   valid = ~np.asarray(state.invalid_actions[0])
-  worth = np.where(valid, means + bonus * np.asarray(deviation), -np.inf)
+  worth = np.where(valid, means + bonus * deviation, -np.inf)
   expected = np.where(np.arange(len(worth)) == worth.argmax(), 0.7, 0.0)
   expected = np.where(valid, expected + 0.3 / valid.sum(), 0.0)
   policy = np.where(valid, np.exp(np.asarray(logits[0])), 0.0)
@@ -148,24 +164,27 @@ def test_levels_are_of_a_game_and_a_move():
 
 def test_targets_take_the_best_allowed_action_and_stop_at_the_end():
   """Tables in place of networks; action 0 is the best and is forbidden."""
-  best = jnp.arange(LANGUAGE.num_actions, 0.0, -1.0)
+  best = np.arange(LANGUAGE.num_actions, 0.0, -1.0, dtype=np.float32)
   networks = qcm.Networks(
     means=lambda params, tokens: jnp.tile(best, (len(tokens), 1)),
     quantiles=lambda params, tokens, levels: (
       jnp.zeros((*levels.shape, 1)) + best + levels[..., None]
     ),
   )
-  batch = jax.tree.map(lambda x: jnp.stack([x, x]), qcm.row(LANGUAGE))
+  row = jax.device_get(qcm.row(LANGUAGE))
+  batch = jax.tree.map(lambda x: np.stack([x, x]), row)
+  batch.next_invalid[:, 0] = True
   batch = batch._replace(
-    reward=jnp.array([0.0, 0.25]),
-    done=jnp.array([False, True]),
-    next_invalid=batch.next_invalid.at[:, 0].set(True),
+    reward=np.array([0.0, 0.25], np.float32), done=np.array([False, True])
   )
-  levels = jnp.array([[0.1, 0.6], [0.2, 0.9]])
-  targets = qcm._target_quantiles(
-    {'quantiles': ()}, networks, batch, levels, 0.5 * (1.0 - batch.done),
-    SETTINGS,
+  levels = np.array([[0.1, 0.6], [0.2, 0.9]], np.float32)
+  target_quantiles = jax.jit(
+    lambda batch, levels: qcm._target_quantiles(
+      {'quantiles': ()}, networks, batch, levels, 0.5 * (1.0 - batch.done),
+      SETTINGS,
+    )
   )  # fmt: skip
+  targets = target_quantiles(batch, levels)
   second = float(best[1])
   expected = [[0.5 * (second + 0.1), 0.5 * (second + 0.6)], [0.25, 0.25]]
   np.testing.assert_allclose(targets, expected, rtol=1e-5)
@@ -200,21 +219,26 @@ def trained():
 
 def test_a_small_task_is_solved():
   """The greedy game ends in the best formula of the language, in no other."""
-  learner, metrics = trained()
+  learner, metrics = jax.device_get(trained())
   played = jax.jit(functools.partial(play, num_games=1))(
     learner.params, 0.0, jax.random.key(0)
   )
+  played = jax.device_get(played)
   everything = environment.random_tokens(LANGUAGE, jax.random.key(5), 2000)
-  assert len(np.unique(everything, axis=0)) == 24  # All that there are.
-  most = float(worth_of(everything).max())
-  np.testing.assert_allclose(worth_of(played.final_tokens)[0], most)
+  everything = np.unique(everything, axis=0)
+  assert len(everything) == 24  # All that there are.
+  both = jax.jit(worth_of)(np.concatenate([everything, played.final_tokens]))
+  *worths, reached = np.asarray(both)
+  most = float(max(worths))
+  np.testing.assert_allclose(reached, most)
   # The mean return at the start is that of the best formula.
   np.testing.assert_allclose(played.values[0, 0], most, atol=0.1)
   assert np.isfinite(metrics['quantile_loss']).all()
   # So is every quantile: the task is certain.
   tokens = environment.init(LANGUAGE).tokens
-  levels = jnp.asarray(moments.middles(8))
+  levels = np.asarray(moments.middles(8))
   params = learner.params['quantiles']
-  [quantiles] = NETWORKS.quantiles(params, tokens[None], levels)
-  quantiles = quantiles[:, int(played.actions[0, 0])]
+  read = jax.jit(NETWORKS.quantiles)
+  [quantiles] = np.asarray(read(params, np.asarray(tokens)[None], levels))
+  quantiles = quantiles[:, played.actions[0, 0]]
   np.testing.assert_allclose(quantiles.mean(), most, atol=0.15)

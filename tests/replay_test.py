@@ -3,7 +3,6 @@
 import collections
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,20 +13,21 @@ from alphajax.search.losses import Batch
 
 TOKENS, ACTIONS = 3, 4
 add = jax.jit(replay.add)
+sample = jax.jit(replay.sample, static_argnums=2)
 
 
 def rows_of(numbers):
   """Rows that carry their number in every field."""
   numbers = np.asarray(numbers)
   return Batch(
-    tokens=jnp.asarray(numbers[:, None] + np.arange(TOKENS), jnp.int32),
-    action_weights=jnp.asarray(
-      numbers[:, None] + 0.25 * np.arange(ACTIONS), jnp.float32
+    tokens=np.asarray(numbers[:, None] + np.arange(TOKENS), np.int32),
+    action_weights=np.asarray(
+      numbers[:, None] + 0.25 * np.arange(ACTIONS), np.float32
     ),
-    invalid_actions=jnp.asarray(
+    invalid_actions=np.asarray(
       numbers[:, None] >> np.arange(ACTIONS) & 1, bool
     ),
-    value_target=jnp.asarray(numbers, jnp.float32),
+    value_target=np.asarray(numbers, np.float32),
   )
 
 
@@ -53,7 +53,7 @@ def test_holds_the_last_valid_rows_in_order(capacity, masks):
   model = collections.deque(maxlen=capacity)
   for i, mask in enumerate(masks):
     numbers = np.arange(5 * i, 5 * i + 5)
-    memory = add(memory, rows_of(numbers), jnp.asarray(mask))
+    memory = add(memory, rows_of(numbers), np.asarray(mask))
     model.extend(numbers[mask])
   assert int(memory.size) == len(model)
   assert_rows(oldest_first(memory), model)
@@ -61,18 +61,18 @@ def test_holds_the_last_valid_rows_in_order(capacity, masks):
 
 def test_adding_makes_another_replay():
   before = replay.empty(4, losses.row(TOKENS, ACTIONS))
-  after = add(before, rows_of([1, 2]), jnp.asarray([True, True]))
+  after = add(before, rows_of([1, 2]), np.asarray([True, True]))
   assert int(before.size) == 0 and int(after.size) == 2
   assert not np.asarray(before.rows.value_target).any()
 
 
 def test_a_batch_may_fill_the_ring_but_not_more():
   memory = replay.empty(4, losses.row(TOKENS, ACTIONS))
-  memory = add(memory, rows_of([1, 2]), jnp.ones(2, bool))
-  memory = add(memory, rows_of([3, 4, 5, 6]), jnp.ones(4, bool))
+  memory = add(memory, rows_of([1, 2]), np.ones(2, bool))
+  memory = add(memory, rows_of([3, 4, 5, 6]), np.ones(4, bool))
   assert_rows(oldest_first(memory), [3, 4, 5, 6])
   with pytest.raises(ValueError, match='replay of 4 rows cannot take 5'):
-    replay.add(memory, rows_of(range(5)), jnp.ones(5, bool))
+    replay.add(memory, rows_of(range(5)), np.ones(5, bool))
 
 
 @pytest.mark.parametrize('held', [3, 8])
@@ -81,9 +81,9 @@ def test_samples_all_rows_that_it_holds_and_no_other(held):
   # The invalid rows and the empty places carry numbers never to be seen.
   for first in (10, 20):
     numbers = np.arange(first, first + 8)
-    valid = jnp.arange(8) < (held if held == 8 or first == 20 else 0)
+    valid = np.arange(8) < (held if held == 8 or first == 20 else 0)
     memory = add(memory, rows_of(numbers), valid)
-  batch = replay.sample(memory, jax.random.key(0), 4000)
+  batch = jax.device_get(sample(memory, jax.random.key(0), 4000))
   numbers, counts = np.unique(
     np.asarray(batch.value_target, int), return_counts=True
   )
@@ -96,9 +96,9 @@ def test_samples_all_rows_that_it_holds_and_no_other(held):
 
 def test_samples_depend_on_the_key_alone():
   memory = replay.empty(8, losses.row(TOKENS, ACTIONS))
-  memory = add(memory, rows_of(range(8)), jnp.ones(8, bool))
+  memory = add(memory, rows_of(range(8)), np.ones(8, bool))
   draws = [
-    replay.sample(memory, jax.random.key(seed), 32).value_target
+    np.asarray(sample(memory, jax.random.key(seed), 32).value_target)
     for seed in (0, 0, 1)
   ]
   np.testing.assert_array_equal(draws[0], draws[1])
@@ -107,37 +107,47 @@ def test_samples_depend_on_the_key_alone():
 
 def test_holds_any_record():
   """Rows of another learner: a tuple with a context and no weights."""
-  row = {'tokens': jnp.zeros(2, jnp.int32), 'rest': (jnp.zeros((3, 4)),)}
+  row = {
+    'tokens': np.zeros(2, np.int32),
+    'rest': (np.zeros((3, 4), np.float32),),
+  }
   memory = replay.empty(3, row)
   for first in (0, 2):
     rows = {
-      'tokens': jnp.arange(first, first + 2)[:, None] + jnp.zeros(2, jnp.int32),
-      'rest': (jnp.full((2, 3, 4), float(first)),),
+      'tokens': np.repeat(
+        np.arange(first, first + 2, dtype=np.int32), 2
+      ).reshape(2, 2),
+      'rest': (np.full((2, 3, 4), first, np.float32),),
     }
-    memory = add(memory, rows, jnp.asarray([True, True]))
-  np.testing.assert_array_equal(memory.rows['tokens'][:, 0], [3, 1, 2])
-  np.testing.assert_array_equal(memory.rows['rest'][0][:, 0, 0], [2, 0, 2])
-  batch = replay.sample(memory, jax.random.key(0), 50)
+    memory = add(memory, rows, np.asarray([True, True]))
+  held = jax.device_get(memory.rows)
+  np.testing.assert_array_equal(held['tokens'][:, 0], [3, 1, 2])
+  np.testing.assert_array_equal(held['rest'][0][:, 0, 0], [2, 0, 2])
+  batch = jax.device_get(sample(memory, jax.random.key(0), 50))
   assert batch['rest'][0].shape == (50, 3, 4)
-  assert set(np.asarray(batch['tokens'][:, 1]).tolist()) == {1, 2, 3}
+  assert set(batch['tokens'][:, 1].tolist()) == {1, 2, 3}
   with pytest.raises(AssertionError, match='struct'):
-    replay.add(memory, {'tokens': rows['tokens']}, jnp.ones(2, bool))
+    replay.add(memory, {'tokens': rows['tokens']}, np.ones(2, bool))
 
 
 def filled(numbers, capacity):
   memory = replay.empty(capacity, losses.row(TOKENS, ACTIONS))
-  return add(memory, rows_of(numbers), jnp.ones(len(numbers), bool))
+  return add(memory, rows_of(numbers), np.ones(len(numbers), bool))
 
 
 def draw_by(memory, priorities, *, exponent, importance=0.5, seed=0):
-  return replay.sample_by_priority(
+  drawn = by_priority(
     memory,
-    jnp.asarray(priorities, jnp.float32),
+    np.asarray(priorities, np.float32),
     jax.random.key(seed),
     4000,
     exponent=exponent,
     importance=importance,
   )
+  return jax.device_get(drawn)
+
+
+by_priority = jax.jit(replay.sample_by_priority, static_argnums=3)
 
 
 @pytest.mark.parametrize('exponent', [0.0, 0.6, 1.0])

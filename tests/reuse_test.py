@@ -3,47 +3,55 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from mcts_test import linear_apply, random_params, sem_k, start
+from mcts_test import batched_step, linear_apply, random_params, sem_k, start
 
 from alphajax.language import grammar as grammar_lib
 from alphajax.networks import heads
 from alphajax.search import evaluators, mcts, puct, reuse, tree_search
 
 SIMULATIONS, BATCH = 32, 8
+keep = jax.jit(reuse.keep, static_argnums=(2, 3))
 
 
 @functools.cache
 def searched():
-  """A search, the moves that its visits favour, and what they keep."""
+  """A search, the moves that its visits favour, and what they keep.
+
+  On the host, where the tests walk through them.
+  """
   grammar = sem_k()
   params = random_params(grammar)
   states = start(grammar, BATCH)
   tree = search(params, states)
-  actions = jnp.argmax(tree.visits[:, 0], axis=1)
-  kept = reuse.keep(tree, actions, SIMULATIONS, grammar.max_steps)
-  return params, states, tree, actions, kept
+  actions = tree.visits[:, 0].argmax(axis=1).astype(np.int32)
+  kept = keep(tree, actions, SIMULATIONS, grammar.max_steps)
+  return params, *jax.device_get((states, tree, actions, kept))
 
 
 def search(params, states, kept=None, fraction=0.0):
   evaluator = evaluators.from_apply(linear_apply)
-  run = functools.partial(
-    mcts.search,
-    evaluator=evaluator,
-    grammar=sem_k(),
-    num_simulations=SIMULATIONS,
-    policy=puct.make(c_puct=2.0, dirichlet_fraction=fraction),
-  )
-  evaluation = evaluator.init(params, states)
-  return jax.jit(run)(params, jax.random.key(0), states, evaluation, kept=kept)[
-    0
-  ]
+
+  @jax.jit
+  def run(params, states, kept):
+    return mcts.search(
+      params,
+      jax.random.key(0),
+      states,
+      evaluator.init(params, states),
+      evaluator=evaluator,
+      grammar=sem_k(),
+      num_simulations=SIMULATIONS,
+      policy=puct.make(c_puct=2.0, dirichlet_fraction=fraction),
+      kept=kept,
+    )[0]
+
+  return jax.device_get(run(params, states, kept))
 
 
 def test_a_new_index_for_every_node_below_the_move():
   _, _, tree, actions, kept = searched()
-  children, kept_children = np.asarray(tree.children), np.asarray(kept.children)
+  children, kept_children = tree.children, kept.children
   for game in range(BATCH):
     # The slow way: walk both trees from their roots.
     pairs = [(int(children[game, 0, actions[game]]), 0)]
@@ -67,17 +75,16 @@ def test_a_new_index_for_every_node_below_the_move():
       )  # fmt: skip
     assert seen > 1
     # Nothing else is in the tree.
-    rest = np.asarray(kept.visits[game, seen:])
-    assert not rest.any()
+    assert not kept.visits[game, seen:].any()
 
 
 def test_a_search_goes_on_with_its_visits():
   grammar = sem_k()
   params, states, tree, actions, kept = searched()
-  after = jax.vmap(grammar_lib.step, (None, 0, 0))(grammar, states, actions)
+  after = batched_step(grammar, states, actions)
   again = search(params, after, kept)
-  before = np.asarray(kept.visits[:, 0])
-  gained = np.asarray(again.visits[:, 0]) - before
+  before = kept.visits[:, 0]
+  gained = again.visits[:, 0] - before
   assert (gained >= 0).all()
   np.testing.assert_array_equal(gained.sum(axis=1), SIMULATIONS)
   assert before.sum() > 0
@@ -94,19 +101,29 @@ def test_a_search_in_two_parts_is_a_search():
   """With every node of the first part kept, the second goes on as one."""
   params, states, tree, *_ = searched()
   nodes = SIMULATIONS + 1
+  evaluator = evaluators.from_apply(linear_apply)
   run = functools.partial(
     mcts.search,
-    evaluator=(evaluator := evaluators.from_apply(linear_apply)),
+    params,
+    jax.random.key(0),
+    states,
+    evaluator=evaluator,
     grammar=sem_k(),
     policy=puct.make(c_puct=2.0),
   )
-  inputs = (params, jax.random.key(0), states, evaluator.init(params, states))
-  room = reuse.nothing((states, ()), nodes, sem_k().num_actions)
-  kept = jax.tree.map(lambda x, y: x.at[:, :nodes].set(y), room, tree)
-  second = functools.partial(run, num_simulations=nodes)
-  rest, _ = jax.jit(second)(*inputs, kept=kept)
-  whole = functools.partial(run, num_simulations=SIMULATIONS + nodes)
-  expected, _ = jax.jit(whole)(*inputs)
+
+  @jax.jit
+  def second(tree):
+    room = reuse.nothing((states, ()), nodes, sem_k().num_actions)
+    kept = jax.tree.map(lambda x, y: x.at[:, :nodes].set(y), room, tree)
+    return run(evaluator.init(params, states), num_simulations=nodes, kept=kept)
+
+  @jax.jit
+  def whole():
+    evaluation = evaluator.init(params, states)
+    return run(evaluation, num_simulations=SIMULATIONS + nodes)
+
+  (rest, _), (expected, _) = jax.device_get((second(tree), whole()))
   np.testing.assert_array_equal(rest.visits[:, 0], expected.visits[:, 0])
   np.testing.assert_allclose(
     rest.returns[:, 0], expected.returns[:, 0], atol=1e-5
@@ -115,22 +132,26 @@ def test_a_search_in_two_parts_is_a_search():
 
 def test_an_action_never_taken_keeps_nothing():
   _, _, tree, _, _ = searched()
-  never = jnp.argmin(
-    jnp.where(tree.prior[:, 0] > 0, tree.visits[:, 0], 99), axis=1
-  )
-  assert not np.asarray(tree.visits)[np.arange(BATCH), 0, never].any()
-  kept = reuse.keep(tree, never, SIMULATIONS, sem_k().max_steps)
+  never = np.where(tree.prior[:, 0] > 0, tree.visits[:, 0], 99).argmin(axis=1)
+  assert not tree.visits[np.arange(BATCH), 0, never].any()
+  kept = keep(tree, never.astype(np.int32), SIMULATIONS, sem_k().max_steps)
+  kept = jax.device_get(kept)
   assert not kept.visits.any()
-  assert (np.asarray(kept.children) == tree_search.NO_NODE).all()
+  assert (kept.children == tree_search.NO_NODE).all()
 
 
 def test_the_reused_root_gets_noise():
   grammar = sem_k()
   params, states, tree, actions, kept = searched()
-  after = jax.vmap(grammar_lib.step, (None, 0, 0))(grammar, states, actions)
+  after = batched_step(grammar, states, actions)
   noisy = search(params, after, kept, fraction=0.25)
-  logits, _ = linear_apply(params, after.tokens)
-  plain = jax.nn.softmax(heads.mask_logits(logits, after.invalid_actions))
+
+  @jax.jit
+  def prior(params, states):
+    logits, _ = linear_apply(params, states.tokens)
+    return jax.nn.softmax(heads.mask_logits(logits, states.invalid_actions))
+
+  plain = np.asarray(prior(params, after))
   live = ~np.asarray(after.terminated)
   assert np.abs(noisy.prior[:, 0] - plain)[live].max() > 0.01
 
@@ -146,6 +167,7 @@ def test_self_play_with_reuse():
     reuse_subtree=True,
   )
   games = jax.jit(play)(random_params(grammar), jax.random.key(0))
+  games = jax.device_get(games)
   for game, formula in enumerate(
     grammar_lib.formulas_of(grammar, games.final_tokens)
   ):

@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import parameters
 import pytest
@@ -20,8 +19,9 @@ def sigmoid(x):
 def test_an_lstm_is_a_slow_one():
   module = lstm.LSTM(width=3, num_layers=2)
   x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
-  params = module.init(jax.random.key(0), x)
-  said, state = module.apply(params, x)
+  apply = jax.jit(module.apply)
+  params = jax.jit(module.init)(jax.random.key(0), x)
+  said, state = jax.device_get(apply(params, x))
   series = x
   for n in range(2):
     inner, outer, bias = (
@@ -38,9 +38,9 @@ def test_an_lstm_is_a_slow_one():
     series = np.stack(out)
     np.testing.assert_allclose(state[n], [h, c], atol=1e-6)
   np.testing.assert_allclose(said, series, atol=1e-6)
-  half, middle = module.apply(params, x[:2])
-  rest, end = module.apply(params, x[2:], middle)
-  np.testing.assert_allclose(jnp.concatenate([half, rest]), said, atol=1e-6)
+  half, middle = apply(params, x[:2])
+  rest, end = apply(params, x[2:], middle)
+  np.testing.assert_allclose(np.concatenate([half, rest]), said, atol=1e-6)
   np.testing.assert_allclose(end, state, atol=1e-6)
 
 
@@ -63,7 +63,7 @@ def played_in(name):
   run = functools.partial(
     rollout.rollout, evaluator=evaluator, language=language, num_games=16
   )
-  return jax.jit(run)(params, jax.random.key(1))
+  return jax.device_get(jax.jit(run)(params, jax.random.key(1)))
 
 
 @pytest.mark.parametrize('name', ['rpn', 'sem_k'])
@@ -113,26 +113,27 @@ def test_the_bound_ends_some_games_and_masks_hold():
 def test_padding_says_nothing_and_dropout_is_of_learning_alone():
   language, network, params = policy_of('rpn')
   tokens = played_in('rpn').tokens[2, 0]
-  longer = jnp.concatenate([tokens, jnp.zeros(4, jnp.int32)])
-  for one, two in zip(
-    network.apply(params, tokens), network.apply(params, longer), strict=True
-  ):
+  longer = np.concatenate([tokens, np.zeros(4, np.int32)])
+  apply = jax.jit(network.apply)
+  dry = apply(params, tokens)
+  for one, two in zip(dry, apply(params, longer), strict=True):
     np.testing.assert_allclose(one, two, atol=1e-6)
   wet = token_policy.make(language, width=8, dropout_rate=0.5)
   learn = jax.jit(token_games.learner(wet, language))
   inputs = token_games.inputs(played_in('rpn'), language)
   one, two, again = (
-    learn(params, inputs, jax.random.key(seed))[0] for seed in (0, 1, 0)
+    np.asarray(learn(params, inputs, jax.random.key(seed))[0])
+    for seed in (0, 1, 0)
   )
   np.testing.assert_array_equal(one, again)
-  assert np.abs(np.asarray(one - two)).max() > 1e-3
-  still = wet.apply(params, tokens)
-  np.testing.assert_array_equal(still[0], network.apply(params, tokens)[0])
+  assert np.abs(one - two).max() > 1e-3
+  still = jax.jit(wet.apply)(params, tokens)
+  np.testing.assert_array_equal(still[0], dry[0])
 
 
 def test_a_fresh_policy_is_nearly_uniform():
   language, _, _ = policy_of('rpn')
   network = token_policy.make(language, width=8)
   params = token_policy.init(network, language, jax.random.key(0))
-  logits, _ = network.apply(params, played_in('rpn').tokens[1, 0])
+  logits, _ = jax.jit(network.apply)(params, played_in('rpn').tokens[1, 0])
   assert 0 < np.abs(np.asarray(logits)).max() < 0.1

@@ -82,10 +82,14 @@ def test_equal_keys_are_equal_hashes_on_many_formulas():
 
 def test_partial_formulas_and_padding():
   grammar = language()
-  state = grammar_lib.init(grammar)
-  start = transpositions.formula_hash(grammar, state.tokens)
-  longer = transpositions.formula_hash(grammar, jnp.pad(state.tokens, (0, 5)))
+  tokens = np.asarray(grammar_lib.init(grammar).tokens)
+  formula_hash = jax.jit(transpositions.formula_hash)
+  start = formula_hash(grammar, tokens)
+  longer = formula_hash(grammar, np.pad(tokens, (0, 5)))
   np.testing.assert_array_equal(start, longer)
+
+
+look_up = jax.jit(jax.vmap(transpositions.look_up, (None, 0)))
 
 
 @settings(max_examples=30, deadline=None)
@@ -105,17 +109,15 @@ def test_partial_formulas_and_padding():
 )
 def test_a_table_is_a_dictionary(batches):
   table, expected = transpositions.empty(16), {}
-  add, look_up = (
-    jax.jit(transpositions.add),
-    jax.jit(jax.vmap(transpositions.look_up, (None, 0))),
-  )
   for batch in batches:
     pairs = [(high, low) for high, low, _ in batch]
     values = [float(value) for *_, value in batch]
-    table = add(table, jnp.asarray(pairs, jnp.uint32), jnp.asarray(values))
+    table = transpositions.add(
+      table, np.array(pairs, np.uint32), np.array(values, np.float32)
+    )
     expected.update(zip(pairs, values, strict=True))
   asked = [(high, low) for high in (0, 1, 2, 7, 2**32 - 2) for low in range(4)]
-  values, found = look_up(table, jnp.asarray(asked, jnp.uint32))
+  values, found = jax.device_get(look_up(table, np.array(asked, np.uint32)))
   for pair, value, is_there in zip(asked, values, found, strict=True):
     assert is_there == (pair in expected)
     if is_there:
@@ -134,10 +136,8 @@ def test_the_search_takes_the_known_reward():
 
   plain = evaluators.from_apply(apply_fn)
   evaluator = transpositions.with_table(plain, grammar)
-  tokens = jnp.asarray([[best]])
-  code = jax.vmap(functools.partial(transpositions.formula_hash, grammar))(
-    tokens
-  )
+  formula_hash = jax.jit(jax.vmap(transpositions.formula_hash, (None, 0)))
+  code = formula_hash(grammar, np.array([[best]], np.int32))
   play = functools.partial(
     mcts.self_play,
     evaluator=evaluator,
@@ -149,7 +149,7 @@ def test_the_search_takes_the_known_reward():
   play = jax.jit(play)
   for reward, is_chosen in ((10.0, True), (-10.0, False)):
     table = transpositions.add(
-      transpositions.empty(8), code, jnp.asarray([reward])
+      transpositions.empty(8), code, np.array([reward], np.float32)
     )
     games = play((jnp.float32(0.0), table), jax.random.key(0))
     chosen = np.asarray(games.final_tokens)[:, 0] == best

@@ -63,11 +63,7 @@ def compile(formula: formula_lib.Formula) -> Callable:
 
   def evaluate(panel):
     check_features(formula, panel.feature_names)
-    return run(
-      jnp.asarray(panel.features, jnp.float32),
-      jnp.asarray(panel.mask),
-      names=tuple(panel.feature_names),
-    )
+    return run(panel.features, panel.mask, names=tuple(panel.feature_names))
 
   return evaluate
 
@@ -79,6 +75,8 @@ def _program(formula: formula_lib.Formula) -> Callable:
 
   @functools.partial(jax.jit, static_argnames='names')
   def run(features, members, names):
+    features = jnp.asarray(features, jnp.float32)
+
     def leaf(node):
       if formula_lib.is_number(node):
         return jnp.full(members.shape, float(node.symbol), jnp.float32)

@@ -24,6 +24,8 @@ from alphajax.factor.budget import DEFAULT_BUDGET, MAX_PLANES, room
 from alphajax.language import formula as formula_lib
 
 MAX_NODES = 1 << 20  # Subexpressions a store remembers, some 500 MB of host.
+_finite = jax.jit(lambda x: operators.finite(x.astype(jnp.float32)))
+_split = jax.jit(lambda planes: [*planes])
 
 
 @functools.partial(jax.jit, static_argnames='shape')
@@ -72,7 +74,7 @@ class Store:
         features, self._universe, self.capacity, device
       )
       self._panel = panel  # Features lie among the planes, which may be lost.
-    self._start([None] * len(features) if self._planes else features)
+    self._start([None] * len(features) if self._planes else _split(features))
 
   @property
   def computed(self) -> int:
@@ -81,7 +83,7 @@ class Store:
 
   def _put(self, panel: panel_lib.Panel) -> jax.Array:
     """The features of a panel on the device, f32[F, T, S]."""
-    features = operators.finite(jnp.asarray(panel.features, jnp.float32))
+    features = _finite(panel.features)
     if isinstance(features, jax.core.Tracer):
       raise ValueError(
         'values and stores plan on the host, so they cannot be inside of a '

@@ -174,7 +174,8 @@ def _learn(setup: Setup, state: State, rng_key: jax.Array):
   count = setup.config.panels.num_panels
   which = np.asarray(jax.random.permutation(which_key, count))[: own.panels]
   with clock('panels'):
-    paths, there = setup.tasks().paths[which], setup.tasks().there[which]
+    tasks = setup.tasks()
+    paths, there = synthetic_tasks.rows((tasks.paths, tasks.there), which)
   with clock('search'):
     markets = model.read(learner.params[0], paths, there)
     played, pools, worths = _write(
@@ -237,9 +238,15 @@ def _write(setup: Setup, params, markets, which, size: int, rng_key):
   # Games are the second axis, of their last tokens the first.
   final = jnp.concatenate([games.final_tokens for games in records])
   rest = [games.replace(final_tokens=()) for games in records]
-  played = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *rest)
+  played = _side_by_side(rest)
   played = played.replace(final_tokens=final)
   return played, jnp.concatenate(seen), np.stack(worths)
+
+
+@jax.jit
+def _side_by_side(games):
+  """One axis of games, their second."""
+  return jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *games)
 
 
 def real_paths(config, train):

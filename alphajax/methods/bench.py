@@ -111,4 +111,9 @@ def _score(label, members, days, weights, values):
 def _score_chosen(store, label, members, days, formulas, weights):
   """The same of formulas, too many to hold their values at once."""
   signal = linear.combine(store, formulas, weights, members)
+  return _on_days(signal, label, members, days)
+
+
+@jax.jit
+def _on_days(signal, label, members, days):
   return metrics.daily_ic(signal, label, members)[days]

@@ -161,10 +161,18 @@ def average(pools: Pools, panel: Panel) -> jax.Array:
   members = jnp.asarray(panel.mask)
   store = evaluate.make_store(panel)
   signals = linear.combine_each(store, pools.formulas, pools.weights, members)
+  return _average(signals, pools.first, members)
+
+
+@jax.jit
+def _average(
+  signals: list[jax.Array], first: jax.Array, members: jax.Array
+) -> jax.Array:
+  """`average` of signals f32[T, S], each from its first day on."""
   days = jnp.arange(members.shape[0])[:, None]
   total, heard = jnp.zeros(members.shape), jnp.zeros(members.shape, bool)
-  for signal, first in zip(signals, pools.first.tolist(), strict=True):
-    signal = jnp.where(days < first, jnp.nan, signal)
+  for n, signal in enumerate(signals):
+    signal = jnp.where(days < first[n], jnp.nan, signal)
     unit = panel_lib.standardize(signal, members)
     known = jnp.isfinite(unit)
     total, heard = total + jnp.where(known, unit, 0.0), heard | known

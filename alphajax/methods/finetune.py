@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from alphajax.data.device import put
 from alphajax.language import formula as formula_lib
 from alphajax.language import orders as orders_lib
 from alphajax.language.formula import Formula
@@ -197,9 +198,7 @@ def holdout_gains(
   with_pool = np.zeros((len(chosen), slots), np.float32)
   with_pool[:, :count] = gram[np.ix_(chosen, pool)]
   gains, _ = formula_tokens.gain(
-    jnp.asarray(held[chosen].mean(1)),
-    jnp.asarray(with_pool),
-    Pool(jnp.asarray(within), jnp.asarray(of_blocks),
-         jnp.arange(slots) < count),
-  )  # fmt: skip
+    *put((held[chosen].mean(1), with_pool)),
+    Pool(*put((within, of_blocks, np.arange(slots) < count))),
+  )
   return np.asarray(gains, np.float64)

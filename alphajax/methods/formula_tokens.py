@@ -82,6 +82,7 @@ def width(num_anchors: int, num_blocks: int) -> int:
   return num_anchors + num_blocks + NUM_STATISTICS + NUM_FLAGS
 
 
+@jax.jit
 def solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
   """`matrix^-1 right` of a positive definite matrix, `[n, n], [n, m]`.
 
@@ -100,6 +101,7 @@ def solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
   return jax.lax.fori_loop(0, size, eliminate, both)[:, size:]
 
 
+@jax.jit
 def pool_weights(pool: Pool) -> jax.Array:
   """Least squares weights, f32[K]; 0 in empty slots."""
   both = pool.used[:, None] & pool.used
@@ -119,6 +121,7 @@ def pool_ic(pool: Pool, weights: jax.Array) -> jax.Array:
   )
 
 
+@jax.jit
 def inputs(
   formulas: Formulas, pool: Pool, setting: Setting, references: jax.Array
 ) -> Inputs:
@@ -269,6 +272,7 @@ def regress(
   return Regression(alpha, jnp.clip(trust, 0.0, 1.0))
 
 
+@jax.jit
 def gain(
   ic: jax.Array,
   with_pool: jax.Array,

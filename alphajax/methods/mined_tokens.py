@@ -263,7 +263,9 @@ def _pool(seen, slots: int, blocks: int) -> Pool:
   of_blocks = np.zeros((slots, blocks), np.float32)
   of_blocks[:count] = seen.blocks[seen.pool]
   return Pool(
-    jnp.asarray(within), jnp.asarray(of_blocks), jnp.arange(slots) < count
+    jnp.asarray(within),
+    jnp.asarray(of_blocks),
+    jnp.asarray(np.arange(slots) < count),
   )
 
 

@@ -8,11 +8,9 @@ symbol.
 """
 
 import contextlib
-import functools
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from alphajax.factor import pool_rules
@@ -100,8 +98,10 @@ def draw_forms(
       form, lengths[game] = evolution.opened(rules, derivation, at)
       tokens[game] = 0
       tokens[game, : len(form)] = form
-  observe = jax.vmap(functools.partial(grammar_lib.observe, grammar))
-  return observe(jnp.asarray(tokens), jnp.asarray(lengths))
+  return _observe(grammar, tokens, lengths)
+
+
+_observe = jax.jit(jax.vmap(grammar_lib.observe, (None, 0, 0)))
 
 
 def _derivations(

@@ -14,12 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from alphajax.data.device import put
 from alphajax.run import checkpoint
 
 HOLDOUT = 0.15  # Of the days, the last ones, on which the best state is chosen.
 NUM_HELD = 48  # Windows of them that it is chosen on.
 PATIENCE = 6  # Looks without a better state that end a training.
 EVERY = 25  # Updates from one look at them to the next, and to a checkpoint.
+
+Array = jax.Array | np.ndarray
 
 
 class Training(NamedTuple):
@@ -48,9 +51,9 @@ class Network(NamedTuple):
 class Series(NamedTuple):
   """Series of one kind, and what is known of their days from outside."""
 
-  days: jax.Array  # f32[T, S, C], NaN where missing.
-  shared: jax.Array  # f32[T, E], the same for all series.
-  lasting: jax.Array  # f32[S, K], the same on all days.
+  days: Array  # f32[T, S, C], NaN where missing.
+  shared: Array  # f32[T, E], the same for all series.
+  lasting: Array  # f32[S, K], the same on all days.
 
 
 class State(NamedTuple):
@@ -85,7 +88,7 @@ def fit(
     ValueError: fewer days than two windows.
     FloatingPointError: the loss is not a number.
   """
-  known, rest = _held_out(series, training)
+  known, rest = put(_held_out(series, training))
   optimizer = _optimizer(training)
   init_key, held_key, rng_key = jax.random.split(rng_key, 3)
   state = jax.jit(functools.partial(_init, network, optimizer))(init_key)
@@ -95,7 +98,8 @@ def fit(
     first, state, _ = found
   update = jax.jit(functools.partial(_update, network, optimizer, training))
   look = jax.jit(functools.partial(_look, network))
-  windows = _windows(rest, held_key, NUM_HELD, training.window)
+  draw = jax.jit(_windows, static_argnums=(2, 3))
+  windows = draw(rest, held_key, NUM_HELD, training.window)
   look_key = jax.random.fold_in(held_key, 1)
   for step in range(first + 1, training.num_updates + 1):
     if state.looks >= PATIENCE:

@@ -87,7 +87,9 @@ def fit(
   days = np.moveaxis(_judged(others.values, others.typical), 0, 2)
   num_days, num_stocks, _ = days.shape
   series = path_fit.Series(
-    jnp.asarray(days), jnp.zeros((num_days, 0)), jnp.zeros((num_stocks, 0))
+    np.asarray(days),
+    np.zeros((num_days, 0), np.float32),
+    np.zeros((num_stocks, 0), np.float32),
   )
   how = paths.training('evaluator', options)
   key = jax.random.key(seed)

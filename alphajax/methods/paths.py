@@ -82,17 +82,17 @@ def fit(
   common = None
   if not independent:
     series = Series(
-      jnp.asarray(levels.common)[:, None],
-      jnp.zeros((len(levels.common), 0)),
-      jnp.zeros((1, 0)),
+      np.asarray(levels.common)[:, None],
+      np.zeros((len(levels.common), 0), np.float32),
+      np.zeros((1, 0), np.float32),
     )
     common = path_fit.fit(
       of_common, series, how, common_key, folder / 'common', say
     )
   series = Series(
-    jnp.asarray(levels.left),
-    jnp.asarray(levels.common),
-    jnp.asarray(levels.covariates),
+    np.asarray(levels.left),
+    np.asarray(levels.common),
+    np.asarray(levels.covariates),
   )
   stock = path_fit.fit(of_stock, series, how, stock_key, folder / 'stock', say)
   return Generator(family, levels, source, of_common, of_stock, common, stock)

@@ -78,7 +78,7 @@ def make(config, market: Market) -> Method:
 
   def init(rng_key):
     params = network.init(rng_key, example(config, orders))
-    return State(params, params, optimizer.init(params), updates=0)
+    return State(params, params, jax.jit(optimizer.init)(params), updates=0)
 
   def step(state, rng_key):
     clock = Clock()

@@ -10,7 +10,6 @@ explain of it has noise of its own.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import linalg
@@ -173,11 +172,8 @@ def start(
 
 def _gains(search: Search, units: np.ndarray, ics: np.ndarray) -> np.ndarray:
   """What formulas seem to add to the pool, f32[n]."""
-  gains, _ = _gain(ics, units @ search.pool_units.T, search.pool)
+  gains, _ = formula_tokens.gain(ics, units @ search.pool_units.T, search.pool)
   return np.asarray(gains)
-
-
-_gain = jax.jit(formula_tokens.gain)
 
 
 def _generation(

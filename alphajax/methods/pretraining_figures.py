@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from alphajax.analysis.reliability import Bin, reliability
+from alphajax.data.device import put
 from alphajax.factor import pool_rules
 from alphajax.methods import formula_tokens, pretraining_gate
 from alphajax.methods.formula_tokens import Pool
@@ -307,16 +307,11 @@ def _lists(gate: Gate, task: Task, made: Proposed) -> dict[str, np.ndarray]:
 def _noisy_gains(gate: Gate, task: Task) -> np.ndarray:
   """What evaluating the whole library would say of its gains, f32[N]."""
   chosen = gate.rows[task.pool]
-  pool = Pool(
-    jnp.asarray(pretraining_gate.like(chosen, chosen)),
-    jnp.asarray(task.observed).T[task.pool],
-    jnp.asarray(task.in_pool),
-  )
-  gains, _ = formula_tokens.gain(
-    jnp.asarray(task.observed).mean(0),
-    jnp.asarray(pretraining_gate.like(gate.rows, chosen)),
-    pool,
-  )
+  observed = np.asarray(task.observed)
+  within = pretraining_gate.like(chosen, chosen)
+  with_pool = pretraining_gate.like(gate.rows, chosen)
+  pool = Pool(*put((within, observed.T[task.pool], task.in_pool)))
+  gains, _ = formula_tokens.gain(*put((observed.mean(0), with_pool)), pool)
   return np.asarray(gains)
 
 

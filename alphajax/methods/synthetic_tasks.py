@@ -6,7 +6,7 @@ All are of one size, so that whatever is done to one is done to many at once.
 
 import functools
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -137,8 +137,19 @@ def _cut(own, path: Path) -> Panel:
 
 def empty_pools(tasks: Tasks, count: int, capacity: int) -> pool_lib.Pool:
   """Pools without factors, one for each of `count` markets, `[count, ...]`."""
-  pool = pool_lib.empty(capacity, *tasks.members.shape[1:])
+  return _empty_pools(count, capacity, *tasks.members.shape[1:])
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _empty_pools(count, capacity, num_days, num_stocks):
+  pool = pool_lib.empty(capacity, num_days, num_stocks)
   return jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), pool)
+
+
+@jax.jit
+def rows(tree: Any, which: np.ndarray) -> Any:
+  """Rows int[n] of arrays, `[N, ...] -> [n, ...]`."""
+  return jax.tree.map(lambda x: x[which], tree)
 
 
 def offer(
@@ -169,10 +180,10 @@ def offer(
     tasks.stores[i].take([formula])[0]
     for i, formula in zip(which.tolist(), formulas, strict=True)
   ]
-  target = jax.tree.map(lambda x: x[which], tasks.target)
+  target, members = rows((tasks.target, tasks.members), which)
   return _offer(
-    pools, jnp.stack(values), target, tasks.members[which],
-    jnp.asarray(names, jnp.int32), tasks.scored, fit=fit, accept=accept,
+    pools, jnp.stack(values), target, members,
+    np.asarray(names, np.int32), tasks.scored, fit=fit, accept=accept,
   )  # fmt: skip
 
 

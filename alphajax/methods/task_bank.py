@@ -229,9 +229,9 @@ def draw_noise(
   start = rng.integers(SIGN_DAYS)
   sign = signs[(source + start) // SIGN_DAYS]
   moved = label[sample.scored[source]] * sign[:, None].astype(np.float32)
-  days = jnp.arange(len(source))
-  members = sample.members[jnp.asarray(sample.days)]
-  return np.asarray(_noise_unit(jnp.asarray(moved), members, days), np.float16)
+  days = np.arange(len(source), dtype=np.int32)
+  members = np.asarray(sample.members)[sample.days]
+  return np.asarray(_noise_unit(moved, members, days), np.float16)
 
 
 _noise_unit = jax.jit(behaviour.unit)

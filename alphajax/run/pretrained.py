@@ -277,8 +277,8 @@ def _params(
     place = params
     for parent in parents:
       place = place.setdefault(parent, {})
-    place[last] = jnp.asarray(value, jnp.float32)
-  return params
+    place[last] = np.array(value, np.float32)
+  return jax.device_put(params)
 
 
 def _flat(tree: Any) -> dict[str, Any]:

@@ -78,6 +78,7 @@ def _scramble(x: jax.Array) -> jax.Array:
   return x ^ (x >> 16)
 
 
+@jax.jit
 def add(table: Table, hashes: jax.Array, rewards: jax.Array) -> Table:
   """Adds `u32[N, 2]` and f32[N]; of equal hashes the last one counts.
 
