@@ -25,8 +25,8 @@ from alphajax.run import state as state_lib
 from alphajax.run.files import RunError
 
 ROOT = Path(__file__).parent.parent
-# Iterations of a whole run. A process that is killed at a random moment must not
-# be done by then; where a run is cut off is known, and each takes longer.
+# Iterations of a whole run. A process that is killed at a random moment must
+# not be done by then; where a run is cut off is known, and each takes longer.
 ITERATIONS = {'alphacfg': 7, 'random_search': 20}
 METHODS = tuple(ITERATIONS)
 
