@@ -122,9 +122,8 @@ def _rolled(function: Callable) -> Callable:
   return lambda *args: np.asarray(run(args[-1], *args[:-1]))
 
 
-_ref, _total, _deviation, _correlation = map(
-  _rolled, (rolling.ts_ref, rolling.ts_sum, rolling.ts_std, rolling.ts_corr)
-)
+_ref, _total = _rolled(rolling.ts_ref), _rolled(rolling.ts_sum)
+_deviation, _correlation = _rolled(rolling.ts_std), _rolled(rolling.ts_corr)
 
 
 def _covariance(x: np.ndarray, y: np.ndarray, window: int) -> np.ndarray:
