@@ -299,7 +299,9 @@ def _simulation_text(config) -> str:
   return json.dumps(config.data.simulate.to_dict(), sort_keys=True)
 
 
-@functools.lru_cache(maxsize=1)  # Market and ceiling come from one simulation.
+# Market and ceiling come from one simulation; so do those of runs that take
+# turns on a few markets, of some ten megabytes each.
+@functools.lru_cache(maxsize=4)
 def _simulated(options: str) -> simulate.Simulation:
   def compile_formula(text):
     formula = formula_lib.parse(text)

@@ -29,6 +29,9 @@ TEXTS = (
   'Std(close,5)*0.1',
   'close-close',
 )
+# What is judged looks back 9 days wherever that is not the point: as many days
+# are judged then, and the programs are the same.
+LONG = 'Corr(close,volume,10)'
 FEW = ('alpha158 ROC5', 'alpha158 KMID')  # Compiling all takes a minute.
 
 
@@ -141,17 +144,10 @@ def test_some_days_are_ranked(config, judged):
 
 
 def test_the_ledger_widens_what_is_said(config):
-  first = assess.assess(
-    config.copy_and_resolve_references(), make_batch(*TEXTS[:1])
-  )
-  again = assess.assess(
-    config.copy_and_resolve_references(), make_batch(*TEXTS[:1])
-  )
-  more = assess.assess(
-    config.copy_and_resolve_references(), make_batch(*TEXTS[1:4])
-  )
-  last = assess.assess(
-    config.copy_and_resolve_references(), make_batch(*TEXTS[:1])
+  one, others = make_batch(LONG), make_batch(*TEXTS[:2], 'Std(close,10)*0.1')
+  first, again, more, last = (
+    assess.assess(config.copy_and_resolve_references(), given)
+    for given in (one, one, others, one)
   )
   assert [f['judged'] for f in (first, again, more, last)] == [1, 1, 4, 4]
   assert [f['new'] for f in (first, again, more, last)] == [1, 0, 3, 0]
@@ -235,7 +231,7 @@ def command(tmp_path, config, monkeypatch, capsys):
 
 def test_the_command_writes_a_table_json_and_a_page(command, tmp_path):
   lines = ['# ideas', *['close/open'] * 15, 'Ref(close,-1)', 'Mean(close,5']
-  lines += ['Delta(close,5)/close', 'CSRank(volume)']
+  lines += [f'{LONG}-close', 'CSRank(volume)']
   ideas = tmp_path / 'ideas.txt'
   ideas.write_text('\n'.join(lines))
   mine = tmp_path / 'mine.csv'
@@ -274,7 +270,7 @@ def test_a_pool_is_judged_as_one_signal(command, tmp_path):
   pool = tmp_path / 'pool.json'
   factors = [
     {'formula': text, 'weight': w}
-    for text, w in zip(TEXTS[:2], (1, -0.5), strict=True)
+    for text, w in zip((LONG, 'CSRank(volume)'), (1, -0.5), strict=True)
   ]
   pool.write_text(json.dumps({'factors': factors}))
   printed = command(f'--file={pool}', '--formula=close/open')
@@ -428,5 +424,5 @@ def test_files_that_are_refused(tmp_path, name, text, message):
 
 
 def test_the_page_of_formulas_without_a_figure(config):
-  found = assess.assess(config, make_batch('close-close'))
+  found = assess.assess(config, make_batch('Mean(close-close,10)'))
   assert 'no value on enough stocks' in page.render(found)

@@ -40,9 +40,8 @@ def length_of(name, formula):
 
 
 def drawn(language, seed, count=1500):
-  """Formulas of one program, which is compiled for their number."""
-  tokens = environment.random_tokens(language, jax.random.key(seed), 1500)
-  return environment.formulas_of(language, tokens[:count])
+  """Formulas; a program is compiled for each number of them."""
+  return environment.random_formulas(language, jax.random.key(seed), count)
 
 
 @functools.cache
@@ -50,10 +49,16 @@ def stepper():
   return jax.jit(environment.step)
 
 
+@functools.cache
+def starter():
+  return jax.jit(environment.init)
+
+
 def play(language, actions):
-  state = environment.init(language)
+  state = starter()(language)
   for action in actions:
-    assert not state.terminated and not state.invalid_actions[action]
+    invalid = np.asarray(state.invalid_actions)
+    assert not np.asarray(state.terminated) and not invalid[action]
     state = stepper()(language, state, action)
   return state
 
@@ -173,7 +178,8 @@ def random_values():
   panel = simulate.simulate(num_days=120, num_stocks=20, alphas=()).panel
   formulas = []
   for name in LANGUAGES:
-    language = make(name, 4)
+    # One window: a program is compiled for each operator and window.
+    language = environment.make(name, max_length=4, windows=(20,))
     formulas += environment.random_formulas(language, jax.random.key(3), 25)
   values = np.asarray(evaluate.values(formulas, panel))
   assert values.shape == (100, *panel.mask.shape)

@@ -85,14 +85,18 @@ def make_metrics(rng, iterations, skill):
   return records
 
 
+def dates_of(split):
+  first, last, _ = SPANS[split]
+  dates = np.arange(first, last, dtype='datetime64[D]')
+  return np.datetime_as_string(dates[np.is_busday(dates)])
+
+
 def make_daily(rng, splits, skill):
   daily = {}
   for split in splits:
-    first, last, mean = SPANS[split]
-    dates = np.arange(first, last, dtype='datetime64[D]')
-    dates = dates[np.is_busday(dates)]
-    daily[f'dates_{split}'] = np.datetime_as_string(dates)
-    daily[f'ic_{split}'] = daily_ic(rng, len(dates), skill * mean)
+    dates = dates_of(split)
+    daily[f'dates_{split}'] = dates
+    daily[f'ic_{split}'] = daily_ic(rng, len(dates), skill * SPANS[split][2])
     daily[f'rank_ic_{split}'] = daily[f'ic_{split}'] * 1.1 + 0.004
   return daily
 
@@ -183,9 +187,11 @@ def judge_run(workdir, name='test', seed=3, skill=0.05, stocks=40):
   On a made-up market whose scored days are those of the test split.
   """
   rng = np.random.default_rng(seed)
-  arrays = files.read_arrays(workdir / 'daily_test.npz')
-  before = np.busday_offset(arrays['dates'][0], -np.arange(260, 0, -1))
-  dates = np.append(before.astype(str), arrays['dates'])
+  # Not those of the file, which are fewer once a run is judged: of all that are
+  # judged the programs are the same.
+  scored = dates_of('test')
+  before = np.busday_offset(scored[0], -np.arange(260, 0, -1))
+  dates = np.append(before.astype(str), scored)
   shape = (len(dates), stocks)
   moves = (
     0.02 * rng.standard_t(5, shape) + 0.01 * rng.normal(size=shape[0])[:, None]

@@ -296,7 +296,7 @@ def market_file(tmp_path_factory):
 
 
 def neutral_config(path, names=NEUTRALIZE):
-  config = tiny.get_config('random_search')
+  config = tiny.get_config('random_search,few')
   config.data.path = str(path)
   config.num_iterations = 1
   config.label.neutralize = names
@@ -358,10 +358,9 @@ def _mean_ic(signal, target, members, scored):
   return np.mean(daily)
 
 
-def test_a_plain_run_says_nothing_of_it(tmp_path):
-  config = tiny.get_config('random_search')
-  config.num_iterations = 1
-  trained = train.train(config, tmp_path / 'run')
+def test_a_plain_run_says_nothing_of_it(market_file, tmp_path):
+  # Of the file as well, which has the regressors: its programs are there.
+  trained = train.train(neutral_config(market_file, ()), tmp_path / 'run')
   notes = ' '.join(trained.market.train.panel.notes)
   assert 'warm-up' in notes and 'neutral' not in notes
   pool = json.loads((tmp_path / 'run' / 'pool.json').read_text())
@@ -391,9 +390,8 @@ def test_warm_up_covers_the_regressors(market_file):
   config = neutral_config(market_file, ('Std(close,60)',))
   assert markets.lookback(config) == 59
   config.label.neutralize = ('log_volume',)
-  assert markets.lookback(config) == markets.lookback(
-    tiny.get_config('random_search')
-  )
+  plain = neutral_config(market_file, ())
+  assert markets.lookback(config) == markets.lookback(plain)
 
 
 @pytest.mark.parametrize(

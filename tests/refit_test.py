@@ -32,6 +32,14 @@ def run(trained, tmp_path):
   return tmp_path / 'run'
 
 
+def start_of(config, end):
+  """First day of a fit that is as long as the run's: they share programs."""
+  dates = markets.simulated(config).panel.dates
+  # Its training has its warm-up within, others have it before them.
+  bars = dates.index(config.splits.train[1]) + 1 - markets.lookback(config)
+  return dates[dates.index(end) + 1 - bars]
+
+
 def read(path):
   return json.loads(path.read_text())
 
@@ -129,11 +137,14 @@ def test_where_the_label_turns_round_all_signs_flip(
 def test_no_label_reads_past_the_end(trained, tmp_path):
   config, workdir = trained
   panel = markets.simulated(config).panel
-  start, end = panel.dates[60], panel.dates[200]
+  end = panel.dates[200]
+  start = start_of(config, end)
+  first = panel.dates.index(start)
+  assert first > 60
   summary = refit.refit(workdir, tmp_path / 'out', start=start, end=end)
   with np.load(tmp_path / 'out' / 'daily.npz') as daily:
     dates = daily['dates_train'].tolist()
-  assert dates == list(panel.dates[60 : 201 - config.label.exit])
+  assert dates == list(panel.dates[first : 201 - config.label.exit])
   assert summary['pool']['train']['days'] == len(dates)
   assert summary['refit']['days'] == [start, end]
   made = read(tmp_path / 'out' / 'config.json')['splits']
@@ -146,7 +157,8 @@ def test_the_future_changes_no_weight(trained, tmp_path, monkeypatch):
   config, workdir = trained
   simulated = markets.simulated
   end = simulated(config).panel.dates[LATER]
-  refit.refit(workdir, tmp_path / 'before', end=end)
+  start = start_of(config, end)
+  refit.refit(workdir, tmp_path / 'before', end=end, start=start)
 
   def other(config):
     found = simulated(config)
@@ -155,7 +167,7 @@ def test_the_future_changes_no_weight(trained, tmp_path, monkeypatch):
     return found._replace(panel=found.panel.replace(features=features))
 
   monkeypatch.setattr(markets, 'simulated', other)
-  refit.refit(workdir, tmp_path / 'after', end=end)
+  refit.refit(workdir, tmp_path / 'after', end=end, start=start)
   assert factors(tmp_path / 'after') == factors(tmp_path / 'before')
   assert factors(tmp_path / 'after') != factors(workdir)
 
@@ -166,7 +178,7 @@ def test_evaluate_reads_it(trained, tmp_path):
   dates = markets.simulated(config).panel.dates
   end = dates[LATER]
   assert config.splits.test[0] < end < config.splits.test[1]
-  refit.refit(workdir, out, end=end)
+  refit.refit(workdir, out, end=end, start=start_of(config, end))
   results = evaluate.evaluate(out)
   assert results['opened'] == 1
   with np.load(out / 'daily_test.npz') as daily:
@@ -183,7 +195,7 @@ def test_evaluate_reads_it(trained, tmp_path):
 def test_where_the_data_end_it_is_said_how_to_judge_it(trained, tmp_path):
   config, workdir = trained
   out, end = tmp_path / 'out', markets.simulated(config).panel.dates[-1]
-  refit.refit(workdir, out, end=end)
+  refit.refit(workdir, out, end=end, start=start_of(config, end))
   hint = f'fitted up to {end}: --split=START:END --data=PATH judges it on later'
   with pytest.raises(ValueError, match=hint):
     evaluate.evaluate(out)

@@ -80,7 +80,7 @@ def every_operator():
 
 def drawn(name, count=40):
   language = environment.make(name, max_length=8, windows=(WINDOW,))
-  return environment.random_formulas(language, jax.random.key(5), count)
+  return environment.random_formulas(language, jax.random.key(5), 100)[:count]
 
 
 def assert_same(found, expected, formulas):
@@ -151,7 +151,8 @@ def few_operators(seed, count):
     operators=('Add', 'Sub', 'Mean', 'Abs'),
   )
   key = jax.random.key(seed)
-  return environment.random_formulas(language, key, count)
+  # As many are drawn each time: by one program.
+  return environment.random_formulas(language, key, 200)[:count]
 
 
 @pytest.mark.parametrize('planes', [8, 11, 14])

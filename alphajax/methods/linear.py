@@ -14,6 +14,7 @@ from alphajax.language.formula import Formula
 from alphajax.methods.base import Found
 
 CHUNK = evaluate.CHUNK  # Factors whose values are held at a time.
+SIZES = 4  # Programs combine a multiple of so many factors.
 
 
 def predict(found: Found | None, panel: Panel) -> jax.Array:
@@ -49,8 +50,10 @@ def combine(
   """
   row = np.asarray(weights, np.float32)
   if len(formulas) <= CHUNK:
-    values = jnp.stack(store.take(list(formulas)))
-    return _signal(row, values, members)
+    # Up to the next size there is a program for: one that weighs 0 adds 0.
+    padding = -len(formulas) % SIZES
+    taken = store.take([*formulas, *[formulas[0]] * padding])
+    return _signal(np.pad(row, (0, padding)), jnp.stack(taken), members)
   return combine_each(store, formulas, row[None], members)[0]
 
 
