@@ -5,10 +5,12 @@ formula such as `Pow(0.01,close)` is level, or absent, where its definition is
 not, and the ranks of a day are others than they would be in float64.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from alphajax.data.panel import Panel
@@ -68,11 +70,11 @@ def _lost(formula: Formula, store: evaluate.Store) -> np.ndarray | None:
       operands = [
         np.full(store.shape, float(arg.symbol), np.float32)
         if formula_lib.is_number(arg)
-        else np.asarray(values[arg])
+        else values[arg]
         for arg in args
       ]
-      result = np.asarray(values[node])
-      found.append(_leaves(node.symbol, window, result, *operands))
+      leaves = _leaves(node.symbol, window, values[node], *operands)
+      found.append(np.asarray(leaves))
     if found:
       lost[node] = np.logical_or.reduce(found)
   return lost.get(formula)
@@ -92,47 +94,32 @@ def _read(lost: np.ndarray, symbol: str, window: int | None) -> np.ndarray:
   return reads
 
 
+@functools.partial(jax.jit, static_argnames=('symbol', 'window'))
 def _leaves(
-  symbol: str, window: int | None, result: np.ndarray, *operands: np.ndarray
-) -> np.ndarray:
+  symbol: str, window: int | None, result: jax.Array, *operands: jax.Array
+) -> jax.Array:
   """Where an operator leaves the range, its operands being what they are."""
-  with np.errstate(all='ignore'):
-    gone = ~(np.abs(result) >= SMALLEST)  # NaN too.
-    exponent = EXPONENTS[symbol](*operands, window)
-    return gone & (exponent > DOUBLE[0]) & (exponent < DOUBLE[1])
+  gone = ~(jnp.abs(result) >= SMALLEST)  # NaN too.
+  exponent = EXPONENTS[symbol](*operands, window)
+  return gone & (exponent > DOUBLE[0]) & (exponent < DOUBLE[1])
 
 
-def _log2(x: np.ndarray) -> np.ndarray:
-  return np.log2(np.abs(x))
+def _log2(x: jax.Array) -> jax.Array:
+  return jnp.log2(jnp.abs(x))
 
 
-def _power(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-  whole = np.round(y) == y  # A root of a negative number is no number.
-  return np.where((x < 0) & ~whole, np.nan, y * _log2(x))
+def _power(x: jax.Array, y: jax.Array) -> jax.Array:
+  whole = jnp.round(y) == y  # A root of a negative number is no number.
+  return jnp.where((x < 0) & ~whole, jnp.nan, y * _log2(x))
 
 
-def _rolled(function: Callable) -> Callable:
-  """A rolling operator on arrays of the host, `(*operands, window)`.
-
-  The rest is NumPy: a program of each operator on each shape would take longer.
-  """
-  run = jax.jit(
-    lambda window, *operands: function(*operands, window), static_argnums=0
-  )
-  return lambda *args: np.asarray(run(args[-1], *args[:-1]))
+def _covariance(x: jax.Array, y: jax.Array, window: int) -> jax.Array:
+  spreads = _log2(rolling.ts_std(x, window)) + _log2(rolling.ts_std(y, window))
+  return _log2(rolling.ts_corr(x, y, window)) + spreads
 
 
-_ref, _total = _rolled(rolling.ts_ref), _rolled(rolling.ts_sum)
-_deviation, _correlation = _rolled(rolling.ts_std), _rolled(rolling.ts_corr)
-
-
-def _covariance(x: np.ndarray, y: np.ndarray, window: int) -> np.ndarray:
-  spreads = _log2(_deviation(x, window)) + _log2(_deviation(y, window))
-  return _log2(_correlation(x, y, window)) + spreads
-
-
-def _sum(x: np.ndarray, window: int) -> np.ndarray:
-  return _log2(_total(x / window, window)) + math.log2(window)
+def _sum(x: jax.Array, window: int) -> jax.Array:
+  return _log2(rolling.ts_sum(x / window, window)) + math.log2(window)
 
 
 # The binary exponent of the exact result, roughly: -inf of 0, NaN of none.
@@ -145,10 +132,10 @@ EXPONENTS: dict[str, Callable] = {
   'Div': lambda x, y, _: _log2(x) - _log2(y),
   'Pow': lambda x, y, _: _power(x, y),
   'SignedPower': lambda x, y, _: y * _log2(x),
-  'Delta': lambda x, w: _log2(x / 2 - _ref(x / 2, w)) + 1,
+  'Delta': lambda x, w: _log2(x / 2 - rolling.ts_ref(x / 2, w)) + 1,
   'Sum': _sum,
   'Mean': lambda x, w: _sum(x, w) - math.log2(w),
-  'Var': lambda x, w: 2 * _log2(_deviation(x, w)),
+  'Var': lambda x, w: 2 * _log2(rolling.ts_std(x, w)),
   'Cov': _covariance,
-  'Product': lambda x, w: _total(_log2(x), w),
+  'Product': lambda x, w: rolling.ts_sum(_log2(x), w),
 }
