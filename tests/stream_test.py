@@ -26,7 +26,7 @@ OPERANDS = {
   'level': ('0.3',),
   'group': ('industry',),
 }
-SHIPPED = {'1', '5', '10'}  # Windows of the shipped formulas that are followed.
+SHIPPED = {'1', '5', '20'}  # Windows of the shipped formulas that are followed.
 SUMMED = {'Scale', 'GroupNeutral'}
 # Sums over stocks are added in another order than on a panel of other width.
 CLOSE = dict(rtol=1e-5, atol=1e-6)
