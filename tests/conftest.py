@@ -17,7 +17,7 @@ contexts.share()
 KEPT_BYTES = 1 << 30  # Of compiled programs; all tests need a tenth of it.
 # That are kept from one file to the next, a megabyte of memory each with what
 # was traced for it.
-MOST_PROGRAMS = 4_000
+MOST_PROGRAMS = 6_000
 
 
 # Files of few tests that take long come first: else one worker would wait for
