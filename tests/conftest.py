@@ -49,8 +49,8 @@ QUICK = """
   report_judged resume retrieval reuse rewards rollout rows sampling score
   screen scripts seeds selection sequence sheet signals simulate soundness space
   state stores stream styles surrogate sweep symbols synthesize synthetic
-  tensorboard token_policy trading trading_rules train transpositions tree
-  tree_lstm tune typed universe walk_forward waves words writer
+  tensorboard threads token_policy trading trading_rules train transpositions
+  tree tree_lstm tune typed universe walk_forward waves words writer
 """.split()
 
 

@@ -1,6 +1,7 @@
 """The store: any budget gives the same bits, and formulas compile nothing."""
 
 import re
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from alphajax.data import panel as panel_lib
 from alphajax.data import simulate
-from alphajax.factor import evaluate, flow
+from alphajax.factor import evaluate, flow, runtime
 from alphajax.language import formula as formula_lib
 from alphajax.language import grammar as grammar_lib
 from alphajax.language import vocab
@@ -175,6 +176,27 @@ def test_map_drops_what_is_large_and_keeps_what_is_small(panel):
   computed = store.computed
   np.testing.assert_array_equal(store.map(formulas, jnp.nanmean), means)
   assert store.computed - computed == len(sizes) - len(kept) > 0
+
+
+def test_threads_keep_within_the_room_and_work_on_several_formulas(
+  panel, monkeypatch
+):
+  """A whole market has room for few values: no thread waits for a formula."""
+  monkeypatch.setattr(runtime, 'num_workers', lambda: 3)
+  store = evaluate.Store(panel, 12 * plane(panel), in_waves=False)
+  formulas = parse(*(f'CSRank(Std(close/open,{t}))' for t in range(2, 8)))
+  means = store.map(formulas, jnp.nanmean)
+  run, most, together = store._run, [], threading.Barrier(3, timeout=60)
+
+  def watched(node):
+    if store.graph.nodes[node].symbol == 'CSRank':
+      together.wait()  # Breaks unless three formulas are under way.
+    most.append(len(store._values))
+    return run(node)
+
+  monkeypatch.setattr(store, '_run', watched)
+  np.testing.assert_array_equal(store.map(formulas, jnp.nanmean), means)
+  assert max(most) <= 12
 
 
 def test_values_taken_lie_where_callers_compute(panel, large):

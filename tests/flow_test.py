@@ -1,4 +1,4 @@
-"""The stream of an accelerator: order, room, full calls."""
+"""The stream: order, room, full calls, and a node a call."""
 
 import collections
 
@@ -139,3 +139,39 @@ def test_room_is_that_of_what_is_unread():
   # All is read: any of them may go, the large one first.
   assert flow.surplus(3)[0] == share and len(flow.surplus(3)) == 3
   assert flow.let_in(more)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.sampled_from(DRAWN), min_size=1), st.integers(10, 40))
+def test_of_single_nodes_what_became_ready_last_is_first(formulas, capacity):
+  graph, roots, held, _ = make(formulas, capacity)
+  flow = flow_lib.Flow(graph, held, FEATURES, capacity, drop=True)
+  for root in roots:
+    assert flow.let_in(root)  # Nothing else is on its way.
+    is_held = root in held or root < FEATURES
+    waiting, made = None, []
+    while call := flow.full():
+      group, (node,) = call
+      assert waiting in (None, node)
+      made.append(node)
+      if group == flow_lib.FINISH:
+        flow.finished([node])
+        continue
+      for old in flow.surplus(max(0, len(held) + 1 - capacity)):
+        del held[old]
+      held[node] = 0
+      # Its reader goes next, where that waits for nothing else.
+      waiting = next(
+        (
+          reader
+          for reader in graph.missing(root, lambda n: n < FEATURES or n in held)
+          if node in graph.nodes[reader].inputs
+          and all(i in held or i < FEATURES for i in graph.nodes[reader].inputs)
+        ),
+        None,
+      )
+      flow.computed([node])
+    assert made[-1] == root and (made == [root] or not is_held)
+    # What is large was dropped once it was read.
+    assert all(graph.sizes[node] <= flow_lib.KEPT_SIZE for node in held)
+    assert flow.room == capacity and flow.is_empty

@@ -1,13 +1,15 @@
-"""Planning in a stream: what an accelerator computes next, within its room.
+"""Planning in a stream: what is computed next, within the room there is.
 
 Formulas are let in as long as the values that they need have room. Whenever so
 many nodes of one operator and window are ready that a call of it is full, they
-run; a call that is not full runs only when nobody else can be let in. A value
-that nothing reads any more makes room for the next formula. Host code, no JAX.
+run; a call that is not full runs only when nobody else can be let in. On a CPU
+a call has one node. A value that nothing reads any more makes room for the next
+formula. Host code, no JAX.
 """
 
 import collections
 from collections.abc import Callable
+from typing import Any
 
 from alphajax.factor import plan
 
@@ -27,18 +29,23 @@ class Flow:
   def __init__(
     self,
     graph: plan.Graph,
-    held: collections.OrderedDict[int, int],
+    held: collections.OrderedDict[int, Any],
     num_features: int,
     capacity: int,
-    most: Callable[[tuple], int],
+    most: Callable[[tuple], int] | None = None,
+    drop: bool = False,
   ):
     """Of a graph whose first nodes are features, which take no room.
 
     held: values that are there, those to forget first in front; kept in this
       order here, and filled by who computes.
-    most: group -> nodes of a full call.
+    most: group -> nodes of a full call; None: every node is a group of its own,
+      and who computes a formula's last node is done with it.
+    drop: a large value is deleted once it is read; else when others need room.
     """
-    self._graph, self._held, self._most = graph, held, most
+    self._graph, self._held, self._drop = graph, held, drop
+    self._most = most or (lambda _: 1)
+    self._is_alone = most is None
     self._first, self._room = num_features, capacity
     # Who reads an input twice counts twice.
     self._reads: dict[int, int] = {}  # Node -> who will still read it.
@@ -50,8 +57,13 @@ class Flow:
     self._full: list[tuple] = []  # Groups of which a call is full.
 
   @property
+  def room(self) -> int:
+    """How many more values may be unread or to come."""
+    return self._room
+
+  @property
   def is_empty(self) -> bool:
-    """True when nothing is on its way."""
+    """True when nothing is ready."""
     return not self._ready
 
   def let_in(self, root: int) -> bool:
@@ -68,9 +80,9 @@ class Flow:
           self._waits[node] += 1
           self._readers[i].append(node)
       if not self._waits[node]:
-        self._offer(self._graph.groups[node], node)
+        self._offer(self._group(node), node)
       else:
-        self._later[self._graph.groups[node]] += 1
+        self._later[self._group(node)] += 1
     self._pin(root)
     if root in self._waits:
       self._readers[root].append(-1)
@@ -97,6 +109,9 @@ class Flow:
         stack.extend(self._graph.nodes[node].inputs)
     new.sort()  # Ids grow from inputs to outputs.
     return new, pinned
+
+  def _group(self, node: int) -> tuple:
+    return ('', node) if self._is_alone else self._graph.groups[node]
 
   def _pin(self, node: int) -> None:
     """One more reads a value, which stays until then."""
@@ -132,9 +147,13 @@ class Flow:
     return count / min(self._most(group), count + self._later[group])
 
   def _cut(self, group: tuple) -> tuple[tuple, list[int]]:
-    nodes, most = self._ready.pop(group), self._most(group)
-    for node in nodes[most:]:
-      self._offer(group, node)
+    nodes, most = self._ready[group], self._most(group)
+    if len(nodes) <= most:
+      del self._ready[group]
+      return group, nodes
+    self._ready[group] = nodes[most:]
+    if len(nodes) >= 2 * most:
+      self._full.append(group)
     return group, nodes[:most]
 
   def surplus(self, count: int) -> list[int]:
@@ -154,11 +173,14 @@ class Flow:
       for reader in self._readers.pop(node, ()):
         if reader < 0:
           self._later[FINISH] -= 1
-          self._offer(FINISH, node)
+          if self._is_alone:
+            self._release(node)
+          else:
+            self._offer(FINISH, node)
           continue
         self._waits[reader] -= 1
         if not self._waits[reader]:
-          group = self._graph.groups[reader]
+          group = self._group(reader)
           self._later[group] -= 1
           self._offer(group, reader)
       for i in self._graph.nodes[node].inputs:
@@ -177,4 +199,7 @@ class Flow:
       del self._reads[node]
       self._room += 1
       is_small = self._graph.sizes[node] <= KEPT_SIZE
-      self._held.move_to_end(node, last=is_small)
+      if self._drop and not is_small:
+        del self._held[node]
+      else:
+        self._held.move_to_end(node, last=is_small)

@@ -6,23 +6,18 @@ programs are whole, by a client of their own, and each thread runs another one.
 On an accelerator one program computes many nodes, and nothing waits.
 """
 
-import concurrent.futures
 import contextlib
 import functools
 import gc
-import graphlib
 import importlib
 import importlib.util
 import inspect
 import os
-import threading
 import warnings
 from collections.abc import (
   Callable,
-  Collection,
   Hashable,
   Iterator,
-  Mapping,
 )
 from typing import Any
 
@@ -337,60 +332,3 @@ def options(platform: str, wide: bool = True) -> dict[str, bool | int]:
     'xla_cpu_multi_thread_eigen': False,
     'xla_cpu_prefer_vector_width': 512 if wide else 256,
   }
-
-
-def in_order(
-  needs: Mapping[int, Collection[int]],
-  work: Callable[[int], object],
-  num_threads: int,
-) -> None:
-  """Calls `work(node)` for every node of `needs` on so many threads.
-
-  A node's turn comes after those it needs. What became ready last goes first:
-  its operands are still in a cache.
-
-  Raises:
-    What `work` raised first; no node is begun after that.
-  """
-  sorter = graphlib.TopologicalSorter(needs)
-  sorter.prepare()
-  ready = list(reversed(sorter.get_ready()))  # A stack.
-  changed = threading.Condition()
-  stopped = False
-
-  def take() -> int | None:
-    with changed:
-      changed.wait_for(lambda: ready or stopped or not sorter.is_active())
-      return ready.pop() if ready and not stopped else None
-
-  def serve() -> None:
-    nonlocal stopped
-    while (node := take()) is not None:
-      done = False
-      try:
-        work(node)
-        done = True
-      finally:
-        with changed:
-          if done:
-            sorter.done(node)
-            ready.extend(sorter.get_ready())
-          stopped = stopped or not done
-          changed.notify_all()
-
-  if num_threads == 1 or len(needs) == 1:
-    serve()
-    return
-  x64 = jax.config.read('jax_enable_x64')  # Of this thread.
-
-  def serve_alike() -> None:
-    with jax.enable_x64(x64):  # A thread has not that of its caller.
-      serve()
-
-  with concurrent.futures.ThreadPoolExecutor(num_threads) as threads:
-    served = [threads.submit(serve_alike) for _ in range(num_threads)]
-    try:
-      for each in served:
-        each.result()
-    finally:
-      stopped = True  # Whoever interrupts the caller stops the others too.

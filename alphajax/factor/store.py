@@ -7,7 +7,6 @@ leave the device.
 
 import collections
 import functools
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from alphajax.data import panel as panel_lib
 from alphajax.data import universe as universe_lib
 from alphajax.factor import compile as compile_lib
 from alphajax.factor import flow as flow_lib
-from alphajax.factor import memory, operators, plan, runtime, waves
+from alphajax.factor import memory, operators, plan, runtime, threads, waves
 from alphajax.factor.budget import DEFAULT_BUDGET, MAX_PLANES, room
 from alphajax.language import formula as formula_lib
 
@@ -104,7 +103,8 @@ class Store:
       self._planes.clear()
       self._values = self._planes.places
     self._checked = 0  # Nodes of which is known whether they can be computed,
-    self._unknown: set[int] = set()  # and those that cannot.
+    self._unknown: set[int] = set()  # those that cannot,
+    self._examples: dict[tuple, int] = {}  # and one of each group that can.
 
   def map(
     self,
@@ -141,19 +141,15 @@ class Store:
 
   def _map_each(self, formulas, reduce, args) -> tuple[list[int], list[tuple]]:
     """Roots, and (nodes, statistics of them stacked) until all are there."""
-    roots, found = [], []
+    found: list[tuple] = []
     plane = jax.ShapeDtypeStruct(self.shape, jnp.float32)
     like = runtime.signature((plane, args))
     program = runtime.reduction(reduce, like, self._where)
 
-    def finish(node):
-      statistics = jax.block_until_ready(program(self._peek(node), args))
-      found.append(([node], statistics))
+    def finish(node, value):
+      found.append(([node], jax.block_until_ready(program(value, args))))
 
-    list(self._add(formulas, roots))
-    for _ in self._parts(roots, finish):
-      pass
-    return roots, found
+    return self._on_threads(formulas, finish, drop=True), found
 
   def take(self, formulas: Sequence[formula_lib.Formula]) -> list[jax.Array]:
     """The values of formulas on the device, each f32[T, S].
@@ -161,22 +157,16 @@ class Store:
     They stay alive as long as the caller holds them, whatever the budget.
     """
     self._limit_graph()
+    values: dict[int, jax.Array] = {}
     if self._planes is None:
-      roots: list[int] = []
-      list(self._add(formulas, roots))
-      found = [
-        (part, [self._peek(root) for root in part])
-        for part in self._parts(roots)
-      ]
+      roots = self._on_threads(formulas, values.__setitem__)
     else:
       roots, found = self._in_waves(
         self._planes, formulas, *self._planes.reader()
       )
-    values = {
-      root: runtime.to_default(value)
-      for part, each in found
-      for root, value in zip(part, each, strict=True)
-    }
+      for part, each in found:
+        values.update(zip(part, each, strict=True))
+    values = {root: runtime.to_default(each) for root, each in values.items()}
     return [values[root] for root in roots]
 
   def _limit_graph(self) -> None:
@@ -205,6 +195,8 @@ class Store:
         node = self.graph.nodes[number]
         if self._is_unknown(node) or not self._unknown.isdisjoint(node.inputs):
           self._unknown.add(number)
+        elif number not in self._features:
+          self._examples.setdefault(self.graph.groups[number], number)
       self._checked = len(self.graph.nodes)
       if root in self._unknown:
         compile_lib.check_features(formula, self.feature_names)
@@ -225,49 +217,77 @@ class Store:
       return self._features[node]
     return self._values[node]
 
-  def _parts(self, roots: Sequence[int], finish: Callable | None = None):
-    """Cuts roots into lists that fit, each computed when it is yielded.
+  def _on_threads(
+    self, formulas, finish: Callable[[int, jax.Array], Any], drop: bool = False
+  ) -> list[int]:
+    """The roots of formulas, each handed with its value to `finish`.
 
-    finish: handed every root once its value is there, on whatever thread made
-      it.
+    A program a node, on as many threads as there are cores, and `finish` too.
+
+    drop: what nothing reads any more goes at once, unless it is small: the next
+      value is written where it was, into memory that a cache holds.
     """
-    start = 0
-    while start < len(roots):
-      needed, nodes, stop = set(), {}, start
-      while stop < len(roots):
-        # The other half is for small values that later parts read again.
-        room = self.capacity if stop == start else self.capacity // 2
-        missing, touched = self._touched(roots[stop], needed)
-        if len(needed) + len(touched) > room:
-          break
-        needed.update(touched)
-        nodes.update(dict.fromkeys(missing))
-        stop += 1
-      if stop == start:
-        self._compute_large(roots[start])
-        stop, nodes, needed = start + 1, {}, {roots[start]}
-      part = roots[start:stop]
-      self._compute(nodes, needed, dict.fromkeys(part), finish)
+    roots: list[int] = []
+    coming = collections.deque(self._add(formulas, roots))
+    self._compile_all()
+    while coming:
+      self._stream(coming, finish, drop)
+      if coming:  # There is no room for it, though nothing else needs any.
+        root = coming.popleft()
+        self._compute_large(root)
+        finish(root, self._peek(root))
+    return roots
+
+  def _stream(self, coming: collections.deque, finish, drop: bool) -> None:
+    """Computes what is coming until a formula has no room."""
+    flow = flow_lib.Flow(
+      self.graph, self._values, len(self._features), self.capacity, drop=drop
+    )
+    wanted = set(coming)
+    finished: set[int] = set()
+    making = 0
+
+    def let_in() -> None:
       self._resident = memory.trim_grown(self._resident)
-      yield part
-      start = stop
+      while coming and (coming[0] in finished or flow.let_in(coming[0])):
+        coming.popleft()
+        # The other half is for small values that later formulas read again.
+        if 2 * flow.room < self.capacity:
+          break
 
-  def _touched(self, root: int, already) -> tuple[list[int], set[int]]:
-    """What is not held of a formula, inputs first, and all that it needs.
+    def take() -> tuple | None:
+      nonlocal making
+      if flow.is_empty:
+        let_in()
+      call = flow.full()
+      if call is not None and call[0] != flow_lib.FINISH:
+        making += 1
+        surplus = len(self._values) + making - self.capacity
+        for node in flow.surplus(max(0, surplus)):
+          del self._values[node]
+      return call
 
-    Both without what is `already` needed, and without features.
-    """
-    missing, touched, stack = [], set(), [root]
-    while stack:
-      node = stack.pop()
-      if node in touched or node in already or node in self._features:
-        continue
-      touched.add(node)
-      if node not in self._values:
-        missing.append(node)
-        stack.extend(self.graph.nodes[node].inputs)
-    missing.sort()  # Ids grow from inputs to outputs.
-    return missing, touched
+    def work(call: tuple) -> jax.Array:
+      group, (node,) = call
+      is_held = group == flow_lib.FINISH
+      value = self._peek(node) if is_held else self._run(node)
+      if node in wanted and node not in finished:
+        finish(node, value)
+        finished.add(node)
+      return value
+
+    def done(call: tuple, value: jax.Array) -> None:
+      nonlocal making
+      group, (node,) = call
+      if group == flow_lib.FINISH:
+        flow.finished([node])
+        return
+      making -= 1
+      self._values[node] = value
+      self._computed += 1
+      flow.computed([node])
+
+    threads.work_off(take, work, done, runtime.num_workers())
 
   def _compute_large(self, root: int) -> None:
     """Computes a formula larger than the store, one node after the other."""
@@ -285,29 +305,23 @@ class Store:
           f'{self.capacity} values that the store holds; raise its budget'
         )
       if node not in self._values:
-        self._compute({node: None}, held)
+        self._compute(node, held)
       held -= {i for i in inputs if last_use[i] == node}
 
-  def _compute(self, nodes, needed, wanted=(), finish=None) -> None:
-    """Computes `nodes` and finishes `wanted`, forgetting nothing of `needed`.
-
-    nodes, wanted: nodes without repetition, inputs first.
-    """
-    for node in needed:
-      if node in self._values:
-        self._values.move_to_end(node)
-    surplus = len(self._values) + len(nodes) - self.capacity
+  def _compute(self, node: int, needed: set[int]) -> None:
+    """Computes a node, forgetting nothing of `needed`."""
+    for each in needed:
+      if each in self._values:
+        self._values.move_to_end(each)
+    surplus = len(self._values) + 1 - self.capacity
     if surplus > 0:
-      old = [node for node in self._values if node not in needed]
-      for node in old[:surplus]:
-        self._forget(node)
-    if finish is None:
-      wanted = ()
+      old = [each for each in self._values if each not in needed]
+      for each in old[:surplus]:
+        self._forget(each)
     if self._planes is None:
-      self._compute_each(nodes, wanted, finish)
-      self._computed += len(nodes)
-      return
-    for node in nodes:
+      self._values[node] = self._run(node)
+      self._computed += 1
+    else:
       self._planes.compute(self.graph, self.graph.groups[node], [node])
 
   def _forget(self, node: int) -> None:
@@ -315,37 +329,6 @@ class Store:
       del self._values[node]
     else:
       self._planes.forget(node)
-
-  def _compute_each(self, nodes, wanted, finish) -> None:
-    """A program a node, on as many threads as there are cores.
-
-    With `finish`, what nothing reads any more goes at once, unless it is small:
-    the next value is written where it was, into memory that a cache holds.
-    """
-    needs = {
-      node: nodes.keys() & set(self.graph.nodes[node].inputs) for node in nodes
-    }
-    readers = collections.Counter(i for each in needs.values() for i in each)
-    needs |= {node: () for node in wanted if node not in nodes}
-    programs = self._compiled(nodes)
-    lock = threading.Lock()
-
-    def work(node):
-      if node in nodes:
-        self._run(programs[node], node)
-      if node in wanted:
-        finish(node)
-      with lock:
-        readers.subtract(needs[node])
-        for each in (*needs[node], node):
-          large = each in nodes and self.graph.sizes[each] > flow_lib.KEPT_SIZE
-          if finish and large and not readers[each]:
-            del self._values[each]
-
-    runtime.in_order(needs, work, runtime.num_workers())
-    for node in nodes:  # What is forgotten first hangs on no thread.
-      if node in self._values:
-        self._values.move_to_end(node)
 
   def _in_waves(
     self, planes: waves.Planes, formulas, finish: Callable, most: int
@@ -359,39 +342,35 @@ class Store:
       )
     return roots, found
 
-  def _compiled(self, nodes) -> dict[int, Callable]:
-    """The programs of nodes, new ones compiled on as many threads as cores."""
-    distinct = {self.graph.groups[node]: node for node in nodes}
+  def _compile_all(self) -> None:
+    """Compiles what nodes need, on as many threads as there are cores."""
     new: dict[int, tuple[int, ...]] = {
       node: ()
-      for group, node in distinct.items()
+      for group, node in self._examples.items()
       if group not in self._programs
     }
-    if new:
-      runtime.in_order(new, self._program, runtime.num_workers())
-    return {node: self._program(node) for node in nodes}
+    threads.in_order(new, self._compile, runtime.num_workers())
 
-  def _program(self, node: int) -> Callable:
-    """What computes a node: `fn(universe, operands) -> value`."""
+  def _compile(self, node: int) -> None:
+    """Makes what computes nodes as this: `fn(universe, operands) -> value`."""
     key = name, window = self.graph.groups[node]
     if name == 'number':
       self._programs[key] = _fill
-    if key not in self._programs:
-      members = self.universe.present.shape[1]
-      plane = jax.ShapeDtypeStruct(self.shape, jnp.float32)
-      operands = (plane,) * len(self.graph.nodes[node].inputs)
-      like = runtime.signature((self._universe, operands))
-      self._programs[key] = runtime.host_operator(
-        name, members, self._where
-      ) or runtime.operator(name, window, like, self._where)
-    return self._programs[key]
+      return
+    members = self.universe.present.shape[1]
+    plane = jax.ShapeDtypeStruct(self.shape, jnp.float32)
+    operands = (plane,) * len(self.graph.nodes[node].inputs)
+    like = runtime.signature((self._universe, operands))
+    self._programs[key] = runtime.host_operator(
+      name, members, self._where
+    ) or runtime.operator(name, window, like, self._where)
 
-  def _run(self, program, node) -> None:
-    """Computes a node whose operands are there."""
+  def _run(self, node: int) -> jax.Array:
+    """The value of a node whose operands are there."""
+    program = self._programs[self.graph.groups[node]]
     if program is _fill:
       number = np.float32(self.graph.nodes[node].symbol)
       number = runtime.to_device(number, self._where)
-      self._values[node] = _fill(number, shape=self.shape)
-      return
+      return _fill(number, shape=self.shape)
     operands = tuple(self._peek(i) for i in self.graph.nodes[node].inputs)
-    self._values[node] = program(self._universe, operands)
+    return program(self._universe, operands)

@@ -18,7 +18,7 @@ import numpy as np
 
 from alphajax.data.universe import Universe
 from alphajax.factor import flow as flow_lib
-from alphajax.factor import operators, plan, runtime
+from alphajax.factor import operators, plan, runtime, threads
 from alphajax.language import vocab
 
 # Nodes of one call. A rolling window of 8 planes keeps a device busy for longer
@@ -302,7 +302,7 @@ def _all(keys: Sequence[tuple], compiled: Callable) -> dict[tuple, Callable]:
   if keys:
     needs: dict[int, tuple] = dict.fromkeys(range(len(keys)), ())
     with _COMPILING:
-      runtime.in_order(needs, work, runtime.num_workers())
+      threads.in_order(needs, work, runtime.num_workers())
   return found
 
 
