@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import alphajax
+from alphajax.factor import memory
 
 COMMANDS = {
   'train': ('alphajax.train', 'mine or train what a config says'),
@@ -99,6 +100,7 @@ def _run(module_name: str, argv: Sequence[str]) -> None:
   from absl import flags
 
   _check_debug_nans()
+  memory.reuse()
   module = importlib.import_module(module_name)
   before = set(flags.FLAGS)
   module.define_flags()

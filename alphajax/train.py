@@ -18,6 +18,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from alphajax import cli, ending, experiment, markets
+from alphajax.factor import memory
 from alphajax.methods.base import Market, Method
 from alphajax.run import (
   cache,
@@ -69,7 +70,8 @@ def train(config, workdir: str | os.PathLike, load_market=None) -> Trained:
 
 
 def prepare() -> None:
-  """Of a process that trains: the cache of programs, and who may speak."""
+  """Of a process that trains: memory, cache of programs, who may speak."""
+  memory.reuse()
   cache.use_disk_cache()
   logging.set_verbosity(logging.WARNING)  # Orbax tells of every file.
 

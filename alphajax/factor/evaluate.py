@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from alphajax.data.panel import Panel
+from alphajax.factor import runtime
 from alphajax.factor.budget import DEFAULT_BUDGET, MIN_VALUES
 from alphajax.factor.compile import compile
 from alphajax.factor.sharded import ShardedStore, over_stocks
@@ -52,9 +53,14 @@ def values(formulas: Sequence[Formula], panel: Panel) -> jax.Array:
 
 
 def make_store(panel: Panel) -> Store:
-  """A store of the default budget, or of what the panel needs at least."""
+  """A store of the default budget, or of what the panel's formulas need.
+
+  That is room for one, and for half of one more for each core: few are as
+  large as they may be.
+  """
   plane = 4 * int(np.prod(np.shape(panel.mask)))
-  return Store(panel, max(DEFAULT_BUDGET, plane * MIN_VALUES))
+  values = MIN_VALUES + MIN_VALUES // 2 * (runtime.num_workers() - 1)
+  return Store(panel, max(DEFAULT_BUDGET, plane * values))
 
 
 def one_by_one(

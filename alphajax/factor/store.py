@@ -7,6 +7,7 @@ leave the device.
 
 import collections
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -245,10 +246,10 @@ class Store:
     )
     wanted = set(coming)
     finished: set[int] = set()
-    making = 0
+    making, plane = 0, 4 * math.prod(self.shape)
 
     def let_in() -> None:
-      self._resident = memory.trim_grown(self._resident)
+      self._resident = memory.trim_grown(self._resident, plane)
       while coming and (coming[0] in finished or flow.let_in(coming[0])):
         coming.popleft()
         # The other half is for small values that later formulas read again.

@@ -177,6 +177,9 @@ def run_workers(workers: list[str], args: argparse.Namespace) -> list[dict]:
 def work(args: argparse.Namespace) -> None:
   """The other side of `run_workers`."""
   # Only here, so that the parent holds neither memory nor an accelerator.
+  from alphajax.factor import memory as process_memory
+
+  process_memory.reuse()  # As commands do.
   import jax
 
   from alphajax.run import cache, clock
