@@ -176,6 +176,11 @@ def test_map_drops_what_is_large_and_keeps_what_is_small(panel):
   computed = store.computed
   np.testing.assert_array_equal(store.map(formulas, jnp.nanmean), means)
   assert store.computed - computed == len(sizes) - len(kept) > 0
+  store.take(formulas)  # What was asked for stays, also if it is read again.
+  computed = store.computed
+  np.testing.assert_array_equal(store.map(formulas, jnp.nanmean), means)
+  store.take(formulas)
+  assert store.computed == computed
 
 
 def test_threads_keep_within_the_room_and_work_on_several_formulas(

@@ -41,12 +41,14 @@ class Flow:
       order here, and filled by who computes.
     most: group -> nodes of a full call; None: every node is a group of its own,
       and who computes a formula's last node is done with it.
-    drop: a large value is deleted once it is read; else when others need room.
+    drop: a large value that was not there is deleted once it is read; else when
+      others need room.
     """
     self._graph, self._held, self._drop = graph, held, drop
     self._most = most or (lambda _: 1)
     self._is_alone = most is None
     self._first, self._room = num_features, capacity
+    self._new: set[int] = set()  # Nodes that were not there.
     # Who reads an input twice counts twice.
     self._reads: dict[int, int] = {}  # Node -> who will still read it.
     self._waits: dict[int, int] = {}  # Node to come -> inputs to come.
@@ -71,6 +73,7 @@ class Flow:
     new, pinned = self._needs(root)
     if len(new) + pinned > self._room:
       return False
+    self._new.update(new)
     for node in new:
       self._room -= 1
       self._waits[node] = 0
@@ -199,7 +202,7 @@ class Flow:
       del self._reads[node]
       self._room += 1
       is_small = self._graph.sizes[node] <= KEPT_SIZE
-      if self._drop and not is_small:
+      if self._drop and not is_small and node in self._new:
         del self._held[node]
       else:
         self._held.move_to_end(node, last=is_small)

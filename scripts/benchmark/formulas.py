@@ -127,11 +127,11 @@ class _Timed(evaluate.Store):
     row['count'] += count
     row['seconds'] += time.perf_counter() - start
 
-  def _run(self, program, node):
+  def _run(self, node):
     start = time.perf_counter()
-    super()._run(program, node)
-    jax.block_until_ready(self._values[node])
+    value = jax.block_until_ready(super()._run(node))
     self.add(self.graph.groups[node][0], 1, start)
+    return value
 
 
 def _profile(panel, formulas, budget) -> list[dict]:
