@@ -31,12 +31,11 @@ def test_large_planes_come_and_go_before_any_is_given_back(monkeypatch):
 
 
 FREED = """
-import numpy as np
 from alphajax.factor import memory
 print(memory.reuse())
 begun = None
 for _ in range(4):
-  plane = np.ones(12 << 20)  # 96 MiB, of pages that are cleared.
+  plane = b'x' * (96 << 20)  # NumPy would ask for huge pages, which are few.
   faults = sum(map(int, open('/proc/self/stat').read().split()[9:13:2]))
   del plane
   print(faults - (begun or faults))
@@ -48,7 +47,11 @@ for _ in range(4):
 @pytest.mark.parametrize('chosen', [{}, {'MALLOC_ARENA_MAX': '4'}])
 def test_what_was_freed_is_used_again(chosen):
   """In a process of its own, which it changes."""
-  kept = {k: v for k, v in os.environ.items() if not k.startswith('MALLOC_')}
+  kept = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith(memory.CHOSEN)
+  }
   found = subprocess.run(
     [sys.executable, '-c', FREED], env={**kept, **chosen},
     capture_output=True, text=True, check=True,
@@ -57,7 +60,7 @@ def test_what_was_freed_is_used_again(chosen):
   if is_done == 'False':
     assert chosen or platform.libc_ver()[0] != 'glibc'
   else:
-    assert max(map(int, faults)) < 1000  # Not 24,576, a page each.
+    assert max(map(int, faults)) < 100  # Not 24,577, one a page.
 
 
 def test_what_a_process_has_grows_with_what_it_writes():
