@@ -183,6 +183,15 @@ def test_map_drops_what_is_large_and_keeps_what_is_small(panel):
   assert store.computed == computed
 
 
+def test_a_store_that_keeps_computes_nothing_twice(panel):
+  formulas = draw(6, 40)
+  store = evaluate.Store(panel, 5000 * plane(panel), in_waves=False, keep=True)
+  means = store.map(formulas, jnp.nanmean)
+  computed = store.computed
+  np.testing.assert_array_equal(store.map(formulas, jnp.nanmean), means)
+  assert store.computed == computed > 0
+
+
 def test_threads_keep_within_the_room_and_work_on_several_formulas(
   panel, monkeypatch
 ):

@@ -96,7 +96,7 @@ def check(
 ) -> list[Soundness]:
   """Puts formulas to all tests; `store`: of the sample's panel."""
   formulas, panel = list(formulas), part.panel
-  store = store or evaluate.make_store(panel)
+  store = store or evaluate.make_store(panel, keep=True)
   nodes = list(dict.fromkeys(n for f in formulas for n in _parts(f)))
   where = sample.tested(part)
   place = {node: i for i, node in enumerate(nodes)}

@@ -52,15 +52,15 @@ def values(formulas: Sequence[Formula], panel: Panel) -> jax.Array:
   return jnp.stack(make_store(panel).take(list(formulas)))
 
 
-def make_store(panel: Panel) -> Store:
+def make_store(panel: Panel, *, keep: bool = False) -> Store:
   """A store of the default budget, or of what the panel's formulas need.
 
   That is room for one, and for half of one more for each core: few are as
-  large as they may be.
+  large as they may be. `keep`: see `Store`.
   """
   plane = 4 * int(np.prod(np.shape(panel.mask)))
   values = MIN_VALUES + MIN_VALUES // 2 * (runtime.num_workers() - 1)
-  return Store(panel, max(DEFAULT_BUDGET, plane * values))
+  return Store(panel, max(DEFAULT_BUDGET, plane * values), keep=keep)
 
 
 def one_by_one(

@@ -46,6 +46,7 @@ class Store:
     budget: int = DEFAULT_BUDGET,
     in_waves: bool | None = None,
     device: jax.Device | None = None,
+    keep: bool = False,
   ):
     """Puts the panel on the device; values may take `budget` bytes beside it.
 
@@ -53,12 +54,15 @@ class Store:
       accelerator. The budget is taken at once there, for `MAX_PLANES` values
       at most.
     device: that computes; None: `runtime.device()`.
+    keep: of what `map` computes everything stays that there is room for, for
+      who comes again with the same formulas; else what is small.
 
     Raises:
       ValueError: the budget holds fewer values than any formula needs, or it is
         made inside of a `jit`, `vmap` or `grad` of the caller.
     """
     self._where = device = device or runtime.device()
+    self._keep = keep
     self.shape = tuple(np.shape(panel.mask))  # (T, S)
     self.feature_names = tuple(panel.feature_names)
     self.capacity = room(budget, *self.shape)
@@ -150,7 +154,7 @@ class Store:
     def finish(node, value):
       found.append(([node], jax.block_until_ready(program(value, args))))
 
-    return self._on_threads(formulas, finish, drop=True), found
+    return self._on_threads(formulas, finish, drop=not self._keep), found
 
   def take(self, formulas: Sequence[formula_lib.Formula]) -> list[jax.Array]:
     """The values of formulas on the device, each f32[T, S].

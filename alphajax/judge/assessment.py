@@ -67,7 +67,7 @@ def measure(question: Question, data_key: str) -> Measured:
   longest = max(map(formula_lib.lookback, (*formulas, *others)))
   part = sample.make(split, longest)
   where = tuple(each[::COMPARED] for each in sample.tested(part))
-  store = evaluate.make_store(part.panel)
+  store = evaluate.make_store(part.panel, keep=True)
   rows = store.map(formulas, novelty.behaviour, *where)
   if question.pool is not None:
     pool = batch.of_signal(question.pool, bench)

@@ -24,6 +24,7 @@ from alphajax.language.formula import Formula
 
 GROUPS = 5  # Turnover is that of the highest fifth.
 PAIRS = 64  # Of days that are held against the one before.
+CHUNK = 256  # Series of which ratios are taken at a time.
 
 
 class Bench(NamedTuple):
@@ -204,35 +205,47 @@ def figures(
     there is none.
   """
   lag = series.overlap(label)
-  ic = np.asarray(found.ic, np.float64)[:, np.asarray(split.scored)]
-  rank_ic = np.asarray(found.rank_ic, np.float64)
+  ic = np.compress(np.asarray(split.scored), found.ic, axis=1)
+  ic, rank_ic = (
+    np.ascontiguousarray(x, np.float64) for x in (ic, found.rank_ic)
+  )
+  icir, rank_icir = _ratios(ic), _ratios(rank_ic)
   known = [np.asarray(each.count)[:, 0] >= 2 for each in bench.horizons]
   decay = np.stack(
     [found.horizons[:, k, days].mean(1) for k, days in enumerate(known)], 1
   )
-  return [
-    {
-      'ic': _interval(ic[i], lag),
-      'rank_ic': _interval(rank_ic[i], lag // every),
-      'after': _interval(ic[i], lag, judged),
-      'icir': float(metrics.information_ratio(ic[i])),
-      'rank_icir': float(metrics.information_ratio(rank_ic[i])),
-      'days': ic.shape[1],
-      'decay': {
-        str(h): _number(x) for h, x in zip(horizons, decay[i], strict=True)
-      },
-      'coverage': _mean(found.coverage[i]),
-      'autocorrelation': _mean(found.autocorrelation[i]),
-      'turnover': _mean(found.turnover[i]),
-    }
-    for i in range(len(ic))
-  ]
+  rows = []
+  for i in range(len(ic)):
+    alone, after = series.means(ic[i], lag, (1, judged))
+    rows.append(
+      {
+        'ic': _interval(alone),
+        'rank_ic': _interval(series.mean(rank_ic[i], lag // every)),
+        'after': _interval(after),
+        'icir': icir[i],
+        'rank_icir': rank_icir[i],
+        'days': ic.shape[1],
+        'decay': {
+          str(h): _number(x) for h, x in zip(horizons, decay[i], strict=True)
+        },
+        'coverage': _mean(found.coverage[i]),
+        'autocorrelation': _mean(found.autocorrelation[i]),
+        'turnover': _mean(found.turnover[i]),
+      }
+    )
+  return rows
 
 
-def _interval(daily: np.ndarray, lag: int, judged: int = 1) -> dict[str, Any]:
-  found = series.mean(daily, lag, judged)._asdict()
-  del found['days']
-  return {name: _number(value) for name, value in found.items()}
+def _ratios(daily: np.ndarray) -> list[float]:
+  """`metrics.information_ratio` of daily series `[N, T]`."""
+  parts = np.array_split(daily, -(-len(daily) // CHUNK))
+  return np.concatenate([*map(metrics.information_ratio, parts)]).tolist()
+
+
+def _interval(found: series.Mean) -> dict[str, Any]:
+  figures = found._asdict()
+  del figures['days']
+  return {name: _number(value) for name, value in figures.items()}
 
 
 def _mean(daily: np.ndarray) -> float | None:

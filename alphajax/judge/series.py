@@ -4,6 +4,7 @@ Some days have no figure (NaN): no group held a stock, nothing to compare with.
 They are left out of a mean, and counted out of `days`.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -53,18 +54,34 @@ def mean(daily: np.ndarray, lag: int, judged: int = 1) -> Mean:
   Raises:
     ValueError: no series, or fewer than one judged.
   """
+  (found,) = means(daily, lag, (judged,))
+  return found
+
+
+def means(daily: np.ndarray, lag: int, counts: Sequence[int]) -> list[Mean]:
+  """`mean` of one series after each of several numbers of series judged."""
   daily = np.asarray(daily, np.float64)
   if daily.ndim != 1:
     raise ValueError(f'expected a daily series [T], not shape {daily.shape}')
-  if judged < 1:
-    raise ValueError(f'judged={judged} series: this one is 1, so 1 or more')
+  if min(counts) < 1:
+    raise ValueError(
+      f'judged={min(counts)} series: this one is 1, so 1 or more'
+    )
   known = daily[~np.isnan(daily)]
   if known.size <= max(lag, 1):
     average = float(known.mean()) if known.size else np.nan
-    return Mean(average, np.nan, np.nan, np.nan, known.size)
-  average, error, freedom = metrics.mean_error(known, lag)
+    return [Mean(average, np.nan, np.nan, np.nan, known.size)] * len(counts)
+  alone = metrics.mean_error(known, lag)
+  return [_of_family(alone, known.size, lag, judged) for judged in counts]
+
+
+def _of_family(
+  alone: metrics.MeanError, num_days: int, lag: int, judged: int
+) -> Mean:
+  """The interval that holds for all that were judged."""
+  average, error, freedom = alone
   if judged > 1:
-    error /= np.sqrt(cosine_share(freedom, known.size, lag))
+    error /= np.sqrt(cosine_share(freedom, num_days, lag))
   share = -np.expm1(np.log(0.95) / judged)  # 1 - .95^(1 / judged).
   half = float(-special.stdtrit(freedom, share / 2) * error)
   if error > 0:
@@ -72,9 +89,10 @@ def mean(daily: np.ndarray, lag: int, judged: int = 1) -> Mean:
   else:
     single = float(average == 0)
   p_value = family_p_value(single, judged)
-  return Mean(average, average - half, average + half, p_value, known.size)
+  return Mean(average, average - half, average + half, p_value, num_days)
 
 
+@functools.lru_cache(maxsize=64)  # Thousands of series have the same days.
 def cosine_share(count: int, num_days: int, lag: int) -> float:
   """What part of its long-run variance a series shows to the first cosines.
 
