@@ -193,8 +193,10 @@ def test_a_pool_of_any_size_has_the_signal_of_its_parts(market, formulas):
   panel = market.valid.panel
   members = jnp.asarray(panel.mask)
   rng = np.random.default_rng(0)
-  weights = rng.normal(size=(2, len(formulas))).astype(np.float32)
+  weights = rng.normal(size=(4, len(formulas))).astype(np.float32)
   weights[1, 2:] = 0.0
+  weights[2:] = 0.0  # One has no value at all, one not on all days.
+  weights[2, 3] = weights[3, 6] = 1.0
   store = evaluate.make_store(panel)
   whole = [linear.combine(store, formulas, row, members) for row in weights]
   with pytest.MonkeyPatch.context() as patch:
@@ -203,6 +205,8 @@ def test_a_pool_of_any_size_has_the_signal_of_its_parts(market, formulas):
     alone = linear.combine(store, formulas, weights[0], members)
   for a, b in zip([*whole, whole[0]], [*parts, alone], strict=True):
     np.testing.assert_allclose(a, b, atol=1e-5)
+  missing = [int(np.isnan(each).sum()) for each in parts]
+  assert missing[0] < missing[3] < missing[2] == members.size
 
 
 def test_saved_and_loaded_it_chooses_the_same(bench, mined):

@@ -329,13 +329,25 @@ def _take(planes, item):
 
 
 @jax.default_matmul_precision('highest')
+def speak(values: jax.Array, members: jax.Array) -> jax.Array:
+  """Where factors have a value, bool[P, T, S].
+
+  None has one on a day on which fewer than half of the members have.
+
+  Args:
+    values: f32[P, T, S], NaN where missing.
+    members: bool[T, S].
+  """
+  counts = jax.vmap(lambda v: _counts(v, members, members))(values)
+  return counts[..., None] & jnp.isfinite(values)
+
+
 def coverage(
   weights: jax.Array, values: jax.Array, members: jax.Array
 ) -> jax.Array:
   """How much of a pool speaks: the share of sum |w| whose factor has a value.
 
-  A factor has none on a day on which fewer than half of the members have one:
-  `signal` leaves it out there.
+  Where one does not `speak`, `signal` leaves it out.
 
   Args:
     weights: f32[P].
@@ -346,12 +358,11 @@ def coverage(
     f32[T, S] from 0 to 1, 0 where all weights are 0; NaN for non-members.
   """
   chex.assert_shape(values, (weights.shape[0], *members.shape))
-  counts = jax.vmap(lambda v: _counts(v, members, members))(values)
-  missing = ~(counts[..., None] & jnp.isfinite(values))
+  speaks = speak(values, members)
   size = jnp.abs(weights)
   silent, heard = (
     jnp.einsum('p,pts->ts', size, part.astype(size.dtype))
-    for part in (missing, ~missing)
+    for part in (~speaks, speaks)
   )
   # 0 and 1 are exact: so is a sum of zeros.
   share = heard / jnp.where(heard > 0, silent + heard, 1.0)

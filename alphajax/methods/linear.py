@@ -1,5 +1,6 @@
 """The signal of a linear pool of formulas, on any panel."""
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -67,23 +68,38 @@ def combine_each(
 
   weights: f32[pools, N], 0 where a pool has not the formula.
   """
-  signals = [jnp.zeros(members.shape, jnp.float32)] * len(weights)
-  heard = [jnp.zeros(members.shape, bool)] * len(weights)
+  shape = (len(weights), *members.shape)
+  signals, heard = jnp.zeros(shape, jnp.float32), jnp.zeros(shape, bool)
   for i in range(0, len(formulas), CHUNK):
     part = list(formulas[i : i + CHUNK])
     padding = CHUNK - len(part)
+    chunk = np.pad(weights[:, i : i + CHUNK], ((0, 0), (0, padding)))
     values = jnp.stack(store.take(part + part[:1] * padding))
-    for n, row in enumerate(weights):
-      chunk = np.pad(np.asarray(row[i : i + CHUNK], np.float32), (0, padding))
-      if chunk.any():
-        signal = _signal(chunk, values, members)
-        speaks = jnp.isfinite(signal)
-        signals[n] = signals[n] + jnp.where(speaks, signal, 0.0)
-        heard[n] = heard[n] | speaks
-  return [
-    jnp.where(known & members, signal, jnp.nan)
-    for signal, known in zip(signals, heard, strict=True)
-  ]
+    signals, heard = _add(
+      signals, heard, chunk.astype(np.float32), values, members
+    )
+  return [*_known(signals, heard, members)]
+
+
+@functools.partial(jax.jit, donate_argnums=(0, 1))
+@jax.default_matmul_precision('highest')
+def _add(signals, heard, weights, values, members):
+  """Signals f32[N, T, S] with more factors f32[P, T, S], weights f32[N, P].
+
+  heard: bool[N, T, S], where some factor of some weight has a value.
+  """
+  z = jax.vmap(lambda v: pool_lib.standardized(v, members, members))(values)
+  speaks = pool_lib.speak(values, members).astype(z.dtype)
+  has = (weights != 0).astype(z.dtype)
+  return (
+    signals + jnp.einsum('np,pts->nts', weights, z),
+    heard | (jnp.einsum('np,pts->nts', has, speaks) > 0),
+  )
+
+
+@jax.jit
+def _known(signals, heard, members):
+  return jnp.where(heard & members, signals, jnp.nan)
 
 
 _signal = jax.jit(pool_lib.signal)
