@@ -26,6 +26,7 @@ from alphajax.configs import (
   retrieval,
 )
 from alphajax.factor import metrics, runtime
+from alphajax.methods import other_market
 from alphajax.run import cache, files, folder, seeds
 
 DATA = {'csi300': 'cn_csi300.parquet', 'sp500': 'us_sp500.parquet'}
@@ -54,9 +55,12 @@ def search_config(name: str, market: str):
   elif name.startswith('alphacfg'):
     config = alphacfg.get_config(market)
     config.num_trajectories = 50
-  elif name in READS_POOL:
-    config = READS_POOL[name].get_config(market)
+  elif name.partition('_')[0] in READS_POOL:
+    kind, _, ablation = name.partition('_')
+    config = READS_POOL[kind].get_config(market)
     config.num_trajectories = 50
+    if ablation:  # As in alphaformer_no_pool: the network is not told of it.
+      config.alphaformer.ablate = ablation
   else:
     config = evolution.get_config(market)
   if '_learning' in name or '_nodes' in name or name == 'alphacfg_ranked':
@@ -74,7 +78,7 @@ def search_config(name: str, market: str):
   config.pool.rule, config.pool.penalty = 'elastic_net', 2.0
   # Rules are compared at the end; more often where the pool says what is
   # proposed.
-  config.pool.every = 2 if name in READS_POOL else 1000
+  config.pool.every = 2 if name.partition('_')[0] in READS_POOL else 1000
   if name == 'alphacfg_refreshed':  # Known ones are worth what they are now.
     use_learning(config)
     config.search.known_rewards, config.value.duplicates = False, 'same'
@@ -87,6 +91,14 @@ def search_config(name: str, market: str):
     config.search.known_rewards, config.screen.candidates = False, 3
     config.value.similarity = 'none'
   return config
+
+
+def use_data(config, data: Path, market: str) -> None:
+  """The panels of a search: the market's, and for an ablation the other's."""
+  config.data.path = str(data / DATA[market])
+  if config.get('alphaformer', {}).get('ablate') == other_market.ABLATION:
+    (other,) = DATA.keys() - {market}
+    config.alphaformer.other = str(data / DATA[other])
 
 
 def use_learning(config) -> None:
@@ -123,13 +135,13 @@ SEARCHES = (
 def run(workdir: Path, data: Path, searches, num_seeds: int, budget: int):
   """Runs what the folder does not hold yet."""
   for seed in range(num_seeds):
-    for market, file in DATA.items():
+    for market in DATA:
       for search in searches:
         place = workdir / market / search / f'seed_{seed}'
         if (place / halves.DAILY).exists():
           continue
         config = search_config(search, market)
-        config.data.path = str(data / file)
+        use_data(config, data, market)
         config.seed, config.max_evaluated = seed, budget
         results = halves.halves(config, place, RULES)
         print(market, search, seed)

@@ -16,7 +16,14 @@ from typing import NamedTuple
 
 import numpy as np
 from absl import app, flags, logging
-from finding import CONTROL, DATA, difference, read_days, search_config
+from finding import (
+  CONTROL,
+  DATA,
+  difference,
+  read_days,
+  search_config,
+  use_data,
+)
 from matplotlib.figure import Figure
 
 from alphajax import halves
@@ -49,18 +56,16 @@ PLAN = Plan(
 )
 
 
-def run(
-  plan: Plan, workdir: Path, data: Path, searches, num_seeds: int
-) -> None:
+def run(plan: Plan, workdir: Path, data: Path, num_seeds: int) -> None:
   """Runs what the folder does not hold yet."""
   for seed in range(num_seeds):
-    for market, file in DATA.items():
-      for search in searches:
+    for market in DATA:
+      for search in plan.searches:
         place = workdir / market / search / f'seed_{seed}'
         if is_done(plan, place, search):
           continue
         config = search_config(search, market)
-        config.data.path = str(data / file)
+        use_data(config, data, market)
         config.seed, config.max_evaluated = seed, plan.points[-1]
         # A search that proposes much that is known needs more of them.
         config.num_iterations = 1000
@@ -244,10 +249,12 @@ def start(
     logging.set_verbosity(logging.WARNING)
     place = Path(FLAGS.workdir)
     given = plan._replace(
-      points=numbers(FLAGS.points), rules=tuple(FLAGS.rules)
+      points=numbers(FLAGS.points),
+      rules=tuple(FLAGS.rules),
+      searches=tuple(FLAGS.searches),
     )
     if not FLAGS.table:
-      run(given, place, Path(FLAGS.data), FLAGS.searches, FLAGS.seeds)
+      run(given, place, Path(FLAGS.data), FLAGS.seeds)
     print(table(given, place))
     picture(given, place)
     if more is not None:

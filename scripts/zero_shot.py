@@ -4,15 +4,19 @@ python scripts/zero_shot.py --data=../shared/data --workdir=runs/zero_shot
 python scripts/zero_shot.py --workdir=runs/zero_shot --table
 python scripts/zero_shot.py --data=../shared/data --workdir=runs/zero_shot \
   --points=10,30,100,300,1000,3000 --searches=random_screen,alphaformer,alphacfg
+python scripts/zero_shot.py --data=../shared/data --workdir=runs/zero_shot \
+  --searches=random_screen,alphaformer,alphaformer_no_pool
 
 As `saturation.py`: every search mines as many formulas as the last of --points
 on each half of the train days, the probes of AlphaFormer and of retrieval
 counted; the pools that rules make of the first so many are judged on the
 other half and on validation, beside those of random search with the same
 screen, the same rule and as many formulas. `best_distinct@capacity=100` is a
-pool of 100. Then, for each search, the formulas that it needs for the best that
-random search reaches, over those of random search, with its 95 % interval over
-days and seeds: AlphaFormer's paper says some third of what other methods need.
+pool of 100. `alphaformer_no_pool` and so on are without what
+`config.alphaformer.ablate` names. Then, for each search, the formulas that it
+needs for the best that random search reaches, over those of random search, with
+its 95 % interval over days and seeds: AlphaFormer's paper says some third of
+what other methods need.
 """
 
 from pathlib import Path

@@ -17,6 +17,7 @@ from alphajax.run.folder import Run, load_run
 SCRIPTS = Path(__file__).resolve().parents[1] / 'scripts'
 sys.path.insert(0, str(SCRIPTS))
 import figure10_grid  # noqa: E402
+import finding  # noqa: E402
 import learning_curves  # noqa: E402
 import saturation  # noqa: E402
 import search_options  # noqa: E402
@@ -144,6 +145,18 @@ def test_formulas_needed_on_the_days_that_all_have():
   )
   back = zero_shot.text(needed.ratio(points, other, ours, draws=9))
   assert back.startswith(' never [never, never]')
+
+
+def test_a_search_may_be_ablated():
+  for market, other in (('csi300', 'us_sp500'), ('sp500', 'cn_csi300')):
+    config = finding.search_config('alphaformer_other_market', market)
+    finding.use_data(config, Path('data'), market)
+    assert config.alphaformer.ablate == 'other_market'
+    assert config.alphaformer.other == f'data/{other}.parquet'
+    assert config.data.path != config.alphaformer.other
+  whole = finding.search_config('alphaformer', 'csi300')
+  assert not whole.alphaformer.ablate and whole.pool.every == 2
+  assert finding.search_config('random_screen', 'csi300').pool.every == 1000
 
 
 def test_numbers_of_formulas_rise(tmp_path):
