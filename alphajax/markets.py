@@ -1,6 +1,5 @@
 """From a config to its market: the splits, and what is planted in them."""
 
-import functools
 import hashlib
 import json
 import numbers
@@ -10,17 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from alphajax.analysis import planting
+from alphajax.analysis import simulated as simulated_lib
 from alphajax.data import market as market_lib
 from alphajax.data import panel as panel_lib
 from alphajax.data import panel_cache, simulate
 from alphajax.data.panel import LabelSpec, Panel, Split
-from alphajax.factor import evaluate, regressors
+from alphajax.factor import regressors
 from alphajax.judge import ledger, rules
 from alphajax.judge.result import describe_label
 from alphajax.judge.rules import BacktestSpec
 from alphajax.language import environment
-from alphajax.language import formula as formula_lib
 from alphajax.methods import given, registry
 from alphajax.methods.base import Market
 
@@ -205,7 +203,8 @@ def data_hash(config) -> str:
   """Hash of the data that the config names, whichever split is taken."""
   if config.data.path:
     return panel_cache.content_hash(config.data.path)
-  digest = hashlib.sha256(_simulation_text(config).encode())
+  text = simulated_lib.as_text(config.data.simulate.to_dict())
+  digest = hashlib.sha256(text.encode())
   return f'simulated:{digest.hexdigest()}'
 
 
@@ -292,29 +291,7 @@ def _extra_features(config) -> tuple[str, ...]:
 
 def simulated(config) -> simulate.Simulation:
   """The embedded market of the config, with its planted alphas."""
-  return _simulated(_simulation_text(config))
-
-
-def _simulation_text(config) -> str:
-  return json.dumps(config.data.simulate.to_dict(), sort_keys=True)
-
-
-# Market and ceiling come from one simulation; so do those of runs that take
-# turns on a few markets, of some ten megabytes each.
-@functools.lru_cache(maxsize=4)
-def _simulated(options: str) -> simulate.Simulation:
-  def compile_formula(text):
-    formula = formula_lib.parse(text)
-    run = evaluate.compile(formula)
-
-    def today(features, members):
-      return np.asarray(run(Panel(features, members, (), ())))[-1]
-
-    return formula_lib.lookback(formula), today
-
-  given = json.loads(options)
-  make = planting.simulated if 'planted' in given else simulate.simulate
-  return make(**given, compile_fn=compile_formula)
+  return simulated_lib.market(config.data.simulate.to_dict())
 
 
 def ceiling(config, split: Split) -> float | None:

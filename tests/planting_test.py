@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from alphajax import markets
-from alphajax.analysis import behaviour, planting
+from alphajax.analysis import behaviour, planting, simulated
 from alphajax.analysis import recovery as recovery_lib
 from alphajax.configs import common
 from alphajax.configs import random as random_config
@@ -78,6 +78,38 @@ def test_the_seed_decides(market):
   assert [formula_lib.to_text(f) for f in again] == list(market.alphas)
   (other,) = planting.draw(1, bare(1), 1)
   assert formula_lib.to_text(other) not in market.alphas
+
+
+def test_a_market_is_made_once(market, monkeypatch, tmp_path):
+  """What is on disk is the market to the last bit, or it is made again."""
+  options = get_config().data.simulate.to_dict()
+  monkeypatch.setenv('ALPHAJAX_CACHE', str(tmp_path))
+  simulated._market.cache_clear()
+  made = simulated.market(options)
+  (path,) = tmp_path.glob('*.panel')
+  again = []
+  for damaged in (False, True):
+    simulated._market.cache_clear()
+    if damaged:
+      path.write_bytes(path.read_bytes()[:-1])
+      with pytest.warns(UserWarning, match='damaged cache file'):
+        again.append(simulated.market(options))
+    else:
+      with monkeypatch.context() as patch:
+        patch.setattr(simulate, 'simulate', None)
+        again.append(simulated.market(options))
+  simulated._market.cache_clear()
+  for one in (made, *again):
+    np.testing.assert_array_equal(one.planted, market.planted)
+    np.testing.assert_array_equal(one.panel.features, market.panel.features)
+    np.testing.assert_array_equal(one.panel.mask, market.panel.mask)
+    assert one.panel.features.dtype == market.panel.features.dtype
+    assert one[2:] == market[2:]
+    for name in ('dates', 'symbols', 'feature_names', 'notes', 'covers'):
+      assert getattr(one.panel, name) == getattr(market.panel, name)
+  assert simulated._path_of('{}') != path
+  monkeypatch.setenv('XLA_FLAGS', '--xla_cpu_enable_fast_math=true')
+  assert simulated._path_of(simulated.as_text(options)) != path
 
 
 def test_lengths_are_those_that_are_asked_for():

@@ -7,6 +7,7 @@ import os
 import pathlib
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -60,8 +61,8 @@ def path_of(key: Mapping, cache_dir) -> pathlib.Path:
   return folder / f'{hashlib.sha256(text.encode()).hexdigest()}.panel'
 
 
-def write(path: pathlib.Path, panel: Panel) -> None:
-  """Stores a panel behind the digest of its bytes, atomically."""
+def write(path: pathlib.Path, panel: Panel, **more: Any) -> None:
+  """Stores a panel, and more arrays, behind their digest, atomically."""
   stream = io.BytesIO()
   meta = dict(
     dates=panel.dates,
@@ -71,12 +72,12 @@ def write(path: pathlib.Path, panel: Panel) -> None:
     groups=panel.groups,
     covers=panel.covers,
   )
-  np.savez(
-    stream,
+  arrays: dict[str, Any] = dict(
     features=panel.features,
     mask=panel.mask,
     meta=np.frombuffer(json.dumps(meta).encode(), np.uint8),
   )
+  np.savez(stream, **arrays, **more)
   payload = stream.getbuffer()
   temporary = path.with_suffix(f'.{os.getpid()}.tmp')
   try:
@@ -91,6 +92,14 @@ def write(path: pathlib.Path, panel: Panel) -> None:
 
 def read(path: pathlib.Path) -> Panel | None:
   """The panel stored there; None when there is none or it is damaged."""
+  found = read_all(path)
+  return found[0] if found else None
+
+
+def read_all(
+  path: pathlib.Path,
+) -> tuple[Panel, dict[str, np.ndarray]] | None:
+  """The panel stored there, and the other arrays by name; else None."""
   if not path.is_file():
     return None
   stored = memoryview(path.read_bytes())
@@ -101,6 +110,8 @@ def read(path: pathlib.Path) -> Panel | None:
       stacklevel=3,
     )
     return None
-  with np.load(io.BytesIO(payload)) as arrays:
-    meta = json.loads(arrays['meta'].tobytes())
-    return panel_lib.make(arrays['features'], arrays['mask'], **meta)
+  with np.load(io.BytesIO(payload)) as kept:
+    arrays = dict(kept)
+  meta = json.loads(arrays.pop('meta').tobytes())
+  features, mask = arrays.pop('features'), arrays.pop('mask')
+  return panel_lib.make(features, mask, **meta), arrays
