@@ -28,7 +28,9 @@ def get_config() -> config_dict.ConfigDict:
   # Of num_iterations without a better validation IC; of the pool of algorithm1.
   config.early_stop = 0.2
   config.max_evaluated = 0  # Stop after so many evaluated formulas; 0: never.
-  config.store_bytes = 1 << 29  # Of each device, for values of subexpressions.
+  # Of each device, for values of subexpressions; 0: half a gigabyte, or as much
+  # as the market's formulas need.
+  config.store_bytes = 0
   config.lookback = 0  # Warm-up bars; 0: what the language can need.
 
   # A run, of any method, whose formulas this one begins with: its folder, or a

@@ -23,7 +23,6 @@ def get_config():
   config.num_iterations = 30
   config.num_trajectories = 64
   config.early_stop = 0.0  # A short run is shown whole.
-  config.store_bytes = 512 << 20
   config.language.max_length = 6
   config.language.operators = OPERATORS
   config.search.num_simulations = 32

@@ -1,5 +1,6 @@
 """The store: any budget gives the same bits, and formulas compile nothing."""
 
+import functools
 import re
 import threading
 
@@ -181,6 +182,21 @@ def test_map_drops_what_is_large_and_keeps_what_is_small(panel):
   np.testing.assert_array_equal(store.map(formulas, jnp.nanmean), means)
   store.take(formulas)
   assert store.computed == computed
+
+
+def test_a_budget_has_room_for_the_formulas_of_every_core(panel, monkeypatch):
+  whole = jax.ShapeDtypeStruct((4000, 5000), bool)
+  market = panel_lib.Panel(whole, whole, (), ())
+  bytes_of = functools.partial(evaluate.budget_of, market)
+  monkeypatch.setattr(runtime, 'num_workers', lambda: 2)
+  assert bytes_of() == bytes_of(share=4) == 12 * 4 * 4000 * 5000
+  assert bytes_of(1 << 30) == 1 << 30 and bytes_of(1 << 30, 4) == 1 << 28
+  monkeypatch.setattr(runtime, 'num_workers', lambda: 64)
+  assert bytes_of() == 68 * 4 * 4000 * 5000
+  monkeypatch.setattr(runtime, 'in_waves', lambda *_: True)
+  assert bytes_of() == 8 * 4 * 4000 * 5000
+  assert evaluate.budget_of(panel) == 1 << 29
+  assert evaluate.budget_of(panel, share=4) == 1 << 27
 
 
 def test_a_store_that_keeps_computes_nothing_twice(panel):

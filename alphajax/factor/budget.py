@@ -2,6 +2,7 @@
 
 DEFAULT_BUDGET = 1 << 29  # Bytes of the store; more gains few nodes.
 MIN_VALUES = 8  # A store must hold the operands and results of a formula.
+MOST_CORES = 16  # That have room of their own where no budget is given.
 MAX_PLANES = 1 << 12  # Values of a store that computes in waves.
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from alphajax.data.panel import Panel
 from alphajax.factor import runtime
-from alphajax.factor.budget import DEFAULT_BUDGET, MIN_VALUES
+from alphajax.factor.budget import DEFAULT_BUDGET, MIN_VALUES, MOST_CORES
 from alphajax.factor.compile import compile
 from alphajax.factor.sharded import ShardedStore, over_stocks
 from alphajax.factor.store import Store
@@ -20,6 +20,7 @@ __all__ = [
   'ShardedStore',
   'Store',
   'Stores',
+  'budget_of',
   'compile',
   'make_store',
   'one_by_one',
@@ -53,14 +54,26 @@ def values(formulas: Sequence[Formula], panel: Panel) -> jax.Array:
 
 
 def make_store(panel: Panel, *, keep: bool = False) -> Store:
-  """A store of the default budget, or of what the panel's formulas need.
+  """A store of as many bytes as `budget_of` says; `keep`: see `Store`."""
+  return Store(panel, budget_of(panel), keep=keep)
 
-  That is room for one, and for half of one more for each core: few are as
-  large as they may be. `keep`: see `Store`.
+
+def budget_of(panel: Panel, given: int = 0, share: int = 1) -> int:
+  """Bytes of a store for a panel.
+
+  Args:
+    panel: what formulas are evaluated on.
+    given: bytes, as `config.store_bytes` has them; 0: `DEFAULT_BUDGET`, or as
+      many as the panel's formulas need. That is room for one, and on a CPU for
+      half of one more for each core: few are as large as they may be.
+    share: one store of so many that share the bytes.
   """
+  if given:
+    return given // share
+  cores = 1 if runtime.in_waves() else min(runtime.num_workers(), MOST_CORES)
+  values = MIN_VALUES + MIN_VALUES // 2 * (cores - 1)
   plane = 4 * int(np.prod(np.shape(panel.mask)))
-  values = MIN_VALUES + MIN_VALUES // 2 * (runtime.num_workers() - 1)
-  return Store(panel, max(DEFAULT_BUDGET, plane * values), keep=keep)
+  return max(DEFAULT_BUDGET // share, plane * values)
 
 
 def one_by_one(

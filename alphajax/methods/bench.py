@@ -50,7 +50,7 @@ def make_bench(config, market: Market, reads_pool: bool = True) -> Bench:
     raise ValueError(f'pool.capacity is {config.pool.capacity}: expected >= 1')
   train, valid = market.train, market.valid
   of_valid = put((valid.target, valid.panel.mask, np.flatnonzero(valid.scored)))
-  valid_store = make_store(config, valid.panel, config.store_bytes // 4)
+  valid_store = make_store(config, valid.panel, share=4)
   features = tuple(train.panel.feature_names)
   given = given_lib.read(config, features)
   given_lib.check_warmup(given, int(np.argmax(train.scored)))
@@ -78,14 +78,12 @@ def make_bench(config, market: Market, reads_pool: bool = True) -> Bench:
   )
 
 
-def make_store(
-  config, panel: Panel, budget: int | None = None
-) -> evaluate.AnyStore:
+def make_store(config, panel: Panel, share: int = 1) -> evaluate.AnyStore:
   """A store on each of the devices that a run has, or one that all share.
 
-  budget: bytes of each device; None: `config.store_bytes`.
+  share: it takes one of so many parts of `config.store_bytes`.
   """
-  budget = budget or config.store_bytes
+  budget = evaluate.budget_of(panel, config.store_bytes, share)
   stocks = dealing.stocks(config)
   if stocks > 1:
     return evaluate.over_stocks(panel, budget, stocks)

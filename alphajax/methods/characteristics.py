@@ -152,7 +152,8 @@ def fit_scaling(config, columns: Columns, split: Split) -> Scaling:
   days = _train_days(config, split)
   members = np.asarray(split.panel.mask)[days]
   found = []
-  store = evaluate.Store(split.panel, config.store_bytes)
+  budget = evaluate.budget_of(split.panel, config.store_bytes)
+  store = evaluate.Store(split.panel, budget)
   for plane in _planes(store, columns.formulas):
     found.append(_middle(np.asarray(plane)[days][members]))
   center, spread = np.array(found, np.float32).T
@@ -225,7 +226,8 @@ def rows(config, columns: Columns, scaling: Scaling, panel: Panel) -> Rows:
   readers: dict[int, list[tuple[int, int]]] = {}
   for column, (i, ago) in enumerate(columns.sources):
     readers.setdefault(i, []).append((column, ago))
-  store = evaluate.Store(panel, config.store_bytes)
+  budget = evaluate.budget_of(panel, config.store_bytes)
+  store = evaluate.Store(panel, budget)
   for i, unscaled in enumerate(_planes(store, columns.formulas)):
     plane = np.asarray(_scaled(
       unscaled, members, scaling.center[i], scaling.spread[i],

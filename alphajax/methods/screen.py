@@ -146,8 +146,8 @@ def make(config, split: Split) -> Screen | None:
   )
   places = np.linspace(0, len(scored) - 1, min(options.days, len(scored)))
   days = scored[np.unique(places.round().astype(int))]
-  plane = 4 * panel.mask.size
-  budget = max(config.store_bytes // 8, plane * MIN_VALUES)
+  least = MIN_VALUES * 4 * panel.mask.size
+  budget = max(evaluate.budget_of(panel, config.store_bytes, 8), least)
   return Screen(
     store=evaluate.over_devices(panel, budget, dealing.wanted(config)),
     members=jnp.asarray(np.asarray(panel.mask)[days]),

@@ -35,7 +35,7 @@ _POSITIVE = Range(0, above=True)
 RANGES = {
   **dict.fromkeys(
     (
-      'num_seeds', 'num_iterations', 'num_trajectories', 'store_bytes',
+      'num_seeds', 'num_iterations', 'num_trajectories',
       'label.exit', 'language.max_length',
       'pool.capacity', 'pool.every', 'pool.bags', 'pool.days',
       'refine.tune_starts',
@@ -46,7 +46,7 @@ RANGES = {
   ),
   **dict.fromkeys(
     (
-      'early_stop', 'max_evaluated', 'lookback', 'label.entry',
+      'early_stop', 'max_evaluated', 'store_bytes', 'lookback', 'label.entry',
       'mesh.devices', 'mesh.stocks', 'screen.explore',
       'pool.l1', 'pool.penalty', 'pool.ridge', 'pool.keep',
       'refine.beta', 'refine.extra_length', 'refine.max_length',
