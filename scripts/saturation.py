@@ -56,10 +56,10 @@ PLAN = Plan(
 )
 
 
-def run(plan: Plan, workdir: Path, data: Path, num_seeds: int) -> None:
+def run(plan: Plan, workdir: Path, data: Path, markets, num_seeds: int) -> None:
   """Runs what the folder does not hold yet."""
   for seed in range(num_seeds):
-    for market in DATA:
+    for market in markets:
       for search in plan.searches:
         place = workdir / market / search / f'seed_{seed}'
         if is_done(plan, place, search):
@@ -254,7 +254,7 @@ def start(
       searches=tuple(FLAGS.searches),
     )
     if not FLAGS.table:
-      run(given, place, Path(FLAGS.data), FLAGS.seeds)
+      run(given, place, Path(FLAGS.data), FLAGS.markets, FLAGS.seeds)
     print(table(given, place))
     picture(given, place)
     if more is not None:
@@ -263,6 +263,7 @@ def start(
   flags.DEFINE_string('workdir', workdir, 'Folder of all runs.')
   flags.DEFINE_string('data', '../shared/data', 'Folder of the two markets.')
   flags.DEFINE_list('searches', list(plan.searches), 'Which of them.')
+  flags.DEFINE_multi_enum('markets', [*DATA], [*DATA], 'Mined on.')
   flags.DEFINE_list('rules', list(plan.rules), 'Of the pools.')
   flags.DEFINE_list(
     'points', [str(n) for n in plan.points], 'Numbers of formulas, rising.'
