@@ -7,6 +7,7 @@ user said in a line, without a traceback.
 
 import difflib
 import importlib
+import itertools
 import os
 import re
 import select
@@ -166,9 +167,10 @@ def _parse(argv: Sequence[str], values=None) -> list[str]:
   """
   from absl import flags
 
+  given, sys.argv = sys.argv, _configs_first(argv)  # Where keys are looked for.
   try:
     values = flags.FLAGS if values is None else values
-    return values(_last_ones(_find_configs(argv)), known_only=False)
+    return values(_last_ones(_find_configs(sys.argv)), known_only=False)
   except (AttributeError, KeyError, TypeError) as error:
     # What ml_collections raises for a key that no config has.
     raise ValueError(_no_key(argv, str(error.args[0]))) from error
@@ -183,6 +185,18 @@ def _parse(argv: Sequence[str], values=None) -> list[str]:
     if 'Traceback' in text:  # Of a config that failed: its own last words.
       text = [line for line in text.splitlines() if line.strip()][-1]
     raise ValueError(f'{text} ({argv[0]} --help lists the flags)') from error
+  finally:
+    sys.argv = given
+
+
+def _configs_first(argv: Sequence[str]) -> list[str]:
+  """Arguments with the config in front, since its keys are flags after it."""
+  first, others = [argv[0]], []
+  for before, text in itertools.pairwise(argv):
+    names = text.startswith(('--config=', '-config='))
+    is_config = names or {'--config', '-config'} & {before, text}
+    (first if is_config else others).append(text)
+  return first + others
 
 
 def _last_ones(argv: Sequence[str]) -> list[str]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import commands
 import pytest
+from absl import flags
+from ml_collections import config_flags
 
 from alphajax import cli, show_configs
 
@@ -160,6 +162,15 @@ def test_a_config_is_read_as_a_command_reads_it():
   # What is said last counts, of tuples as well.
   twice = ['language.windows=(5,)', 'seed=1', 'language.windows=(7,9)']
   assert cli.read_config('alphacfg', twice).language.windows == (7, 9)
+
+
+@pytest.mark.parametrize('named', [['--config=random'], ['--config', 'random']])
+def test_a_key_may_stand_before_the_config(named):
+  argv = ['train', '--config.seed=7', 'more', *named, '--config.early_stop=0.5']
+  values = flags.FlagValues()
+  config_flags.DEFINE_config_file('config', flag_values=values)
+  assert cli._parse(argv, values) == ['train', 'more']
+  assert values.config.seed == 7 and values.config.early_stop == 0.5
 
 
 @pytest.mark.parametrize(
