@@ -41,6 +41,13 @@ def config_of(**changes):
   return config
 
 
+@pytest.fixture(autouse=True)
+def strict():
+  """No array gains an axis unasked, as some have JAX refuse it."""
+  with jax.numpy_rank_promotion('raise'):
+    yield
+
+
 @pytest.fixture(scope='module')
 def market():
   return markets.load_market(tiny.get_config())[0]
@@ -284,7 +291,7 @@ def test_targets_are_looked_up_when_states_are_drawn():
 
   def apply_fn(params, tokens, rng_key):
     del rng_key
-    logits = np.ones((len(tokens), 1)) * params['w']
+    logits = np.ones((len(tokens), 1)) * params['w'][None]
     return logits, params['w'].sum() + tokens[:, 0]
 
   def fitted(targets, numbered, worths):

@@ -36,6 +36,13 @@ OPTIONS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def strict():
+  """No array gains an axis unasked, as some have JAX refuse it."""
+  with jax.numpy_rank_promotion('raise'):
+    yield
+
+
 @pytest.fixture(scope='module')
 def market():
   return markets.load_market(tiny.get_config())[0]

@@ -61,7 +61,7 @@ def fit(
     f32[P], 0 in unused slots.
   """
   chex.assert_equal_shape([with_label, used, initial, gram[0], gram[:, 0]])
-  pairs = used[:, None] & used
+  pairs = used[:, None] & used[None]
   gram = jnp.where(pairs, gram, 0.0)
   with_label = jnp.where(used, with_label, 0.0)
   w = jnp.where(used, initial, 0.0)
@@ -121,7 +121,7 @@ def _solve(gram, with_label, w, l1, done):
     violation = jnp.maximum(jnp.max(wants), jnp.max(uneven))
     active = ~at_zero | (eye[jnp.argmax(wants)] & (jnp.max(wants) == violation))
     sign = jnp.where(at_zero, -jnp.sign(slope), jnp.sign(w))
-    system = jnp.where(active[:, None] & active, 2.0 * gram, 0.0)
+    system = jnp.where(active[:, None] & active[None], 2.0 * gram, 0.0)
     system += jnp.diag(jnp.where(active, RIDGE, 1.0))
     move = jnp.linalg.solve(system, jnp.where(active, -slope - l1 * sign, 0.0))
     # The whole step, or up to where a weight gets to 0.
@@ -129,9 +129,11 @@ def _solve(gram, with_label, w, l1, done):
     share = jnp.where(crosses, -w / jnp.where(crosses, move, 1.0), 1.0)
     crosses &= share < 1.0
     share = jnp.append(jnp.minimum(share, 1.0), 1.0)
-    trials = w + share[:, None] * move
-    trials = trials.at[:-1].set(jnp.where(eye & crosses, 0.0, trials[:-1]))
-    longer = jnp.sum(jnp.abs(trials) - jnp.abs(w), -1)
+    trials = w[None] + share[:, None] * move[None]
+    trials = trials.at[:-1].set(
+      jnp.where(eye & crosses[None], 0.0, trials[:-1])
+    )
+    longer = jnp.sum(jnp.abs(trials) - jnp.abs(w)[None], -1)
     bend = move @ _precise_sum(gram, move)
     change = share * (move @ slope + share * bend) + l1 * longer
     best = jnp.argmin(jnp.where(jnp.isnan(change), jnp.inf, change))
@@ -148,7 +150,7 @@ def _solve(gram, with_label, w, l1, done):
 def _precise_sum(matrix, vector):
   """`matrix @ vector` with one rounding, as if in float64 in between."""
   parts = [
-    a * b for a in _halves(matrix) for b in _halves(vector)
+    a * b for a in _halves(matrix) for b in _halves(vector[None])
   ]  # fmt: skip
   high = jnp.concatenate(parts, -1)  # Products of 12 bits each: exact.
   low = jnp.zeros_like(high)

@@ -236,7 +236,7 @@ def daily_ic(
     labelled members, never NaN.
   """
   chex.assert_equal_shape([values, target, mask], dims=(-2, -1))
-  labelled = mask & jnp.isfinite(target)
+  labelled = jnp.broadcast_to(mask & jnp.isfinite(target), values.shape)
   seen = labelled & jnp.isfinite(values)
   goal = _target(jnp.broadcast_to(target, values.shape), seen)
   counts = _covered(seen, sum_stocks(labelled))
@@ -249,12 +249,13 @@ def daily_rank_ic(
 ) -> jax.Array:
   """Spearman correlation per day, average ranks for ties; see `daily_ic`."""
   chex.assert_equal_shape([values, target, mask], dims=(-2, -1))
-  labelled = mask & jnp.isfinite(target)
+  labelled = jnp.broadcast_to(mask & jnp.isfinite(target), values.shape)
+  target = jnp.broadcast_to(target, values.shape)
   seen = labelled & jnp.isfinite(values)
   rank = sorting.cross_sectional_rank
   for _ in range(values.ndim - 2):
     rank = jax.vmap(rank)
-  target = jnp.broadcast_to(jnp.where(labelled, target, 0.0), values.shape)
+  target = jnp.where(labelled, target, 0.0)
   ranks = rank(jnp.where(seen, values, 0.0), seen)
   goal = _target(rank(target, seen), seen)
   counts = _covered(seen, sum_stocks(labelled))

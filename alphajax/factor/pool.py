@@ -117,7 +117,7 @@ def _products(left, right, target: Target):
     return jnp.einsum('nts,mts->nmt', *sides, precision='highest')
 
   sides = tuple(left), (*right, target.label)
-  products = metrics.by_days(multiply, sides, DAYS) / count
+  products = metrics.by_days(multiply, sides, DAYS) / count[None, None]
   return products[:, :-1], products[:, -1]
 
 
@@ -245,7 +245,7 @@ def _insert(
     jnp.arange(ids.shape[0], dtype=jnp.int32),
   )
   filled = slots.item >= 0
-  pairs = (filled[:, None] & filled)[..., None]
+  pairs = (filled[:, None] & filled[None])[..., None]
   pool = Pool(
     factors=(),
     with_label=jnp.where(filled[:, None], with_label[slots.item], 0.0),

@@ -177,7 +177,7 @@ def _doubled_ranks(keys, size):
   # Level is who has as many below: these fit into half of the bits.
   short = jnp.int16 if keys.shape[0] < 1 << 14 else jnp.int32
   short_below = below.astype(short)
-  total = jnp.sum(jnp.where(below < size, below, 0), axis=0)
+  total = jnp.sum(jnp.where(below < size[None], below, 0), axis=0)
   return jax.lax.cond(
     jnp.all(2 * total == size * (size - 1)),  # No two are level.
     lambda: 2 * short_below + 2,

@@ -364,7 +364,7 @@ def group_turnover(
 
   which: the groups, i32[G].
   """
-  inside = group == which[:, None, None]
+  inside = group[None] == which[:, None, None]
   return newcomers(inside, _before(inside, lag, False))
 
 
@@ -382,6 +382,8 @@ def newcomers(inside: jax.Array, before: jax.Array) -> jax.Array:
 @functools.partial(jax.jit, static_argnames='groups')
 def _group_returns(group, target, *, groups):
   """Mean return of each group, `[G, T]`, and of all in a group, `[T]`."""
+  numbers = jnp.arange(groups)[:, None, None]
+  group, target = group[None], target[None]
   labelled = (group >= 0) & jnp.isfinite(target)
 
   def mean(inside):
@@ -389,5 +391,4 @@ def _group_returns(group, target, *, groups):
     total = jnp.sum(jnp.where(inside, target, 0.0), -1)
     return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)
 
-  each = mean(labelled & (group == jnp.arange(groups)[:, None, None]))
-  return each, mean(labelled)
+  return mean(labelled & (group == numbers)), mean(labelled)[0]

@@ -116,7 +116,7 @@ def make_agent(config, language: environment.Language) -> Agent:
   @jax.jit
   def remember(learner, played, worths, valid):
     moves = qcm.transitions_of(played, worths)
-    return qcm.remember(learner, moves, valid & played.active)
+    return qcm.remember(learner, moves, valid[None] & played.active)
 
   def init(rng_key):
     return qcm.make_learner(

@@ -95,7 +95,7 @@ def solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
   def eliminate(i, x):
     row = x[i] / x[i, i]
     others = jnp.where(jnp.arange(size) == i, 0.0, x[:, i])
-    return (x - others[:, None] * row).at[i].set(row)
+    return (x - others[:, None] * row[None]).at[i].set(row)
 
   both = jnp.concatenate([matrix, right], 1)
   return jax.lax.fori_loop(0, size, eliminate, both)[:, size:]
@@ -104,7 +104,7 @@ def solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
 @jax.jit
 def pool_weights(pool: Pool) -> jax.Array:
   """Least squares weights, f32[K]; 0 in empty slots."""
-  both = pool.used[:, None] & pool.used
+  both = pool.used[:, None] & pool.used[None]
   ridge = jnp.where(pool.used, POOL_RIDGE, 1.0)
   within = jnp.where(both, pool.within, 0.0) + jnp.diag(ridge)
   ics = jnp.where(pool.used, pool.blocks.mean(1), 0.0)
@@ -259,13 +259,13 @@ def regress(
     used: bool[E].
     ridge: in units of a formula's variance.
   """
-  both = used[:, None] & used
+  both = used[:, None] & used[None]
   matrix = jnp.where(both, gram, 0.0) + jnp.diag(jnp.where(used, ridge, 1.0))
   blocks = jnp.where(used[:, None], blocks, 0.0)
   alpha = solve(matrix, blocks)
   energy = blocks.T @ alpha
   place = jnp.arange(blocks.shape[1])
-  apart = jnp.abs(place[:, None] - place) > 1
+  apart = jnp.abs(place[:, None] - place[None]) > 1
   whole = energy.mean()
   agreed = jnp.sum(jnp.where(apart, energy, 0.0)) / jnp.sum(apart)
   trust = jnp.where(whole > 0, agreed / jnp.where(whole > 0, whole, 1.0), 0.0)
@@ -293,7 +293,7 @@ def gain(
   """
   weights = pool_weights(pool)
   with_pool = jnp.where(pool.used, with_pool, 0.0)
-  both = pool.used[:, None] & pool.used
+  both = pool.used[:, None] & pool.used[None]
   ridge = jnp.where(pool.used, POOL_RIDGE, 1.0)
   within = jnp.where(both, pool.within, 0.0) + jnp.diag(ridge)
   solved = solve(within, with_pool.T)

@@ -97,7 +97,7 @@ def draw_signal(
   weights = _draw_weights(keys[1], used)
   num_blocks = bank.gram.shape[1]
   drift = DRIFT * jax.random.normal(keys[2], (num_blocks, HIDDEN))
-  block_weights = weights * (1.0 + drift)
+  block_weights = weights[None] * (1.0 + drift)
   rows = bank.gram[panel, :, hidden].astype(jnp.float32)  # [H, B, N]
   rows = rows.swapaxes(0, 1)
   among = rows[:, :, hidden]

@@ -99,7 +99,7 @@ def _add(signals, heard, weights, values, members):
 
 @jax.jit
 def _known(signals, heard, members):
-  return jnp.where(heard & members, signals, jnp.nan)
+  return jnp.where(heard & members[None], signals, jnp.nan)
 
 
 _signal = jax.jit(pool_lib.signal)

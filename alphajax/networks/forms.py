@@ -84,7 +84,8 @@ def _above(
   rows = tree_lstm.said_below(tables, tokens, children)[children]
   rows = jnp.where(slot_holds[..., None], 0.0, rows)
   role = tables.role[tokens]
-  averaged = tree_lstm.is_averaged(role)[:, None] & (jnp.arange(3) < 2)
+  first_two = jnp.arange(3)[None] < 2
+  averaged = tree_lstm.is_averaged(role)[:, None] & first_two
   share = jnp.where(averaged, 0.5, 1.0)
   context = incremental.surroundings(tables.inputs[tokens], rows, share)
   reader = jnp.asarray(tree_lstm.READERS)[role]

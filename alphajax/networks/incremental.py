@@ -154,7 +154,7 @@ def _extend(
 ) -> _Path:
   """Adds the production's chain to the path."""
   batch, max_depth = memory.contexts.shape
-  level = jnp.arange(max_depth)
+  level = jnp.arange(max_depth)[None]
   offset = level - memory.depth[:, None]
   added = contexts.chain_len[actions]
   length = contexts.chain.shape[1]
@@ -258,7 +258,7 @@ def _advance(
 ) -> Memory:
   """Moves the path to the new leftmost nonterminal."""
   stopped = stop >= 0
-  level = jnp.arange(path.contexts.shape[1])
+  level = jnp.arange(path.contexts.shape[1])[None]
   here = path.contexts
   follower = jnp.where(level == stop[:, None], contexts.follower[here], here)
   depth = jnp.where(stopped, stop + 1, jnp.where(path.closes, 0, path.depth))

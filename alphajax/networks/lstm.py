@@ -54,7 +54,7 @@ class LSTM(nn.Module):
     outer = self.param(f'outer_{n}', init, (x.shape[1], 4 * width))
     bias = self.param(f'bias_{n}', nn.initializers.zeros, (4 * width,))
     step = functools.partial(_step, inner)
-    last, outputs = jax.lax.scan(step, state, x @ outer + bias)
+    last, outputs = jax.lax.scan(step, state, x @ outer + bias[None])
     return outputs, last
 
 

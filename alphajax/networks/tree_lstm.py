@@ -154,7 +154,8 @@ def is_averaged(role: jax.Array) -> jax.Array:
 def read(kernels: jax.Array, reader: jax.Array, h: jax.Array) -> jax.Array:
   """`U h` with the kernel `reader`, `[kD, 4D], [n], [n, D] -> [n, 4D]`."""
   width = h.shape[-1]
-  chosen = jnp.arange(kernels.shape[0] // width) == reader[..., None]
+  readers = jnp.arange(kernels.shape[0] // width)
+  chosen = jnp.expand_dims(readers, range(reader.ndim)) == reader[..., None]
   # One product over the stacked kernels: a gathered kernel per example costs
   # far more than the zeros.
   wide = chosen[..., None] * h[..., None, :]

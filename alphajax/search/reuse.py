@@ -35,7 +35,7 @@ def keep(
   chex.assert_shape(actions, (batch,))
   games = jnp.arange(batch)[:, None]
   top = tree.children[games[:, 0], 0, actions]
-  inside = jnp.arange(num_nodes) == top[:, None]
+  inside = jnp.arange(num_nodes)[None] == top[:, None]
   parent = _parents(tree)
   inside = jax.lax.fori_loop(
     0, max_depth, lambda _, inside: inside | inside[games, parent], inside
@@ -44,7 +44,8 @@ def keep(
   place = jnp.cumsum(inside, axis=1) - 1
   stays = inside & (place < num_simulations)
   source = jnp.argsort(~stays, axis=1, stable=True)[:, :num_simulations]
-  is_real = jnp.arange(num_simulations) < jnp.sum(stays, axis=1)[:, None]
+  real = jnp.sum(stays, axis=1)[:, None]
+  is_real = jnp.arange(num_simulations)[None] < real
   moved = jnp.where(stays, place, tree_search.NO_NODE)
   # NO_NODE reads the last column, and stays what it is.
   moved = jnp.pad(moved, ((0, 0), (0, 1)), constant_values=tree_search.NO_NODE)

@@ -103,7 +103,7 @@ def look_up(table: Table, code: jax.Array) -> tuple[jax.Array, jax.Array]:
   first = jnp.searchsorted(table.hashes[:, 0], code[0])
   rows = first + jnp.arange(_SAME_HALF)
   rows = jnp.minimum(rows, table.rewards.shape[0] - 1)
-  found = jnp.all(table.hashes[rows] == code, axis=1)
+  found = jnp.all(table.hashes[rows] == code[None], axis=1)
   return table.rewards[rows[jnp.argmax(found)]], jnp.any(found)
 
 
