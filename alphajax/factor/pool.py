@@ -328,7 +328,6 @@ def _take(planes, item):
   return tuple(planes[i] if i >= 0 else nothing for i in item.tolist())
 
 
-@jax.default_matmul_precision('highest')
 def speak(values: jax.Array, members: jax.Array) -> jax.Array:
   """Where factors have a value, bool[P, T, S].
 
@@ -342,6 +341,7 @@ def speak(values: jax.Array, members: jax.Array) -> jax.Array:
   return counts[..., None] & jnp.isfinite(values)
 
 
+@jax.default_matmul_precision('highest')
 def coverage(
   weights: jax.Array, values: jax.Array, members: jax.Array
 ) -> jax.Array:

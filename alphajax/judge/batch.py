@@ -238,7 +238,7 @@ def figures(
 
 def _ratios(daily: np.ndarray) -> list[float]:
   """`metrics.information_ratio` of daily series `[N, T]`."""
-  parts = np.array_split(daily, -(-len(daily) // CHUNK))
+  parts = np.array_split(daily, len(daily) // CHUNK + 1)
   return np.concatenate([*map(metrics.information_ratio, parts)]).tolist()
 
 
