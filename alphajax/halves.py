@@ -81,7 +81,8 @@ def halves(
   results: dict[str, Any] = {}
   daily = {}
   for half in HALVES:
-    judged = _mine_and_judge(config, workdir / half, days, half, wanted)
+    judged, dates = _mine_and_judge(config, workdir / half, days, half, wanted)
+    daily |= {f'dates_{half}_{name}': each for name, each in dates.items()}
     for rule, (size, parts) in judged.items():
       entry = results.setdefault(rule, {})
       entry[half] = {'size': size}
@@ -99,13 +100,18 @@ def halves(
 
 
 def _mine_and_judge(config, workdir: Path, days, half: str, wanted):
-  """What `_judge` says of a run on one half."""
+  """What `_judge` says of a run on one half, and the days of each span."""
   (other,) = (name for name in HALVES if name != half)
   one = config.copy_and_resolve_references()
   one.splits.train = days[half]
   trained = train.train(one, workdir)
-  spans = _span(config, days[other]), trained.market.valid
-  return _judge(one, trained, dict(zip(SPANS, spans, strict=True)), wanted)
+  splits = _span(config, days[other]), trained.market.valid
+  spans = dict(zip(SPANS, splits, strict=True))
+  dates = {
+    name: np.array(split.panel.dates)[np.asarray(split.scored)]
+    for name, split in spans.items()
+  }
+  return _judge(one, trained, spans, wanted), dates
 
 
 def check_rules(config, rules: Sequence[str]) -> None:

@@ -166,11 +166,14 @@ def load(workdir: Path, market: str, search: str):
 def read_days(path: Path, name: str):
   """{span: {day: IC}} of one pool in what `halves` has written."""
   daily, days = files.read_arrays(path), {}
-  for half, other in zip(halves.HALVES, halves.HALVES[::-1], strict=True):
-    # What one half is judged on are the days that the other is mined on.
-    own = files.read_arrays(path.parent / half / 'daily.npz')
-    days[f'{other}_other'] = own['dates_train'].tolist()
-    days[f'{half}_valid'] = own['dates_valid'].tolist()
+  if f'dates_{SPANS[0]}' in daily:
+    days = {span: daily[f'dates_{span}'].tolist() for span in SPANS}
+  else:  # Of a version that left them to the runs.
+    for half, other in zip(halves.HALVES, halves.HALVES[::-1], strict=True):
+      # What one half is judged on are the days that the other is mined on.
+      own = files.read_arrays(path.parent / half / 'daily.npz')
+      days[f'{other}_other'] = own['dates_train'].tolist()
+      days[f'{half}_valid'] = own['dates_valid'].tolist()
   return {
     span: dict(zip(days[span], daily[f'{name}_{span}'], strict=True))
     for span in SPANS

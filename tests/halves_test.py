@@ -76,6 +76,12 @@ def test_figures_of_every_rule_and_span(results, workdir):
   assert results['distilled@capacity=2']['first']['size'] <= 2
   assert json.loads((workdir / 'halves.json').read_text()) == results
   daily = np.load(workdir / 'daily_halves.npz')
+  for half, other in (('first', 'second'), ('second', 'first')):
+    mined_on = np.load(workdir / half / 'daily.npz')
+    for span, own in ((f'{other}_other', 'train'), (f'{half}_valid', 'valid')):
+      np.testing.assert_array_equal(
+        daily[f'dates_{span}'], mined_on[f'dates_{own}']
+      )
   series = daily['elastic_net_first_other']
   mean = results['elastic_net']['first']['other']['ic']['mean']
   assert series.mean() == pytest.approx(mean, abs=1e-6)
