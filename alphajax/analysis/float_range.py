@@ -7,7 +7,7 @@ not, and the ranks of a day are others than they would be in float64.
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ def lost_share(
   panel: Panel,
   store: evaluate.Store | None = None,
   days: np.ndarray | None = None,
+  suspects: Container[Formula] | None = None,
 ) -> np.ndarray:
   """Share of the members' cells that hang on a number out of float32's range.
 
@@ -39,6 +40,8 @@ def lost_share(
     panel: what they are evaluated on.
     store: of that panel, where there is one already.
     days: bool[T], those that count, such as `split.scored`; None: all.
+    suspects: the parts that may leave the range themselves, where that is known
+      already; None: any.
 
   Returns:
     f32[N] from 0 to 1; 0 where no members count.
@@ -48,36 +51,52 @@ def lost_share(
   if days is not None:
     counted = counted & np.asarray(days)[:, None]
   cells = max(int(counted.sum()), 1)
-  lost = [_lost(formula, store) for formula in formulas]
-  counts = [0 if each is None else np.sum(each & counted) for each in lost]
+  known: dict[Formula, np.ndarray | None] = {}
+  for formula in formulas:
+    _find_lost(formula, store, suspects, known)
+  counts = [
+    0 if known[each] is None else np.sum(known[each] & counted)
+    for each in formulas
+  ]
   return np.asarray(counts, np.float32) / np.float32(cells)
 
 
-def _lost(formula: Formula, store: evaluate.Store) -> np.ndarray | None:
-  """The cells of a formula that are lost, bool[T, S]; None: none can be."""
-  every = reversed(list(formula_lib.nodes(formula)))  # Operands come first.
-  parts = [
-    node for node in dict.fromkeys(every) if not formula_lib.is_number(node)
-  ]
-  values = dict(zip(parts, store.take(parts), strict=True))
-  lost: dict[Formula, np.ndarray] = {}
-  for node in parts:
+def _find_lost(
+  formula: Formula,
+  store: evaluate.Store,
+  suspects: Container[Formula] | None,
+  known: dict[Formula, np.ndarray | None],
+) -> None:
+  """Adds the lost cells of all parts to `known`, bool[T, S]; None: no cell."""
+  for node in reversed(list(formula_lib.nodes(formula))):  # Operands first.
+    if node in known:
+      continue
     args, window = node.args, None
     if formula_lib.is_windowed(node):
       args, window = args[:-1], int(args[-1].symbol)
-    found = [_read(lost[a], node.symbol, window) for a in args if a in lost]
-    if node.symbol in EXPONENTS:
-      operands = [
-        np.full(store.shape, float(arg.symbol), np.float32)
-        if formula_lib.is_number(arg)
-        else values[arg]
-        for arg in args
-      ]
-      leaves = _leaves(node.symbol, window, values[node], *operands)
-      found.append(np.asarray(leaves))
-    if found:
-      lost[node] = np.logical_or.reduce(found)
-  return lost.get(formula)
+    found = [
+      _read(cells, node.symbol, window)
+      for cells in map(known.get, args)
+      if cells is not None
+    ]
+    if node.symbol in EXPONENTS and (suspects is None or node in suspects):
+      leaves = _leaves(node.symbol, window, *_values(node, args, store))
+      found += [np.asarray(leaves)] if leaves.any() else []
+    known[node] = np.logical_or.reduce(found) if found else None
+
+
+def _values(
+  node: Formula, args: Sequence[Formula], store: evaluate.Store
+) -> list[jax.Array | np.ndarray]:
+  """Of a node and its operands, f32[T, S] each."""
+  planes = [each for each in (node, *args) if not formula_lib.is_number(each)]
+  values = dict(zip(planes, store.take(planes), strict=True))
+  return [
+    values[each]
+    if each in values
+    else np.full(store.shape, float(each.symbol), np.float32)
+    for each in (node, *args)
+  ]
 
 
 def _read(lost: np.ndarray, symbol: str, window: int | None) -> np.ndarray:

@@ -237,7 +237,9 @@ def _lost(formulas, look: Look, place, part, store) -> np.ndarray:
   ]
   if near:
     some = [formulas[i] for i in near]
-    found[near] = float_range.lost_share(some, part.panel, store, part.days)
+    found[near] = float_range.lost_share(
+      some, part.panel, store, part.days, nodes
+    )
   return found
 
 
