@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from sklearn import linear_model
 
 from alphajax import markets
 from alphajax.analysis import behaviour, planting, simulated
@@ -121,6 +122,33 @@ def test_lengths_are_those_that_are_asked_for():
     config.data.simulate.lengths = lengths
     with pytest.raises(ValueError, match=r'lengths=.*expected the least and'):
       markets.simulated(config)
+
+
+def test_no_sum_of_random_formulas_comes_near():
+  """By a regression of scikit-learn's, on random formulas of another seed."""
+  panel = bare(1)
+  free, bound = (planting.draw(1, panel, 3, summed=c) for c in (1.0, 0.4))
+  assert [f in bound for f in free] == [True, True, False]
+  store = evaluate.make_store(panel)
+  keys = jax.random.split(jax.random.key(9))
+  terms = planting._look(store, panel, planting._random(keys, 10, 1000)).unit
+  half = terms.shape[1] // 2
+
+  def reached(formulas):
+    found = []
+    for unit in planting._look(store, panel, formulas).unit:
+      model = linear_model.RidgeCV([0.01, 0.1, 1.0], fit_intercept=False)
+      model.fit(terms[:, :half].reshape(len(terms), -1).T, unit[:half].ravel())
+      total = np.tensordot(model.coef_, terms[:, half:], 1)
+      both = (total * unit[half:]).sum(1) / np.linalg.norm(total, axis=1)
+      found.append(both.mean())
+    return found
+
+  assert reached(free)[2] > 0.55
+  assert max(reached(bound)) < 0.4
+  config = get_config(summed=0.0)
+  with pytest.raises(ValueError, match=r'summed=0.0: expected the largest'):
+    markets.simulated(config)
 
 
 def test_cuts_of_a_formula():

@@ -4,6 +4,10 @@ The formulas are drawn by the seed. Each has a value on most days, spread
 between stocks and a memory of some weeks; no two behave alike, and none as a
 short formula does, which anyone would stumble on. The noise that they are
 drawn on is the beginning of the market's own, without them in it.
+
+A sum of thousands of random formulas may still come near to what no single one
+is like. Markets that a pool of random formulas shall not solve plant what no
+such sum comes near to either.
 """
 
 import functools
@@ -13,6 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import linalg
 
 from alphajax.analysis import behaviour
 from alphajax.data import noise, simulate
@@ -36,6 +41,8 @@ APART = 0.5  # Largest |correlation| of two planted formulas,
 SHORT = 0.6  # and of one with a short formula, up to LEAD days before.
 LEAD = 60
 NUM_SHORT = 700  # Of those, random ones of each grammar.
+NUM_SUMMED = 1000  # Random ones of any length of each grammar, in sums.
+RIDGES = 1e-3, 1e-2, 1e-1  # Of the sums; the best one counts.
 
 BATCH, MAX_BATCHES = 100, 60
 
@@ -58,6 +65,7 @@ def simulated(
   planted: int = 4,
   ic: float = 0.1,
   lengths: Sequence[int] = LENGTHS,
+  summed: float = 1.0,
 ) -> simulate.Simulation:
   """Simulates the market, the same one for the same arguments.
 
@@ -67,11 +75,12 @@ def simulated(
   compile_fn: as `simulate.simulate` takes it.
   planted: number of formulas; 0 for nothing but noise.
   ic: expected IC of their combination with the return of 20 days.
-  lengths: least and greatest length of a formula, see `draw`.
+  lengths, summed: of the formulas, see `draw`.
 
   Raises:
-    ValueError: formulas or an IC below 0, lengths that are none, a market too
-      small to draw on, or more formulas than can be found in it.
+    ValueError: formulas or an IC below 0, lengths or correlations that are
+      none, a market too small to draw on, or more formulas than can be found
+      in it.
   """
   if planted < 0 or not 0 <= ic < 1:
     raise ValueError(
@@ -82,6 +91,11 @@ def simulated(
     raise ValueError(
       f'data.simulate.lengths={tuple(lengths)}: expected the least and the '
       f'greatest length of a formula, as (6,10), from {SHORTEST} on'
+    )
+  if not 0 < summed <= 1:
+    raise ValueError(
+      f'data.simulate.summed={summed}: expected the largest correlation of a '
+      'planted formula with a sum of random ones, above 0 and up to 1'
     )
   make = functools.partial(
     simulate.simulate, seed=seed, num_stocks=num_stocks, noise='real'
@@ -94,7 +108,7 @@ def simulated(
       f'{WARMUP + 10 * STEP} days'
     )
   bare = make(num_days=min(num_days, NUM_DAYS), alphas=(), strength=0.0).panel
-  formulas = draw(seed, bare, planted, lengths)
+  formulas = draw(seed, bare, planted, lengths, summed)
   return make(
     num_days=num_days,
     alphas=[formula_lib.to_text(formula) for formula in formulas],
@@ -104,7 +118,11 @@ def simulated(
 
 
 def draw(
-  seed: int, panel: Panel, count: int, lengths: Sequence[int] = LENGTHS
+  seed: int,
+  panel: Panel,
+  count: int,
+  lengths: Sequence[int] = LENGTHS,
+  summed: float = 1.0,
 ) -> list[Formula]:
   """Formulas of alpha-Sem-k that are worth planting, see the constants above.
 
@@ -112,19 +130,26 @@ def draw(
   alpha-Sem-k: both can write them. Short ones are those of less than the least
   of `lengths`.
 
+  Args:
+    seed: decides.
+    panel: to look at them on.
+    count: how many are wanted.
+    lengths: least and greatest length, as alpha-Sem-k counts.
+    summed: largest correlation of one with a sum of 2,000 random formulas that
+      was fitted on other days; 1 for any.
+
   Raises:
     ValueError: fewer than `count` were found.
   """
   draw_key, *short_keys = jax.random.split(jax.random.key(seed), 3)
   store = evaluate.make_store(panel)
-  short = [
-    formula
-    for name, key in zip(('sem_k', 'typed_k'), short_keys, strict=True)
-    for formula in environment.random_formulas(
-      environment.make(name, max_length=lengths[0] - 1), key, NUM_SHORT
-    )
-  ]
-  units = _look(store, panel, _distinct(short)).unit
+  short = _random(short_keys, lengths[0] - 1, NUM_SHORT)
+  units = _look(store, panel, short).unit
+  sums = None
+  if summed < 1:
+    keys = jax.random.split(jax.random.fold_in(draw_key, MAX_BATCHES))
+    several = _random(keys, lengths[1], NUM_SUMMED)
+    sums = _Sums(_look(store, panel, several).unit)
   language = environment.make('typed_k', max_length=lengths[1])
   chosen, known = [], units[:0]
   for batch in range(MAX_BATCHES):
@@ -141,15 +166,74 @@ def draw(
       parts = [f for f in _cut_down(formulas[i]) if _is_short(f, lengths)]
       if not _stands_out(unit, units, parts, store, panel):
         continue
+      if sums is not None and sums.correlation(unit[0]) >= summed:
+        continue
       chosen.append(formulas[i])
       known = np.concatenate([known, unit])
       if len(chosen) == count:
         return chosen
   raise ValueError(
     f'data.simulate.planted={count}: only {len(chosen)} formulas were found '
-    f'among {BATCH * MAX_BATCHES} that are unlike each other and any short '
-    f'one; plant {len(chosen)} or fewer, or take another data.simulate.seed'
+    f'among {BATCH * MAX_BATCHES} that are unlike each other, any short one '
+    f'and (summed={summed}) sums of random ones; plant {len(chosen)} or fewer, '
+    'or take another data.simulate.seed'
   )
+
+
+def _random(keys, longest: int, count: int) -> list[Formula]:
+  """So many of alpha-Sem-k, and of the same typed by units; once each."""
+  return _distinct(
+    [
+      formula
+      for name, key in zip(('sem_k', 'typed_k'), keys, strict=True)
+      for formula in environment.random_formulas(
+        environment.make(name, max_length=longest), key, count
+      )
+    ]
+  )
+
+
+class _Sums:
+  """How near sums of formulas come to another one on days they were not fit on.
+
+  units: f32[N, D, S], see `behaviour.unit`.
+  """
+
+  def __init__(self, units: np.ndarray):
+    middle = units.shape[1] // 2
+    halves = units[:, :middle], units[:, middle:]
+    self._middle = middle
+    self._fits = [
+      (first, second, [_solver(first, ridge) for ridge in RIDGES])
+      for first, second in (halves, halves[::-1])
+    ]
+
+  def correlation(self, unit: np.ndarray) -> float:
+    """Mean daily correlation of f32[D, S] with the best sum."""
+    halves = unit[: self._middle], unit[self._middle :]
+    found = np.zeros(len(RIDGES))
+    for (fitted, judged, solvers), (known, new) in zip(
+      self._fits, (halves, halves[::-1]), strict=True
+    ):
+      target = _flat(fitted) @ known.ravel() / len(known)
+      for k, solve in enumerate(solvers):
+        total = np.tensordot(solve(target), judged, 1)
+        size = np.sqrt(np.sum(np.square(total), axis=1))
+        product = np.sum(total * new, axis=1)
+        found[k] += np.mean(product / np.where(size > 0, size, 1.0)) / 2
+    return float(found.max())
+
+
+def _flat(units: np.ndarray) -> np.ndarray:
+  return units.reshape(len(units), -1)
+
+
+def _solver(units: np.ndarray, ridge: float) -> Callable:
+  """What makes the weights of a sum from correlations with its terms."""
+  gram = _flat(units).astype(np.float64)
+  gram = gram @ gram.T / units.shape[1]
+  gram[np.diag_indices_from(gram)] += ridge
+  return functools.partial(linalg.cho_solve, linalg.cho_factor(gram))
 
 
 def _stands_out(unit, short, parts, store, panel) -> bool:
