@@ -31,7 +31,7 @@ _PUBLIC = {
   # Pools and runs.
   'Pool': 'alphajax.factor.pool:Pool',
   'insert': 'alphajax.factor.pool:insert',
-  'signal': 'alphajax.factor.pool:signal',
+  'signal': 'alphajax.factor.pool_signal:signal',
   'Method': 'alphajax.methods.base:Method',
   'load_run': 'alphajax.run.folder:load_run',
 }

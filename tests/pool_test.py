@@ -10,15 +10,15 @@ import pytest
 from sklearn.linear_model import Lasso
 
 from alphajax.data import panel as panel_lib
-from alphajax.factor import metrics, pool
+from alphajax.factor import metrics, pool, pool_signal
 from alphajax.language import formula as formula_lib
 from alphajax.methods import linear
 from alphajax.methods.base import Found
 
 T, S, P = 60, 40, 4
 make_target = jax.jit(metrics.make_target)
-signal_of = jax.jit(pool.signal, static_argnames='min_coverage')
-coverage_of = jax.jit(pool.coverage)
+signal_of = jax.jit(pool_signal.signal, static_argnames='min_coverage')
+coverage_of = jax.jit(pool_signal.coverage)
 
 
 def make_factors(rng, num, missing=0.1):
@@ -315,16 +315,16 @@ def test_coverage_is_the_share_of_weights_with_a_value():
   np.testing.assert_array_equal(nothing, np.where(members, 0.0, np.nan))
 
 
-@pytest.mark.parametrize('least', [pool.HEARD, 0.3, 0.65, 1.0])
+@pytest.mark.parametrize('least', [pool_signal.HEARD, 0.3, 0.65, 1.0])
 def test_a_signal_below_its_coverage_is_missing(least):
   values, _, members = make_factors(np.random.default_rng(11), 3, 0.3)
   weights = np.array([0.1, -0.6, 0.3])
   # Not jitted, `signal` takes the very same shares.
-  always = np.asarray(pool.signal(weights, values, members, 0.0))
-  share = np.asarray(pool.coverage(weights, values, members))
+  always = np.asarray(pool_signal.signal(weights, values, members, 0.0))
+  share = np.asarray(pool_signal.coverage(weights, values, members))
   np.testing.assert_array_equal(np.isnan(always), ~members)
   covered = share >= least
-  signal = pool.signal(weights, values, members, least)
+  signal = pool_signal.signal(weights, values, members, least)
   np.testing.assert_array_equal(signal, np.where(covered, always, np.nan))
   assert 0.2 < covered[members].mean() < 1 and not np.all(always[members])
 
@@ -333,7 +333,7 @@ def test_a_signal_below_its_coverage_is_missing(least):
 def test_a_coverage_is_a_share(least):
   values, _, members = make_factors(np.random.default_rng(11), 3)
   with pytest.raises(ValueError, match='min_coverage is .* from 0'):
-    pool.signal(np.ones(3), values, members, least)
+    pool_signal.signal(np.ones(3), values, members, least)
 
 
 def test_insert_in_a_process_of_64_bits():

@@ -13,8 +13,7 @@ import alphajax
 from alphajax.analysis import exporting
 from alphajax.data import panel as panel_lib
 from alphajax.data.features import EXTRA_FEATURES
-from alphajax.factor import evaluate, stream
-from alphajax.factor import pool as pool_lib
+from alphajax.factor import evaluate, pool_signal, stream
 from alphajax.factor.stream import Stream
 from alphajax.language import formula as formula_lib
 from alphajax.language import library, vocab
@@ -150,7 +149,9 @@ def test_the_signal_is_that_of_the_pool_from_a_short_history_on():
   pool, panel = pool_and_panel()
   values = evaluate.values(pool.formulas, panel)
   whole = np.array(
-    pool_lib.signal(np.float32(WEIGHTS), values, panel.mask, pool_lib.HEARD)
+    pool_signal.signal(
+      np.float32(WEIGHTS), values, panel.mask, pool_signal.HEARD
+    )
   )
   whole[:6] = np.nan  # The look-back of Mean and Corr is not full.
   before = panel_lib.select_days(panel, slice(0, 2))

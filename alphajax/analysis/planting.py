@@ -150,34 +150,42 @@ def draw(
     keys = jax.random.split(jax.random.fold_in(draw_key, MAX_BATCHES))
     several = _random(keys, lengths[1], NUM_SUMMED)
     sums = _Sums(_look(store, panel, several).unit)
-  language = environment.make('typed_k', max_length=lengths[1])
   chosen, known = [], units[:0]
-  for batch in range(MAX_BATCHES):
-    key = jax.random.fold_in(draw_key, batch)
-    formulas = environment.random_formulas(language, key, BATCH)
-    formulas = [f for f in _distinct(formulas) if _has_size(f, lengths)]
-    if not formulas:
+  for formula, unit in _lively(draw_key, store, panel, lengths):
+    if behaviour.alike(unit, known).max(initial=0) >= APART:
       continue
-    drawn = _look(store, panel, formulas)
-    for i in np.flatnonzero(_is_lively(drawn)):
-      unit = drawn.unit[i : i + 1]
-      if behaviour.alike(unit, known).max(initial=0) >= APART:
-        continue
-      parts = [f for f in _cut_down(formulas[i]) if _is_short(f, lengths)]
-      if not _stands_out(unit, units, parts, store, panel):
-        continue
-      if sums is not None and sums.correlation(unit[0]) >= summed:
-        continue
-      chosen.append(formulas[i])
-      known = np.concatenate([known, unit])
-      if len(chosen) == count:
-        return chosen
+    parts = [each for each in _cut_down(formula) if _is_short(each, lengths)]
+    if not _stands_out(unit, units, parts, store, panel):
+      continue
+    if sums is not None and sums.correlation(unit[0]) >= summed:
+      continue
+    chosen.append(formula)
+    known = np.concatenate([known, unit])
+    if len(chosen) == count:
+      return chosen
   raise ValueError(
     f'data.simulate.planted={count}: only {len(chosen)} formulas were found '
     f'among {BATCH * MAX_BATCHES} that are unlike each other, any short one '
     f'and (summed={summed}) sums of random ones; plant {len(chosen)} or fewer, '
     'or take another data.simulate.seed'
   )
+
+
+def _lively(
+  key, store, panel: Panel, lengths: Sequence[int]
+) -> Iterator[tuple[Formula, np.ndarray]]:
+  """Long formulas with values, spread and memory, and their f32[1, D, S]."""
+  language = environment.make('typed_k', max_length=lengths[1])
+  for batch in range(MAX_BATCHES):
+    formulas = environment.random_formulas(
+      language, jax.random.fold_in(key, batch), BATCH
+    )
+    formulas = [f for f in _distinct(formulas) if _has_size(f, lengths)]
+    if not formulas:
+      continue
+    drawn = _look(store, panel, formulas)
+    for i in np.flatnonzero(_is_lively(drawn)):
+      yield formulas[i], drawn.unit[i : i + 1]
 
 
 def _random(keys, longest: int, count: int) -> list[Formula]:

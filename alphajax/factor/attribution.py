@@ -11,8 +11,8 @@ def contributions(
 ) -> jax.Array:
   """Weight times standardised factor, f32[P, T, S].
 
-  They add up to `pool.signal`. A factor without a value, or on a day on which
-  fewer than half of the members have one, has no opinion and adds 0.
+  They add up to `pool_signal.signal`. A factor without a value, or on a day on
+  which fewer than half of the members have one, has no opinion and adds 0.
 
   Args:
     weights: f32[P].

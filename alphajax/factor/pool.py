@@ -23,8 +23,6 @@ from alphajax.factor import metrics, objectives
 from alphajax.factor.lasso import DEFAULT_FIT, FitConfig, fit
 from alphajax.factor.metrics import Target
 
-# The least coverage there is: some factor of some weight has a value.
-HEARD = float(jnp.finfo(jnp.float32).tiny)
 DAYS = 128  # Days per step of that computation, to bound its memory.
 ACCEPTS = ('always', 'improve', 'distinct')  # See `insert`.
 TWIN = 0.99  # AlphaGen's bound of the mean correlation with a member.
@@ -49,7 +47,7 @@ class Pool:
   ids: jax.Array  # i32[P]
 
 
-def _counts(
+def is_covered(
   values: jax.Array, members: jax.Array, labelled: jax.Array
 ) -> jax.Array:
   """True on days where half of the labelled members have a value, bool[T]."""
@@ -75,7 +73,7 @@ def standardized(
     f32[T, S], finite.
   """
   z = panel_lib.standardize(values, members)
-  counts = _counts(values, members, labelled)
+  counts = is_covered(values, members, labelled)
   return jnp.where(counts[:, None] & jnp.isfinite(z), z, 0.0)
 
 
@@ -326,85 +324,3 @@ def _take(planes, item):
     stacked = jnp.stack([*planes, nothing])
     return tuple(stacked[item[i]] for i in range(item.shape[0]))
   return tuple(planes[i] if i >= 0 else nothing for i in item.tolist())
-
-
-def speak(values: jax.Array, members: jax.Array) -> jax.Array:
-  """Where factors have a value, bool[P, T, S].
-
-  None has one on a day on which fewer than half of the members have.
-
-  Args:
-    values: f32[P, T, S], NaN where missing.
-    members: bool[T, S].
-  """
-  counts = jax.vmap(lambda v: _counts(v, members, members))(values)
-  return counts[..., None] & jnp.isfinite(values)
-
-
-@jax.default_matmul_precision('highest')
-def coverage(
-  weights: jax.Array, values: jax.Array, members: jax.Array
-) -> jax.Array:
-  """How much of a pool speaks: the share of sum |w| whose factor has a value.
-
-  Where one does not `speak`, `signal` leaves it out.
-
-  Args:
-    weights: f32[P].
-    values: f32[P, T, S], NaN where missing.
-    members: bool[T, S].
-
-  Returns:
-    f32[T, S] from 0 to 1, 0 where all weights are 0; NaN for non-members.
-  """
-  chex.assert_shape(values, (weights.shape[0], *members.shape))
-  speaks = speak(values, members)
-  size = jnp.abs(weights)
-  silent, heard = (
-    jnp.einsum('p,pts->ts', size, part.astype(size.dtype))
-    for part in (~speaks, speaks)
-  )
-  # 0 and 1 are exact: so is a sum of zeros.
-  share = heard / jnp.where(heard > 0, silent + heard, 1.0)
-  return jnp.where(members, share, jnp.nan)
-
-
-@jax.default_matmul_precision('highest')
-def signal(
-  weights: jax.Array,
-  values: jax.Array,
-  members: jax.Array,
-  min_coverage: float = HEARD,
-) -> jax.Array:
-  """The pool's signal on any panel: weighted sum of standardised factors.
-
-  A factor without a value has no opinion, which is 0 in the sum, as it is in
-  the fit: so pools are judged in training. Where no factor has a value there is
-  no signal; where most of a pool is missing, as before its look-back, the sum
-  is another signal than the pool's, which a greater `min_coverage` leaves out.
-
-  Args:
-    weights: f32[P].
-    values: f32[P, T, S], NaN where missing.
-    members: bool[T, S].
-    min_coverage: the least `coverage` at which there is a signal, 0 to 1; with
-      0 it is 0 where no factor has a value, as in the fit.
-
-  Returns:
-    f32[T, S]; NaN for non-members and where the coverage is less than
-    `min_coverage`.
-
-  Raises:
-    ValueError: a `min_coverage` outside of 0 to 1.
-  """
-  if not 0.0 <= min_coverage <= 1.0:
-    raise ValueError(
-      f'min_coverage is {min_coverage}: expected a share of the weights, from '
-      '0 (a missing factor counts as 0) to 1 (every factor has a value)'
-    )
-  chex.assert_shape(values, (weights.shape[0], *members.shape))
-  z = jax.vmap(lambda v: standardized(v, members, members))(values)
-  present = members
-  if min_coverage > 0:
-    present = coverage(weights, values, members) >= min_coverage
-  return jnp.where(present, jnp.einsum('p,pts->ts', weights, z), jnp.nan)

@@ -11,9 +11,8 @@ from flax import struct
 
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import Panel
-from alphajax.factor import attribution, operators, plan
+from alphajax.factor import attribution, operators, plan, pool_signal
 from alphajax.factor import compile as compile_lib
-from alphajax.factor import pool as pool_lib
 from alphajax.language import formula as formula_lib
 from alphajax.language import vocab
 from alphajax.language.formula import Formula
@@ -271,7 +270,7 @@ def _operate(before, today, members, symbol, window):
 @jax.jit
 def _row(weights, values, members, known):
   values = jnp.stack(values)
-  signal = pool_lib.signal(weights, values, members, pool_lib.HEARD)
+  signal = pool_signal.signal(weights, values, members, pool_signal.HEARD)
   parts = attribution.contributions(weights, values, members)
   return Row(
     jnp.where(known, signal, jnp.nan)[0],

@@ -10,7 +10,7 @@ import numpy as np
 from alphajax.data import universe
 from alphajax.data.device import by_days, put
 from alphajax.data.panel import Panel
-from alphajax.factor import evaluate, metrics, objectives
+from alphajax.factor import evaluate, metrics, objectives, pool_signal
 from alphajax.factor import pool as pool_lib
 from alphajax.methods import choice, linear, rewards, stopping
 from alphajax.methods import given as given_lib
@@ -102,7 +102,7 @@ def make_target(
 def _score(label, members, days, weights, values):
   """Daily IC of a weighted pool on the given days."""
   # As in the fit: what says nothing is 0.
-  signal = pool_lib.signal(weights, values, members, min_coverage=0.0)
+  signal = pool_signal.signal(weights, values, members, min_coverage=0.0)
   return metrics.daily_ic(signal, label, members)[days]
 
 

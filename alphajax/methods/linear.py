@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from alphajax.data.panel import Panel, Split
-from alphajax.factor import evaluate, metrics
+from alphajax.factor import evaluate, metrics, pool_signal
 from alphajax.factor import pool as pool_lib
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
@@ -89,7 +89,7 @@ def _add(signals, heard, weights, values, members):
   heard: bool[N, T, S], where some factor of some weight has a value.
   """
   z = jax.vmap(lambda v: pool_lib.standardized(v, members, members))(values)
-  speaks = pool_lib.speak(values, members).astype(z.dtype)
+  speaks = pool_signal.speak(values, members).astype(z.dtype)
   has = (weights != 0).astype(z.dtype)
   return (
     signals + jnp.einsum('np,pts->nts', weights, z),
@@ -102,7 +102,7 @@ def _known(signals, heard, members):
   return jnp.where(heard & members[None], signals, jnp.nan)
 
 
-_signal = jax.jit(pool_lib.signal)
+_signal = jax.jit(pool_signal.signal)
 
 
 def daily_ic(found: Found, split: Split) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 SPAN = 128  # Rows that are spanned.
-SLACK = 1e-3  # Of a bound: rounding of 32 bits is far below.
+SLACK = 1e-3  # Of a bound; rounding takes 6e-4 where a row is in the span.
 
 
 class Shadow(NamedTuple):
