@@ -209,7 +209,7 @@ def use_market(config, name: str) -> None:
   """Takes one of MARKETS; the first two need a file, config.data.path.
 
   `planted_6_10_4_0` plants formulas of length 6 to 10, 4 of them, with the seed
-  0, as simulated_deep does; but sums of random formulas may come near to them.
+  0, as simulated_deep does; of them sums of random formulas may tell any share.
   """
   planted = re.fullmatch(r'planted_(\d+)_(\d+)_(\d+)_(\d+)', name)
   if planted:
@@ -230,7 +230,7 @@ def use_market(config, name: str) -> None:
     use_simulated_market(config, num_days=4000, num_stocks=300)
   if name == 'simulated_deep':
     use_deep_market(config)
-    config.data.simulate.summed = 0.5
+    config.data.simulate.summed = (0.35, 0.65)
   if name == 'simulated_noise':
     use_deep_market(config, planted=0)
 
@@ -264,8 +264,8 @@ def use_deep_market(config, planted=4) -> None:
       num_stocks=0,
       planted=planted,  # Formulas of length 6 to 10.
       ic=0.10,  # Expected of their combination.
-      # Largest correlation of one with a sum of random formulas; 1: any.
-      summed=1.0,
+      # Correlation of one with sums of random formulas, from and to.
+      summed=(-1.0, 1.0),
     )
   )
   use_simulated_market(config, num_days=4000, num_stocks=375)

@@ -6,8 +6,9 @@ short formula does, which anyone would stumble on. The noise that they are
 drawn on is the beginning of the market's own, without them in it.
 
 A sum of thousands of random formulas may still come near to what no single one
-is like. Markets that a pool of random formulas shall not solve plant what no
-such sum comes near to either.
+is like, and nothing at all leads to a formula that every sum is far from. So
+markets that a pool of random formulas shall not solve, and a search may, plant
+what such sums come half the way to.
 """
 
 import functools
@@ -31,6 +32,7 @@ from alphajax.language.formula import Formula
 NUM_DAYS = 560  # Of noise that formulas are drawn on, at most.
 WARMUP, STEP = 60, 10  # Behaviours are compared on every STEPth day after it.
 
+ANY = (-1.0, 1.0)  # Correlation with sums.
 LENGTHS = (6, 10)  # Least and greatest, as alpha-Sem-k counts; or given.
 SHORTEST = 3  # Below it there is no formula that another could lead to.
 COVERAGE = 0.9  # Least share of the members' cells with a value.
@@ -65,7 +67,7 @@ def simulated(
   planted: int = 4,
   ic: float = 0.1,
   lengths: Sequence[int] = LENGTHS,
-  summed: float = 1.0,
+  summed: Sequence[float] = ANY,
 ) -> simulate.Simulation:
   """Simulates the market, the same one for the same arguments.
 
@@ -92,10 +94,11 @@ def simulated(
       f'data.simulate.lengths={tuple(lengths)}: expected the least and the '
       f'greatest length of a formula, as (6,10), from {SHORTEST} on'
     )
-  if not 0 < summed <= 1:
+  if len(summed) != 2 or not -1 <= summed[0] < summed[1] <= 1:
     raise ValueError(
-      f'data.simulate.summed={summed}: expected the largest correlation of a '
-      'planted formula with a sum of random ones, above 0 and up to 1'
+      f'data.simulate.summed={tuple(summed)}: expected the least and the '
+      'greatest correlation of a planted formula with sums of random ones, as '
+      '(0.35,0.65); (-1.0,1.0) for any'
     )
   make = functools.partial(
     simulate.simulate, seed=seed, num_stocks=num_stocks, noise='real'
@@ -122,7 +125,7 @@ def draw(
   panel: Panel,
   count: int,
   lengths: Sequence[int] = LENGTHS,
-  summed: float = 1.0,
+  summed: Sequence[float] = ANY,
 ) -> list[Formula]:
   """Formulas of alpha-Sem-k that are worth planting, see the constants above.
 
@@ -135,8 +138,8 @@ def draw(
     panel: to look at them on.
     count: how many are wanted.
     lengths: least and greatest length, as alpha-Sem-k counts.
-    summed: largest correlation of one with a sum of 2,000 random formulas that
-      was fitted on other days; 1 for any.
+    summed: least and greatest correlation of one with a sum of 2,000 random
+      formulas that was fitted on other days; `ANY`: they are not looked at.
 
   Raises:
     ValueError: fewer than `count` were found.
@@ -146,7 +149,7 @@ def draw(
   short = _random(short_keys, lengths[0] - 1, NUM_SHORT)
   units = _look(store, panel, short).unit
   sums = None
-  if summed < 1:
+  if tuple(summed) != ANY:
     keys = jax.random.split(jax.random.fold_in(draw_key, MAX_BATCHES))
     several = _random(keys, lengths[1], NUM_SUMMED)
     sums = _Sums(_look(store, panel, several).unit)
@@ -157,7 +160,7 @@ def draw(
     parts = [each for each in _cut_down(formula) if _is_short(each, lengths)]
     if not _stands_out(unit, units, parts, store, panel):
       continue
-    if sums is not None and sums.correlation(unit[0]) >= summed:
+    if sums and not summed[0] <= sums.correlation(unit[0]) <= summed[1]:
       continue
     chosen.append(formula)
     known = np.concatenate([known, unit])
@@ -165,9 +168,9 @@ def draw(
       return chosen
   raise ValueError(
     f'data.simulate.planted={count}: only {len(chosen)} formulas were found '
-    f'among {BATCH * MAX_BATCHES} that are unlike each other, any short one '
-    f'and (summed={summed}) sums of random ones; plant {len(chosen)} or fewer, '
-    'or take another data.simulate.seed'
+    f'among {BATCH * MAX_BATCHES} that are unlike each other and any short '
+    f'one, with sums of random ones (summed={tuple(summed)}) as asked for; '
+    f'plant {len(chosen)} or fewer, or take another data.simulate.seed'
   )
 
 
