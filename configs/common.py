@@ -230,7 +230,7 @@ def use_market(config, name: str) -> None:
     use_simulated_market(config, num_days=4000, num_stocks=300)
   if name == 'simulated_deep':
     use_deep_market(config)
-    config.data.simulate.summed = (0.35, 0.65)
+    config.data.simulate.summed = (0.3, 0.7)
   if name == 'simulated_noise':
     use_deep_market(config, planted=0)
 

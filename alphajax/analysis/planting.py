@@ -47,6 +47,8 @@ NUM_SUMMED = 1000  # Random ones of any length of each grammar, in sums.
 RIDGES = 1e-3, 1e-2, 1e-1  # Of the sums; the best one counts.
 
 BATCH, MAX_BATCHES = 100, 60
+TIMES = 4  # So many more batches where sums are looked at.
+SUMS_KEY = 1 << 20  # Of the formulas in sums; no batch has that number.
 
 
 class _Drawn(NamedTuple):
@@ -98,7 +100,7 @@ def simulated(
     raise ValueError(
       f'data.simulate.summed={tuple(summed)}: expected the least and the '
       'greatest correlation of a planted formula with sums of random ones, as '
-      '(0.35,0.65); (-1.0,1.0) for any'
+      '(0.3,0.7); (-1.0,1.0) for any'
     )
   make = functools.partial(
     simulate.simulate, seed=seed, num_stocks=num_stocks, noise='real'
@@ -148,13 +150,14 @@ def draw(
   store = evaluate.make_store(panel)
   short = _random(short_keys, lengths[0] - 1, NUM_SHORT)
   units = _look(store, panel, short).unit
-  sums = None
+  sums, batches = None, MAX_BATCHES
   if tuple(summed) != ANY:
-    keys = jax.random.split(jax.random.fold_in(draw_key, MAX_BATCHES))
+    batches *= TIMES
+    keys = jax.random.split(jax.random.fold_in(draw_key, SUMS_KEY))
     several = _random(keys, lengths[1], NUM_SUMMED)
     sums = _Sums(_look(store, panel, several).unit)
   chosen, known = [], units[:0]
-  for formula, unit in _lively(draw_key, store, panel, lengths):
+  for formula, unit in _lively(draw_key, batches, store, panel, lengths):
     if behaviour.alike(unit, known).max(initial=0) >= APART:
       continue
     parts = [each for each in _cut_down(formula) if _is_short(each, lengths)]
@@ -168,18 +171,18 @@ def draw(
       return chosen
   raise ValueError(
     f'data.simulate.planted={count}: only {len(chosen)} formulas were found '
-    f'among {BATCH * MAX_BATCHES} that are unlike each other and any short '
+    f'among {BATCH * batches} that are unlike each other and any short '
     f'one, with sums of random ones (summed={tuple(summed)}) as asked for; '
     f'plant {len(chosen)} or fewer, or take another data.simulate.seed'
   )
 
 
 def _lively(
-  key, store, panel: Panel, lengths: Sequence[int]
+  key, batches: int, store, panel: Panel, lengths: Sequence[int]
 ) -> Iterator[tuple[Formula, np.ndarray]]:
   """Long formulas with values, spread and memory, and their f32[1, D, S]."""
   language = environment.make('typed_k', max_length=lengths[1])
-  for batch in range(MAX_BATCHES):
+  for batch in range(batches):
     formulas = environment.random_formulas(
       language, jax.random.fold_in(key, batch), BATCH
     )
