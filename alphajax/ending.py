@@ -38,6 +38,16 @@ def lines(config, workdir: Path, split: Split, reason: str) -> list[str]:
   return [*said, f'Finished: {reason}. {what}']
 
 
+def all_done(wanted: int, before: int) -> str:
+  """Why a run ended that nothing stopped; it may have had more before."""
+  if before <= wanted:
+    return f'{wanted} iterations done'
+  return (
+    f'{before} iterations were done before, and config.num_iterations is '
+    f'{wanted}: all of them stay'
+  )
+
+
 def why_no_pool(
   config, workdir: Path, split: Split, record: Mapping[str, Any]
 ) -> str:

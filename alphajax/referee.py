@@ -18,7 +18,6 @@ that evaluates no formulas, with `budget=N` one that has its own budget.
 """
 
 import functools
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from alphajax.report import referee as page
 from alphajax.report.referee import Board
 from alphajax.run import files, folder
 from alphajax.run.files import RunError
+from alphajax.run.progress import say
 from alphajax.variants import Member
 
 JUDGED = 'judged.json'  # Of a run: the result that a span was opened for.
@@ -53,7 +53,7 @@ def judge(workdir: Path, name: str) -> None:
   result = files.digest(workdir / 'pool.json')
   known = files.read_json(workdir / JUDGED) or {}
   if result is None:
-    _say(f'{workdir}: nothing was found; a larger --config.budget may help')
+    say(f'{workdir}: nothing was found; a larger --config.budget may help')
     return
   if known.get(name) == result:
     return
@@ -97,7 +97,7 @@ def run(
   workdir = Path(workdir).expanduser()
   wanted = matrix.plan(config, workdir, methods, markets)
   for method, why in wanted.skipped.items():
-    _say(f'{method} is left out: {why}')
+    say(f'{method} is left out: {why}')
   if part is not None and not train_now:
     raise ValueError('--table is of all runs, and --part trains some: take one')
   if part is not None:
@@ -126,7 +126,7 @@ def _train(config, workdir, wanted, jobs, name, part=None) -> None:
   for _ in sweep.train_all(own, jobs, functools.partial(judge, name=name)):
     pass
   if part is not None:
-    _say(parts.done(part, len(own)))
+    say(parts.done(part, len(own)))
 
 
 def read(config, members: Sequence[Member], name: str) -> list[Board]:
@@ -348,10 +348,6 @@ def add(config, text: str) -> None:
     settings.remove(word)
   with config.methods.unlocked():  # Flags lock it.
     config.methods[name] = rows.method(path, variant, settings, **options)
-
-
-def _say(text: str) -> None:
-  print(text, file=sys.stderr, flush=True)
 
 
 def define_flags() -> None:

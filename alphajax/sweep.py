@@ -27,6 +27,7 @@ from alphajax import apart, cli, experiment, markets, parts, train
 from alphajax.run import compare, files, folder, lock, seeds
 from alphajax.run import config as config_lib
 from alphajax.run.files import RunError
+from alphajax.run.progress import say
 from alphajax.variants import Member, plan, variants_of
 
 FAILED = 'failed.json'  # In the folder of a run that an error ended.
@@ -124,7 +125,7 @@ def _train_one(member: Member, load_market, then: Then | None) -> None:
   except (ValueError, RunError, FloatingPointError) as error:
     if cli.wants_debug(sys.argv):
       traceback.print_exc()
-    _say(f'error: {member.variant}, seed {member.seed}: {error}')
+    say(f'error: {member.variant}, seed {member.seed}: {error}')
     member.workdir.mkdir(parents=True, exist_ok=True)
     files.write_json(kept, {'error': str(error)})
 
@@ -143,7 +144,7 @@ def _finish(member: Member, load_market, then: Then | None) -> None:
 
 
 def _tell(count: int, number: int, member: Member) -> None:
-  _say(f'[{number}/{count}] {member.variant}, seed {member.seed}')
+  say(f'[{number}/{count}] {member.variant}, seed {member.seed}')
 
 
 @jax.enable_x64(False)  # As `train` is.
@@ -232,7 +233,7 @@ def _say_missing(figures, member: Member, row: Mapping[str, Any]) -> None:
   """Says of the first run which figures it lacks; others may have them."""
   missing = [name for name in figures if name not in row]
   if missing:
-    _say(
+    say(
       f'{member.workdir} has no figure {", ".join(missing)} for --figures; it '
       f'has {", ".join(sorted(row))}'
     )
@@ -246,10 +247,6 @@ def _in_order(rows: Mapping[int, dict[str, Any]]) -> pd.DataFrame:
 def _write(path: Path, frame: pd.DataFrame, **options) -> None:
   with files.replacing(path) as file:
     frame.to_csv(file, **options)
-
-
-def _say(text: str) -> None:
-  print(text, file=sys.stderr, flush=True)
 
 
 def define_flags() -> None:
@@ -299,7 +296,7 @@ def main(argv):
   own = parts.of(part, members)
   for _ in train_all(own, given.jobs):
     pass
-  _say(parts.done(part, len(own)))
+  say(parts.done(part, len(own)))
 
 
 if __name__ == '__main__':

@@ -8,7 +8,6 @@ loses at most the current iteration and ends with the same bits.
 
 import functools
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +32,7 @@ from alphajax.run import (
   writer,
 )
 from alphajax.run import state as state_lib
+from alphajax.run.progress import say
 
 
 class Trained(NamedTuple):
@@ -64,8 +64,8 @@ def train(config, workdir: str | os.PathLike, load_market=None) -> Trained:
   method = experiment.make_method(config, market)
   with files.naming(workdir):
     workdir.mkdir(parents=True, exist_ok=True)
-  with hosts.hold(workdir, _say) as place:
-    _say(*[f'Other than before: {line}' for line in changed])
+  with hosts.hold(workdir, say) as place:
+    say(*[f'Other than before: {line}' for line in changed])
     return _train(config, place, method, market, data_hash)
 
 
@@ -81,10 +81,10 @@ def _train(config, workdir, method, market, data_hash) -> Trained:
   folder.clean(workdir)
   provenance.record(workdir, config.seed, data_hash)
   files.write_json(workdir / 'config.json', config.to_dict())
-  _say(*experiment.notes(config, market))
+  say(*experiment.notes(config, market))
   rng_key = jax.random.key(config.seed)
   start = jax.random.fold_in(rng_key, 0)
-  done, state = state_lib.begin(workdir, method, start, _say)
+  done, state = state_lib.begin(workdir, method, start, say)
   writer.truncate(workdir / 'metrics.jsonl', done)
   keep_result = functools.partial(
     experiment.keep_result, config, workdir, method, market
@@ -92,19 +92,11 @@ def _train(config, workdir, method, market, data_hash) -> Trained:
   seldom = clock.Seldom(keep_result)
   state = _iterate(config, workdir, method, state, done, rng_key, seldom)
   keep_result(state)
-  reason = method.finished(state) or _all_done(config.num_iterations, done)
-  _say(*ending.lines(config, workdir, market.train, reason))
-  return Trained(method, state, market, reason)
-
-
-def _all_done(wanted: int, before: int) -> str:
-  """Why a run ended that nothing stopped; it may have had more before."""
-  if before <= wanted:
-    return f'{wanted} iterations done'
-  return (
-    f'{before} iterations were done before, and config.num_iterations is '
-    f'{wanted}: all of them stay'
+  reason = method.finished(state) or ending.all_done(
+    config.num_iterations, done
   )
+  say(*ending.lines(config, workdir, market.train, reason))
+  return Trained(method, state, market, reason)
 
 
 def _iterate(config, workdir, method, state, done, rng_key, keep_result):
@@ -134,11 +126,6 @@ def _iterate(config, workdir, method, state, done, rng_key, keep_result):
       show(record)
       plot(record)
   return state
-
-
-def _say(*lines: str) -> None:
-  for line in lines:
-    print(line, file=sys.stderr, flush=True)
 
 
 def define_flags() -> None:

@@ -18,7 +18,6 @@ a walk of the mean signal of others, of any methods and seeds.
 
 import functools
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +50,7 @@ from alphajax.methods.base import Found
 from alphajax.report import walk as walk_text
 from alphajax.run import files, writer
 from alphajax.run.files import RunError
+from alphajax.run.progress import say
 
 SIGNAL = 'signal_test.npz'  # Of a fold: its days of the joined signal.
 DONE = 'scored.json'  # Of a fold that was trained and scored: all of it.
@@ -120,7 +120,7 @@ def walk(
     _run_apart(wanted, workdir, jobs)
   else:
     for number, fold in enumerate(wanted, start=1):
-      _say(f'[{number}/{len(wanted)}] {fold.year}')
+      say(f'[{number}/{len(wanted)}] {fold.year}')
       if number > 1:
         runtime.forget()  # The last fold had other days.
       run_fold(fold, workdir)
@@ -191,7 +191,7 @@ def _run_apart(wanted: Sequence[Fold], workdir: Path, jobs: int) -> None:
   """
 
   def begin(number, fold):
-    _say(f'[{number}/{len(wanted)}] {fold.year}')
+    say(f'[{number}/{len(wanted)}] {fold.year}')
 
   work = functools.partial(run_fold, workdir=workdir)
   ended = apart.run(wanted, work, jobs, begin)
@@ -302,10 +302,6 @@ def _of_ceiling(rows, mean: float) -> dict[str, float]:
   days = np.array([row['days'] for row in rows])
   ceiling = float(days @ [row['ceiling'] for row in rows] / days.sum())
   return {'ceiling': ceiling, 'share': mean / ceiling}
-
-
-def _say(text: str) -> None:
-  print(text, file=sys.stderr, flush=True)
 
 
 def define_flags() -> None:

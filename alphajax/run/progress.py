@@ -12,6 +12,12 @@ import tqdm
 SECONDS_BETWEEN_LINES = 10.0  # Of a log, which is not to grow without need.
 
 
+def say(*lines: str) -> None:
+  """Tells the user, on standard error: what a command finds has the other."""
+  for line in lines:
+    print(line, file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
 def progress(
   total: int, done: int = 0, stream: TextIO | None = None
