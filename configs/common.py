@@ -230,6 +230,7 @@ def use_market(config, name: str) -> None:
     use_simulated_market(config, num_days=4000, num_stocks=300)
   if name == 'simulated_deep':
     use_deep_market(config)
+    # Correlation of a planted one with sums of random formulas, from and to.
     config.data.simulate.summed = (0.3, 0.7)
   if name == 'simulated_noise':
     use_deep_market(config, planted=0)
@@ -264,8 +265,6 @@ def use_deep_market(config, planted=4) -> None:
       num_stocks=0,
       planted=planted,  # Formulas of length 6 to 10.
       ic=0.10,  # Expected of their combination.
-      # Correlation of one with sums of random formulas, from and to.
-      summed=(-1.0, 1.0),
     )
   )
   use_simulated_market(config, num_days=4000, num_stocks=375)
