@@ -209,7 +209,7 @@ def use_market(config, name: str) -> None:
   """Takes one of MARKETS; the first two need a file, config.data.path.
 
   `planted_6_10_4_0` plants formulas of length 6 to 10, 4 of them, with the seed
-  0, as simulated_deep does; of them sums of random formulas may tell any share.
+  0, as simulated_deep does, whatever they correlate with sums of random ones.
   """
   planted = re.fullmatch(r'planted_(\d+)_(\d+)_(\d+)_(\d+)', name)
   if planted:
