@@ -31,6 +31,9 @@ NETWORKS = {
 }
 CLIP = 3.0  # Gradients, by value: qlib's.
 READ = 4096  # Rows whose values are computed at a time.
+# Rows whose gradients are: with more a CPU waits for its memory, and the
+# Transformer takes twice as long.
+PART = 512
 
 lookback = characteristics.lookback
 
@@ -197,20 +200,40 @@ def _epoch(
 
   gradient = jax.vmap(jax.value_and_grad(loss_of), (0, None, None, 0))
   copies = jax.tree.leaves(params)[0].shape[0]
+  parts = _parts(order.shape[1])
 
   def batch(carry, inputs):
     params, moments = carry
     number, rows = inputs
-    keys = jax.random.split(jax.random.fold_in(rng_key, number), copies)
-    loss, grads = gradient(
-      params, _inputs(shape, columns[rows]), label[rows], keys
-    )
+    batch_key = jax.random.fold_in(rng_key, number)
+
+    def part(total, inputs):
+      number, rows = inputs
+      keys = jax.random.split(jax.random.fold_in(batch_key, number), copies)
+      found = gradient(params, _inputs(shape, columns[rows]), label[rows], keys)
+      return jax.tree.map(lambda x, y: x + y / parts, total, found), None
+
+    none = jnp.zeros(copies), jax.tree.map(jnp.zeros_like, params)
+    numbered = jnp.arange(parts), rows.reshape(parts, -1)
+    (loss, grads), _ = jax.lax.scan(part, none, numbered)
     updates, moments = optimizer.update(grads, moments, params)
     return (optax.apply_updates(params, updates), moments), jnp.mean(loss)
 
   numbered = jnp.arange(order.shape[0]), order
   (params, moments), losses = jax.lax.scan(batch, (params, moments), numbered)
   return params, moments, jnp.mean(losses)
+
+
+def _parts(size: int) -> int:
+  """How many equal parts of at most `PART` rows, but not of few, a batch has.
+
+  Their gradients are summed, so it is one batch still. It is not parted where
+  its size has no such divisor.
+  """
+  for parts in range(-(-size // PART), 4 * size // PART + 1):
+    if size % parts == 0:
+      return parts
+  return 1
 
 
 def _save(model: Trained):

@@ -116,30 +116,41 @@ class Alstm(nn.Module):
 
 
 class CausalConv(nn.Module):
-  """A convolution of days with earlier ones, its weights normed per channel."""
+  """A convolution of days with earlier ones, its weights normed per channel.
+
+  Days are counted back from the last, f32[B, N, C] -> f32[B, M, W]: of the N
+  that it reads it gives every `stride`-th. Before the first day are zeros.
+  """
 
   width: int
   kernel: int
-  dilation: int
 
   @nn.compact
-  def __call__(self, x):
-    shape = (self.kernel, x.shape[-1], self.width)
+  def __call__(self, x, stride: int = 1):
+    count, channels = x.shape[1:]
+    shape = (self.kernel, channels, self.width)
     direction = self.param('direction', nn.initializers.normal(0.01), shape)
     size = jnp.sqrt(jnp.sum(jnp.square(direction), (0, 1)))
     length = self.param('length', lambda rng_key: size)
-    init = _uniform(self.kernel * x.shape[-1])
+    init = _uniform(self.kernel * channels)
     bias = self.param('bias', init, (self.width,))
-    before = (self.kernel - 1) * self.dilation
-    found = jax.lax.conv_general_dilated(
-      x, direction * (length / size), (1,), [(before, 0)],
-      rhs_dilation=(self.dilation,), dimension_numbers=('NWC', 'WIO', 'NWC'),
-    )  # fmt: skip
-    return found + bias
+    # A product over days and channels, as XLA's convolutions of days are slow
+    # on CPUs; what only reads zeros is left out.
+    taps = min(self.kernel, count)
+    padded = jnp.pad(x, ((0, 0), (0, taps - 1), (0, 0)))
+    read = jnp.concatenate(
+      [padded[:, i : i + count : stride] for i in range(taps)], axis=-1
+    )
+    weights = (direction * (length / size))[::-1][:taps]
+    return read @ weights.reshape(taps * channels, self.width) + bias
 
 
 class Tcn(nn.Module):
-  """Residual blocks of causal convolutions, dilated 1, 2, 4, ..."""
+  """Residual blocks of causal convolutions, dilated 1, 2, 4, ...
+
+  Of a block only the days are computed that reach the last one: every second
+  that the block before has, on which its dilation is 1.
+  """
 
   width: int = 32
   layers: int = 5
@@ -148,18 +159,22 @@ class Tcn(nn.Module):
 
   @nn.compact
   def __call__(self, x, *, train: bool):
+    drop = nn.Dropout(self.dropout, deterministic=not train)
+    x = x[:, ::-1]
     for i in range(self.layers):
+      stride = 2 if i + 1 < self.layers else x.shape[1]
       inner = x
-      for _ in range(2):
-        inner = nn.relu(CausalConv(self.width, self.kernel, 2**i)(inner))
-        inner = nn.Dropout(self.dropout, deterministic=not train)(inner)
+      for step in (1, stride):
+        inner = nn.relu(CausalConv(self.width, self.kernel)(inner, step))
+        inner = drop(inner)
+      x = x[:, ::stride]
       if x.shape[-1] != self.width:
         x = nn.Dense(
           self.width, kernel_init=nn.initializers.normal(0.01),
           bias_init=_uniform(x.shape[-1]),
         )(x)  # fmt: skip
       x = nn.relu(inner + x)
-    return dense(1, self.width)(x[:, -1])[:, 0]
+    return dense(1, self.width)(x[:, 0])[:, 0]
 
 
 class Transformer(nn.Module):
@@ -176,11 +191,13 @@ class Transformer(nn.Module):
     drop = nn.Dropout(self.dropout, deterministic=not train)
     x = dense(self.width, x.shape[-1])(x)
     x = x + positions(x.shape[1], self.width)[None]
-    for _ in range(self.layers):
+    for i in range(self.layers):
+      # What the last layer says of earlier days is not read.
+      asked = x if i + 1 < self.layers else x[:, -1:]
       heard = nn.MultiHeadDotProductAttention(
         self.heads, dropout_rate=self.dropout, deterministic=not train
-      )(x)
-      x = nn.LayerNorm(epsilon=1e-5)(x + drop(heard))
+      )(asked, x)
+      x = nn.LayerNorm(epsilon=1e-5)(asked + drop(heard))
       inner = nn.relu(dense(self.feed_forward, self.width)(x))
       inner = dense(self.width, self.feed_forward)(drop(inner))
       x = nn.LayerNorm(epsilon=1e-5)(x + drop(inner))
