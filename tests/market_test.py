@@ -1,5 +1,8 @@
 """Tests of alphajax.data.market: formats, adjustment, errors, cache."""
 
+import os
+import time
+
 import jax
 import numpy as np
 import pandas as pd
@@ -385,6 +388,24 @@ def test_a_damaged_cache_is_rebuilt_with_a_warning(tmp_path):
       again = market.load(path, cache_dir=store)
     np.testing.assert_array_equal(first.features, again.features)
     assert stored.read_bytes() == whole
+
+
+def test_panels_that_nobody_reads_are_forgotten(tmp_path):
+  path, store = tmp_path / 'prices.csv', tmp_path / 'store'
+  table().to_csv(path, index=False)
+  long_ago = time.time() - 24 * 3600 * (panel_cache.KEPT_DAYS + 1)
+  market.load(path, cache_dir=store)
+  (unread,) = store.iterdir()
+  market.load(path, cache_dir=store, end='2020-01-06')
+  (read,) = set(store.iterdir()) - {unread}
+  ledgers = store / 'ledgers'
+  ledgers.mkdir()
+  for kept in (unread, read, ledgers):
+    os.utime(kept, (long_ago, long_ago))
+  market.load(path, cache_dir=store, end='2020-01-06')  # Is in use again.
+  market.load(path, cache_dir=store, end='2020-01-07')
+  assert not unread.exists()
+  assert read.exists() and ledgers.exists() and len(list(store.iterdir())) == 3
 
 
 def test_cache_folder_from_the_environment(tmp_path, monkeypatch):

@@ -1,10 +1,12 @@
 """Loaded panels, kept on disk by what they were loaded from."""
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import pathlib
+import time
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +15,10 @@ import numpy as np
 
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import Panel
+
+# A panel that no command has read for so many days is forgotten: another
+# version of the package, or of the data, has one of its own.
+KEPT_DAYS = 90
 
 
 def content_hash(path: str | os.PathLike) -> str:
@@ -86,8 +92,18 @@ def write(path: pathlib.Path, panel: Panel, **more: Any) -> None:
       file.write(hashlib.sha256(payload).digest())
       file.write(payload)
     temporary.replace(path)
+    forget(path.parent)
   except OSError as error:  # A full or read-only disk costs only time.
     warnings.warn(f'{path}: panel not cached: {error}', stacklevel=3)
+
+
+def forget(folder: pathlib.Path) -> None:
+  """Deletes the panels of a folder that were not read for `KEPT_DAYS`."""
+  oldest = time.time() - 24 * 3600 * KEPT_DAYS
+  for kept in [*folder.glob('*.panel'), *folder.glob('*.tmp')]:
+    with contextlib.suppress(OSError):  # Another was first, or owns it.
+      if kept.stat().st_mtime < oldest:
+        kept.unlink()
 
 
 def read(path: pathlib.Path) -> Panel | None:
@@ -112,6 +128,8 @@ def read_all(
     return None
   with np.load(io.BytesIO(payload)) as kept:
     arrays = dict(kept)
+  with contextlib.suppress(OSError):  # A folder that is only read.
+    path.touch()  # It is in use, see `forget`.
   meta = json.loads(arrays.pop('meta').tobytes())
   features, mask = arrays.pop('features'), arrays.pop('mask')
   return panel_lib.make(features, mask, **meta), arrays
