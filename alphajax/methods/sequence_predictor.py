@@ -30,9 +30,8 @@ NETWORKS = {
   'transformer': predictors.Transformer,
 }
 CLIP = 3.0  # Gradients, by value: qlib's.
-READ = 4096  # Rows whose values are computed at a time.
-# Rows whose gradients are: with more a CPU waits for its memory, and the
-# Transformer takes twice as long.
+# Rows that are read, or whose gradients are taken, at a time: with more a CPU
+# waits for its memory, and networks take up to twice as long.
 PART = 512
 
 lookback = characteristics.lookback
@@ -182,9 +181,9 @@ def _forward(network, shape, params, columns):
 def _read(forward, params, columns: np.ndarray) -> np.ndarray:
   """The values of rows, however many, f32[N]."""
   found = [np.zeros(0, np.float32)]
-  for i in range(0, len(columns), READ):
-    part = columns[i : i + READ]
-    padded = np.pad(part, ((0, READ - len(part)), (0, 0)))
+  for i in range(0, len(columns), PART):
+    part = columns[i : i + PART]
+    padded = np.pad(part, ((0, PART - len(part)), (0, 0)))
     found.append(np.asarray(forward(params, padded))[: len(part)])
   return np.concatenate(found)
 
