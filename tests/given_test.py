@@ -11,7 +11,7 @@ from ml_collections import config_dict
 from alphajax import evaluate, markets, train
 from alphajax.data import panel
 from alphajax.factor import pool_rules
-from alphajax.language import environment
+from alphajax.language import environment, library
 from alphajax.language import formula as formula_lib
 from alphajax.methods import archive, given, validation
 from alphajax.report import page
@@ -293,6 +293,25 @@ def test_a_signal_of_the_user_is_a_base(market):
   bench = archive.make_bench(config, both)
   formulas, weights = archive.members(bench, archive.start(bench))
   assert list(map(str, formulas)) == ['mine', 'close/open'] and weights[0] != 0
+
+
+def test_an_archive_of_published_libraries(market):
+  config = config_of(archive='alpha158,gtja191', lookback=0)
+  features = market.train.panel.feature_names
+  found = given.read(config, features).archive
+  texts = [
+    text
+    for name in ('alpha158', 'gtja191')
+    for text in library.load(name, features=features).values()
+  ]
+  expected = {formula_lib.key(formula_lib.parse(text)) for text in texts}
+  assert len(found) == len(expected) > 250
+  assert set(map(formula_lib.key, found)) == expected
+  # The warm-up is long enough for them.
+  longest = max(map(formula_lib.lookback, found))
+  assert markets.lookback(config) >= longest > markets.lookback(config_of())
+  with pytest.raises(ValueError, match='no such file or folder'):
+    given.read(config_of(archive='alpha158,mine.txt'), features)
 
 
 def test_a_folder_that_is_no_run(tmp_path, market):

@@ -1,8 +1,9 @@
 """Formulas that a run begins with: the user's own, and those of another run.
 
 `config.pool.base` are factors that stay in the pool: what is mined is what adds
-to them. `config.archive` is where an earlier run stopped, of any method: its
-formulas are evaluated on this market first, and what is found is added to them.
+to them. `config.archive` is where an earlier run stopped, of any method, or
+names published libraries: its formulas are evaluated on this market first, and
+what is found is added to them.
 Files of a formula a line are in the notation `config.dialect`; runs and what a
 config holds itself are in ours.
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from alphajax.data import panel as panel_lib
-from alphajax.language import dialects, formula_files
+from alphajax.language import dialects, formula_files, library
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
 from alphajax.methods import registry
@@ -136,6 +137,8 @@ def in_ours(config, path: str, key: str) -> list[tuple[str, str]]:
   Raises:
     ValueError: as `lines`; no such dialect, or lines that are no formula of it.
   """
+  if named := libraries(path):
+    return _published(config, named)
   found = lines(path, key) if path else []
   place = Path(path).expanduser() if '\n' not in path else None
   if not place or not place.is_file() or place.suffix == '.json':
@@ -154,6 +157,26 @@ def in_ours(config, path: str, key: str) -> list[tuple[str, str]]:
     return text
 
   return _each(config, found, check)
+
+
+def libraries(path: str) -> list[str]:
+  """The published libraries that a key names, joined by commas; else none.
+
+  What of them reads columns that `config.language.features` does not name is no
+  part of them, see `library.left_out`.
+  """
+  names = path.split(',') if path else []
+  return names if set(names) <= set(library.LIBRARIES) else []
+
+
+def _published(config, names: Sequence[str]) -> list[tuple[str, str]]:
+  more = config.get('language', {}).get('features', ())
+  features = (*panel_lib.FEATURES, *more)
+  return [
+    (f'{name} {number}', text)
+    for name in names
+    for number, text in library.load(name, features=features).items()
+  ]
 
 
 def _translated(config, found, dialect: str) -> list[tuple[str, str]]:
@@ -203,8 +226,15 @@ def columns(config) -> tuple[str, ...]:
 
 
 def lookback(config) -> int:
-  """Bars that the base needs before the first scored one."""
-  return max(map(formula_lib.lookback, base_formulas(config)), default=0)
+  """Bars that the base and published libraries need before the first score.
+
+  Of another run those of its language are enough, see `check_warmup`.
+  """
+  named = _published(config, libraries(config.get('archive', '')))
+  formulas = [
+    *base_formulas(config), *(formula_lib.unchecked(text) for _, text in named),
+  ]  # fmt: skip
+  return max(map(formula_lib.lookback, formulas), default=0)
 
 
 def check_warmup(given: Given, warmup: int) -> None:
