@@ -83,7 +83,12 @@ def test_named_files_exist(name):
   named = set(re.findall(r'\b(?:scripts|configs|tests)/[\w./]*\w', text))
   links = re.findall(r'\]\((?!http)([^)]+)\)', text)
   missing = {each for each in named if not (ROOT / each).exists()}
-  missing |= {x for x in links if not ((ROOT / name).parent / x).exists()}
+  places = [x for x in links if not x.startswith('#')]
+  missing |= {x for x in places if not ((ROOT / name).parent / x).exists()}
+  headings = re.findall(r'(?m)^#+ (.*)$', text)
+  anchors = {re.sub(r'[^\w -]', '', each.lower()) for each in headings}
+  known = {f'#{each.replace(" ", "-")}' for each in anchors}
+  missing |= {x for x in links if x.startswith('#')} - known
   assert not missing
 
 
