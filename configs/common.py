@@ -33,9 +33,9 @@ def get_config() -> config_dict.ConfigDict:
   config.store_bytes = 0
   config.lookback = 0  # Warm-up bars; 0: what the language can need.
 
-  # A run, of any method, whose formulas this one begins with: its folder, a file
-  # of a formula a line, or published libraries ('alpha101,gtja191,alpha158').
-  # They are evaluated first, and count as evaluated.
+  # A run, of any method, whose formulas this one begins with: its folder, a
+  # file of a formula a line, or libraries ('alpha101,gtja191,alpha158'). They
+  # are evaluated first, and count as evaluated.
   config.archive = ''
   # Keeps beside the checkpoints what is known of every formula, so that a run
   # that goes on, or whose archive this one is, need not evaluate it again where
