@@ -275,7 +275,7 @@ def seen_later(config) -> list[str]:
   """What is said of an archive that was found on days of the test split."""
   path = config.get('archive', '')
   made = None
-  if path and '\n' not in path:
+  if path and '\n' not in path and not libraries(path):
     place = Path(path).expanduser()
     folder = place if place.is_dir() else place.parent
     made = files.read_json(folder / 'config.json')
