@@ -295,7 +295,7 @@ def test_a_signal_of_the_user_is_a_base(market):
   assert list(map(str, formulas)) == ['mine', 'close/open'] and weights[0] != 0
 
 
-def test_an_archive_of_published_libraries(market):
+def test_an_archive_of_published_libraries(market, tmp_path, monkeypatch):
   config = config_of(archive='alpha158,gtja191', lookback=0)
   features = market.train.panel.feature_names
   found = given.read(config, features).archive
@@ -312,6 +312,11 @@ def test_an_archive_of_published_libraries(market):
   assert markets.lookback(config) >= longest > markets.lookback(config_of())
   with pytest.raises(ValueError, match='no such file or folder'):
     given.read(config_of(archive='alpha158,mine.txt'), features)
+  # Nothing is read from the folder of a run that one happens to be in.
+  monkeypatch.chdir(tmp_path)
+  later = {'splits': {'train': ['2010-01-01', '2099-01-01']}}
+  files.write_json(tmp_path / 'config.json', later)
+  assert given.seen_later(config) == []
 
 
 def test_a_folder_that_is_no_run(tmp_path, market):
