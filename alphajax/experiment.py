@@ -23,6 +23,7 @@ from alphajax.methods import (
   published,
   registry,
   screen,
+  teaching,
 )
 from alphajax.methods.base import Found, Market, Method
 from alphajax.run import config as config_lib
@@ -80,10 +81,11 @@ def with_rules(config):
   """The config with what it names files of: rules, base formulas, other runs.
 
   A run then holds its language, its base and the pools that it joins, whatever
-  becomes of the files.
+  becomes of the files, and what its teacher was.
 
   Raises:
-    ValueError: the language of the config cannot be made, or runs be joined.
+    ValueError: the language of the config cannot be made, or runs be joined or
+      learned from.
   """
   config = config.copy_and_resolve_references()
   if 'language' in config:
@@ -95,6 +97,8 @@ def with_rules(config):
     config.ensemble.pools = ensemble.as_text(config)
   if 'published' in config:
     config.published.held = published.as_text(config)
+  if 'teacher' in config:
+    config.teacher.held = teaching.as_text(config)
   return config
 
 
@@ -148,6 +152,7 @@ def notes(config, market: Sequence[Split]) -> list[str]:
     *_short_warmup(config),
     *_not_dealt(config),
     *published.left_out(config),
+    *teaching.note(config),
   ]
   return list(dict.fromkeys([*of_config, *of_data]))
 

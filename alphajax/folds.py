@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from alphajax.data import panel as panel_lib
+from alphajax.methods import teaching
 
 # Years to train on before the first validation year, where none is asked for.
 FIRST_TRAIN_YEARS = 2
@@ -66,7 +67,8 @@ def plan(
   leaves every day of the year to be scored, where the data reach that far.
 
   Args:
-    config: of all; `config.runs` of an ensemble are folders of walks.
+    config: of all; `config.runs` of an ensemble are folders of walks, and so
+      is `config.teacher.run`.
     dates: days of the data, ascending.
     options: which years, and of how many each is made.
 
@@ -144,6 +146,8 @@ def _config(config, dates, start: str, year: int, options: Options):
   one.splits.test = (f'{year}-01-01', max(beyond, f'{year}-12-31'))
   if 'runs' in one:
     one.runs = tuple(str(Path(run) / str(year)) for run in one.runs)
+  if teaching.named(one):
+    one.teacher.run = str(Path(one.teacher.run) / str(year))
   return one
 
 

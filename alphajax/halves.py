@@ -29,7 +29,7 @@ from alphajax.factor import evaluate, runtime
 from alphajax.factor import pool as pool_lib
 from alphajax.judge import figures
 from alphajax.language.formula import Formula
-from alphajax.methods import archive, choice, given, linear
+from alphajax.methods import archive, choice, given, linear, teaching
 from alphajax.methods import bench as bench_lib
 from alphajax.methods import memory as memory_lib
 from alphajax.run import cache, files
@@ -104,6 +104,8 @@ def _mine_and_judge(config, workdir: Path, days, half: str, wanted):
   (other,) = (name for name in HALVES if name != half)
   one = config.copy_and_resolve_references()
   one.splits.train = days[half]
+  if run := teaching.named(config):
+    one.teacher.run = str(Path(run) / half)
   trained = train.train(one, workdir)
   splits = _span(config, days[other]), trained.market.valid
   spans = dict(zip(SPANS, splits, strict=True))
@@ -130,7 +132,28 @@ def check_rules(config, rules: Sequence[str]) -> None:
 
 
 def half_days(config) -> dict[str, tuple[str, str]]:
-  """First and last day of each half: as many scored days in both."""
+  """First and last day of each half: as many scored days in both.
+
+  Those of the halves of `config.teacher.run`, if there is one.
+
+  Raises:
+    ValueError: that is no folder of halves.
+  """
+  if run := teaching.named(config):
+    made = [
+      files.read_json(Path(run).expanduser() / half / 'config.json')
+      for half in HALVES
+    ]
+    if None in made:
+      raise ValueError(
+        f'config.teacher.run is {run}: a teacher that has learned from both '
+        'halves has seen what is judged; name a folder that alphajax halves '
+        'wrote, whose teachers have learned from one half each'
+      )
+    return {
+      half: tuple(each['splits']['train'])
+      for half, each in zip(HALVES, made, strict=True)
+    }
   market, _ = markets.load_market(config)
   split = market.train
   scored = np.flatnonzero(split.scored)

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 from absl import flags
 
-from alphajax import cli, evaluate, experiment, markets
+from alphajax import cli, evaluate, experiment, markets, teacher
 from alphajax.data import panel as panel_lib
 from alphajax.language import formula as formula_lib
 from alphajax.methods import linear
@@ -70,7 +70,9 @@ def refit(
   experiment.check_start(config)
   _set_days(config, start or config.splits.train[0], end)
   split = markets.load_split(config, 'train')
-  weights = weights_lib.fit(config, split, found.formulas)
+  weights = weights_lib.fit(
+    config, teacher.teach(config, split), found.formulas
+  )
   if not any(weights):
     raise ValueError(
       f'the fit of {config.splits.train[0]}..{end} gives no formula of '

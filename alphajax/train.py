@@ -16,7 +16,7 @@ import jax
 from absl import flags, logging
 from ml_collections import config_flags
 
-from alphajax import cli, ending, experiment, markets
+from alphajax import cli, ending, experiment, markets, teacher
 from alphajax.factor import memory
 from alphajax.methods.base import Market, Method
 from alphajax.run import (
@@ -36,7 +36,10 @@ from alphajax.run.progress import say
 
 
 class Trained(NamedTuple):
-  """A run at its end: what was trained on what, and why it ended."""
+  """A run at its end: what was trained on what, and why it ended.
+
+  market: of a run with a teacher, its signal in place of the train labels.
+  """
 
   method: Method
   state: Any
@@ -61,12 +64,14 @@ def train(config, workdir: str | os.PathLike, load_market=None) -> Trained:
   workdir = Path(workdir).expanduser()
   config, changed = experiment.check(config, workdir)
   market, data_hash = (load_market or markets.load_market)(config)
-  method = experiment.make_method(config, market)
+  lesson = market._replace(train=teacher.teach(config, market.train))
+  method = experiment.make_method(config, lesson)
   with files.naming(workdir):
     workdir.mkdir(parents=True, exist_ok=True)
   with hosts.hold(workdir, say) as place:
     say(*[f'Other than before: {line}' for line in changed])
-    return _train(config, place, method, market, data_hash)
+    method, state, reason = _train(config, place, method, market, data_hash)
+  return Trained(method, state, lesson, reason)
 
 
 def prepare() -> None:
@@ -76,7 +81,7 @@ def prepare() -> None:
   logging.set_verbosity(logging.WARNING)  # Orbax tells of every file.
 
 
-def _train(config, workdir, method, market, data_hash) -> Trained:
+def _train(config, workdir, method, market, data_hash):
   """`train` in a folder that is held."""
   folder.clean(workdir)
   provenance.record(workdir, config.seed, data_hash)
@@ -96,7 +101,7 @@ def _train(config, workdir, method, market, data_hash) -> Trained:
     config.num_iterations, done
   )
   say(*ending.lines(config, workdir, market.train, reason))
-  return Trained(method, state, market, reason)
+  return method, state, reason
 
 
 def _iterate(config, workdir, method, state, done, rng_key, keep_result):

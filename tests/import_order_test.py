@@ -10,9 +10,8 @@ CHAIN = (
   'lookup data language factor analysis networks search run methods'.split()
 )
 # Beside the chain, each may import what stands before it, and the chain.
-TOP = (
-  'judge configs cli report markets experiment ending evaluate train'.split()
-)
+TOP = 'judge configs cli report markets experiment ending evaluate'.split()
+TOP += ['teacher', 'train']
 TOP += [
   'apart',
   'parts',
