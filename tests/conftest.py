@@ -34,25 +34,24 @@ LONG = """
 # these files, tests marked `compiled_fully`.
 QUICK = """
   advice alphaformer alphaformer_networks alphaformer_paper alphagen alphaqcm
-  archive assess assessment_page backup bars benchmark benchmark_peers
-  causality checkpoint choice cli comparison compile configs contributing
-  device edits ensemble environment evaluate evaluate_store evolution
-  evolution_method examples experiment export factor_readme flows folder
-  foresight formula formula_transformer genetic gflownet given gp grammar
-  gumbel halves heads hosts invariance judgement languages lasso learning
-  ledger library losses market_quality masks matrix mcts memory metrics
-  moments neutral noise novelty objectives openings options orders panel
-  path_diffusion path_models path_selection paths performance planted_tasks
-  planting pool pool_rules portfolios ppo predictor_networks predictors
-  predictors_peer presets pretrained pretraining_figures pretraining_markets
-  priors progress provenance published_pools qcm quantiles readme recipe
-  referee refine refit replay report report_browser report_figures
-  report_judged resume retrieval reuse rewards rollout rows sampling score
-  screen scripts seeds selection sequence sheet signals simulate soundness
-  space state stores stream styles surrogate sweep symbols synthesize
-  synthetic tensorboard threads token_policy trading trading_rules train
-  transpositions tree tree_lstm tune typed universe walk_forward waves words
-  writer
+  archive assess assessment_page backup bars benchmark benchmark_peers causality
+  checkpoint choice cli comparison compile configs contributing device edits
+  ensemble environment evaluate evaluate_store evolution evolution_method
+  examples experiment export factor_readme flows folder foresight formula
+  formula_transformer genetic gflownet given gp grammar gumbel halves heads
+  hosts invariance judgement languages lasso learning ledger library losses
+  market_quality masks matrix mcts memory metrics moments neutral noise novelty
+  objectives openings options orders panel path_diffusion path_models
+  path_selection paths performance planted_tasks planting pool pool_rules
+  portfolios ppo predictor_networks predictors predictors_peer presets
+  pretrained pretraining_figures pretraining_markets priors progress provenance
+  published_pools qcm quantiles readme recipe referee refine refit replay report
+  report_browser report_figures report_judged resume retrieval reuse rewards
+  rollout rows sampling score screen scripts seeds selection sequence sheet
+  signals simulate soundness space state stores stream styles surrogate sweep
+  symbols synthesize synthetic teaching tensorboard threads token_policy trading
+  trading_rules train transpositions tree tree_lstm tune typed universe
+  walk_forward waves words writer
 """.split()
 
 
