@@ -68,7 +68,7 @@ def plan(
 
   Args:
     config: of all; `config.runs` of an ensemble are folders of walks, and so
-      is `config.teacher.run`.
+      is `config.teacher.runs`.
     dates: days of the data, ascending.
     options: which years, and of how many each is made.
 
@@ -147,7 +147,7 @@ def _config(config, dates, start: str, year: int, options: Options):
   if 'runs' in one:
     one.runs = tuple(str(Path(run) / str(year)) for run in one.runs)
   if teaching.named(one):
-    one.teacher.run = str(Path(one.teacher.run) / str(year))
+    one.teacher.runs = teaching.below(one, str(year))
   return one
 
 

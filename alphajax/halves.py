@@ -104,8 +104,8 @@ def _mine_and_judge(config, workdir: Path, days, half: str, wanted):
   (other,) = (name for name in HALVES if name != half)
   one = config.copy_and_resolve_references()
   one.splits.train = days[half]
-  if run := teaching.named(config):
-    one.teacher.run = str(Path(run) / half)
+  if teaching.named(config):
+    one.teacher.runs = teaching.below(config, half)
   trained = train.train(one, workdir)
   splits = _span(config, days[other]), trained.market.valid
   spans = dict(zip(SPANS, splits, strict=True))
@@ -134,26 +134,23 @@ def check_rules(config, rules: Sequence[str]) -> None:
 def half_days(config) -> dict[str, tuple[str, str]]:
   """First and last day of each half: as many scored days in both.
 
-  Those of the halves of `config.teacher.run`, if there is one.
+  Those of the first of `config.teacher.runs`, if there are any.
 
   Raises:
     ValueError: that is no folder of halves.
   """
-  if run := teaching.named(config):
-    made = [
-      files.read_json(Path(run).expanduser() / half / 'config.json')
-      for half in HALVES
-    ]
-    if None in made:
-      raise ValueError(
-        f'config.teacher.run is {run}: a teacher that has learned from both '
-        'halves has seen what is judged; name a folder that alphajax halves '
-        'wrote, whose teachers have learned from one half each'
-      )
-    return {
-      half: tuple(each['splits']['train'])
-      for half, each in zip(HALVES, made, strict=True)
-    }
+  for run in teaching.named(config)[:1]:
+    days = {}
+    for half in HALVES:
+      made = files.read_json(Path(run).expanduser() / half / 'config.json')
+      if made is None:
+        raise ValueError(
+          f'config.teacher.runs has {run}: a teacher that has learned from '
+          'both halves has seen what is judged; name a folder that alphajax '
+          'halves wrote, whose teachers have learned from one half each'
+        )
+      days[half] = tuple(made['splits']['train'])
+    return days
   market, _ = markets.load_market(config)
   split = market.train
   scored = np.flatnonzero(split.scored)

@@ -25,7 +25,7 @@ from alphajax.factor import evaluate, metrics
 from alphajax.language import dialects, formula_files, masks, vocab
 from alphajax.language import formula as formula_lib
 from alphajax.language.formula import Formula
-from alphajax.methods import refinement
+from alphajax.methods import refinement, teaching
 from alphajax.run import files
 
 
@@ -51,6 +51,11 @@ def refine(config, workdir: Path, load_market=None) -> dict:
     ValueError: a formula, mask, bound or option that cannot be; a folder made
       by another config or for another formula.
   """
+  if teaching.named(config):
+    raise ValueError(
+      'config.teacher.runs is set, and a formula is refined by what it says of '
+      'returns: leave it out'
+    )
   config = config.copy_and_resolve_references()
   if config.method != 'refinement':
     config.refine.search, config.method = config.method, 'refinement'

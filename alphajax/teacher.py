@@ -1,4 +1,4 @@
-"""What another run says of the days that a run learns from."""
+"""What other runs say of the days that a run learns from."""
 
 from pathlib import Path
 
@@ -11,19 +11,25 @@ from alphajax.methods import teaching
 from alphajax.run.files import RunError
 
 
-@jax.enable_x64(False)  # As the teacher was.
+@jax.enable_x64(False)  # As the teachers were.
 def teach(config, split: Split) -> Split:
   """The train split with the signal of `config.teacher` as its labels.
 
-  The teacher reads the data of this config by its own options. Without one the
-  split is as it was.
+  Every teacher reads the data of this config by its own options. Without any
+  the split is as it was.
 
   Raises:
-    RunError: the teacher cannot be read.
-    ValueError: it says nothing of a scored day; see `teaching.taught`.
+    RunError: a teacher cannot be read.
+    ValueError: they say nothing of a scored day; see `teaching.taught`.
   """
-  if not (run := teaching.named(config)):
+  runs = teaching.named(config)
+  if not runs:
     return split
+  return teaching.taught(split, [_said(config, split, run) for run in runs])
+
+
+def _said(config, split: Split, run: str) -> np.ndarray:
+  """What a teacher says of the days of the split, f32[T, S]."""
   place = Path(run).expanduser()
   theirs, predict, _ = evaluate.result_of(place, config.data.path or None)
   theirs = theirs.copy_and_resolve_references()
@@ -31,7 +37,7 @@ def teach(config, split: Split) -> Split:
   if config.data.path:
     theirs.data.path = config.data.path
   try:
-    said = markets.load_split(theirs, 'train')
+    panel = markets.load_split(theirs, 'train').panel
   except ValueError as error:
-    raise RunError(f'config.teacher.run is {run}: {error}') from error
-  return teaching.taught(split, said, np.asarray(predict(said.panel)))
+    raise RunError(f'config.teacher.runs has {run}: {error}') from error
+  return teaching.on_days(split, panel, np.asarray(predict(panel)))

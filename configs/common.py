@@ -37,12 +37,13 @@ def get_config() -> config_dict.ConfigDict:
   # file of a formula a line, or libraries ('alpha101,gtja191,alpha158'). They
   # are evaluated first, and count as evaluated.
   config.archive = ''
-  # A finished run, of any method and of these days, whose signal takes the
-  # place of the train labels; in a walk, a walk of the same years. Validation
-  # and test stay as they are. `train_ic` is then the correlation with it.
+  # Finished runs of these days, of any methods ('runs/a,runs/b'), whose mean
+  # signal takes the place of the train labels; in a walk, walks of the same
+  # years. Validation and test stay as they are. `train_ic` is then the
+  # correlation with that signal.
   config.teacher = config_dict.ConfigDict()
-  config.teacher.run = ''
-  config.teacher.held = ''  # Hash of its result, which a run fills in.
+  config.teacher.runs = ''
+  config.teacher.held = ''  # Hashes of their results, which a run fills in.
 
   # Keeps beside the checkpoints what is known of every formula, so that a run
   # that goes on, or whose archive this one is, need not evaluate it again where

@@ -185,6 +185,12 @@ def test_a_folder_of_another_refinement_is_refused(tmp_path):
     ('close-open', '', {'method': 'gp'}, "config.refine.search is 'gp'"),
     ('Mean(close,50)', '', {'lookback': 20}, 'looks back 49 bars'),
     ('close-open', '', {'value.refresh': True}, 'refinement has none, so that'),
+    (
+      'close-open',
+      '',
+      {'teacher.runs': 'runs/a'},
+      'config.teacher.runs is set',
+    ),
   ],
 )
 def test_bad_input_at_once(formula, mask, changes, message, tmp_path):

@@ -22,7 +22,7 @@ def config_of(run='', method='random_search', **pool):
   config = tiny.get_config(method)
   config.pool.update(rule='elastic_net', penalty=0.5)
   config.pool.update(pool)
-  config.teacher.run = str(run)
+  config.teacher.runs = str(run)
   return config
 
 
@@ -166,8 +166,8 @@ def test_a_run_keeps_its_teacher(run, tmp_path):
   (place / 'pool.json').write_text(json.dumps(pool))
   with pytest.raises(ValueError, match=r'teacher\.held'):
     train.train(config, tmp_path / 'run')
-  config.teacher.run = ''
-  with pytest.raises(ValueError, match=r'teacher\.run'):
+  config.teacher.runs = ''
+  with pytest.raises(ValueError, match=r'teacher\.runs'):
     train.train(config, tmp_path / 'run')
 
 
@@ -182,9 +182,13 @@ def test_a_teacher_that_is_no_pool(tmp_path):
   shift = theirs.panel.dates.index(plain.panel.dates[0])
   said = np.asarray(trained.method.predict(trained.state, theirs.panel))
   taught = teacher.teach(own, plain).target[plain.scored]
-  expected = said[shift:][plain.scored]
-  members = np.asarray(plain.panel.mask)[plain.scored]
-  np.testing.assert_allclose(taught[members], expected[members], atol=1e-5)
+  said = said[shift:][plain.scored].astype(np.float64)
+  np.testing.assert_array_equal(
+    np.isfinite(said), np.asarray(plain.panel.mask)[plain.scored]
+  )
+  mean, spread = np.nanmean(said, 1), np.nanstd(said, 1)
+  unit = (said - mean[:, None]) / spread[:, None]
+  np.testing.assert_allclose(taught, unit, atol=1e-3)
 
 
 def test_days_and_stocks_are_told_by_their_names():
@@ -197,25 +201,44 @@ def test_days_and_stocks_are_told_by_their_names():
     panel_lib.select_days(panel, slice(20, 120)),
     [panel.symbols[s] for s in order],
   )
-  said = split.replace(panel=theirs)
   signal = np.add.outer(np.arange(20, 120), 1000.0 * order)
   signal[50, 3] = np.nan
-  label = teaching.taught(split, said, signal).target
+  label = teaching.on_days(split, theirs, signal)
   expected = np.full(split.panel.mask.shape, np.nan)
   for t, date in enumerate(split.panel.dates):
     for s in order:
       expected[t, s] = panel.dates.index(date) + 1000.0 * s
   expected[split.panel.dates.index(panel.dates[70]), order[3]] = np.nan
-  expected[~np.asarray(split.panel.mask)] = np.nan
   np.testing.assert_array_equal(label, expected.astype(np.float32))
   signal[30] = np.nan
-  with pytest.raises(ValueError, match=rf'nothing .* on {panel.dates[50]}'):
-    teaching.taught(split, said, signal)
+  silent = teaching.on_days(split, theirs, signal)
+  with pytest.raises(ValueError, match=f'nothing of .* on {panel.dates[50]}'):
+    teaching.taught(split, [label, silent])
+
+
+def test_several_teachers_are_of_one_weight():
+  panel = markets.simulated(config_of()).panel
+  split = panel_lib.split(
+    panel, 'train', panel.dates[40], panel.dates[80], lookback=10
+  )
+  rng = np.random.default_rng(0)
+  one, other = rng.normal(size=(2, *split.panel.mask.shape))
+  other[:, 3] = np.nan
+  made = teaching.taught(split, [100 * one + 7, other]).target
+  members = np.array(split.panel.mask)
+  expected = 0
+  for signal in (one, other):
+    signal = np.where(members & np.isfinite(signal), signal, np.nan)
+    mean, spread = np.nanmean(signal, 1), np.nanstd(signal, 1)
+    expected = expected + (signal - mean[:, None]) / spread[:, None] / 2
+  np.testing.assert_allclose(made, expected, atol=1e-4)
 
 
 def test_what_no_teacher_can_be(run, tmp_path):
   for place in (tmp_path / 'nothing', tmp_path):
-    with pytest.raises(ValueError, match=r'config\.teacher\.run .* a finished'):
+    with pytest.raises(
+      ValueError, match=r'config\.teacher\.runs .* a finished'
+    ):
       train.train(config_of(place), tmp_path / 'run')
   with pytest.raises(ValueError, match='labels has half_horizon'):
     train.train(config_of(run, labels=('half_horizon',)), tmp_path / 'run')
@@ -236,9 +259,9 @@ def test_each_year_has_a_teacher_of_its_own():
   config = config_of('walks/tcn')
   dates = [str(d) for d in np.arange('2009-06', '2014-02', dtype='M8[D]')]
   planned = folds.plan(config, dates, folds.Options(years=(2012, 2013)))
-  runs = [fold.config.teacher.run for fold in planned]
+  runs = [fold.config.teacher.runs for fold in planned]
   assert runs == ['walks/tcn/2012', 'walks/tcn/2013']
-  assert config.teacher.run == 'walks/tcn'
+  assert config.teacher.runs == 'walks/tcn'
 
 
 def test_each_half_has_a_teacher_of_its_own(run, tmp_path):
@@ -256,7 +279,7 @@ def test_each_half_has_a_teacher_of_its_own(run, tmp_path):
   assert set(found) == set(rules)
   for half in halves.HALVES:
     made = json.loads((tmp_path / 'b' / half / 'config.json').read_text())
-    assert made['teacher']['run'] == str(tmp_path / half)
+    assert made['teacher']['runs'] == str(tmp_path / half)
 
 
 def test_a_refit_follows_the_teacher(run, student, tmp_path):
