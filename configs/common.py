@@ -37,12 +37,12 @@ def get_config() -> config_dict.ConfigDict:
   # file of a formula a line, or libraries ('alpha101,gtja191,alpha158'). They
   # are evaluated first, and count as evaluated.
   config.archive = ''
-  # Finished runs of these days, of any methods ('runs/a,runs/b'), whose mean
-  # signal takes the place of the train labels; in a walk, walks of the same
-  # years. Validation and test stay as they are. `train_ic` is then the
-  # correlation with that signal.
+  # Folders of finished runs of these days, of any methods, whose mean signal
+  # takes the place of the train labels; in a walk, of walks of the same years.
+  # Validation and test stay as they are. `train_ic` is then the correlation
+  # with that signal.
   config.teacher = config_dict.ConfigDict()
-  config.teacher.runs = ''
+  config.teacher.runs = ()
   config.teacher.held = ''  # Hashes of their results, which a run fills in.
 
   # Keeps beside the checkpoints what is known of every formula, so that a run

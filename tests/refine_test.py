@@ -188,7 +188,7 @@ def test_a_folder_of_another_refinement_is_refused(tmp_path):
     (
       'close-open',
       '',
-      {'teacher.runs': 'runs/a'},
+      {'teacher.runs': ('a',)},
       'config.teacher.runs is set',
     ),
   ],

@@ -18,11 +18,11 @@ from alphajax.run.files import RunError
 WORDS = 'Mean(high/low,5)', 'CSRank(Delta(close,10))'
 
 
-def config_of(run='', method='random_search', **pool):
+def config_of(run=None, method='random_search', **pool):
   config = tiny.get_config(method)
   config.pool.update(rule='elastic_net', penalty=0.5)
   config.pool.update(pool)
-  config.teacher.runs = str(run)
+  config.teacher.runs = (str(run),) if run else ()
   return config
 
 
@@ -133,7 +133,7 @@ def test_it_finds_what_the_teacher_is_made_of(run, tmp_path):
 def test_methods_learn_from_a_teacher(run, method, tmp_path):
   rule = {} if method == 'evolution' else {'rule': 'algorithm1'}
   taught = train.train(config_of(run, method, **rule), tmp_path / 'taught')
-  plain = train.train(config_of('', method, **rule), tmp_path / 'plain')
+  plain = train.train(config_of(None, method, **rule), tmp_path / 'plain')
   ics = []
   for each in ('taught', 'plain'):
     (*_, last) = map(json.loads, (tmp_path / each / 'metrics.jsonl').open())
@@ -166,7 +166,7 @@ def test_a_run_keeps_its_teacher(run, tmp_path):
   (place / 'pool.json').write_text(json.dumps(pool))
   with pytest.raises(ValueError, match=r'teacher\.held'):
     train.train(config, tmp_path / 'run')
-  config.teacher.runs = ''
+  config.teacher.runs = ()
   with pytest.raises(ValueError, match=r'teacher\.runs'):
     train.train(config, tmp_path / 'run')
 
@@ -260,8 +260,8 @@ def test_each_year_has_a_teacher_of_its_own():
   dates = [str(d) for d in np.arange('2009-06', '2014-02', dtype='M8[D]')]
   planned = folds.plan(config, dates, folds.Options(years=(2012, 2013)))
   runs = [fold.config.teacher.runs for fold in planned]
-  assert runs == ['walks/tcn/2012', 'walks/tcn/2013']
-  assert config.teacher.runs == 'walks/tcn'
+  assert runs == [('walks/tcn/2012',), ('walks/tcn/2013',)]
+  assert config.teacher.runs == ('walks/tcn',)
 
 
 def test_each_half_has_a_teacher_of_its_own(run, tmp_path):
@@ -279,7 +279,7 @@ def test_each_half_has_a_teacher_of_its_own(run, tmp_path):
   assert set(found) == set(rules)
   for half in halves.HALVES:
     made = json.loads((tmp_path / 'b' / half / 'config.json').read_text())
-    assert made['teacher']['runs'] == str(tmp_path / half)
+    assert made['teacher']['runs'] == [str(tmp_path / half)]
 
 
 def test_a_refit_follows_the_teacher(run, student, tmp_path):

@@ -18,15 +18,14 @@ from alphajax.data.panel import Panel, Split
 from alphajax.run import files
 
 
-def named(config) -> list[str]:
+def named(config) -> tuple[str, ...]:
   """The folders of the teachers; none without any."""
-  runs = config.get('teacher', {}).get('runs', '')
-  return runs.split(',') if runs else []
+  return tuple(config.get('teacher', {}).get('runs', ()))
 
 
-def below(config, name: str) -> str:
+def below(config, name: str) -> tuple[str, ...]:
   """The teachers of one of many runs, each in a folder of that name."""
-  return ','.join(str(Path(run) / name) for run in named(config))
+  return tuple(str(Path(run) / name) for run in named(config))
 
 
 def as_text(config) -> str:
@@ -45,7 +44,7 @@ def as_text(config) -> str:
       'labels are the signal of config.teacher.runs: expected some of plain, '
       'rank, winsorised'
     )
-  return ','.join(_known_by(config, run) for run in runs)
+  return ' '.join(_known_by(config, run) for run in runs)
 
 
 def _known_by(config, run: str) -> str:
