@@ -19,7 +19,4 @@ def get_config(variant='csi300'):
   config = evolution.get_config(variant)
   config.language.name = 'typed_k'
   config.pool.penalty = 1.5
-  if config.data.source != 'simulated':  # What is planted has the paper's.
-    # Those of Alpha158, a week and two among them; the paper has 20, 30, 40.
-    config.language.windows = (5, 10, 20, 30, 60)
   return config
