@@ -160,6 +160,9 @@ def test_says_which_pool_is_the_result():
   assert given == 'The result is weighted by elastic_net.'
   mean = caption(method='ensemble', ensemble={'weighting': 'equal'}, **net)
   assert mean == 'The result is the mean of its pools.'
+  taught = caption(teacher={'runs': ['runs/a', 'runs/b'], 'held': ''})
+  assert 'correlation with the signal of runs/a, runs/b' in taught
+  assert 'no IC' not in caption(teacher={'runs': [], 'held': ''})
 
 
 def test_a_refit_has_no_page(tmp_path):

@@ -157,6 +157,11 @@ def _learning_caption(run: Run) -> str:
     caption += (
       f' While it runs, train is seen on {config.get("pool.days")} of its days.'
     )
+  if runs := config.get('teacher.runs'):
+    caption += (
+      ' Of train it is no IC, but the correlation with the signal of '
+      f'{", ".join(runs)}, from which this run learns.'
+    )
   return caption
 
 
