@@ -10,27 +10,13 @@ highest mean IC on both; the figures, and what they do not show, are in
 `scripts/README.md`; on the CSI 300 `configs/tcn.py`, which finds no formulas,
 lasts better. Typed formulas do not compare prices of stocks, so no unit and no
 later split is in what they say. `configs/alphacfg.py` has the paper's.
-
-After the market and a comma, `alpha158`: it begins with those formulas and has
-their windows. Alone it is no better; where it learns from a teacher that reads
-Alpha158 (`config.teacher.runs`, see `configs/README.md`) it says more of what
-that one does. `proposer`: as of `configs/evolution.py`.
 """
 
 from alphajax.configs import evolution
 
 
 def get_config(variant='csi300'):
-  market, _, settings = variant.partition(',')
-  if settings not in ('', 'alpha158', 'proposer'):
-    raise ValueError(
-      f'unknown variant {variant!r}: expected alpha158 or proposer after the ,'
-    )
-  as_published = settings == 'alpha158'
-  config = evolution.get_config(market if as_published else variant)
+  config = evolution.get_config(variant)
   config.language.name = 'typed_k'
   config.pool.penalty = 1.5
-  if as_published:
-    config.archive = 'alpha158'
-    config.language.windows = (5, 10, 20, 30, 60)
   return config

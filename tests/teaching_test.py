@@ -1,7 +1,6 @@
 """Runs that learn from the signal of another one."""
 
 import json
-import re
 import shutil
 
 import numpy as np
@@ -9,12 +8,11 @@ import pytest
 import tiny
 
 from alphajax import folds, halves, markets, refit, teacher, train
-from alphajax.configs import best, published, tcn
+from alphajax.configs import published, tcn
 from alphajax.data import panel as panel_lib
 from alphajax.factor import evaluate as evaluate_lib
 from alphajax.language import formula as formula_lib
-from alphajax.language import library
-from alphajax.methods import given, teaching
+from alphajax.methods import teaching
 from alphajax.run.files import RunError
 
 WORDS = 'Mean(high/low,5)', 'CSRank(Delta(close,10))'
@@ -264,22 +262,6 @@ def test_each_year_has_a_teacher_of_its_own():
   runs = [fold.config.teacher.runs for fold in planned]
   assert runs == [('walks/tcn/2012',), ('walks/tcn/2013',)]
   assert config.teacher.runs == ('walks/tcn',)
-
-
-def test_the_config_that_reads_what_a_teacher_reads():
-  config = best.get_config('csi300,alpha158')
-  assert given.libraries(config.archive) == ['alpha158']
-  windows = {
-    int(window)
-    for text in library.load('alpha158').values()
-    for window in re.findall(r',(\d+)\)', text)
-  }
-  assert {5, 10, 20, 30, 60} == set(config.language.windows) <= windows
-  plain = best.get_config('csi300')
-  config.archive, config.language.windows = '', plain.language.windows
-  assert config.to_json() == plain.to_json()
-  with pytest.raises(ValueError, match='expected alpha158 or proposer'):
-    best.get_config('csi300,alpha')
 
 
 def test_each_half_has_a_teacher_of_its_own(run, tmp_path):
