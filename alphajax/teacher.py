@@ -34,8 +34,9 @@ def _said(config, split: Split, run: str) -> np.ndarray:
   theirs, predict, _ = evaluate.result_of(place, config.data.path or None)
   theirs = theirs.copy_and_resolve_references()
   theirs.splits.train = tuple(config.splits[split.name])
-  if config.data.path:
-    theirs.data.path = config.data.path
+  for key in ('path', 'source', 'simulate'):  # What the market is.
+    if key in config.data:
+      theirs.data[key] = config.data[key]
   try:
     panel = markets.load_split(theirs, 'train').panel
   except ValueError as error:

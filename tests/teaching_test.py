@@ -191,6 +191,16 @@ def test_a_teacher_that_is_no_pool(tmp_path):
   np.testing.assert_allclose(taught, unit, atol=1e-3)
 
 
+def test_a_teacher_of_another_market_reads_this_one(run):
+  config = config_of(run)
+  config.data.simulate.seed = 5
+  plain = markets.load_split(config, 'train')
+  taught = teacher.teach(config, plain).target
+  said = signal_of(run, plain)
+  for t in np.flatnonzero(plain.scored)[::20]:
+    assert corr(taught[t], said[t]) == pytest.approx(1.0, abs=1e-4)
+
+
 def test_days_and_stocks_are_told_by_their_names():
   panel = markets.simulated(config_of()).panel
   split = panel_lib.split(
