@@ -83,13 +83,19 @@ def test_named_files_exist(name):
   named = set(re.findall(r'\b(?:scripts|configs|tests)/[\w./]*\w', text))
   links = re.findall(r'\]\((?!http)([^)]+)\)', text)
   missing = {each for each in named if not (ROOT / each).exists()}
-  places = [x for x in links if not x.startswith('#')]
-  missing |= {x for x in places if not ((ROOT / name).parent / x).exists()}
-  headings = re.findall(r'(?m)^#+ (.*)$', text)
-  anchors = {re.sub(r'[^\w -]', '', each.lower()) for each in headings}
-  known = {f'#{each.replace(" ", "-")}' for each in anchors}
-  missing |= {x for x in links if x.startswith('#')} - known
+  for link in links:
+    place, _, anchor = link.partition('#')
+    path = (ROOT / name).parent / place if place else ROOT / name
+    if not path.exists() or (anchor and anchor not in _anchors(path)):
+      missing.add(link)
   assert not missing
+
+
+def _anchors(path):
+  """What a link may name in a Markdown file."""
+  headings = re.findall(r'(?m)^#+ (.*)$', path.read_text(encoding='utf-8'))
+  plain = (re.sub(r'[^\w -]', '', each.lower()) for each in headings)
+  return {each.replace(' ', '-') for each in plain}
 
 
 @pytest.mark.parametrize('name', FILES)
