@@ -134,23 +134,21 @@ def check_rules(config, rules: Sequence[str]) -> None:
 def half_days(config) -> dict[str, tuple[str, str]]:
   """First and last day of each half: as many scored days in both.
 
-  Those of the first of `config.teacher.runs`, if there are any.
+  Those of the halves of `config.teacher.runs`, if there are any.
 
   Raises:
-    ValueError: that is no folder of halves.
+    ValueError: one of them is no folder of halves, or of others than the first.
   """
-  for run in teaching.named(config)[:1]:
-    days = {}
-    for half in HALVES:
-      made = files.read_json(Path(run).expanduser() / half / 'config.json')
-      if made is None:
-        raise ValueError(
-          f'config.teacher.runs has {run}: a teacher that has learned from '
-          'both halves has seen what is judged; name a folder that alphajax '
-          'halves wrote, whose teachers have learned from one half each'
-        )
-      days[half] = tuple(made['splits']['train'])
-    return days
+  found = [_days_of(run) for run in teaching.named(config)]
+  for run, days in zip(teaching.named(config), found, strict=True):
+    if days != found[0]:
+      raise ValueError(
+        f'config.teacher.runs has {run}, whose halves are {days}, and those of '
+        f'the first are {found[0]}: what is judged may not have been seen by a '
+        'teacher'
+      )
+  if found:
+    return found[0]
   market, _ = markets.load_market(config)
   split = market.train
   scored = np.flatnonzero(split.scored)
@@ -158,6 +156,21 @@ def half_days(config) -> dict[str, tuple[str, str]]:
   start, end = config.splits.train
   dates = split.panel.dates
   return {'first': (start, dates[middle - 1]), 'second': (dates[middle], end)}
+
+
+def _days_of(run: str) -> dict[str, tuple[str, str]]:
+  """First and last day of each half of a folder that `halves` wrote."""
+  days = {}
+  for half in HALVES:
+    made = files.read_json(Path(run).expanduser() / half / 'config.json')
+    if made is None:
+      raise ValueError(
+        f'config.teacher.runs has {run}: a teacher that has learned from both '
+        'halves has seen what is judged; name a folder that alphajax halves '
+        'wrote, whose teachers have learned from one half each'
+      )
+    days[half] = tuple(made['splits']['train'])
+  return days
 
 
 def _span(config, days: tuple[str, str]) -> Split:

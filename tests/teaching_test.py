@@ -284,6 +284,12 @@ def test_each_half_has_a_teacher_of_its_own(run, tmp_path):
   taught = config_of(tmp_path)
   taught.num_iterations = 1
   assert halves.half_days(taught) == days
+  for half, other in zip(halves.HALVES, reversed(halves.HALVES), strict=True):
+    shutil.copytree(tmp_path / half, tmp_path / 'swapped' / other)
+  both = config_of()
+  both.teacher.runs = (str(tmp_path), str(tmp_path / 'swapped'))
+  with pytest.raises(ValueError, match='swapped, whose halves are'):
+    halves.halves(both, tmp_path / 'c')
   rules = ('algorithm1', 'elastic_net')
   found = halves.halves(taught, tmp_path / 'b', rules)
   assert set(found) == set(rules)
