@@ -84,6 +84,8 @@ def compare(
 ) -> dict[str, Any]:
   """`joined.difference` of two walks, or of several seeds of each.
 
+  And of two, `alike`: how their signals correlate, see `joined.likeness`.
+
   Of several the daily figures are averaged before they are paired, so that what
   the seeds differ by counts for less.
 
@@ -99,10 +101,13 @@ def compare(
   summaries = [summary for summary, _ in loaded.values()]
   _same_label(list(loaded), summaries)
   one, two = ([loaded[place][1] for place in side] for side in sides)
-  return joined_lib.difference(
+  found = joined_lib.difference(
     joined_lib.mean_figures(one), joined_lib.mean_figures(two),
     lag_of(summaries[0]),
   )  # fmt: skip
+  if len(one) == len(two) == 1:
+    found['alike'] = joined_lib.alike(one[0], two[0])
+  return found
 
 
 def lag_of(summary: dict[str, Any]) -> int:

@@ -468,6 +468,16 @@ def test_other_bad_input(summary, workdir, tmp_path):
     walks.compare(workdir, tmp_path)
 
 
+def test_walks_are_alike_by_the_names_of_days_and_stocks(summary, workdir):
+  _, one = walks.load(workdir)
+  order = np.random.default_rng(0).permutation(len(one.symbols))[1:]
+  other = one._replace(
+    dates=one.dates[5:], symbols=one.symbols[order],
+    signal=-one.signal[5:][:, order], ic=one.ic[5:], rank_ic=one.rank_ic[5:],
+  )  # fmt: skip
+  assert joined.alike(one, other) == pytest.approx(-1.0, abs=1e-6)
+
+
 def test_the_difference_of_two_walks(summary, workdir, copy):
   with np.load(copy / 'walk_forward.npz') as file:
     values = dict(file)
@@ -484,6 +494,7 @@ def test_the_difference_of_two_walks(summary, workdir, copy):
     walks.compare([workdir, copy], [workdir])
   found = walks.compare(workdir, copy)
   assert found['days'] == len(values['dates'])
+  assert found['alike'] == pytest.approx(1.0, abs=1e-6)
   assert found['ic']['mean'] == pytest.approx(0.25, abs=1e-6)
   assert found['ic']['error'] < 1e-6
   assert found['rank_ic']['mean'] == 0

@@ -197,6 +197,18 @@ def likeness(one: np.ndarray, other: np.ndarray) -> float | None:
   )
 
 
+def alike(one: Joined, other: Joined) -> float | None:
+  """`likeness` of two walks, on the days and stocks that both have."""
+  sides = (one.dates, other.dates), (one.symbols, other.symbols)
+  (_, row, their_row), (_, column, their_column) = (
+    np.intersect1d(*names, return_indices=True) for names in sides
+  )
+  return likeness(
+    one.signal[np.ix_(row, column)],
+    other.signal[np.ix_(their_row, their_column)],
+  )
+
+
 def to_arrays(joined: Joined) -> dict[str, np.ndarray]:
   """As `walk_forward.npz` holds it."""
   return joined._asdict()

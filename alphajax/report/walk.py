@@ -58,4 +58,6 @@ def difference(found: dict[str, Any], other: str) -> str:
     form.format(title, **found[name])
     for title, name in (('IC', 'ic'), ('RankIC', 'rank_ic'))
   ]
+  if found.get('alike') is not None:
+    parts.append(f'the signals correlate {found["alike"]:+.2f}')
   return f'Less {other}, on {found["days"]:,} days: ' + '; '.join(parts) + '.'
