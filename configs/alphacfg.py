@@ -3,10 +3,11 @@ r"""AlphaCFG with the paper's settings (Appendix H).
 python -m alphajax.train --config=configs/alphacfg.py:csi300 \
   --config.data.path=../shared/data/cn_csi300.parquet --workdir=runs/csi300
 
-A market of common.MARKETS, such as csi300 or simulated, and `best` after a
-comma (`alphacfg.py:sp500,best`; alone it is csi300) for settings of ours, under
-which half of the games begin as a formula of the pool does; or `prior` after
-it, for a pre-trained formula Transformer (`alphaformer.py`) as the prior.
+A market of common.MARKETS, such as csi300 or simulated. After a comma follows
+`learning` (`alphacfg.py:sp500,learning`) for settings of ours under which the
+search learns from a thousand formulas; `best` (alone it is csi300) for the
+paper's, but half of the games begin as a formula of the pool does; or `prior`,
+for a pre-trained formula Transformer (`alphaformer.py`) as the prior.
 """
 
 from ml_collections import config_dict
@@ -78,8 +79,9 @@ def get_config(variant='csi300'):
   # paper leaves it as it is.
   config.value.scale = 1.0
   # What the network learns of the reward: itself (`none`), its `rank` among
-  # the new formulas of the iteration, from 0 to 1, or what is at most 1 of it
-  # after scaling (`clip`).
+  # the new formulas of the iteration, from 0 to 1, what is at most 1 of it
+  # after scaling (`clip`), or the same where 1 is the largest |IC| of all
+  # formulas so far (`strongest`).
   config.value.normalize = 'none'
   # A formula that was evaluated before is worth the `same`, or `nothing`.
   config.value.duplicates = 'same'
@@ -97,16 +99,34 @@ def get_config(variant='csi300'):
   market, _, settings = variant.partition(',')
   if market == 'best':
     market, settings = 'csi300', 'best'
-  if settings not in ('', 'best', 'prior'):
+  if settings not in ('', *VARIANTS):
     raise ValueError(
-      f'unknown variant {variant!r}: only best or prior goes after a ,'
+      f'unknown variant {variant!r}: only {", ".join(VARIANTS)} goes after a ,'
     )
   common.use_market(config, market)
-  if settings == 'best':
-    use_best(config)
-  if settings == 'prior':
-    use_prior(config)
+  if settings:
+    VARIANTS[settings](config)
   return config
+
+
+def use_learning(config) -> None:
+  """A search that learns from a thousand formulas what is a useful one.
+
+  Under the paper's reward, the IC of the pool, it learns what has a value at
+  all, and without noise at its roots it then writes that alone: see
+  `alphajax/methods/README.md`.
+  """
+  # Half of the games begin as one of the strongest formulas does.
+  config.search.openings, config.search.openings_from = 0.5, 'niches'
+  # Nobody comes back to a few rules for having come there before.
+  config.search.dirichlet_fraction = 0.25
+  # A formula is worth what it says of what the pool leaves of the label, beside
+  # the strongest so far, and nothing again.
+  config.value.reward, config.value.duplicates = 'unexplained', 'nothing'
+  config.value.normalize = 'strongest'
+  config.search.known_rewards = True
+  config.training.learning_rate = 1e-3
+  config.pool.rule = 'elastic_net'
 
 
 def use_best(config) -> None:
@@ -132,3 +152,6 @@ def use_prior(config) -> None:
   # A finished formula is worth what the network says and, so many times, the
   # gain in IC that the Transformer's score head expects by its symbols.
   config.prior.score = 0.5
+
+
+VARIANTS = {'learning': use_learning, 'best': use_best, 'prior': use_prior}

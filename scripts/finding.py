@@ -53,7 +53,8 @@ def search_config(name: str, market: str):
     config = random.get_config(market)
     config.num_trajectories = 50
   elif name.startswith('alphacfg'):
-    config = alphacfg.get_config(market)
+    settings = ',learning' if name == 'alphacfg_noise' else ''
+    config = alphacfg.get_config(market + settings)
     config.num_trajectories = 50
   elif name.partition('_')[0] in READS_POOL:
     kind, _, ablation = name.partition('_')
@@ -102,7 +103,7 @@ def use_data(config, data: Path, market: str) -> None:
 
 
 def use_learning(config) -> None:
-  """AlphaCFG whose reward tells formulas apart.
+  """AlphaCFG whose reward tells formulas apart, with no noise at its roots.
 
   Half of the games begin as a strong formula does; a formula is worth its rank,
   among the new ones of the iteration, by what it explains beside the pool; what
@@ -125,6 +126,7 @@ SEARCHES = (
   'evolution_typed_ranked',
   'alphacfg',
   'alphacfg_learning',
+  'alphacfg_noise',
   'alphacfg_refreshed',
   'alphacfg_ranked',
   'alphacfg_nodes',

@@ -207,6 +207,7 @@ def test_a_key_where_a_command_has_set_says_so():
   'name',
   [
     'alphacfg:sp500,best',
+    'alphacfg:csi300,learning',
     'alphacfg:csi300,prior',
     'alphaformer',
     'alphaformer:csi300,pretrain',

@@ -26,7 +26,7 @@ MARKETS = (
 # Others train on one market, to spare the compiling; all are loaded below.
 ONE = ('csi300',)
 VARIANTS = {
-  'alphacfg': (*MARKETS, 'best', 'sp500,best'),
+  'alphacfg': (*MARKETS, 'best', 'sp500,best', 'csi300,learning'),
   'random': MARKETS,
   'alphagen': ('simulated',),
   'evolution': MARKETS,

@@ -135,10 +135,19 @@ def test_ranks_of_rewards():
   np.testing.assert_allclose(
     rewards.normalized(worths * 40, new, 'clip'), [0.8, 0.0, 0.8, 1.0, 0.4]
   )
+  np.testing.assert_allclose(
+    rewards.normalized(worths, new, 'strongest', 0.04), [0.5, 0, 0.5, 1, 0.25]
+  )
   np.testing.assert_array_equal(rewards.normalized(worths, new, 'none'), worths)
   # An iteration without a new formula has no ranks.
   none = np.zeros(5, bool)
   assert not rewards.normalized(worths, none, 'rank').any()
+
+
+def test_the_strongest_formula_is_the_unit():
+  assert rewards.strongest([0.01, None, -0.05, 0.0]) == 0.05
+  # Without any there is none.
+  assert rewards.strongest([None, 0.0]) == rewards.strongest([]) == 1.0
 
 
 def outcome(own_ic, unexplained=0.0, is_new=True):

@@ -32,7 +32,7 @@ from alphajax.run.clock import Clock
 
 SIMILARITIES = ('formula', 'state', 'none')
 DUPLICATES = ('same', 'nothing')
-NORMALIZE = ('none', 'rank', 'clip')
+NORMALIZE = ('none', 'rank', 'clip', 'strongest')
 SOURCES = ('pool', 'niches')
 VALUE_OPTIONS = ('similarity', 'reward', 'scale', 'normalize', 'duplicates')
 
@@ -84,7 +84,8 @@ def make(config, market: Market) -> Method:
         numbers = numbers_of(games, formulas, mined.book)
         targets, lesson = now[numbers], (numbers, None, now)
       else:
-        targets, worths = targets_of(games, outcomes)
+        unit = rewards.strongest(mined.book.values())
+        targets, worths = targets_of(games, outcomes, unit=unit)
         lesson = (targets, worths, None)
     with clock('update'):
       learner, fitted = agent.learn(state.learner, learn_key, games, *lesson)
@@ -152,8 +153,9 @@ def worths_now(config, bench: archive.Bench, mined: archive.Mined):
   left = np.abs(unexplained.of_formulas(bench, mined))
   options = config.value
   worths = rewards.normalized(
-    options.scale * left, np.ones(len(left), bool), options.normalize
-  )
+    options.scale * left, np.ones(len(left), bool), options.normalize,
+    rewards.strongest(mined.book.values()),
+  )  # fmt: skip
   given = sum(map(len, bench.given))
   most = given + config.num_iterations * config.num_trajectories
   table = np.zeros(max(most, len(worths)), np.float32)
@@ -171,6 +173,7 @@ def value_targets(
   objective,
   scale,
   normalize='none',
+  unit=1.0,
   duplicates,
 ):
   """Value targets of all states of all trajectories (Eq. 5).
@@ -191,6 +194,7 @@ def value_targets(
     scale: 1 in the paper.
     normalize: what is learned of the scaled reward, see `rewards.normalized`;
       none in the paper.
+    unit: of the normalization `strongest`.
     duplicates: what a formula that was evaluated before is worth: the `same`
       as ever (the paper), or `nothing`, since it adds nothing.
 
@@ -201,7 +205,7 @@ def value_targets(
   targets = np.zeros(active.shape, np.float32)
   final = np.zeros(active.shape[1], np.float32)
   finals = environment.formulas_of(grammar, games.final_tokens)
-  worths = _worths(outcomes, reward, objective, scale, normalize)
+  worths = _worths(outcomes, reward, objective, scale, normalize, unit)
 
   def target(formula, outcome, worth):
     likeness = 0.0
@@ -221,9 +225,9 @@ def value_targets(
   return targets, final if duplicates == 'same' else np.zeros_like(final)
 
 
-def _worths(outcomes, reward, objective, scale, normalize) -> np.ndarray:
+def _worths(outcomes, reward, objective, scale, normalize, unit) -> np.ndarray:
   """What the formulas are worth, similar to others or not; `value_targets`."""
   worth = rewards.reward_of(reward)
   worths = scale * np.array([worth(outcome, objective) for outcome in outcomes])
   is_new = np.array([outcome.is_new for outcome in outcomes])
-  return rewards.normalized(worths, is_new, normalize)
+  return rewards.normalized(worths, is_new, normalize, unit)

@@ -102,7 +102,8 @@ def make(config, market: Market) -> Method:
     with clock('targets'):
       old = {*before, *known.turned_away}
       worth = _worth(screen, bench, mined, read(mined, known), finals, old)
-      games, targets, learned = lesson(config.value, games, worth)
+      unit = rewards.strongest(mined.book.values())
+      games, targets, learned = lesson(config.value, games, worth, unit)
     with clock('update'):
       learner, fitted = agent.learn(learner, learn_key, games, targets, learned)
     mined, metrics = validation.validate(bench, mined, clock)
@@ -186,17 +187,20 @@ def _value_rank(predicted, learned, worth: Worth) -> float | None:
   return foresight.rank_correlation(predicted[some], learned[some])
 
 
-def lesson(options, games, worth: Worth) -> tuple[Any, np.ndarray, np.ndarray]:
+def lesson(
+  options, games, worth: Worth, unit: float = 1.0
+) -> tuple[Any, np.ndarray, np.ndarray]:
   """What is learned of games: (games, targets f32[M, B], of their ends f32[B]).
 
   Games of whose end nothing is known teach nothing: none of their moves is
   active.
 
   options: `config.value`.
+  unit: of the normalization `strongest`.
   """
   ends = rewards.normalized(
     options.scale * worth.left, worth.is_new & worth.alive & worth.known,
-    options.normalize,
+    options.normalize, unit,
   )  # fmt: skip
   paid = worth.alive & worth.known
   if options.duplicates == 'nothing':

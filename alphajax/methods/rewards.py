@@ -1,6 +1,6 @@
 """What a formula is worth, by the daily series of the pool or its own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,12 @@ def objective_of(config) -> Objective:
   return objective
 
 
-def normalized(worths, is_new, how: str):
+def strongest(ics: Iterable[float | None]) -> float:
+  """The largest |IC| of formulas evaluated, 1 where none has any."""
+  return max((abs(ic) for ic in ics if ic), default=1.0)
+
+
+def normalized(worths, is_new, how: str, unit: float = 1.0):
   """What the network learns of the worths of an iteration's formulas.
 
   Worths differ by a hundredth of what the search explores by, and by less as
@@ -86,14 +91,16 @@ def normalized(worths, is_new, how: str):
   Args:
     worths: f[B], scaled.
     is_new: bool[B], those not evaluated before; without any all ranks are 0.
-    how: 'none', 'clip' at 1, or 'rank': the share of the new ones that are
-      worth less, those alike counted by half.
+    how: 'none', 'clip' at 1, 'strongest': the same in units of `unit`, or
+      'rank': the share of the new ones that are worth less, those alike
+      counted by half.
+    unit: see `strongest`.
 
   Returns:
     f[B].
   """
-  if how == 'clip':
-    return np.minimum(worths, 1.0)
+  if how in ('clip', 'strongest'):
+    return np.minimum(worths / (unit if how == 'strongest' else 1.0), 1.0)
   if how == 'rank':
     new = np.sort(worths[is_new])
     below, upto = (np.searchsorted(new, worths, s) for s in ('left', 'right'))
