@@ -118,7 +118,7 @@ def use_learning(config) -> None:
   """
   # Half of the games begin as one of the strongest formulas does.
   config.search.openings, config.search.openings_from = 0.5, 'niches'
-  # Nobody comes back to a few rules for having come there before.
+  # Without noise a root settles on few rules for having chosen them before.
   config.search.dirichlet_fraction = 0.25
   # A formula is worth what it says of what the pool leaves of the label, beside
   # the strongest so far, and nothing again.

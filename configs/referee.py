@@ -101,6 +101,9 @@ def more_methods():
       'alphacfg.py',
       settings=('num_trajectories=50', *settings), default=False,
     )  # fmt: skip
+  rows['alphacfg_learning'] = method(
+    'alphacfg.py', 'learning', ('num_trajectories=50',), default=False
+  )
   rows['gp_published'] = method(
     'gp.py', default=False,
     settings=('pool.rule=best_distinct', 'pool.capacity=20',
