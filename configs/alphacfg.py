@@ -80,8 +80,8 @@ def get_config(variant='csi300'):
   config.value.scale = 1.0
   # What the network learns of the reward: itself (`none`), its `rank` among
   # the new formulas of the iteration, from 0 to 1, what is at most 1 of it
-  # after scaling (`clip`), or the same where 1 is the largest |IC| of all
-  # formulas so far (`strongest`).
+  # after scaling (`clip`), or the same where 1 is the largest |IC|, or what the
+  # objective has in its place, of all formulas so far (`strongest`).
   config.value.normalize = 'none'
   # A formula that was evaluated before is worth the `same`, or `nothing`.
   config.value.duplicates = 'same'

@@ -109,10 +109,10 @@ def use_learning(config) -> None:
   among the new ones of the iteration, by what it explains beside the pool; what
   is known or dead is worth nothing.
   """
-  config.search.openings, config.search.openings_from = 0.5, 'niches'
-  config.search.known_rewards = True
-  config.value.reward, config.value.normalize = 'unexplained', 'rank'
-  config.value.duplicates = 'nothing'
+  alphacfg.use_learning(config)
+  config.search.dirichlet_fraction = 0.0
+  config.value.normalize = 'rank'
+  config.training.learning_rate = 1e-4
 
 
 SEARCHES = (

@@ -150,6 +150,23 @@ def test_the_strongest_formula_is_the_unit():
   assert rewards.strongest([None, 0.0]) == rewards.strongest([]) == 1.0
 
 
+def test_the_network_learns_in_units_of_the_strongest(market):
+  learned = {}
+  for how in ('none', 'strongest'):
+    config = config_of(
+      value_reward='unexplained', value_normalize=how, value_similarity='none'
+    )
+    method = experiment.make_method(config, market)
+    state, _ = method.step(method.init(jax.random.key(0)), jax.random.key(0))
+    rows = state.learner.replay.rows.value_target
+    learned[how] = np.asarray(rows)[: int(state.learner.replay.size)]
+    unit = rewards.strongest(state.mined.book.values())
+  assert 0 < unit < 1 and learned['none'].any()
+  np.testing.assert_allclose(
+    learned['strongest'], np.minimum(learned['none'] / unit, 1.0), rtol=1e-5
+  )
+
+
 def outcome(own_ic, unexplained=0.0, is_new=True):
   return types.SimpleNamespace(
     own_ic=own_ic, unexplained=unexplained, is_new=is_new

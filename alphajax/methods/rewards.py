@@ -78,7 +78,7 @@ def objective_of(config) -> Objective:
 
 
 def strongest(ics: Iterable[float | None]) -> float:
-  """The largest |IC| of formulas evaluated, 1 where none has any."""
+  """The largest |`Outcome.own_ic`| of formulas, 1 where none has any."""
   return max((abs(ic) for ic in ics if ic), default=1.0)
 
 
