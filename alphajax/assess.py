@@ -135,7 +135,10 @@ def _check_span(config, dates: Sequence[str], needed: int) -> None:
   needed: bars before the first that is judged.
   """
   start, end = config.splits.test
-  first, stop = panel_lib.locate(dates, 'test', start, end)
+  try:
+    first, stop = panel_lib.locate(dates, 'test', start, end)
+  except ValueError as error:
+    raise ValueError(f'--start, --end: {error}') from error
   begin, ahead = max(first, needed), config.label.exit
   if begin + ahead < stop:
     return

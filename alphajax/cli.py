@@ -284,6 +284,16 @@ def find_config(name: str) -> str:
   )
 
 
+def define_columns() -> None:
+  """The flag of commands that read other data than a run did."""
+  from absl import flags
+
+  flags.DEFINE_string(
+    'columns', None, 'Columns of --data as theirs=ours,theirs=ours, where they '
+    'are not called as those that the run was trained on; empty: as ours.'
+  )  # fmt: skip
+
+
 def define_rules() -> None:
   """A flag for each rule of a backtest; not given, it is the config's."""
   from absl import flags

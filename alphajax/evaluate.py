@@ -41,6 +41,7 @@ class Request(NamedTuple):
   name: of the evaluation; `test` is that of the config's test split.
   split: first and last day; None for the config's test split.
   data_path: where the data lie, if not where the config says.
+  columns: what theirs are called, as `config.data.columns`; None: as there.
   ledger: where judgements are counted; None: see `ledger.place`.
   backtest: its rules, all of them, or by name those that are others than in
     `config.backtest`; None: neither tear sheet nor backtest.
@@ -53,6 +54,7 @@ class Request(NamedTuple):
   name: str = 'test'
   split: tuple[str, str] | None = None
   data_path: str | None = None
+  columns: str | None = None
   ledger: str | None = None
   backtest: BacktestSpec | Mapping[str, Any] | None = MappingProxyType({})
   best_of: int = 0
@@ -134,14 +136,22 @@ def _load(
   """
   if request.data_path is not None:
     config.data.path = request.data_path
+  if request.columns is not None:
+    config.data.columns = request.columns
   data_hash = _check_data(workdir, config, request)
   if request.split is not None:
     config.splits.test = request.split
   _check_name(workdir, request.name, [*config.splits.test], data_hash)
   spec = _rules(config, request)
-  split = experiment.load_test(config, workdir)
+  try:
+    split = experiment.load_test(config, workdir)
+  except ValueError as error:
+    if request.split is None:
+      raise
+    raise ValueError(f'--split={":".join(request.split)}: {error}') from error
   if spec is not None:
-    judgement.check_rules(spec, split.panel)
+    asked = request.backtest if isinstance(request.backtest, Mapping) else ()
+    judgement.check_rules(spec, split.panel, asked)
   return split, spec, data_hash
 
 
@@ -372,6 +382,7 @@ def define_flags() -> None:
     'cards', True, 'Decay, turnover and the most alike published formula of '
     'each factor, for the report; the first time takes half a minute.'
   )  # fmt: skip
+  cli.define_columns()
   cli.define_rules()
 
 
@@ -383,8 +394,9 @@ def main(argv: Sequence[str]) -> None:
   changes = cli.given_rules()
   request = make_request(options.split, options.name, options.data, changes)
   request = request._replace(
-    ledger=options.ledger, best_of=options.best_of, cards=options.cards
-  )
+    ledger=options.ledger, best_of=options.best_of, cards=options.cards,
+    columns=options.columns,
+  )  # fmt: skip
   print(table(workdir, evaluate(workdir, request), request.name))
   print(f'Written to {workdir / "results.json"}')
 

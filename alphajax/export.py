@@ -97,6 +97,7 @@ def check_panel(
   data: str | None,
   days: int,
   stocks: int,
+  columns: str | None = None,
 ) -> Panel:
   """The days on which values are compared, after the longest look-back."""
   bars = max(map(formula_lib.lookback, formulas.values())) + days
@@ -108,7 +109,7 @@ def check_panel(
   }
   extra = tuple(sorted(read - set(FEATURES)))
   if workdir is not None or data is not None:
-    panel = _real(workdir, data, extra)
+    panel = _real(workdir, data, extra, columns)
   elif extra:
     raise ValueError(
       f'the formulas read {", ".join(extra)}, which the simulated market has '
@@ -124,7 +125,10 @@ def check_panel(
 
 
 def _real(
-  workdir: Path | None, data: str | None, extra: tuple[str, ...]
+  workdir: Path | None,
+  data: str | None,
+  extra: tuple[str, ...],
+  columns: str | None,
 ) -> Panel:
   """The last split that a run saw, or all days of data, read as the run was."""
   options: dict[str, Any] = {}
@@ -134,6 +138,8 @@ def _real(
       name = 'valid' if 'valid' in config.splits else 'train'
       return markets.load_split(config, name).panel
     options = markets.load_options(config)
+  if columns is not None:
+    options['columns'] = columns
   return market_lib.load(str(data), features=extra, **options)
 
 
@@ -177,6 +183,7 @@ def define_flags() -> None:
   flags.DEFINE_enum('to', 'python', TARGETS, f'Of {", ".join(TARGETS)}.')
   flags.DEFINE_string('out', None, 'File; by default factors_TO.py or .tex.')
   flags.DEFINE_string('data', None, 'Data that values are compared on.')
+  cli.define_columns()
   flags.DEFINE_list('features', [], 'Further columns that --file reads.')
   flags.DEFINE_integer('days', 60, 'Days that are compared.', lower_bound=1)
   flags.DEFINE_integer('stocks', 60, 'Stocks compared.', lower_bound=2)
@@ -206,8 +213,9 @@ def main(argv: Sequence[str]) -> None:
   panel = None
   if target != 'latex' and running.is_installed(target):
     panel = check_panel(
-      factors.formulas, workdir, options.data, options.days, options.stocks
-    )
+      factors.formulas, workdir, options.data, options.days, options.stocks,
+      options.columns,
+    )  # fmt: skip
   elif target != 'latex':
     print(
       f'{target} is not installed, so nothing was run: pip install '

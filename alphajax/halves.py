@@ -3,12 +3,13 @@ r"""Out of sample within the train split: mine on one half, judge on the other.
 python -m alphajax.halves --config=configs/evolution.py:csi300 \
   --config.data.path=../shared/data/cn_csi300.parquet --workdir=runs/halves
 
-Both ways, and on the validation split, so that every pool is judged on four
-spans that it has not seen, purged of labels that overlap. `--rules` judges the
-pools of several rules on the same evaluated formulas, `--points` also those of
-the first so many of them. Two years of validation tell little: this is what
-settings should be chosen by. The test split stays closed. Started again with
-the same folder it goes on.
+Both ways, and on the validation split, purged of labels that overlap. `--rules`
+judges the pools of several rules on the same evaluated formulas, `--points`
+those of the first so many of them too: on four spans that they have not seen. A
+run's own result, without `--rules`, was chosen by validation, and so was a
+teacher: there the mean is of the two halves alone. Two years of validation tell
+little: this is what settings should be chosen by. The test split stays closed.
+Started again with the same folder it goes on.
 """
 
 import functools
@@ -60,13 +61,19 @@ def halves(
 
   Returns:
     `{rule: {half: {'other': figures, 'valid': figures, 'size': N}}}`, and
-    `mean`, the mean IC over the four spans; the first 500 formulas' by the key
-    `RULE of 500`.
+    `mean`, the mean IC over the `spans` that chose nothing: all four, or the
+    other half alone where the result or a teacher was chosen by validation; the
+    first 500 formulas' by the key `RULE of 500`.
 
   Raises:
     ValueError: as `train`; rules where the method or the config has none.
   """
   workdir = Path(workdir).expanduser()
+  if config.num_seeds != 1:
+    raise ValueError(
+      f'config.num_seeds is {config.num_seeds}: halves are of one seed; give '
+      'each a --workdir and --config.seed of its own'
+    )
   check_rules(config, rules)
   if points and not rules:
     raise ValueError('--points needs the --rules to choose by')
@@ -90,10 +97,11 @@ def halves(
         entry[half][name] = summary
         daily[f'{rule}_{half}_{name}'] = series['ic']
     runtime.forget_formulas()  # Those of the other half have other days.
+  unseen = SPANS if rules and not teaching.named(config) else SPANS[:1]
   for entry in results.values():
-    entry['mean'] = float(
-      np.mean([entry[h][s]['ic']['mean'] for h in HALVES for s in SPANS])
-    )
+    parts = [entry[half][span] for half in HALVES for span in unseen]
+    entry['mean'] = float(np.mean([part['ic']['mean'] for part in parts]))
+    entry['spans'] = list(unseen)
   files.write_json(workdir / 'halves.json', results)
   files.write_arrays(workdir / DAILY, daily)
   return results

@@ -1,5 +1,6 @@
 """From a config to its market: the splits, and what is planted in them."""
 
+import datetime
 import hashlib
 import json
 import numbers
@@ -13,6 +14,7 @@ from alphajax.analysis import simulated as simulated_lib
 from alphajax.data import market as market_lib
 from alphajax.data import panel as panel_lib
 from alphajax.data import panel_cache, simulate
+from alphajax.data.features import GROUPS
 from alphajax.data.panel import LabelSpec, Panel, Split
 from alphajax.factor import regressors
 from alphajax.judge import ledger, rules
@@ -145,8 +147,11 @@ def load_market(config) -> tuple[Market, str]:
   check_splits(config)
   if not config.data.path:
     _check_simulated(config)
-  panel = _load(config, 'train', 'valid')
-  market = Market(_cut(config, panel, 'train'), _cut(config, panel, 'valid'))
+  try:
+    panel = _load(config, 'train', 'valid')
+    market = Market(_cut(config, panel, 'train'), _cut(config, panel, 'valid'))
+  except panel_lib.OutsideError as error:
+    raise ValueError(f'{error}, as in {_of_days(*error.covers)}') from error
   return market, data_hash(config)
 
 
@@ -162,6 +167,19 @@ def _check_simulated(config) -> None:
         f'splits.{name} is set as in --config.splits.{name}="'
         f"('{days[len(days) // 2]}','{days[-1]}')\""
       ) from error
+
+
+def _of_days(first: str, last: str) -> str:
+  """Flags of splits that days can have: six tenths, and two each."""
+  begin, end = map(panel_lib.parse_day, (first, last))
+  after = [begin + share * (end - begin) for share in (0.0, 0.6, 0.8)]
+  before = [day - datetime.timedelta(days=1) for day in after[1:]]
+  return ' '.join(
+    f"--config.splits.{name}=\"('{start.isoformat()}','{stop.isoformat()}')\""
+    for name, start, stop in zip(
+      panel_lib.SPLITS, after, (*before, end), strict=True
+    )
+  )
 
 
 def market_key(config) -> str:
@@ -265,7 +283,7 @@ def _load(config, first: str, last: str) -> Panel:
     panel_lib.locate(panel.dates, first, *config.splits[first])
     panel = panel.replace(covers=(panel.dates[0], panel.dates[-1]))
     return panel_lib.select_days(panel, np.array(panel.dates) <= end)
-  return market_lib.load(
+  panel = market_lib.load(
     data.path,
     features=extra,
     start=start,
@@ -273,6 +291,21 @@ def _load(config, first: str, last: str) -> Panel:
     end=end,
     **load_options(config),
   )
+  _check_codes(config, panel)
+  return panel
+
+
+def _check_codes(config, panel: Panel) -> None:
+  """Refuses text among what a language draws as numbers: see `Panel.groups`."""
+  drawn = set(config.get('language', {}).get('features', ())) - set(GROUPS)
+  for name, _ in panel.groups:
+    if name in drawn:
+      raise ValueError(
+        f'{config.data.path}: column {name} is text, and config.language.'
+        f'features has it beside the numbers; a language knows the groups '
+        f'{", ".join(GROUPS)}: load it as one of them, --config.data.columns='
+        f'{name}={GROUPS[1]}, and put {GROUPS[1]} into config.language.features'
+      )
 
 
 def _extra_features(config) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ def refit(
   end: str,
   start: str | None = None,
   data_path: str | None = None,
+  columns: str | None = None,
 ) -> dict[str, Any]:
   """Writes a run folder with the pool of another run, fitted to other days.
 
@@ -46,6 +47,7 @@ def refit(
     end, start: last and first day that is fitted to; labels and all.
     data_path: where the data lie, if not where the config says; they may be
       others than the run was made with, longer ones say.
+    columns: of these data, as `config.data.columns`; None: as there.
 
   Returns:
     What `pool.json` holds; `refit` in it says where the formulas come from and
@@ -67,9 +69,14 @@ def refit(
   files.check_folder('--out', out)
   if data_path is not None:
     config.data.path = data_path
+  if columns is not None:
+    config.data.columns = columns
   experiment.check_start(config)
   _set_days(config, start or config.splits.train[0], end)
-  split = markets.load_split(config, 'train')
+  try:
+    split = markets.load_split(config, 'train')
+  except ValueError as error:
+    raise ValueError(f'--start, --end: {error}') from error
   weights = weights_lib.fit(
     config, teacher.teach(config, split), found.formulas
   )
@@ -173,6 +180,7 @@ def define_flags() -> None:
   flags.DEFINE_string('end', None, 'Last day that is fitted to.', required=True)
   flags.DEFINE_string('start', None, 'The first; by default that of the run.')
   flags.DEFINE_string('data', None, 'Where the data lie, if not as before.')
+  cli.define_columns()
 
 
 def main(argv: Sequence[str]) -> None:
@@ -188,6 +196,7 @@ def main(argv: Sequence[str]) -> None:
         end=given.end,
         start=given.start,
         data_path=given.data,
+        columns=given.columns,
       )
     )
   )

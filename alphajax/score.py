@@ -57,7 +57,10 @@ class Scores(NamedTuple):
 
 @jax.enable_x64(False)  # As the run was.
 def score(
-  workdir: Path, data: str | None = None, date: str | None = None
+  workdir: Path,
+  data: str | None = None,
+  date: str | None = None,
+  columns: str | None = None,
 ) -> Scores:
   """Ranks the members of a day.
 
@@ -65,6 +68,7 @@ def score(
     workdir: of the run.
     data: where the data lie, if not where the config says.
     date: the day; None for the last of the data.
+    columns: of `data`, as `config.data.columns`; None: as there.
 
   Raises:
     RunError: no run, or no result in it.
@@ -72,6 +76,8 @@ def score(
       formulas read.
   """
   config, predict, found = evaluate.result_of(workdir, data)
+  if columns is not None:
+    config.data.columns = columns
   days = lookback(config, found)
   panel = load(config, data or config.data.path, date, days, found)
   signal = np.asarray(predict(panel))[-1]
@@ -219,6 +225,7 @@ def define_flags() -> None:
   """The flags of the command."""
   flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
   flags.DEFINE_string('data', None, 'Where the data lie, if not as trained on.')
+  cli.define_columns()
   flags.DEFINE_string('date', None, 'The day; by default the last one.')
   flags.DEFINE_string(
     'out', None, 'CSV; by default scores_DATE.csv in workdir.'
@@ -234,7 +241,7 @@ def main(argv: Sequence[str]) -> None:
   workdir = Path(options.workdir).expanduser()
   if options.out:
     files.check_file('--out', options.out)
-  scores = score(workdir, options.data, options.date)
+  scores = score(workdir, options.data, options.date, options.columns)
   out = options.out or workdir / f'scores_{scores.date}.csv'
   files.write_text(out, frame(scores).to_csv(index=False))
   print(text(scores, options.top))

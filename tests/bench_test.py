@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alphajax.judge import bench, comparison, series
+from alphajax.judge import bench, comparison, rules, series
 from alphajax.judge.anytime import Curve
 from alphajax.judge.bench import Entry
 from alphajax.report import referee
@@ -40,8 +40,9 @@ def make_entry(method, seed, ic, **figures):
     'benchmark': np.linspace(1, 1.2, DAYS),
   }
   return Entry(
-    method, seed, known | figures, DATES, ic, ic + 0.01, worth, curve
-  )
+    method, seed, known | figures, DATES, ic, ic + 0.01, worth, curve,
+    rules.PAPER._asdict(),
+  )  # fmt: skip
 
 
 @pytest.fixture(scope='module')
@@ -112,6 +113,14 @@ def test_no_method_is_better_than_the_control_however_many(table, entries):
     f'p {found.hansen:.3f} by Hansen (superior predictive ability) and '
     f'{found.white:.3f} by White (reality check); the strongest is good.'
   ) in list(referee.sentences(board, 0.9))
+  said = [x for x in referee.sentences(board, 0.9) if 'Sharpe' in x]
+  assert len(said) == 1 and 'Holds the 60 highest' in said[0]
+  few = [entries[0]._replace(rules=entries[0].rules | {'top_k': 6})]
+  board = board._replace(
+    entries=[*few, *entries[1:], entries[0]._replace(rules=None)]
+  )
+  said = [x for x in referee.sentences(board, 0.9) if 'Sharpe' in x]
+  assert len(said) == 2 and 'Holds the 6 highest' in said[0]
   # A method that is the control again cannot be better than it.
   twins = [e for e in entries if e.method != 'random']
   frame, notes = bench.table(twins, LAG, ('same',), 0.9)

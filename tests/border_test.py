@@ -333,6 +333,17 @@ def test_groups_are_codes():
   said(loaded, 'industry: 2 groups')
 
 
+def test_symbols_that_are_numbers():
+  frame = table(stocks=('000001', '600519'))
+  whole = frame.assign(symbol=frame['symbol'].astype(int))
+  said(load(whole), 'whole numbers, which have no leading zeros; if yours')
+  with pytest.raises(ValueError, match='decimal point, such as 1.0; write'):
+    load(frame.assign(symbol=frame['symbol'].astype(float)))
+  long = whole.assign(symbol=whole['symbol'] % 1000 + 10_000)  # CRSP's.
+  assert not any('whole numbers' in note for note in load(long).notes)
+  assert not any('whole numbers' in note for note in load(frame).notes)
+
+
 def test_few_stocks_are_said():
   said(load(table()), 'only 2 members')
   many = load(table(stocks=[f'{n:03}' for n in range(20)]))

@@ -150,6 +150,53 @@ def mean(values, scale):
   return scale * jnp.nanmean(values), jnp.sum(jnp.isfinite(values))
 
 
+@pytest.fixture(scope='module')
+def coded(panel):
+  """The panel with a column that was text."""
+  codes = np.broadcast_to(np.arange(24) % 3, panel.mask.shape)
+  return panel.replace(
+    features=np.concatenate([panel.features, codes[None].astype(np.float32)]),
+    feature_names=(*panel.feature_names, 'board'),
+    groups=(('board', ('main', 'other', 'star')),),
+  )
+
+
+@pytest.mark.parametrize(
+  'text', ['board*1', 'Mean(board,3)', 'CSRank(GroupRank(board,board))']
+)
+def test_codes_of_text_are_no_values(coded, text):
+  formula = formula_lib.parse(text, coded.feature_names)
+  said = 'board holds codes of groups, which are no values'
+  store = evaluate.Store(coded)
+  for _ in range(2):  # The second time its nodes are known.
+    with pytest.raises(ValueError, match=said):
+      store.take([formula])
+  with pytest.raises(ValueError, match=said):
+    evaluate.compile(formula)(coded)
+  # What is left of the store goes on.
+  fine = formula_lib.parse('GroupRank(close,board)', coded.feature_names)
+  np.testing.assert_array_equal(
+    store.take([fine])[0], evaluate.compile(fine)(coded)
+  )
+
+
+def test_names_of_groups_in_another_order_change_nothing(coded):
+  names = coded.feature_names
+  fine = [
+    formula_lib.parse(text, names)
+    for text in ('GroupRank(close,board)', 'GroupNeutral(Delta(vwap,3),board)')
+  ]
+  features = np.array(coded.features)
+  features[-1] = 2 - features[-1]
+  other = coded.replace(
+    features=features, groups=(('board', ('star', 'other', 'main')),)
+  )
+  for one, two in zip(
+    evaluate.values(fine, coded), evaluate.values(fine, other), strict=True
+  ):
+    np.testing.assert_array_equal(one, two)
+
+
 @pytest.mark.parametrize('planes', [8, 5000])
 def test_map_reduces_each_value(panel, large, planes):
   formulas = draw(5, 70)

@@ -125,6 +125,30 @@ def test_signs_and_slots(text, hint):
 
 
 @pytest.mark.parametrize(
+  'text, position',
+  [
+    ('industry', 1),
+    ('-industry', 2),
+    ('close*industry', 7),
+    ('GroupRank(Mean(industry,5),industry)', 16),
+    ('If(Gt(sector,1),close,open)', 7),
+  ],
+)
+def test_codes_of_groups_are_no_values(text, position):
+  features = (*vocab.FEATURES, 'industry', 'sector')
+  with pytest.raises(FormulaError, match=f'no values.*position {position} '):
+    parse(text, features)
+
+
+def test_operators_of_groups_read_codes():
+  features = (*vocab.FEATURES, 'industry')
+  text = 'GroupNeutral(GroupRank(close,industry),industry)'
+  assert str(parse(text, features)) == text
+  with pytest.raises(FormulaError, match='industry holds codes'):
+    parse('rank(industry)', features, dialect='alpha101')
+
+
+@pytest.mark.parametrize(
   'text, line',
   [
     ('rank(close)', 'in the dialect alpha101 it is CSRank(close)'),

@@ -65,6 +65,13 @@ def test_the_halves_are_of_one_size_and_do_not_overlap():
   assert abs(len(dates['first']) - len(dates['second'])) <= exit_ + 1
 
 
+def test_several_seeds_are_refused(tmp_path):
+  config = config_of()
+  config.num_seeds = 2
+  with pytest.raises(ValueError, match='num_seeds is 2: halves are of one'):
+    halves.halves(config, tmp_path)
+
+
 def test_figures_of_every_rule_and_span(results, workdir):
   assert tuple(results) == RULES
   for entry in results.values():
@@ -72,6 +79,7 @@ def test_figures_of_every_rule_and_span(results, workdir):
       assert entry[half]['size'] >= 1
       for span in ('other', 'valid'):
         assert np.isfinite(entry[half][span]['ic']['mean'])
+    assert entry['spans'] == ['other', 'valid']
   assert results['algorithm1']['first']['size'] == 3
   assert results['distilled@capacity=2']['first']['size'] <= 2
   assert json.loads((workdir / 'halves.json').read_text()) == results
@@ -97,6 +105,10 @@ def test_the_rule_of_the_run_is_its_own_result(results, workdir, tmp_path):
       assert own['result'][half][span]['ic']['mean'] == pytest.approx(
         results['elastic_net'][half][span]['ic']['mean'], abs=2e-3
       )
+  # Validation may have chosen it, as it does networks.
+  others = [own['result'][h]['other']['ic']['mean'] for h in halves.HALVES]
+  assert own['result']['spans'] == ['other']
+  assert own['result']['mean'] == pytest.approx(np.mean(others))
 
 
 def test_the_last_label_of_a_half_ends_within_it():

@@ -109,7 +109,11 @@ def test_years_multiply_to_the_whole():
   for row in rows:
     assert row['excess'] == row['portfolio'] - row['benchmark']
     assert -1 < row['drawdown'] < 0 < row['turnover'] < 1
-  assert sum(row['days'] for row in rows) == len(arrays['backtest_nav'])
+  held = arrays['backtest_turnover'].nonzero()[0][
+    0
+  ]  # The first day trades not.
+  assert held == 1
+  assert sum(row['days'] for row in rows) == len(arrays['backtest_nav']) - held
 
 
 def test_the_sharpe_ratio_is_that_of_the_best_of_seven():
@@ -117,7 +121,7 @@ def test_the_sharpe_ratio_is_that_of_the_best_of_seven():
   nav, other = (
     np.append(1.0, arrays[f'backtest_{name}']) for name in ('nav', 'benchmark')
   )
-  excess = nav[1:] / nav[:-1] - other[1:] / other[:-1]
+  excess = (nav[1:] / nav[:-1] - other[1:] / other[:-1])[1:]
   best = figures['backtest']['deflated']
   sharpe = excess.mean() / excess.std(ddof=1)
   assert best['sharpe'] == pytest.approx(np.sqrt(252) * sharpe)
@@ -125,6 +129,29 @@ def test_the_sharpe_ratio_is_that_of_the_best_of_seven():
   assert best['threshold'] == pytest.approx(np.sqrt(252) * expected.threshold)
   assert best['probability'] == pytest.approx(expected.probability)
   assert best['judged'] == 7
+
+
+def test_days_before_the_first_trade_count_for_nothing():
+  split, signal = case()
+  late = signal.copy()
+  late[: WARM + 100] = np.nan
+  days = slice(WARM, T - 3)
+  panel = panel_lib.select_days(split.panel, days)
+  spec = BacktestSpec(top_k=5, drop_n=2)
+  result = trading.backtest(late[days], panel, spec)
+  assert not result.turnover[:101].any() and result.turnover[101] > 0
+  excess = (result.returns - result.benchmark)[101:]
+  expected = selection.deflated_sharpe(excess, 7)
+  found = judgement.deflated(result, 7)
+  assert found['sharpe'] == pytest.approx(np.sqrt(252) * expected.sharpe)
+  assert found['probability'] == pytest.approx(expected.probability)
+  rows = judgement.years(result)
+  assert sum(row['days'] for row in rows) == len(excess)
+  whole = np.prod([1 + row['benchmark'] for row in rows])
+  assert whole == pytest.approx(np.prod(1 + result.benchmark[101:]))
+  nothing = trading.backtest(np.full_like(late[days], np.nan), panel, spec)
+  assert judgement.deflated(nothing, 7) is None
+  assert judgement.years(nothing) == []
 
 
 def test_no_sharpe_ratio_of_a_portfolio_that_is_its_benchmark():
@@ -144,6 +171,18 @@ def test_rules_fit_small_universes_alone():
   assert judgement.fitted(by_groups, panel) == (by_groups, [])
   with pytest.raises(ValueError, match='buy_cost=-1.0: expected basis points'):
     judgement.check_rules(spec._replace(buy_cost=-1.0), panel)
+  large = BacktestSpec(drop_n=0)
+  held, (note,) = judgement.fitted(large, panel)
+  assert held.top_k == 4 and held.drop_n == 0 and '4 were held' in note
+  judgement.check_rules(large, panel)
+  with pytest.raises(ValueError, match='top_k=60, but the universe has 22'):
+    judgement.check_rules(large, panel, {'top_k': 60})
+
+
+def test_a_benchmark_that_is_no_index_is_refused_before_days_are_opened():
+  panel = case()[0].panel
+  with pytest.raises(ValueError, match="benchmark='close' differs between"):
+    judgement.check_rules(BacktestSpec(top_k=5, benchmark='close'), panel)
 
 
 def test_says_why_there_is_no_backtest():

@@ -186,7 +186,12 @@ def test_what_is_held_without_a_price():
   assert verdict.printed({'backtest': {'frozen': much}}) == [found.text]
   little = much | {'end': 0.01, 'most': 0.1}  # A suspended stock or two.
   assert verdict.of_frozen({'frozen': little}) == []
-  assert verdict.printed({'backtest': {'missing': 'no open'}}) == []
+  assert verdict.printed({'backtest': {'missing': 'no open'}}) == [
+    'There is no backtest: no open.'
+  ]
+  assert verdict.printed({'backtest': {'fitted': '6 were held'}}) == [
+    'In the backtest 6 were held.'
+  ]
 
 
 def said(entry, horizon=20):

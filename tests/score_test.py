@@ -1,12 +1,14 @@
 """The ranking of a day: that of the pool, in parts that add up to it."""
 
+import re
+
 import commands
 import numpy as np
 import pandas as pd
 import pytest
 import tiny
 
-from alphajax import evaluate, score
+from alphajax import cli, evaluate, markets, score
 from alphajax.data import market, one_day, simulate
 from alphajax.language import formula as formula_lib
 from alphajax.methods import linear
@@ -69,6 +71,61 @@ def workdir(tmp_path_factory, path):
 @pytest.fixture(scope='module')
 def scores(workdir):
   return score.score(workdir)
+
+
+def config_on(path, *settings):
+  return cli.read_config(
+    f'{tiny.__file__}:random_search', [f'data.path={path}', *settings]
+  )
+
+
+def test_splits_beyond_the_data_say_what_to_type(path):
+  with pytest.raises(ValueError, match='no row in 2010-01-04') as error:
+    markets.load_market(config_on(path))
+  typed = re.findall(r'--config\.(splits\.\w+)="([^"]*)"', str(error.value))
+  assert len(typed) == 3
+  loaded, _ = markets.load_market(
+    config_on(path, *(f'{key}={value}' for key, value in typed))
+  )
+  train, valid = loaded.train.panel.dates, loaded.valid.panel.dates
+  assert train[0] == '2031-03-03' and train[-1] < valid[-1]
+
+
+def test_a_language_takes_text_for_groups_alone(path, tmp_path):
+  """As numbers, its codes would move with the names that come later."""
+  frame = pd.read_parquet(path)
+  frame['board'] = np.where(frame['symbol'] < 's010', 'main', 'star')
+  frame.to_parquet(tmp_path / 'boards.parquet')
+  with pytest.raises(ValueError) as error:
+    markets.load_market(config_on(path))
+  days = [
+    f'{key}={value}'
+    for key, value in re.findall(
+      r'--config\.(spl\S+?)="(\S+)"', str(error.value)
+    )
+  ]
+  where = tmp_path / 'boards.parquet'
+  with pytest.raises(ValueError, match='board is text, .*columns=board=indus'):
+    markets.load_market(
+      config_on(where, *days, "language.features=('close','board')")
+    )
+  renamed = config_on(
+    where, *days, "language.features=('close','industry')",
+    'data.columns=board=industry',
+  )  # fmt: skip
+  panel = markets.load_market(renamed)[0].train.panel
+  assert panel.groups == (('industry', ('main', 'star')),)
+
+
+def test_data_with_other_columns(workdir, path, scores, tmp_path):
+  other = tmp_path / 'other.parquet'
+  frame = pd.read_parquet(path).rename(columns={'symbol': 'Kode'})
+  frame.to_parquet(other)
+  with pytest.raises(ValueError, match='or else --config.data.columns=theirs'):
+    score.score(workdir, str(other))
+  again = score.score(workdir, str(other), columns='Kode=symbol')
+  assert again.symbols == scores.symbols
+  np.testing.assert_array_equal(again.signal, scores.signal)
 
 
 def test_the_signal_is_that_of_the_pool_on_all_days(path, scores):

@@ -12,7 +12,7 @@ from trading_cases import (
 )
 
 from alphajax.data import panel as panel_lib
-from alphajax.judge import trading
+from alphajax.judge import boards, trading
 from alphajax.judge.rules import BacktestSpec
 
 # --- Rules, one by one --------------------------------------------------------
@@ -56,6 +56,12 @@ def test_a_stock_at_its_limit():
   result = trading.backtest(signal, up, spec)
   assert list(np.flatnonzero(result.weights[1])) == [1, 2]
   assert list(np.flatnonzero(result.weights[2])) == [0, 1]
+  on_none = "are on none of China's boards and had no price limit"
+  others = sum(boards.board(symbol) is None for symbol in up.symbols)
+  assert any(f'{others} of {S} stocks {on_none}' in x for x in result.notes)
+  names = ('1', *up.symbols[1:])  # As a table of numbers would have it.
+  lost = trading.backtest(signal, up.replace(symbols=names), spec)
+  assert any(f'{others + 1} of {S} stocks {on_none}' in x for x in lost.notes)
   # 20 % is the limit of stock 4, ChiNext, from August 2020 on; 10 % of it not.
   signal[:, 4] = 9
   for day, moves, kept in ((1, 1.1, False), (65, 1.1, True), (65, 1.2, False)):

@@ -17,6 +17,7 @@ from alphajax.analysis import ranks
 from alphajax.data import panel as panel_lib
 from alphajax.factor import evaluate, metrics
 from alphajax.language import formula as formula_lib
+from alphajax.language import vocab
 from alphajax.language.formula import Formula
 
 CONSTANT = 1e-6  # Relative spread of a part that is one number.
@@ -139,8 +140,9 @@ def _edits(
 
 
 def operands(formula: Formula) -> tuple[Formula, ...]:
-  """The arguments of a formula's root without its window."""
-  return formula.args[: len(formula.args) - formula_lib.is_windowed(formula)]
+  """The arguments of a formula's root without its window and its groups."""
+  slots = vocab.SLOTS.get(formula_lib.kind(formula) or '', ())
+  return formula.args[: sum(slot not in ('window', 'group') for slot in slots)]
 
 
 def _parts(formula: Formula) -> Iterator[Formula]:

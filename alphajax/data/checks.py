@@ -48,8 +48,9 @@ def clean(
     'fill the symbol in or drop the rows',
     shown=('date',),
   )
+  notes = _of_numbers(frame['symbol'], source)
   text = frame['symbol'].astype('string')
-  symbols, notes = text.str.strip(), []
+  symbols = text.str.strip()
   if (symbols != text).any():
     notes.append('blanks around symbols are dropped')
   frame = frame.assign(symbol=symbols.astype('category'))
@@ -83,6 +84,34 @@ def clean(
         '--config.data.universe=""'
       )
   return frame, notes, tuple(groups)
+
+
+def _of_numbers(symbols: pd.Series, source: str) -> list[str]:
+  """A note on symbols that are whole numbers of different lengths.
+
+  Codes such as China's 000001 come as 1 then, and no rule knows them.
+
+  Raises:
+    ValueError: symbols with a decimal point.
+  """
+  kind = symbols.dtype
+  if isinstance(kind, pd.CategoricalDtype):
+    kind = kind.categories.dtype
+  remedy = "frame['symbol'].map('{:06.0f}'.format) makes 000001 of 1"
+  if pd.api.types.is_float_dtype(kind):
+    raise ValueError(
+      f'{source}: column symbol: numbers with a decimal point, such as '
+      f'{symbols.iloc[0]}; write symbols as text: {remedy}'
+    )
+  if not pd.api.types.is_integer_dtype(kind):
+    return []
+  lengths = symbols.drop_duplicates().astype('string').str.len()
+  if lengths.min() == lengths.max():
+    return []
+  return [
+    'symbols are whole numbers, which have no leading zeros; if yours have, '
+    f'write them as text: {remedy}'
+  ]
 
 
 def _is_text(column: pd.Series) -> bool:

@@ -127,7 +127,8 @@ def match(
   if missing:
     raise ValueError(
       f'{source}: missing column {", ".join(missing)}; the table has {listed}; '
-      f'rename with columns={{"theirs": "{missing[0]}"}}, or '
+      f'rename with columns={{"theirs": "{missing[0]}"}}, by --columns=theirs='
+      f'{missing[0]} where a command has that flag, or else '
       f'--config.data.columns=theirs={missing[0]}'
     )
   return mapping, [f'columns: {", ".join(said)}'] if said else []

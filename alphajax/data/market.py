@@ -316,9 +316,10 @@ def _within(frame: pd.DataFrame, source: str, options: Options) -> pd.DataFrame:
     first = days_lib.count_before(bars, np.datetime64(start), options.warmup)
     inside = before & (dates >= first)
   if not inside.any():
-    raise ValueError(
-      f'{source}: no row in {start}..{end}; the data cover '
-      f'{str(dates.min())[:10]}..{str(dates.max())[:10]}'
+    begin, last = (str(day)[:10] for day in (dates.min(), dates.max()))
+    raise panel_lib.OutsideError(
+      f'{source}: no row in {start}..{end}; the data cover {begin}..{last}',
+      (begin, last),
     )
   return frame[inside].copy()
 

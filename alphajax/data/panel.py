@@ -268,6 +268,14 @@ def _neutralized(
   return left, panel.replace(notes=(*panel.notes, note)), days
 
 
+class OutsideError(ValueError):
+  """Days that the data do not have; `covers`: first and last that they have."""
+
+  def __init__(self, message: str, covers: tuple[str, str]):
+    super().__init__(message)
+    self.covers = covers
+
+
 def locate(
   dates: Sequence[str],
   name: str,
@@ -290,11 +298,16 @@ def locate(
     or to_day > parse_day(dates[-1]) + holiday
   ):
     begin, last = covers or (dates[0], dates[-1])
-    raise ValueError(
+    raise OutsideError(
       f'split {name!r}: {start}..{end} lies outside the data, which cover '
       f'{begin}..{last}'
-      + (f' (loaded: {dates[0]}..{dates[-1]})' if covers else '')
-      + '; choose dates inside or load a longer span'
+      + (
+        f' (loaded: {dates[0]}..{dates[-1]})'
+        if (begin, last) != (dates[0], dates[-1])
+        else ''
+      )
+      + '; choose dates inside or load a longer span',
+      (begin, last),
     )
   first = int(np.searchsorted(dates, start))
   stop = int(np.searchsorted(dates, end, side='right'))

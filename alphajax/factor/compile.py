@@ -1,13 +1,14 @@
 """One formula as one jitted function, for composing with other JAX code."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import jax
 import jax.numpy as jnp
 
 from alphajax.factor import gradients, operators
 from alphajax.language import formula as formula_lib
+from alphajax.language import groups as groups_lib
 
 
 def apply(
@@ -62,7 +63,8 @@ def compile(formula: formula_lib.Formula) -> Callable:
   run = _program(formula)
 
   def evaluate(panel):
-    check_features(formula, panel.feature_names)
+    groups = {name for name, _ in panel.groups}
+    check_features(formula, panel.feature_names, groups)
     return run(panel.features, panel.mask, names=tuple(panel.feature_names))
 
   return evaluate
@@ -87,12 +89,24 @@ def _program(formula: formula_lib.Formula) -> Callable:
   return run
 
 
-def check_features(formula: formula_lib.Formula, names: Sequence[str]) -> None:
+def check_features(
+  formula: formula_lib.Formula,
+  names: Sequence[str],
+  groups: Collection[str] = (),
+) -> None:
   """Refuses a formula that reads a feature the panel does not have.
 
+  groups: features that were text and hold codes; see `language.groups`.
+
   Raises:
-    ValueError: names the formula, the feature and those there are.
+    ValueError: names the formula, the feature and those there are; or codes
+      that are read as values.
   """
+  wrong = groups_lib.misread(formula, groups)
+  if wrong:
+    raise ValueError(
+      f'{formula_lib.to_text(formula)}: {groups_lib.NO_VALUES.format(wrong)}'
+    )
   for node in formula_lib.nodes(formula):
     known = node.args or formula_lib.is_number(node)
     if not known and node.symbol not in names:

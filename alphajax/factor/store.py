@@ -22,6 +22,7 @@ from alphajax.factor import flow as flow_lib
 from alphajax.factor import memory, operators, plan, runtime, threads, waves
 from alphajax.factor.budget import DEFAULT_BUDGET, MAX_PLANES, room
 from alphajax.language import formula as formula_lib
+from alphajax.language import vocab
 
 MAX_NODES = 1 << 20  # Subexpressions a store remembers, some 500 MB of host.
 _finite = jax.jit(lambda x: operators.finite(x.astype(jnp.float32)))
@@ -65,6 +66,7 @@ class Store:
     self._keep = keep
     self.shape = tuple(np.shape(panel.mask))  # (T, S)
     self.feature_names = tuple(panel.feature_names)
+    self._groups = {name for name, _ in panel.groups}
     self.capacity = room(budget, *self.shape)
     features = self._put(panel)
     self.universe = universe_lib.make(np.asarray(panel.mask))
@@ -191,20 +193,25 @@ class Store:
     roots: the nodes of all formulas are put at its end.
 
     Raises:
-      ValueError: a formula reads a feature that the panel does not have.
+      ValueError: a formula reads a feature that the panel does not have, or
+        codes of groups as values.
     """
     seen = set()
     for formula in formulas:
       root = self.graph.add(formula)
       for number in range(self._checked, len(self.graph.nodes)):
         node = self.graph.nodes[number]
-        if self._is_unknown(node) or not self._unknown.isdisjoint(node.inputs):
+        if (
+          self._is_unknown(node)
+          or not self._unknown.isdisjoint(node.inputs)
+          or (self._groups and self._misreads(node))
+        ):
           self._unknown.add(number)
         elif number not in self._features:
           self._examples.setdefault(self.graph.groups[number], number)
       self._checked = len(self.graph.nodes)
       if root in self._unknown:
-        compile_lib.check_features(formula, self.feature_names)
+        compile_lib.check_features(formula, self.feature_names, self._groups)
       roots.append(root)
       if root not in seen:
         seen.add(root)
@@ -215,6 +222,16 @@ class Store:
     if node.inputs or node.symbol in self.feature_names:
       return False
     return not formula_lib.is_number(formula_lib.Formula(node.symbol))
+
+  def _misreads(self, node: plan.Node) -> bool:
+    """True for an operator that takes codes of groups for values."""
+    if not node.inputs:
+      return False
+    slots = vocab.SLOTS[vocab.OPERATORS[node.symbol].kind]
+    return any(
+      slot != 'group' and self.graph.nodes[i].symbol in self._groups
+      for slot, i in zip(slots, node.inputs, strict=False)
+    )
 
   def _peek(self, node: int) -> jax.Array:
     """A value that the store holds."""

@@ -82,7 +82,7 @@ class Stream(struct.PyTreeNode):
     """
     if hasattr(pool, 'formulas'):
       pool, weights = pool.formulas, pool.weights
-    formulas = _formulas(pool, history.feature_names)
+    formulas = _formulas(pool, history)
     weights = [1.0] * len(formulas) if weights is None else list(weights)
     if len(weights) != len(formulas):
       raise ValueError(f'{len(weights)} weights for {len(formulas)} formulas')
@@ -222,7 +222,9 @@ class Stream(struct.PyTreeNode):
     return jnp.int32(day.astype(int))
 
 
-def _formulas(formulas, features: Sequence[str]) -> list[Formula]:
+def _formulas(formulas, history: Panel) -> list[Formula]:
+  features = history.feature_names
+  groups = {name for name, _ in history.groups}
   found = [
     formula_lib.parse(each, features) if isinstance(each, str) else each
     for each in formulas
@@ -230,7 +232,7 @@ def _formulas(formulas, features: Sequence[str]) -> list[Formula]:
   if not found:
     raise ValueError('no formulas: a stream needs one at least')
   for formula in found:
-    compile_lib.check_features(formula, features)
+    compile_lib.check_features(formula, features, groups)
   return found
 
 

@@ -29,6 +29,7 @@ class Entry(NamedTuple):
   dates: ISO days `[T]` of `ic` and `rank_ic`, f64[T].
   worth: `dates [D]`, `portfolio`, `benchmark` f64[D] of the backtest; or empty.
   curve: how it got there; None of what was not seen on its way.
+  rules: that it was traded by, see `judgement`; None without a backtest.
   """
 
   method: str
@@ -39,6 +40,7 @@ class Entry(NamedTuple):
   rank_ic: np.ndarray
   worth: Mapping[str, np.ndarray]
   curve: Curve | None
+  rules: Mapping[str, Any] | None = None
 
 
 def of_run(
@@ -73,7 +75,7 @@ def of_run(
   return Entry(
     method, seed, figures, daily['dates'],
     np.asarray(daily['ic'], float), np.asarray(daily['rank_ic'], float),
-    _worth(daily), curve,
+    _worth(daily), curve, _rules(entry),
   )  # fmt: skip
 
 
@@ -129,6 +131,7 @@ def of_walk(
     method, seed, figures, joined.dates[known],
     np.asarray(joined.ic[known], float),
     np.asarray(joined.rank_ic[known], float), _worth(daily), curve,
+    _rules(summary),
   )  # fmt: skip
 
 
@@ -143,6 +146,10 @@ def _figures(scores: Mapping[str, Any], backtest: Mapping[str, Any]):
     'sharpe': sharpe,
     'max_drawdown': backtest.get('drawdown', {}).get('depth'),
   }
+
+
+def _rules(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
+  return entry.get('backtest', {}).get('spec')
 
 
 def _worth(daily: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

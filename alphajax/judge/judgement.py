@@ -7,7 +7,8 @@
             `days`, `years` (`period`, `portfolio`, `benchmark`, `excess`,
             `drawdown`, `turnover`, `days`), `frozen` (of what is held without
             a price: share of the money at the `end`, in so many `stocks`, the
-            `most` of any day and which `day`), `notes`, `deflated` (the Sharpe
+            `most` of any day and which `day`), `fitted` (a sentence where the
+            rules are not those asked for), `notes`, `deflated` (the Sharpe
             ratio of a year over the benchmark as the best of so many, see
             `selection.DeflatedSharpe`; None of returns that do not vary); or
             `missing`, a sentence on why there is none
@@ -17,14 +18,21 @@ and `backtest_dates`, `backtest_nav`, `backtest_benchmark` (both begin as 1),
 `backtest_drawdown`, `backtest_turnover`, a place for each day of the backtest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
 from alphajax.data import panel as panel_lib
 from alphajax.data.panel import LabelSpec, Panel, Split
-from alphajax.judge import performance, rules, selection, sheet, trading
+from alphajax.judge import (
+  performance,
+  quotes,
+  rules,
+  selection,
+  sheet,
+  trading,
+)
 from alphajax.judge.rules import PAPER, BacktestSpec
 from alphajax.judge.signals import Signal
 from alphajax.judge.trading import BacktestResult
@@ -74,13 +82,20 @@ def judgement(
   return {'sheet': found, 'backtest': sheet.plain(traded)}, arrays | series
 
 
-def check_rules(spec: BacktestSpec, panel: Panel) -> None:
+def check_rules(
+  spec: BacktestSpec, panel: Panel, given: Collection[str] = ()
+) -> None:
   """Refuses rules that a backtest of this panel cannot follow.
 
+  given: names of rules that were asked for; `top_k` among them is not `fitted`.
+
   Raises:
-    ValueError: see `rules.check`.
+    ValueError: see `rules.check`; a benchmark that is no index.
   """
-  rules.check(fitted(spec, panel)[0], panel)
+  wanted = spec if 'top_k' in given else fitted(spec, panel)[0]
+  rules.check(wanted, panel)
+  if isinstance(spec.benchmark, str):
+    quotes.index_return(panel, spec.benchmark)
 
 
 def _traded_days(signal: np.ndarray, split: Split) -> slice:
@@ -103,7 +118,8 @@ def fitted(spec: BacktestSpec, panel: Panel) -> tuple[BacktestSpec, list[str]]:
   if spec.portfolio != 'top_k' or usual > spec.top_k or not usual:
     return spec, []
   top_k = max(usual // SHARE, 1)
-  drop_n = min(max(round(spec.drop_n * top_k / spec.top_k), 1), top_k)
+  few = max(round(spec.drop_n * top_k / spec.top_k), 1)
+  drop_n = min(few, spec.drop_n, top_k)
   note = (
     f'the universe has {usual} members on the median day and not more than '
     f'top_k={spec.top_k}: {top_k} were held, {drop_n} exchanged a day'
@@ -128,6 +144,7 @@ def _of_backtest(
     'capacity': capacity,
     'years': years(result),
     'frozen': frozen(result),
+    'fitted': notes[0] if notes else None,
     'notes': [*notes, *result.notes],
   }
   return found, {
@@ -165,6 +182,7 @@ def deflated(result: BacktestResult, judged: int) -> dict[str, Any] | None:
   there are too few days or they do not vary.
   """
   excess = result.returns - result.benchmark
+  excess = excess[performance.first_trade(result) :]
   if excess.size < 3 or np.ptp(excess) == 0:
     return None
   found = selection.deflated_sharpe(excess, judged)
@@ -178,11 +196,15 @@ def deflated(result: BacktestResult, judged: int) -> dict[str, Any] | None:
 
 
 def years(result: BacktestResult) -> list[dict[str, Any]]:
-  """Return of each calendar year, and the deepest fall within it."""
+  """Return of each calendar year, and the deepest fall within it.
+
+  From the first trade on: before it there is no portfolio to compare.
+  """
   year = np.asarray(result.dates, 'datetime64[D]').astype('datetime64[Y]')
+  held = np.arange(len(year)) >= performance.first_trade(result)
   rows: list[dict[str, Any]] = []
-  for each in np.unique(year):
-    days = year == each
+  for each in np.unique(year[held]):
+    days = held & (year == each)
     own, other = (
       float(np.prod(1.0 + x[days]) - 1.0)
       for x in (result.returns, result.benchmark)

@@ -229,6 +229,12 @@ def _usual_amount(panel: Panel) -> np.ndarray:
   return np.where(count > 0, past(sums) / np.maximum(count, 1), np.nan)
 
 
+def first_trade(result: BacktestResult) -> int:
+  """The day of the first trade, from which on figures are; T without one."""
+  traded = np.flatnonzero(result.turnover > 0)
+  return int(traded[0]) if traded.size else len(result.nav)
+
+
 def _series(result: BacktestResult, risk_free: float) -> np.ndarray:
   """Returns, benchmark, turnover and cost from the first trade on, [4, T]."""
   if result.nav.ndim != 1:
@@ -242,8 +248,7 @@ def _series(result: BacktestResult, risk_free: float) -> np.ndarray:
   if (result.nav <= 0).any():
     day = result.dates[int(np.argmax(result.nav <= 0))]
     raise ValueError(f'the account is ruined on {day}: it has no return since')
-  traded = np.flatnonzero(result.turnover > 0)
-  first = traded[0] if traded.size else len(result.nav)
+  first = first_trade(result)
   if len(result.nav) - first < 2:
     raise ValueError(
       f'{len(result.nav) - first} days with something held, of '

@@ -303,6 +303,13 @@ def _notes(
     notes.append(
       f'{silent.sum()} days had no signal for any member: holdings stayed'
     )
+  if spec.limits == 'board':
+    on_one = [boards.board(symbol) is not None for symbol in panel.symbols]
+    if any(on_one) and not all(on_one):
+      notes.append(
+        f'{len(on_one) - sum(on_one)} of {len(on_one)} stocks are on none of '
+        "China's boards and had no price limit"
+      )
   few = np.asarray(panel.mask).sum(1) < spec.top_k
   if spec.portfolio == 'top_k' and few.any():
     notes.append(

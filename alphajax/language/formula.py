@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import lark
 
-from alphajax.language import hints, vocab
+from alphajax.data.features import GROUPS
+from alphajax.language import groups, hints, vocab
 
 _GRAMMAR = r"""
 ?start: sum
@@ -203,8 +204,8 @@ def parse(
   dialect: the notation of the text, one of `dialects.NAMES`.
 
   Raises:
-    FormulaError: not a formula; names the symbol and its position, says what
-      was expected.
+    FormulaError: not a formula, or one that reads codes of groups as values;
+      names the symbol and its position, says what was expected.
     ValueError: no dialect of that name; holes in another dialect than ours; a
       feature that cannot be written.
   """
@@ -219,14 +220,19 @@ def parse(
   if dialect != OURS:
     if holes:
       raise ValueError(f'holes are written in our notation, not in {dialect}')
-    return _late('reader').parse(text, dialect, features)
-  try:
-    return _parse(text, features, holes)
-  except FormulaError as error:
-    readings = _late('reader').readings(text, features)
-    if not readings:
-      raise
-    raise FormulaError(f'{error}\n{readings}') from error
+    formula = _late('reader').parse(text, dialect, features)
+  else:
+    try:
+      formula = _parse(text, features, holes)
+    except FormulaError as error:
+      readings = _late('reader').readings(text, features)
+      if not readings:
+        raise
+      raise FormulaError(f'{error}\n{readings}') from error
+  wrong = groups.misread(formula, set(GROUPS).intersection(features))
+  if wrong:
+    raise fault(text, max(text.find(wrong), 0), groups.NO_VALUES.format(wrong))
+  return formula
 
 
 def _late(module: str):

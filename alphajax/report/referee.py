@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from alphajax.data.panel import bar_word
 from alphajax.judge import result
 from alphajax.judge.bench import Entry
-from alphajax.report import plot, race, templates
+from alphajax.report import plot, race, rules, templates
 
 TITLES = {
   'rank_ic': 'RankIC', 'ic': 'IC', 'rank_icir': 'RankICIR', 'icir': 'ICIR',
@@ -172,6 +172,10 @@ def sentences(board: Board, level: float) -> Iterator[str]:
   ]
   if again:
     yield f'Opened more than once: {", ".join(again)}.'
+  for said in dict.fromkeys(
+    rules.text(entry.rules) for entry in board.entries if entry.rules
+  ):
+    yield f'Sharpe and MaxDD are of a portfolio after costs. {said}'
   if 'ceiling' in table and table['ceiling'].notna().any():
     best = plot.number(table['ceiling'].iloc[0])
     yield f'The IC of what is planted is {best}.'

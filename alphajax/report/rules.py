@@ -57,7 +57,9 @@ def _more_rules(spec: Mapping[str, Any]) -> str:
   """Price limits, what is gone, and the benchmark, where they are told."""
   said = ''
   if spec.get('limits') == 'board':
-    said += " Price limits are those of China's boards."
+    said += (
+      " Price limits are those of China's boards, of symbols that are on one."
+    )
   elif spec.get('limits'):
     said += f' Prices are limited to {percent(spec["limits"])} a day.'
   if 'gone_after' in spec:

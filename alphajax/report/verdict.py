@@ -100,12 +100,18 @@ def printed(entry: Mapping[str, Any], bars: str = 'days') -> list[str]:
   """What a printed table says below its figures.
 
   The intervals as those of one of many that were looked at, the best of as many
-  random formulas, and how much was held without a price, where that is much.
+  random formulas, how much was held without a price, where that is much, and
+  where there is no backtest, or by other rules than those asked for, why.
 
   entry: of an evaluation or a walk.
   """
-  frozen = of_frozen(entry.get('backtest', {}))
+  backtest = entry.get('backtest', {})
+  frozen = of_frozen(backtest)
   lines = [*_widened(entry, bars), *(each.text for each in frozen)]
+  if 'missing' in backtest:
+    lines.append(f'There is no backtest: {backtest["missing"]}.')
+  if backtest.get('fitted'):
+    lines.append(f'In the backtest {backtest["fitted"]}.')
   if 'best_of' in entry:
     best = entry['best_of']
     reversed_ = ' reversed' if best['sign'] < 0 else ''
