@@ -262,9 +262,8 @@ def _find_configs(argv: Sequence[str]) -> list[str]:
 def find_config(name: str) -> str:
   """The path of a config, its variant after the colon kept.
 
-  A file in the working folder goes before one that alphajax brings;
-  `alphacfg.py:csi300`, `alphacfg:csi300` and `configs/alphacfg.py:csi300` are
-  the same.
+  A file in the working folder goes before one that alphajax brings; `x:csi300`,
+  `x.py:csi300` and `configs/x.py:csi300` are the same.
 
   Raises:
     ValueError: there is no such config; names those that there are.
@@ -288,10 +287,8 @@ def define_columns() -> None:
   """The flag of commands that read other data than a run did."""
   from absl import flags
 
-  flags.DEFINE_string(
-    'columns', None, 'Columns of --data as theirs=ours,theirs=ours, where they '
-    'are not called as those that the run was trained on; empty: as ours.'
-  )  # fmt: skip
+  what = 'Columns of --data, theirs=ours,..., if not as before; empty: as ours.'
+  flags.DEFINE_string('columns', None, what)
 
 
 def define_rules() -> None:

@@ -62,6 +62,7 @@ class Request(NamedTuple):
 
 
 TEST_SPLIT = Request()
+MOVED = '{}: no such data; say where they are now with --data'
 
 
 @jax.enable_x64(False)  # As the run was.
@@ -130,10 +131,7 @@ def evaluate(
 def _load(
   workdir: Path, config, request: Request
 ) -> tuple[Split, BacktestSpec | None, str]:
-  """The days, the rules they are traded by, and the hash of the data.
-
-  config: gets what the request has otherwise.
-  """
+  """The days, their rules, and the hash of the data; fills in the config."""
   if request.data_path is not None:
     config.data.path = request.data_path
   if request.columns is not None:
@@ -172,9 +170,9 @@ def _check_name(
 
 
 def _factors(found: Found, figures: Sequence[Any]) -> list[dict[str, Any]]:
+  texts = map(formula_lib.to_text, found.formulas)
   return [
-    {'formula': formula_lib.to_text(formula), 'test': each}
-    for formula, each in zip(found.formulas, figures, strict=True)
+    {'formula': x, 'test': y} for x, y in zip(texts, figures, strict=True)
   ]
 
 
@@ -257,7 +255,7 @@ def _predictor(
     return functools.partial(linear.predict, found), found
   if config.data.path and not Path(config.data.path).expanduser().exists():
     if data_path is None:
-      raise _moved(config.data.path)
+      raise RunError(MOVED.format(config.data.path))
     config = config.copy_and_resolve_references()
     config.data.path = data_path
   method, state = experiment.restore(config, workdir)
@@ -308,10 +306,6 @@ def _read(workdir: Path, name: str) -> dict[str, Any]:
   return value
 
 
-def _moved(path: str) -> RunError:
-  return RunError(f'{path}: no such data; say where they are now with --data')
-
-
 def _check_data(workdir: Path, config, request: Request) -> str:
   """The hash of the data; refuses others than the run was trained on.
 
@@ -319,7 +313,7 @@ def _check_data(workdir: Path, config, request: Request) -> str:
   """
   path = config.data.path
   if path and not Path(path).expanduser().exists():
-    raise _moved(path)
+    raise RunError(MOVED.format(path))
   expected = _read(workdir, 'provenance.json')['data_hash']
   actual = markets.data_hash(config)
   if actual != expected and request.name == 'test':

@@ -137,8 +137,10 @@ def test_rules_are_those_of_the_config_unless_given(run):
   assert (told['top_k'], told['sell_cost'], told['limits']) == (4, 5.0, None)
   changes = {'drop_n': 2, 'limits': '0.1', 'benchmark': 'close'}
   request = evaluate.make_request(None, None, None, changes)
-  missing = evaluate.evaluate(run, request)['backtest']['missing']
-  assert "benchmark='close' differs between stocks" in missing
+  before = read(run / 'results.json')
+  with pytest.raises(ValueError, match="='close' differs between stocks"):
+    evaluate.evaluate(run, request)
+  assert read(run / 'results.json') == before  # Nothing was opened.
   changes = {'drop_n': 2, 'limits': '0.1', 'stamp_duty': 'china'}
   request = evaluate.make_request(None, None, None, changes)
   told = evaluate.evaluate(run, request)['backtest']['spec']
