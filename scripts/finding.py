@@ -182,28 +182,33 @@ def read_days(path: Path, name: str):
   }
 
 
-def difference(ours, control):
+def difference(ours, control, counted=SPANS):
   """Mean paired difference over spans, of each seed; and its error over days.
 
   A seed's spans are one number, and the error over days is that of the mean of
   all seeds' series; validation, which both halves have, is one series there.
+
+  counted: spans that count: where a teacher was chosen by validation, those of
+    the halves alone.
   """
   seeds_in_both = sorted(set(ours) & set(control))
   spans = {
     span: np.array(
       [_paired(ours[s][span], control[s][span]) for s in seeds_in_both]
     )
-    for span in SPANS
+    for span in counted
   }
   by_seed = np.mean([each.mean(1) for each in spans.values()], 0).tolist()
   spans = {span: each.mean(0) for span, each in spans.items()}
   better = sum(daily.mean() > 0 for daily in spans.values())
-  others = [spans[f'{half}_other'] for half in halves.HALVES]
-  valid = np.mean([spans[f'{half}_valid'] for half in halves.HALVES], 0)
-  intervals = [metrics.mean_interval(d, 19) for d in (*others, valid)]
-  errors = [(i.high - i.low) / 4 for i in intervals]
-  over_days = float(np.linalg.norm(errors * np.array([0.25, 0.25, 0.5])))
-  return by_seed, over_days, better
+  series = [[spans[name]] for name in counted if name.endswith('other')]
+  series.append([spans[name] for name in counted if name.endswith('valid')])
+  errors = []
+  for parts in filter(None, series):
+    interval = metrics.mean_interval(np.mean(parts, 0), 19)
+    share = len(parts) / len(counted)
+    errors.append(share * (interval.high - interval.low) / 4)
+  return by_seed, float(np.linalg.norm(errors)), better
 
 
 def _paired(ours, control) -> np.ndarray:
