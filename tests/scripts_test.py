@@ -8,8 +8,10 @@ import made_run
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
 from absl import app
 
+from alphajax import train
 from alphajax.judge import needed
 from alphajax.language import vocab
 from alphajax.run.folder import Run, load_run
@@ -19,6 +21,7 @@ sys.path.insert(0, str(SCRIPTS))
 import figure10_grid  # noqa: E402
 import finding  # noqa: E402
 import learning_curves  # noqa: E402
+import own_ic  # noqa: E402
 import saturation  # noqa: E402
 import search_options  # noqa: E402
 import table9_pool  # noqa: E402
@@ -75,6 +78,23 @@ def run(evaluated, train, planted):
   ]
   pool = {'ceiling': {'train': planted}}
   return Run('a', None, metrics, None, None, pool, None, {})
+
+
+def test_formulas_by_their_own_ic_as_they_came(tmp_path):
+  row = own_ic.row_of(np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]), 3, 0.25)
+  assert row == pytest.approx({
+    'formulas': 7, 'mean 1': 0.2, 'mean 2': 0.45, 'mean 3': 0.65,
+    'above 1': 1, 'above 2': 2, 'above 3': 2, 'largest': 0.7,
+  })  # fmt: skip
+  config = tiny.get_config('random_search')
+  config.num_iterations = 2
+  train.train(config, tmp_path)
+  sizes = own_ic.sizes_of(tmp_path)
+  run = load_run(tmp_path)
+  assert len(sizes) == run.column('evaluated')[-1]
+  for factor in run.pool['factors']:
+    own = abs(factor['train']['ic']['mean'])
+    assert np.abs(sizes - own).min() < 1e-6
 
 
 def test_effort_until_the_planted_ic():
