@@ -298,14 +298,13 @@ def _load(config, first: str, last: str) -> Panel:
 def _check_codes(config, panel: Panel) -> None:
   """Refuses text among what a language draws as numbers: see `Panel.groups`."""
   drawn = set(config.get('language', {}).get('features', ())) - set(GROUPS)
-  for name, _ in panel.groups:
-    if name in drawn:
-      raise ValueError(
-        f'{config.data.path}: column {name} is text, and config.language.'
-        f'features has it beside the numbers; a language knows the groups '
-        f'{", ".join(GROUPS)}: load it as one of them, --config.data.columns='
-        f'{name}={GROUPS[1]}, and put {GROUPS[1]} into config.language.features'
-      )
+  for name in sorted(panel.coded & drawn):  # The first is told of.
+    raise ValueError(
+      f'{config.data.path}: column {name} is text, and config.language.'
+      f'features has it beside the numbers; a language knows the groups '
+      f'{", ".join(GROUPS)}: load it as one of them, --config.data.columns='
+      f'{name}={GROUPS[1]}, and put {GROUPS[1]} into config.language.features'
+    )
 
 
 def _extra_features(config) -> tuple[str, ...]:

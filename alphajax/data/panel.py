@@ -45,6 +45,11 @@ class Panel(struct.PyTreeNode):
   )
   covers: tuple[str, ...] = struct.field(pytree_node=False, default=())
 
+  @property
+  def coded(self) -> frozenset[str]:
+    """Features that hold codes: groups, which are no values."""
+    return frozenset(name for name, _ in self.groups)
+
 
 class LabelSpec(NamedTuple):
   """The label price[t + exit] / price[t + entry] - 1 of day t.
@@ -260,7 +265,7 @@ def _neutralized(
     np.asarray(panel.mask),
     label.neutralize,
     dict(zip(panel.feature_names, panel.features, strict=True)),
-    {name for name, _ in panel.groups},
+    panel.coded,
     functools.partial(compute, panel) if compute else None,
   )
   before = np.isfinite(target) & np.asarray(panel.mask)

@@ -63,8 +63,7 @@ def compile(formula: formula_lib.Formula) -> Callable:
   run = _program(formula)
 
   def evaluate(panel):
-    groups = {name for name, _ in panel.groups}
-    check_features(formula, panel.feature_names, groups)
+    check_features(formula, panel.feature_names, panel.coded)
     return run(panel.features, panel.mask, names=tuple(panel.feature_names))
 
   return evaluate
@@ -92,17 +91,17 @@ def _program(formula: formula_lib.Formula) -> Callable:
 def check_features(
   formula: formula_lib.Formula,
   names: Sequence[str],
-  groups: Collection[str] = (),
+  coded: Collection[str] = (),
 ) -> None:
   """Refuses a formula that reads a feature the panel does not have.
 
-  groups: features that were text and hold codes; see `language.groups`.
+  coded: features that hold codes, see `Panel.coded` and `language.groups`.
 
   Raises:
     ValueError: names the formula, the feature and those there are; or codes
       that are read as values.
   """
-  wrong = groups_lib.misread(formula, groups)
+  wrong = groups_lib.misread(formula, coded)
   if wrong:
     raise ValueError(
       f'{formula_lib.to_text(formula)}: {groups_lib.NO_VALUES.format(wrong)}'

@@ -37,7 +37,7 @@ class ShardedStore(Store):
     # Nothing here is whole, so nothing is done as `Store` does it.
     self.shape = tuple(np.shape(panel.mask))
     self.feature_names = tuple(panel.feature_names)
-    self._groups = {name for name, _ in panel.groups}
+    self._coded = panel.coded
     self._shards = shards = shards_lib.make(self.shape, devices)
     own = room(budget, shards.num_days, shards.width)
     self.capacity = min(own, MAX_PLANES)

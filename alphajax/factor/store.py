@@ -66,7 +66,7 @@ class Store:
     self._keep = keep
     self.shape = tuple(np.shape(panel.mask))  # (T, S)
     self.feature_names = tuple(panel.feature_names)
-    self._groups = {name for name, _ in panel.groups}
+    self._coded = panel.coded
     self.capacity = room(budget, *self.shape)
     features = self._put(panel)
     self.universe = universe_lib.make(np.asarray(panel.mask))
@@ -204,14 +204,14 @@ class Store:
         if (
           self._is_unknown(node)
           or not self._unknown.isdisjoint(node.inputs)
-          or (self._groups and self._misreads(node))
+          or (self._coded and self._misreads(node))
         ):
           self._unknown.add(number)
         elif number not in self._features:
           self._examples.setdefault(self.graph.groups[number], number)
       self._checked = len(self.graph.nodes)
       if root in self._unknown:
-        compile_lib.check_features(formula, self.feature_names, self._groups)
+        compile_lib.check_features(formula, self.feature_names, self._coded)
       roots.append(root)
       if root not in seen:
         seen.add(root)
@@ -229,7 +229,7 @@ class Store:
       return False
     slots = vocab.SLOTS[vocab.OPERATORS[node.symbol].kind]
     return any(
-      slot != 'group' and self.graph.nodes[i].symbol in self._groups
+      slot != 'group' and self.graph.nodes[i].symbol in self._coded
       for slot, i in zip(slots, node.inputs, strict=False)
     )
 

@@ -224,7 +224,6 @@ class Stream(struct.PyTreeNode):
 
 def _formulas(formulas, history: Panel) -> list[Formula]:
   features = history.feature_names
-  groups = {name for name, _ in history.groups}
   found = [
     formula_lib.parse(each, features) if isinstance(each, str) else each
     for each in formulas
@@ -232,7 +231,7 @@ def _formulas(formulas, history: Panel) -> list[Formula]:
   if not found:
     raise ValueError('no formulas: a stream needs one at least')
   for formula in found:
-    compile_lib.check_features(formula, features, groups)
+    compile_lib.check_features(formula, features, history.coded)
   return found
 
 
