@@ -35,7 +35,8 @@ def columns(names: Sequence[str], known: Collection[str] = ()) -> list[str]:
 
 def lookback(names: Sequence[str]) -> int:
   """Bars before a day that its regressors need."""
-  return max((formula_lib.lookback(_parse(name)) for name in names), default=0)
+  texts = [name for name in names if not name.isidentifier()]  # The rest: 0.
+  return max((formula_lib.lookback(_parse(text)) for text in texts), default=0)
 
 
 def values(panel: Panel, text: str) -> jax.Array:
