@@ -32,6 +32,7 @@ from alphajax.methods import given, linear
 from alphajax.methods.base import Found
 from alphajax.report.evaluation import table
 from alphajax.run import cache, files, folder
+from alphajax.run import results as results_lib
 from alphajax.run.files import RunError, read_json
 
 
@@ -95,10 +96,10 @@ def evaluate(
   valid = markets.load_split(config, 'valid') if drawn else None
   # From here on the days are open: counted, also if what follows fails.
   counted = _judged(config, found, request.ledger)
-  results, entry = _count(workdir, request.name)
+  results_lib.keep(workdir, request.name, {}, openings=1)
   label = markets.label_spec(config)
   part = result_lib.describe(predict, found.formulas, split, label)
-  entry |= {
+  entry: dict[str, Any] = {
     'iteration': found.iteration,
     **counted,
     'test': part['pool'],
@@ -124,8 +125,7 @@ def evaluate(
     ic = part['series']['ic']
     entry['best_of'] = selection.control(drawn, valid, split, label, ic)
   files.write_arrays(workdir / f'daily_{request.name}.npz', part['series'])
-  files.write_json(workdir / 'results.json', results)
-  return results
+  return results_lib.keep(workdir, request.name, entry)
 
 
 def _load(
@@ -230,20 +230,6 @@ def result_of(
   config = config_dict.ConfigDict(_read(workdir, 'config.json'))
   pool = _read(workdir, 'pool.json')
   return config, *_predictor(config, workdir, pool, data_path)
-
-
-def _count(workdir: Path, name: str) -> tuple[dict, dict]:
-  """Counts an opening; all results, and the part of them to fill in."""
-  path = workdir / 'results.json'
-  results = read_json(path) or {'opened': 0}
-  entry = results
-  if name != 'test':
-    evaluations = results.setdefault('evaluations', {})
-    entry = evaluations.setdefault(name, {'opened': 0})
-  entry['opened'] += 1
-  entry.pop('best_of', None)  # Of another time, maybe of another pool.
-  files.write_json(path, results)
-  return results, entry
 
 
 def _predictor(

@@ -1,6 +1,7 @@
 """From a config to the method, and what a run of it keeps."""
 
 import functools
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,26 @@ def with_rules(config):
   if 'teacher' in config:
     config.teacher.held = teaching.as_text(config)
   return config
+
+
+def inputs(config) -> dict[str, str]:
+  """Digests of what a run reads anew whenever it goes on, by key.
+
+  The formulas of `config.archive`, and a network of one's own.
+
+  Raises:
+    ValueError: there is no such archive or file.
+  """
+  found = {}
+  if archive := config.get('archive', ''):
+    texts = [text for _, text in given.in_ours(config, archive, 'archive')]
+    found['archive'] = hashlib.sha256('\n'.join(texts).encode()).hexdigest()
+  if network := config.get('checkpoint', ''):
+    digest = files.digest(Path(network).expanduser())
+    if digest is None:
+      raise ValueError(f'config.checkpoint is {network}: there is no such file')
+    found['checkpoint'] = digest
+  return found
 
 
 def check_start(config) -> None:

@@ -84,7 +84,8 @@ def prepare() -> None:
 def _train(config, workdir, method, market, data_hash):
   """`train` in a folder that is held."""
   folder.clean(workdir)
-  provenance.record(workdir, config.seed, data_hash)
+  inputs = experiment.inputs(config)
+  provenance.record(workdir, config.seed, data_hash, inputs)
   files.write_json(workdir / 'config.json', config.to_dict())
   say(*experiment.notes(config, market))
   rng_key = jax.random.key(config.seed)

@@ -53,6 +53,7 @@ from alphajax.run.files import RunError
 from alphajax.run.progress import say
 
 SIGNAL = 'signal_test.npz'  # Of a fold: its days of the joined signal.
+DAILY = 'daily_test.npz'  # Likewise, its daily series.
 DONE = 'scored.json'  # Of a fold that was trained and scored: all of it.
 
 
@@ -133,6 +134,8 @@ def is_done(fold: Fold, workdir: Path) -> bool:
   """Whether a fold was trained to its end and its result scored."""
   place = workdir / str(fold.year)
   if not sweep.is_finished(place, fold.config, DONE):
+    return False
+  if not all((place / name).exists() for name in (SIGNAL, DAILY)):
     return False
   known = files.read_json(place / DONE) or {}
   return known.get('pool') == files.digest(place / 'pool.json')
@@ -237,7 +240,7 @@ def _part(fold: Fold, workdir: Path) -> joined_lib.Part:
   """The days of one fold, as it wrote them."""
   place = workdir / str(fold.year)
   signal = files.read_arrays(place / SIGNAL)
-  daily = files.read_arrays(place / 'daily_test.npz')
+  daily = files.read_arrays(place / DAILY)
   dates = signal['dates']
   series = {}
   for name in ('ic', 'rank_ic'):

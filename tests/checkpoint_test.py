@@ -288,6 +288,20 @@ def test_the_one_before_a_damaged_one_is_read_and_nothing_moved(tmp_path):
     checkpoint.restore(tmp_path, arrays, 2)
 
 
+def test_the_host_part_of_the_newest_sound_one(tmp_path):
+  assert checkpoint.read_host(tmp_path) is None
+  for iteration in (1, 2):
+    place = checkpoint.save(tmp_path, iteration, {'x': np.zeros(3)}, {
+      'i': iteration
+    })  # fmt: skip
+  assert checkpoint.read_host(tmp_path) == {'i': 2}
+  shutil.rmtree(place / 'host')
+  assert checkpoint.read_host(tmp_path) == {'i': 1}
+  shutil.rmtree(tmp_path / 'iteration_000001' / 'host')
+  with pytest.raises(checkpoint.DamagedError):
+    checkpoint.read_host(tmp_path)
+
+
 def test_other_arrays_than_asked_for_are_no_damage(tmp_path):
   for iteration, size in ((1, 3), (2, 4)):
     checkpoint.save(tmp_path, iteration, {'x': np.zeros(size)}, {})

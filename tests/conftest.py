@@ -46,11 +46,11 @@ QUICK = """
   portfolios ppo predictor_networks predictors predictors_peer presets
   pretrained pretraining_figures pretraining_markets priors progress provenance
   published_pools qcm quantiles readme recipe referee refine refit replay report
-  report_browser report_figures report_judged resume retrieval reuse rewards
-  rollout rows sampling score screen scripts seeds selection sequence sheet
-  signals simulate soundness space state stores stream styles surrogate sweep
-  symbols synthesize synthetic teaching tensorboard threads token_policy trading
-  trading_rules train transpositions tree tree_lstm tune typed universe
+  report_browser report_figures report_judged results resume retrieval reuse
+  rewards rollout rows sampling score screen scripts seeds selection sequence
+  sheet signals simulate soundness space state stores stream styles surrogate
+  sweep symbols synthesize synthetic teaching tensorboard threads token_policy
+  trading trading_rules train transpositions tree tree_lstm tune typed universe
   walk_forward waves words writer
 """.split()
 

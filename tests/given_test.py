@@ -8,7 +8,7 @@ import pytest
 import tiny
 from ml_collections import config_dict
 
-from alphajax import evaluate, markets, train
+from alphajax import evaluate, experiment, markets, train
 from alphajax.data import panel
 from alphajax.factor import pool_rules
 from alphajax.language import environment, library
@@ -81,6 +81,41 @@ def test_rules_choose_what_adds_to_the_base():
   alone = (rows @ rows[0] / 4000)[:, None] + noise
   only = evidence._replace(daily=alone.astype(np.float32))
   assert np.flatnonzero(rule(only, options)).tolist() == [0]
+
+
+def test_an_archive_and_a_network_are_held_by_what_they_hold(tmp_path):
+  config = config_of()
+  assert experiment.inputs(config) == {}
+  path = tmp_path / 'ideas.txt'
+  path.write_text('close/open\n')
+  config.update({'archive': str(path)})
+  one = experiment.inputs(config)
+  path.write_text('# a word\nclose/open\n')
+  assert experiment.inputs(config) == one and list(one) == ['archive']
+  path.write_text('close/open\nopen/close\n')
+  assert experiment.inputs(config) != one
+  config.archive = ''
+  config.update({'checkpoint': str(tmp_path / 'net.npz')})
+  with pytest.raises(ValueError, match='config.checkpoint is .*net.npz: there'):
+    experiment.inputs(config)
+  (tmp_path / 'net.npz').write_bytes(b'weights')
+  assert experiment.inputs(config)['checkpoint'] == files.digest(
+    tmp_path / 'net.npz'
+  )
+
+
+def test_a_run_whose_archive_grew_does_not_go_on(tmp_path):
+  path = tmp_path / 'ideas.txt'
+  path.write_text('close/open\n')
+  config = config_of()
+  config.archive, config.num_iterations = str(path), 1
+  train.train(config, tmp_path / 'run')
+  path.write_text('close/open\nopen/close\n')
+  config.num_iterations = 2
+  with pytest.raises(ValueError, match='other contents of config.archive'):
+    train.train(config, tmp_path / 'run')
+  path.write_text('close/open\n')
+  train.train(config, tmp_path / 'run')
 
 
 @pytest.mark.parametrize('key', ['archive', 'pool.base'])

@@ -1,13 +1,17 @@
 """Fitting and sampling markets by networks."""
 
 import functools
+import shutil
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from alphajax.analysis import market_quality
 from alphajax.data import bars, controls, simulate
 from alphajax.methods import path_fit, paths
+from alphajax.run import checkpoint
 
 SIZES = dict(
   width=8, common_width=8, num_updates=2 * path_fit.EVERY, batch_size=6,
@@ -101,6 +105,34 @@ def test_a_killed_fit_goes_on_with_the_same_bits(
     paths.sample(g, seed=3, num_days=250).features for g in (fitted[0], again)
   )
   np.testing.assert_array_equal(one, two)
+
+
+def test_a_damaged_checkpoint_of_a_fit_is_set_aside(tmp_path):
+  days = np.random.default_rng(0).normal(size=(200, 5, 2)).astype(np.float32)
+  none = np.zeros((200, 0), np.float32), np.zeros((5, 0), np.float32)
+  network = path_fit.Network(
+    lambda key: {'w': 3 * jax.random.normal(key, (2,))},
+    lambda params, days, context, key: jnp.mean((days - params['w']) ** 2),
+    None,
+  )
+  said = []
+  fit = functools.partial(
+    path_fit.fit, network, path_fit.Series(days, *none),
+    path_fit.Training('gru', 100, 8, 20, 1e-1), jax.random.key(0),
+  )  # fmt: skip
+  whole = fit(folder=tmp_path / 'whole', say=said.append)
+
+  def stop(text):
+    if 'update 75' in text:
+      raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    fit(folder=tmp_path / 'damaged', say=stop)
+  newest = checkpoint.iterations(tmp_path / 'damaged')[-1]
+  shutil.rmtree(tmp_path / 'damaged' / f'iteration_{newest:06d}' / 'arrays')
+  again = fit(folder=tmp_path / 'damaged', say=said.append)
+  np.testing.assert_array_equal(again['w'], whole['w'])
+  assert any('It is kept as' in text for text in said)
 
 
 def test_too_few_days_are_refused(source, tmp_path):

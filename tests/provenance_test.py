@@ -22,6 +22,19 @@ def test_a_restart_is_added_and_other_data_refused(tmp_path):
   assert stored == again
 
 
+def test_other_contents_of_an_input_are_refused(tmp_path):
+  first = provenance.record(tmp_path, 3, 'abc')
+  assert 'inputs' not in first
+  # A run of before they were held takes what is there.
+  held = provenance.record(tmp_path, 3, 'abc', {'archive': 'one'})
+  assert held['inputs'] == {'archive': 'one'}
+  provenance.record(tmp_path, 3, 'abc', {'archive': 'one'})
+  before = (tmp_path / 'provenance.json').read_text()
+  with pytest.raises(ValueError, match='config.archive: hash one, now two'):
+    provenance.record(tmp_path, 3, 'abc', {'archive': 'two'})
+  assert (tmp_path / 'provenance.json').read_text() == before
+
+
 def test_git_state_knows_no_repository_clean_and_dirty(tmp_path):
   package = tmp_path / 'repo' / 'package'
   package.mkdir(parents=True)

@@ -337,6 +337,19 @@ def test_nothing_is_done_twice(summary, workdir, monkeypatch):
   assert (workdir / 'walk_forward.json').read_bytes() == before
 
 
+@pytest.mark.parametrize('name', [walk_forward.SIGNAL, walk_forward.DAILY])
+def test_a_year_without_its_days_is_scored_anew(summary, copy, name):
+  year = str(summary['folds'][0]['year'])
+  (copy / year / name).write_bytes(b'cut off')
+  with pytest.raises(RunError, match='damaged.*remove it.*scores its year'):
+    run(copy)
+  (copy / year / name).unlink()
+  again = run(copy)
+  assert again['all'] == summary['all']
+  opened = [fold['opened'] for fold in again['folds']]
+  assert opened == [2, *[1] * (len(opened) - 1)]
+
+
 def test_other_rules_train_nothing_anew(summary, copy, monkeypatch):
   assert summary['rules']['sell_cost'] == 15.0
   assert summary['backtest']['spec']['sell_cost'] == 15.0

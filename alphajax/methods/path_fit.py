@@ -16,6 +16,7 @@ import optax
 
 from alphajax.data.device import put
 from alphajax.run import checkpoint
+from alphajax.run import state as state_lib
 
 HOLDOUT = 0.15  # Of the days, the last ones, on which the best state is chosen.
 NUM_HELD = 48  # Windows of them that it is chosen on.
@@ -96,6 +97,7 @@ def fit(
   first = 0
   if found is not None:
     first, state, _ = found
+    state_lib.set_aside_after(folder, first, say)
   update = jax.jit(functools.partial(_update, network, optimizer, training))
   look = jax.jit(functools.partial(_look, network))
   draw = jax.jit(_windows, static_argnums=(2, 3))

@@ -184,17 +184,21 @@ def restore(
 
 
 def read_host(folder: str | os.PathLike) -> dict[str, Any] | None:
-  """The host part of the newest checkpoint; None where there is none.
+  """The host part of the newest sound checkpoint; None where there is none.
 
   Raises:
-    DamagedError: it is not what was written.
+    DamagedError: no one is what was written.
   """
-  done = iterations(Path(folder).absolute())
-  if not done:
-    return None
-  path = Path(folder).absolute() / f'iteration_{done[-1]:06d}'
-  with _checkpointer() as checkpointer, _damage(path):
-    return _read_host(checkpointer, path)['host']
+  done = iterations(folder)
+  for newest in reversed(done):
+    path = Path(folder).absolute() / f'iteration_{newest:06d}'
+    try:
+      with _checkpointer() as checkpointer, _damage(path):
+        return _read_host(checkpointer, path)['host']
+    except DamagedError:
+      if newest == done[0]:
+        raise
+  return None
 
 
 def _read(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:

@@ -232,8 +232,11 @@ def _remedy(path: Path) -> str:
   """What to do about a damaged file."""
   if path.name in ('pool.json', 'daily.npz'):
     return 'the same train command, started again, writes it anew'
-  if path.name.startswith('daily_'):
-    return 'remove it: the report goes without its days'
+  if path.name.startswith(('daily_', 'signal_')):
+    return (
+      'remove it: a report goes without its days, and a walk scores its year '
+      'anew'
+    )
   if path.name == 'results.json':
     return 'put a copy back: it counts how often the test split was opened'
   return 'put a copy back, or take another --workdir'

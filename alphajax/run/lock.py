@@ -65,6 +65,23 @@ def hold(
 
 
 @contextlib.contextmanager
+def waiting(place: str | os.PathLike) -> Iterator[None]:
+  """Waits until nobody else is between reading a file in a folder and writing.
+
+  For a moment's work, apart from who holds the folder. Not every network drive
+  has locks; there nobody waits.
+  """
+  with files.naming(place):
+    handle = os.open(place, os.O_RDONLY)
+  try:
+    with contextlib.suppress(OSError):
+      fcntl.flock(handle, fcntl.LOCK_EX)
+    yield
+  finally:
+    os.close(handle)
+
+
+@contextlib.contextmanager
 def _locked(path: Path) -> Iterator[BinaryIO]:
   """The file at `path`, locked.
 

@@ -6,7 +6,9 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -16,14 +18,21 @@ from alphajax.run import files
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'mctx', 'numpy')
 
 
-def record(workdir: str | os.PathLike, seed: int, data_hash: str) -> dict:
+def record(
+  workdir: str | os.PathLike,
+  seed: int,
+  data_hash: str,
+  inputs: Mapping[str, str] = MappingProxyType({}),
+) -> dict:
   """Writes `provenance.json` of a run, or adds a restart to it.
 
   A restart on other versions, another commit or device is recorded under
-  `resumed`; on other data it is refused.
+  `resumed`; on other data or inputs it is refused.
+
+  inputs: digests of what else it reads, by the key of the config.
 
   Raises:
-    ValueError: the run was started on data with another hash.
+    ValueError: the run was started on data or inputs with another hash.
     RunError: `provenance.json` is damaged.
   """
   path = Path(workdir) / 'provenance.json'
@@ -45,7 +54,17 @@ def record(workdir: str | os.PathLike, seed: int, data_hash: str) -> dict:
         '--data=PATH` fits the weights to other data, and `alphajax evaluate '
         f'--workdir={workdir} --split=START:END --data=PATH` judges it on them'
       )
+    for key, digest in inputs.items():
+      before = value.get('inputs', {}).get(key, digest)
+      if before != digest:
+        raise ValueError(
+          f'{workdir} was started with other contents of config.{key}: hash '
+          f'{before[:12]}, now {digest[:12]}; it goes on with those alone. Put '
+          'them back, or take another --workdir'
+        )
     value['resumed'].append(now)
+  if inputs:
+    value['inputs'] = dict(inputs)
   files.write_json(path, value)
   return value
 

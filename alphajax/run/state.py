@@ -57,12 +57,19 @@ def restore(
     return 0, state
   iteration, arrays, host = restored
   if set_aside:
-    for damaged in checkpoint.iterations(folder):
-      if damaged > iteration:
-        warn(f'It is kept as {checkpoint.set_aside(folder, damaged)}.')
+    set_aside_after(folder, iteration, warn)
   if say:
     say(f'Continuing after iteration {iteration}.')
   return iteration, method.load(arrays, host)
+
+
+def set_aside_after(
+  folder: Path, iteration: int, say: Callable[[str], None]
+) -> None:
+  """Sets aside what was damaged after the iteration that is gone on from."""
+  for damaged in checkpoint.iterations(folder):
+    if damaged > iteration:
+      say(f'It is kept as {checkpoint.set_aside(folder, damaged)}.')
 
 
 def keep(workdir: Path, method, state, record: Mapping[str, Any]) -> None:
