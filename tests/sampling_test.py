@@ -188,3 +188,14 @@ def test_distinct_keeps_one_of_equal_keys():
   assert [everything[i] for i in places] == formulas
   fewer, _ = sampling.distinct(orders, 'rpn', samples, known=keys[:3])
   assert fewer == formulas[3:]
+
+
+@pytest.mark.parametrize('uniform', [0.0, 0.3, 0.4, 0.7, 1 - 2**-24])
+def test_nothing_impossible_is_drawn(uniform, monkeypatch):
+  """Also where sums are made in another order, and so step back."""
+  policy = jnp.array([0.0, 0.4, 0.0, 0.0, 0.6, 0.0])
+  expected = 1 if uniform < 0.4 else 4
+  assert sampling.draw(policy, uniform) == expected
+  sums = jnp.array([0.0, 0.4 - 1e-7, 0.4 + 1e-7, 0.4, 1.0, 1.0 + 1e-7])
+  monkeypatch.setattr(sampling.jnp, 'cumsum', lambda policy: sums)
+  assert policy[sampling.draw(policy, uniform)] > 0

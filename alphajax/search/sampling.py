@@ -50,8 +50,10 @@ def nucleus(log_policy: jax.Array, top_p: jax.Array | float) -> jax.Array:
 
 def draw(policy: jax.Array, uniform: jax.Array) -> jax.Array:
   """The action at which the sum of `policy [A]` passes `uniform` in [0, 1)."""
-  total = jnp.cumsum(policy)
-  return jnp.argmax(total > uniform * total[-1])
+  # Sums made in another order step back and forward by rounding; those at an
+  # action that cannot be drawn say nothing.
+  total = jnp.where(policy > 0, jnp.cumsum(policy), 0.0)
+  return jnp.argmax(total > uniform * jnp.max(total))
 
 
 def sample(
