@@ -11,6 +11,7 @@ import numpy as np
 
 from alphajax import markets
 from alphajax.configs import common
+from alphajax.data import panel_cache
 from alphajax.data.panel import Split
 from alphajax.judge import result as result_lib
 from alphajax.judge import selection
@@ -24,6 +25,7 @@ from alphajax.methods import (
   published,
   registry,
   screen,
+  synthetic_tasks,
   teaching,
 )
 from alphajax.methods.base import Found, Market, Method
@@ -106,21 +108,41 @@ def with_rules(config):
 def inputs(config) -> dict[str, str]:
   """Digests of what a run reads anew whenever it goes on, by key.
 
-  The formulas of `config.archive`, and a network of one's own.
+  The formulas of `config.archive`, a network of one's own, panels to learn on.
 
   Raises:
-    ValueError: there is no such archive or file.
+    ValueError: there is no such archive, file or panel.
   """
   found = {}
   if archive := config.get('archive', ''):
     texts = [text for _, text in given.in_ours(config, archive, 'archive')]
     found['archive'] = hashlib.sha256('\n'.join(texts).encode()).hexdigest()
-  if network := config.get('checkpoint', ''):
-    digest = files.digest(Path(network).expanduser())
-    if digest is None:
-      raise ValueError(f'config.checkpoint is {network}: there is no such file')
-    found['checkpoint'] = digest
+  for key, paths in _files(config).items():
+    gone = [path for path in paths if not path.exists()]
+    if gone:
+      raise ValueError(f'config.{key}: {gone[0]}: no such file or folder')
+    each = ''.join(map(panel_cache.content_hash, paths))
+    found[key] = hashlib.sha256(each.encode()).hexdigest()
   return found
+
+
+def _files(config) -> dict[str, list[Path]]:
+  """Files that a run reads beside its market, by key."""
+  other = config.get('alphaformer', {}).get('other', '')
+  panels = config.get('pretrain', {}).get('panels', '')
+  single = {
+    'checkpoint': config.get('checkpoint', ''),
+    'alphaformer.other': other,
+  }
+  named = {k: [Path(path).expanduser()] for k, path in single.items() if path}
+  if panels and isinstance(panels, str):  # Elsewhere it is a number.
+    # What fits markets takes a second to import, which few runs need.
+    from alphajax.methods import pretraining_markets
+
+    named['pretrain.panels'] = list(pretraining_markets.files(panels))
+  if config.get('panels', {}).get('folder', ''):
+    named['panels.folder'] = synthetic_tasks.files(config.panels)
+  return {key: paths for key, paths in named.items() if paths}
 
 
 def check_start(config) -> None:

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 import tiny
-from ml_collections import config_dict
+from ml_collections import ConfigDict, config_dict
 
 from alphajax import evaluate, experiment, markets, train
 from alphajax.data import panel
@@ -96,12 +96,34 @@ def test_an_archive_and_a_network_are_held_by_what_they_hold(tmp_path):
   assert experiment.inputs(config) != one
   config.archive = ''
   config.update({'checkpoint': str(tmp_path / 'net.npz')})
-  with pytest.raises(ValueError, match='config.checkpoint is .*net.npz: there'):
+  with pytest.raises(ValueError, match='config.checkpoint: .*net.npz: no such'):
     experiment.inputs(config)
   (tmp_path / 'net.npz').write_bytes(b'weights')
-  assert experiment.inputs(config)['checkpoint'] == files.digest(
-    tmp_path / 'net.npz'
-  )
+  one = experiment.inputs(config)
+  (tmp_path / 'net.npz').write_bytes(b'other weights')
+  two = experiment.inputs(config)
+  assert list(one) == list(two) == ['checkpoint'] and one != two
+
+
+def test_panels_are_held_by_what_they_hold(tmp_path):
+  for name in ('a_1', 'b_1'):
+    (tmp_path / f'{name}.parquet').write_text(name)
+  config = ConfigDict({'panels': {'folder': str(tmp_path), 'num_panels': 1}})
+  one = experiment.inputs(config)
+  (tmp_path / 'b_1.parquet').write_text('not read')
+  assert experiment.inputs(config) == one and list(one) == ['panels.folder']
+  (tmp_path / 'a_0.parquet').write_text('comes first')
+  assert experiment.inputs(config) != one
+  config = ConfigDict({
+    'pretrain': {'panels': str(tmp_path)}, 'alphaformer': {'other': ''},
+  })  # fmt: skip
+  one = experiment.inputs(config)
+  (tmp_path / 'b_1.parquet').write_text('read')
+  assert experiment.inputs(config) != one and list(one) == ['pretrain.panels']
+  config.alphaformer.other = str(tmp_path / 'gone.parquet')
+  with pytest.raises(ValueError, match='alphaformer.other: .*gone.parquet: no'):
+    experiment.inputs(config)
+  assert experiment.inputs(ConfigDict({'pretrain': {'panels': 8}})) == {}
 
 
 def test_a_run_whose_archive_grew_does_not_go_on(tmp_path):

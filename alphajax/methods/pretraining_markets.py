@@ -41,7 +41,7 @@ def splits(config, market: Market) -> list[Split]:
       `panel.split`.
   """
   name = name_of(config)
-  paths = list(_paths(config.pretrain.panels))
+  paths = list(files(config.pretrain.panels))
   if name == REAL:
     return [market.train, *(_whole(config, path) for path in paths)]
   if name != PANELS:
@@ -57,7 +57,7 @@ def splits(config, market: Market) -> list[Split]:
   return [_whole(config, path) for path in paths]
 
 
-def _paths(text: str) -> Iterator[Path]:
+def files(text: str) -> Iterator[Path]:
   """Files, and all panels of folders, with commas."""
   for part in filter(None, map(str.strip, text.split(','))):
     place = Path(part).expanduser()

@@ -53,7 +53,10 @@ def make(config, train: Panel) -> Tasks:
   check(config)
   own, label = config.panels, LabelSpec(**config.label)._replace(neutralize=())
   warm = max(config.language.windows)
-  panels = _read(own) if own.folder else _draw(config, train)
+  if own.folder:  # Cut to size.
+    panels = [_cut(own, path) for path in files(own)]
+  else:
+    panels = _draw(config, train)
   labels = np.stack([panel_lib.forward_return(p, label) for p in panels])
   members = jnp.asarray(np.stack([panel.mask for panel in panels]))
   read = [market_encoder.paths(panel) for panel in panels]
@@ -104,20 +107,24 @@ def _draw(config, train: Panel) -> list[Panel]:
   return [draw(seed=int(seed), num_days=own.num_days) for seed in seeds]
 
 
-def _read(own) -> list[Panel]:
-  """The first panels of a folder, cut to size."""
+def files(own) -> list[Path]:
+  """The first panels of `config.panels.folder`, as many as are asked for.
+
+  Raises:
+    ValueError: there are fewer.
+  """
   folder = Path(own.folder).expanduser()
-  files = sorted(folder.glob('*.parquet'))
-  if not files:
+  found = sorted(folder.glob('*.parquet'))
+  if not found:
     folder = folder / 'panels'
-    files = sorted(folder.glob('*.parquet'))
-  if len(files) < own.num_panels:
+    found = sorted(folder.glob('*.parquet'))
+  if len(found) < own.num_panels:
     raise ValueError(
-      f'config.panels.folder: {folder} has {len(files)} panels (*.parquet), '
+      f'config.panels.folder: {folder} has {len(found)} panels (*.parquet), '
       f'{own.num_panels} are asked for; make more by alphajax synthesize, or '
       'set a smaller config.panels.num_panels'
     )
-  return [_cut(own, path) for path in files[: own.num_panels]]
+  return found[: own.num_panels]
 
 
 def _cut(own, path: Path) -> Panel:
