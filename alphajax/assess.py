@@ -67,10 +67,10 @@ def assess(
     ValueError: no formula; data or days that cannot be loaded.
     RunError: a damaged ledger. Nothing is counted in either case.
   """
-  if not batch.formulas:
-    told = ''.join(f'\n{r.where}: {r.reason}' for r in batch.refused[:5])
-    raise ValueError(f'no formula is left to judge{told}')
+  _check_some(batch)
   split, data_hash = _load(config, batch.formulas, start, end, against or {})
+  batch = formula_files.without_codes(batch, split.panel.coded)
+  _check_some(batch)
   label, (first, last) = markets.label_spec(config), config.splits.test
   keys = [formula_lib.key(formula) for formula in batch.formulas]
   pool = _pool_signal(batch, split)
@@ -96,6 +96,12 @@ def assess(
     'refused': [each._asdict() for each in batch.refused],
     **assessment.describe(question, measured, tally),
   }
+
+
+def _check_some(batch: Batch) -> None:
+  if not batch.formulas:
+    told = ''.join(f'\n{r.where}: {r.reason}' for r in batch.refused[:5])
+    raise ValueError(f'no formula is left to judge{told}')
 
 
 def _pool_signal(batch: Batch, split: Split) -> jax.Array | None:
@@ -263,9 +269,9 @@ def main(argv: Sequence[str]) -> None:
   page.write(workdir / 'assess.html', found)
   print(page.table(found))
   print(f'Written to {workdir / "assess.json"} and {workdir / "assess.html"}')
-  if options.strict and batch.refused:
+  if options.strict and found['refused']:
     raise ValueError(
-      f'{len(batch.refused)} of the lines are no formula, and --strict was '
+      f'{len(found["refused"])} of the lines are no formula, and --strict was '
       'given'
     )
 

@@ -149,6 +149,7 @@ def load_market(config) -> tuple[Market, str]:
     _check_simulated(config)
   try:
     panel = _load(config, 'train', 'valid')
+    _check_codes(config, panel)
     market = Market(_cut(config, panel, 'train'), _cut(config, panel, 'valid'))
   except panel_lib.OutsideError as error:
     raise ValueError(f'{error}, as in {_of_days(*error.covers)}') from error
@@ -283,7 +284,7 @@ def _load(config, first: str, last: str) -> Panel:
     panel_lib.locate(panel.dates, first, *config.splits[first])
     panel = panel.replace(covers=(panel.dates[0], panel.dates[-1]))
     return panel_lib.select_days(panel, np.array(panel.dates) <= end)
-  panel = market_lib.load(
+  return market_lib.load(
     data.path,
     features=extra,
     start=start,
@@ -291,12 +292,15 @@ def _load(config, first: str, last: str) -> Panel:
     end=end,
     **load_options(config),
   )
-  _check_codes(config, panel)
-  return panel
 
 
 def _check_codes(config, panel: Panel) -> None:
-  """Refuses text among what a language draws as numbers: see `Panel.groups`."""
+  """Refuses text among what a language draws as numbers: see `Panel.groups`.
+
+  Formulas that are given are looked at one by one, where they are evaluated.
+  """
+  if config.method == 'published':
+    return
   drawn = set(config.get('language', {}).get('features', ())) - set(GROUPS)
   for name in sorted(panel.coded & drawn):  # The first is told of.
     raise ValueError(

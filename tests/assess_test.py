@@ -12,6 +12,7 @@ import tiny
 
 from alphajax import assess, markets
 from alphajax.analysis import novelty
+from alphajax.data.features import FEATURES
 from alphajax.factor import evaluate
 from alphajax.judge import batch, figures, ledger, series, signals
 from alphajax.language import environment, formula_files
@@ -368,6 +369,21 @@ def test_any_config_of_a_market_is_taken(name):
   options.config, options.set = 'referee.py', []
   with pytest.raises(ValueError, match='config=referee.py is of no one market'):
     assess.make_config(options)
+
+
+def test_codes_read_as_values_are_told_of_and_the_rest_is_kept():
+  texts = ('close/open', 'Mean(board,5)', 'GroupRank(close,board)')
+  batch = formula_files.parse(
+    [Source(f'line {i}', text, 0.5) for i, text in enumerate(texts, 1)],
+    (*FEATURES, 'board'),
+  )
+  assert batch.weights == (0.5,) * 3
+  assert formula_files.without_codes(batch, ()) is batch
+  left = formula_files.without_codes(batch, {'board'})
+  assert list(map(str, left.formulas)) == [texts[0], texts[2]]
+  assert left.where == ('line 1', 'line 3') and left.weights is None
+  (told,) = left.refused
+  assert told.where == 'line 2' and 'board holds codes of groups' in told.reason
 
 
 def test_data_must_be_named():

@@ -109,6 +109,12 @@ def test_a_language_takes_text_for_groups_alone(path, tmp_path):
     markets.load_market(
       config_on(where, *days, "language.features=('close','board')")
     )
+  (tmp_path / 'own.txt').write_text('GroupRank(close,board)\n')
+  given = cli.read_config('published.py:csi300', [
+    f'data.path={where}', *days, "language.features=('close','board')",
+    'published.name=file', f'formulas={tmp_path / "own.txt"}', 'label.exit=2',
+  ])  # fmt: skip
+  assert markets.load_market(given)[0].train.panel.coded == {'board'}
   renamed = config_on(
     where, *days, "language.features=('close','industry')",
     'data.columns=board=industry',

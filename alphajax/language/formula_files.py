@@ -7,11 +7,12 @@ cannot be read is told of with its place and the reason, and the rest is read.
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from alphajax.language import formula as formula_lib
+from alphajax.language import groups
 from alphajax.language.formula import Formula
 
 FIELD = 'formula'  # The column of CSV, the key of JSON.
@@ -58,6 +59,30 @@ class Batch(NamedTuple):
   repeated: int
   weights: tuple[float, ...] | None
   refused: tuple[Refused, ...]
+
+
+def without_codes(batch: Batch, coded: Collection[str]) -> Batch:
+  """Refuses what reads codes of groups as values, see `language.groups`.
+
+  coded: features that hold codes in the data that formulas are judged on.
+  """
+  wrong = [groups.misread(formula, coded) for formula in batch.formulas]
+  if not any(wrong):
+    return batch
+  rows = zip(batch.formulas, batch.where, wrong, strict=True)
+  told, kept = [], []
+  for formula, where, name in rows:
+    if name:
+      reason = groups.NO_VALUES.format(name)
+      told.append(Refused(where, str(formula), reason, False))
+    else:
+      kept.append((formula, where))
+  return batch._replace(
+    formulas=tuple(formula for formula, _ in kept),
+    where=tuple(where for _, where in kept),
+    weights=None,
+    refused=(*batch.refused, *told),
+  )
 
 
 def read(path: str) -> list[Source]:
