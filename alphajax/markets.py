@@ -302,7 +302,8 @@ def _check_codes(config, panel: Panel) -> None:
   if config.method == 'published':
     return
   drawn = set(config.get('language', {}).get('features', ())) - set(GROUPS)
-  for name in sorted(panel.coded & drawn):  # The first is told of.
+  if panel.coded & drawn:
+    name = min(panel.coded & drawn)
     raise ValueError(
       f'{config.data.path}: column {name} is text, and config.language.'
       f'features has it beside the numbers; a language knows the groups '
